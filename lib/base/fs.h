@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs.h - files, whole: read, replace atomically, make and remove folders.
+ */
+#ifndef BASE_FS_H
+#define BASE_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Read all of `path` (at most max bytes; 0 = no limit) and append to `out`. */
+int fs_read(const char *path, size_t max, struct buf *out, struct err *e);
+
+/* Write beside, fsync, rename over `path`, fsync the folder: after a crash the
+ * old or the new contents are there, whole. */
+int fs_replace(const char *path, const void *data, size_t len, struct err *e);
+
+/* mkdir -p with mode 0700 for what it makes. */
+int fs_mkdirs(const char *path, struct err *e);
+
+/* Remove a folder and all below it; a missing one is no error.  Follows no links. */
+int fs_remove_tree(const char *path, struct err *e);
+
+/* fsync a folder, so that a rename in it is durable. */
+int fs_sync_dir(const char *path, struct err *e);
+
+bool fs_exists(const char *path);
+
+#endif

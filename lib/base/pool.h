@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.h - the one thread pool of a process: n tasks over a few threads.
+ *
+ * The calling thread takes part.  Tasks are handed out in index order from one
+ * counter; results must not depend on which thread runs which task.  Binding
+ * threads to cores is the caller's, through the start hook.
+ */
+#ifndef BASE_POOL_H
+#define BASE_POOL_H
+
+#include "base/err.h"
+
+struct pool;
+
+/* `threads` >= 1 counts the caller; each of the others calls start(arg, index)
+ * first (may be NULL), index from 1. */
+int pool_create(int threads, void (*start)(void *arg, int index), void *arg,
+                struct pool **out, struct err *e);
+void pool_destroy(struct pool *p);
+
+int pool_threads(const struct pool *p);
+
+/* Run fn(arg, i) for 0 <= i < n and return when all have ended.  Not reentrant:
+ * a call from inside a task runs its tasks in that thread. */
+void pool_run(struct pool *p, int n, void (*fn)(void *arg, int i), void *arg);
+
+#endif
