@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernel.h - the kernels a process has, and which one serves which call.
+ *
+ * Plugins are loaded once and never unloaded.  One selection is made per job:
+ * calls with the same operator and the same key (their dtypes) form a row of
+ * the table, a row has one kernel, and every rank uses the same table.  What
+ * the params mean is the business of <nnd/plugin.h> and of lib/graph.
+ */
+#ifndef KERNEL_KERNEL_H
+#define KERNEL_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <nnd/plugin.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/pool.h"
+
+struct kernels;
+
+/* A registry with the compiled-in `ref` plugin.  `pool` serves
+ * nnd_host.parallel and must outlive the registry. */
+int kernels_create(struct pool *pool, struct kernels **out, struct err *e);
+void kernels_destroy(struct kernels *ks);
+
+/* dlopen one plugin file (RTLD_NOW|RTLD_LOCAL|RTLD_NODELETE) after checking its
+ * ELF header, owner and mode; refuse another ABI, naming both numbers. */
+int kernels_load(struct kernels *ks, const char *path, struct err *e);
+
+/* Load every *.so of a folder in name order.  A plugin that cannot be loaded is
+ * recorded with its reason (kernels_refused), not fatal. */
+int kernels_load_dir(struct kernels *ks, const char *dir, struct err *e);
+
+size_t kernels_plugin_count(const struct kernels *ks);
+const struct nnd_plugin *kernels_plugin(const struct kernels *ks, size_t i);
+const char *kernels_plugin_path(const struct kernels *ks, size_t i);
+
+/* Text lines "PATH: reason" of what was refused; "" if nothing. */
+const char *kernels_refused(const struct kernels *ks);
+
+/* The memory and streams of a kind of device; "cpu" is always there. */
+const struct nnd_device_ops *kernels_device(const struct kernels *ks, const char *type);
+
+/* One call that the job will make.  params: the op's struct, data NULL. */
+struct kernel_want {
+    const char *op, *key; /* "gemm", "bf16,bf16,f32" */
+    const char *where;    /* for messages: "layer.3.mlp.gate" */
+    const void *params;
+};
+
+/* Flags every chosen kernel must have (NND_K_...), the device, and the user's
+ * rules: OP=NAME (required), OP=NAME? (preferred), OP=!NAME (excluded); OP may
+ * be a prefix up to a dot ("attn"); NAME is PLUGIN, PLUGIN/KERNEL or KERNEL. */
+struct kernel_policy {
+    const char *device;
+    unsigned flags;
+    const char *const *rules;
+    size_t nrules;
+};
+
+struct kernel_table;
+
+/* Choose: candidates for the op and device that have the flags and support
+ * every want of the row, ordered by rule, priority, in-tree before others,
+ * plugin name, kernel name.  None, or a required one that refuses: an error
+ * with every candidate's reason.  An unknown name in a rule is an error. */
+int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
+                  const struct kernel_want *wants, size_t nwants,
+                  struct kernel_table **out, struct err *e);
+void kernel_table_destroy(struct kernel_table *t);
+
+/* The table as lines "OP KEY PLUGIN/KERNEL VERSION WHY", for the other ranks and
+ * for `nnctl show --kernels`; reading it back fails when this process lacks a
+ * kernel, or has it in another version. */
+void kernel_table_print(const struct kernel_table *t, struct buf *out);
+int kernel_table_parse(const struct kernels *ks, const char *text,
+                       struct kernel_table **out, struct err *e);
+
+/* The kernel of a row, or NULL. */
+const struct nnd_kernel *kernel_table_find(const struct kernel_table *t, const char *op,
+                                           const char *key);
+
+#endif
