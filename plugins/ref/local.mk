@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# plugins/ref/local.mk - plain C kernels, the oracle.

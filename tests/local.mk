@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# tests/local.mk - how tests are run; which there are is said by the fragment
+# of the directory under test.  Every test speaks TAP.
+
+
+
+TESTS = $(unit_tests) $(num_tests) $(sys_tests)
+TEST_EXTENSIONS = .test
+TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+LOG_DRIVER = $(TAP_DRIVER)
+LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/tap-run
+TEST_LOG_DRIVER = $(TAP_DRIVER)
+
+# Ranks of a test share this machine, whoever runs it and however few cores
+# there are.  LeakSanitizer cannot see into what Open MPI has unloaded.
+AM_TESTS_ENVIRONMENT = \
+    NND_BUILDDIR='$(abs_top_builddir)'; export NND_BUILDDIR; \
+    NND_SRCDIR='$(abs_top_srcdir)'; export NND_SRCDIR; \
+    CC='$(CC)'; export CC; \
+    MPIRUN='$(MPIRUN)'; export MPIRUN; \
+    CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
+    OMPI_ALLOW_RUN_AS_ROOT=1; export OMPI_ALLOW_RUN_AS_ROOT; \
+    OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM; \
+    OMPI_MCA_pml=ob1; export OMPI_MCA_pml; \
+    OMPI_MCA_btl=self,vader; export OMPI_MCA_btl; \
+    OMPI_MCA_rmaps_base_oversubscribe=1; export OMPI_MCA_rmaps_base_oversubscribe; \
+    OMPI_MCA_hwloc_base_binding_policy=none; \
+    export OMPI_MCA_hwloc_base_binding_policy;
+
+# A part of the tests by name: make check-unit, make check-sys, ...
+check-unit:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_tests)'
+check-num:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(num_tests)'
+check-sys:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sys_tests)'
+.PHONY: check-unit check-num check-sys
+
+EXTRA_DIST += \
+    tests/tap-run \
+    tests/unit/unit.h

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * unit.h - what every unit test includes: cmocka, with the headers it wants
+ * before it, and a private folder.  One group of tests per program, since TAP
+ * has one plan per stream.
+ */
+#ifndef TESTS_UNIT_H
+#define TESTS_UNIT_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/err.h"
+#include "base/fs.h"
+
+/* cmocka fixtures: *state becomes the path of a new empty folder, and the
+ * folder with all in it is removed. */
+static inline int unit_dir_setup(void **state)
+{
+    static char path[64];
+
+    strcpy(path, "/tmp/nnd-test-XXXXXX");
+    *state = mkdtemp(path);
+    return *state ? 0 : -1;
+}
+
+static inline int unit_dir_teardown(void **state)
+{
+    struct err e;
+
+    return fs_remove_tree(*state, &e);
+}
+
+#endif
