@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exec.h - programs at work: kernels bound once, run many times.
+ *
+ * exec_create allocates every region, chooses a kernel for every node and binds
+ * all params.  Running a program allocates nothing.  The schedule - which
+ * program, chunk position and slot comes next - is the caller's.
+ */
+#ifndef GRAPH_EXEC_H
+#define GRAPH_EXEC_H
+
+#include <stdatomic.h>
+
+#include "base/pool.h"
+#include "comm/comm.h"
+#include "graph/memory.h"
+#include "graph/op.h"
+#include "kernel/kernel.h"
+#include "plan/tree.h"
+
+/* Whom collectives talk to; all NULL in a plan. */
+struct exec_comms {
+    struct comm *world; /* = dp */
+    struct comm *ep;    /* the ranks of one set of experts  */
+    struct comm *edp;   /* the replicas of this rank's experts */
+};
+
+/* Where a rank is, readable from any thread (heartbeats). */
+struct exec_progress {
+    _Atomic(const char *) where;
+    _Atomic(const char *) op;
+    _Atomic int64_t seq; /* collectives entered so far */
+};
+
+struct exec_config {
+    int slots, positions; /* schedule slots; chunk positions per step */
+    struct exec_comms comms;
+    const char *device;
+    const struct kernels *kernels;
+    const struct kernel_table *table;
+    int threads;
+};
+
+struct exec;
+
+/* Params of every kernel node with data NULL, for kernel_select.  Lives in
+ * arena a. */
+int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
+               size_t *n, struct err *e);
+
+/* The tree that adds the chunk gradients of plane p on this rank: arrival i is
+ * (position i / sources, source i % sources); sources = ep for experts. */
+int exec_tree(const struct graph *g, int plane, int positions, struct arena *a,
+              struct tree *out, struct err *e);
+
+int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
+                struct err *e);
+void exec_destroy(struct exec *x);
+
+/* Run program `program` on chunk position `position`, with slot `slot`. */
+int exec_run(struct exec *x, int program, int position, int slot, struct err *e);
+
+/* Address of a value (slot: for saved ones), host memory on "cpu". */
+void *exec_data(const struct exec *x, const struct value *v, int slot);
+
+struct graph *exec_graph(const struct exec *x);
+const struct memory *exec_memory(const struct exec *x);
+const struct exec_comms *exec_comms_of(const struct exec *x);
+struct exec_progress *exec_progress_of(struct exec *x);
+
+/* For host ops: slot, position and loop round being run; the tree of a plane;
+ * gradient buffer b of a plane. */
+int exec_slot(const struct exec *x);
+int exec_position(const struct exec *x);
+int exec_round(const struct exec *x);
+const struct tree *exec_tree_of(const struct exec *x, int plane);
+void *exec_grad_buffer(const struct exec *x, int plane, int buffer);
+
+/* Add n buffers element by element, in order, into y (kernel "sum"). */
+int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
+             int64_t elements, struct err *e);
+
+/* Nanoseconds and calls spent in each node since the last reset. */
+struct exec_cost {
+    int64_t ns, calls;
+};
+const struct exec_cost *exec_profile(const struct exec *x);
+void exec_profile_reset(struct exec *x);
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * grad.h - the backward of a program, node by node, from the ops' rules
+ * (reverse-mode differentiation).
+ */
+#ifndef GRAPH_GRAD_H
+#define GRAPH_GRAD_H
+
+#include "graph/graph.h"
+
+/* Append program `name`: the gradients of every terminal node of `forward` with
+ * respect to every weight it used. */
+int graph_backward(struct graph *g, int forward, const char *name);
+
+/* For gradient rules: the gradient of a value (contributions summed), NULL when
+ * nothing has flowed into it; and a further contribution to one. */
+struct value *grad_of(struct graph *g, struct value *v);
+void grad_add(struct graph *g, struct value *v, struct value *dv);
+
+/* The dtype that the gradient of v is made in: wide for weights, v's else. */
+int grad_dtype(const struct graph *g, const struct value *v);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * op.h - what an operator is: one file, one constant struct (two with its
+ * backward twin), one row of op_table.
+ *
+ * To add one: write op_NAME.c with the rules below, declare it in op_table.c,
+ * give it a builder in ops.h, a kernel in plugins/ref and a case in
+ * tests/num/op_cases.c; the suite fails while any of these is missing.
+ */
+#ifndef GRAPH_OP_H
+#define GRAPH_OP_H
+
+#include "graph/graph.h"
+
+struct exec;
+
+/* Turns values into addresses; a plan has none and gives NULL everywhere. */
+struct bind {
+    const struct exec *exec;
+    int slot, position;
+};
+
+/* The tensor of a value with its own dims, or as a matrix (leading dims
+ * multiplied); v NULL gives an absent tensor. */
+struct nnd_tensor bind_tensor(const struct bind *b, const struct value *v);
+struct nnd_tensor bind_matrix(const struct bind *b, const struct value *v);
+struct nnd_tensor bind_vector(const struct bind *b, const struct value *v);
+void *bind_data(const struct bind *b, const struct value *v);
+
+struct op {
+    const char *name; /* unique; also the row of a profile */
+    size_t attr_size;
+
+    /* Check the inputs, make the outputs. */
+    int (*shape)(struct graph *g, struct node *n, struct err *e);
+
+    /* Append the backward of n; NULL when nothing flows through it.  A loss
+     * (terminal) is asked without a gradient of its own. */
+    void (*grad)(struct graph *g, const struct node *n);
+    bool terminal;
+
+    /* Multiply-adds count two. */
+    int64_t (*flops)(const struct node *n);
+
+    /* Computed by a kernel: its catalogue name, and its params from the node (the
+     * only place where nodes become arguments).  bind returns 1 when there is
+     * nothing to do at this position. */
+    const char *kernel;
+    size_t params_size;
+    int (*bind)(const struct node *n, const struct bind *b, void *params);
+
+    /* Or by the host (collectives): */
+    int (*run)(struct exec *x, const struct node *n, struct err *e);
+    /* and the bytes that this rank hands to a collective, -1: data decides. */
+    int64_t (*wire)(const struct node *n);
+};
+
+/* All operators, NULL-terminated: op_table.c. */
+extern const struct op *const op_table[];
+
+#endif
