@@ -41,6 +41,9 @@ struct exec_config {
     int threads;
 };
 
+/* The row of the table that exec_sum uses. */
+#define EXEC_SUM_KEY "reduce"
+
 struct exec;
 
 /* Params of every kernel node with data NULL, for kernel_select.  Lives in
@@ -60,18 +63,21 @@ void exec_destroy(struct exec *x);
 /* Run program `program` on chunk position `position`, with slot `slot`. */
 int exec_run(struct exec *x, int program, int position, int slot, struct err *e);
 
-/* Address of a value (slot: for saved ones), host memory on "cpu". */
-void *exec_data(const struct exec *x, const struct value *v, int slot);
+/* Address of a value: of a saved one in `slot`, of a gradient's leaf at chunk
+ * position `position`.  Host memory on "cpu". */
+void *exec_address(const struct exec *x, const struct value *v, int slot, int position);
+
+/* The same for the slot and position being run, for host ops; and for callers
+ * that fill inputs and read results (slot 0). */
+void *exec_data(const struct exec *x, const struct value *v);
 
 struct graph *exec_graph(const struct exec *x);
 const struct memory *exec_memory(const struct exec *x);
 const struct exec_comms *exec_comms_of(const struct exec *x);
 struct exec_progress *exec_progress_of(struct exec *x);
 
-/* For host ops: slot, position and loop round being run; the tree of a plane;
- * gradient buffer b of a plane. */
-int exec_slot(const struct exec *x);
-int exec_position(const struct exec *x);
+/* For host ops: the loop round being run; the tree of a plane; gradient buffer b
+ * of a plane. */
 int exec_round(const struct exec *x);
 const struct tree *exec_tree_of(const struct exec *x, int plane);
 void *exec_grad_buffer(const struct exec *x, int plane, int buffer);

@@ -91,6 +91,7 @@ struct param {
     int64_t offset; /* elements from the plane's start                       */
     int uses;       /* consumers whose gradients are awaited (grad.c)        */
     bool has_grad;
+    struct value *grad; /* made by graph_grad                                */
 };
 
 /* Weights of one group and dtype, one after the other: what is reduced,
@@ -112,8 +113,8 @@ struct program {
 struct loop {
     int first, end;
     bool descending; /* round trips-1 down to 0 */
-    const struct value *counts;
-    int forward; /* of a backward loop: its forward loop; else 0 */
+    const struct value *counts; /* i32 [ep, experts], see plan/rounds.h */
+    int64_t capacity;           /* rows of the arrivals' buffer         */
 };
 
 #define GRAPH_PLANES 8
@@ -181,12 +182,18 @@ struct value *graph_weight(struct graph *g, const char *name, int dtype, struct 
 struct value *graph_stack(struct graph *g, const char *name, int total, int first,
                           int count, struct shape s, struct param_init init);
 
+/* A weight's finished gradient (wide), the sum over chunks. */
+struct value *graph_grad(struct graph *g, struct param *p);
+
 /* The logical name of the i-th tensor of a stored weight, with "{}" replaced. */
 void param_name(const struct param *p, int i, char *out, size_t size);
 
 /* Append a node; its op's shape rule makes the outputs (node->out). */
 struct node *graph_add(struct graph *g, const struct op *op, const void *attr,
                        struct value *const *in, int nin);
+
+/* Append a node that is already made (grad.c copies some). */
+void graph_append(struct graph *g, struct node *n);
 
 /* For shape rules: the next output of a node. */
 struct value *graph_out(struct graph *g, struct node *n, int dtype, struct shape s);
@@ -195,8 +202,9 @@ struct value *graph_out(struct graph *g, struct node *n, int dtype, struct shape
 struct value *graph_out_view(struct graph *g, struct node *n, struct value *of,
                              int64_t offset, struct shape s);
 
-/* Nodes until graph_loop_end run once a round; counts tells how many. */
-void graph_loop_begin(struct graph *g, const struct value *counts, bool descending);
+/* Nodes until graph_loop_end run once a round of sending rows (plan/rounds.h). */
+void graph_loop_begin(struct graph *g, const struct value *counts, int64_t capacity,
+                      bool descending);
 void graph_loop_end(struct graph *g);
 
 #endif

@@ -4,4 +4,13 @@
 
 noinst_LTLIBRARIES += lib/graph/libgraph.la
 
-lib_graph_libgraph_la_SOURCES =
+lib_graph_libgraph_la_SOURCES = \
+    lib/graph/bind.c \
+    lib/graph/exec.c lib/graph/exec.h \
+    lib/graph/grad.c lib/graph/grad.h \
+    lib/graph/graph.c lib/graph/graph.h \
+    lib/graph/memory.c lib/graph/memory.h \
+    lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
+    lib/graph/op_linear.c \
+    lib/graph/op_sum.c \
+    lib/graph/op_view.c

@@ -6,7 +6,7 @@
  * db = the column sums of dy.  All three products are the kernel "gemm".
  */
 #include "graph/grad.h"
-#include "graph/op.h"
+#include "graph/op_list.h"
 #include "graph/ops.h"
 
 struct linear_attr {

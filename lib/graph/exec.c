@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exec.c - regions of memory, bound kernels, and the loop that launches them.
+ *
+ * Everything a launch needs is prepared by exec_create: for every node, and for
+ * every slot and chunk position that changes its addresses, the params struct.
+ */
+#include "graph/exec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "graph/op_list.h"
+#include "plan/rounds.h"
+#include "tensor/dtype.h"
+
+/* One node at one (slot, position): kernel NULL when nothing is launched. */
+struct record {
+    const struct nnd_kernel *kernel;
+    void *params, *plan;
+};
+
+/* The records of a program: [position][slot][node]. */
+struct bound {
+    struct record *record;
+    int positions, slots;
+};
+
+struct exec {
+    struct arena *mem;
+    struct graph *g;
+    struct exec_config c;
+    struct memory m;
+    const struct nnd_device_ops *dev;
+    struct nnd_stream stream;
+    char *region[REGION_COUNT];
+    void *workspace;
+    struct tree tree[GRAPH_PLANES];
+    struct bound bound[GRAPH_PROGRAMS];
+    const struct nnd_kernel *sum;
+    struct exec_cost *cost;
+    struct exec_progress progress;
+    int slot, position, round;
+};
+
+/* ------------------------------------------------------------------------- */
+/* What kernels will be asked for.                                           */
+
+static void key_part(char *out, size_t size, const struct value *v)
+{
+    size_t n = strlen(out);
+    snprintf(out + n, size - n, "%s%s", n && out[n - 1] != '>' ? "," : "",
+             v ? dtype_name(v->dtype) : "-");
+}
+
+/* "bf16,bf16,->f32": the dtypes of a node's inputs and outputs. */
+static void node_key(const struct node *n, char *out, size_t size)
+{
+    out[0] = '\0';
+    for (int i = 0; i < n->nin; i++)
+        key_part(out, size, n->in[i]);
+    strncat(out, ">", size - strlen(out) - 1);
+    for (int i = 0; i < n->nout; i++)
+        key_part(out, size, n->out[i]);
+}
+
+static const struct nnd_sum *reduce_params(const struct graph *g, struct arena *a)
+{
+    struct nnd_sum *p = arena_alloc(a, sizeof(*p));
+    struct nnd_tensor t = {
+        .ndim = 1, .dim = {4096}, .stride = {1}, .dtype = g->wide};
+    *p = (struct nnd_sum){.struct_size = sizeof(*p), .y = t, .x = {t, t}, .n = 2};
+    return p;
+}
+
+int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
+               size_t *n, struct err *e)
+{
+    if (graph_status(g, e))
+        return ERR_FAILED;
+    struct kernel_want *w = arena_calloc(a, (size_t)g->nnode + 1, sizeof(*w));
+    size_t count = 0;
+    for (int i = 0; i < g->nnode; i++) {
+        const struct node *node = g->node[i];
+        if (!node->op->kernel)
+            continue;
+        void *params = arena_alloc(a, node->op->params_size);
+        if (node->op->bind(node, NULL, params))
+            continue;
+        char key[160];
+        node_key(node, key, sizeof(key));
+        w[count++] = (struct kernel_want){.op = node->op->kernel,
+                                          .key = arena_strdup(a, key),
+                                          .where = node->where,
+                                          .params = params};
+    }
+    w[count++] = (struct kernel_want){.op = "sum",
+                                      .key = EXEC_SUM_KEY,
+                                      .where = "gradients between ranks",
+                                      .params = reduce_params(g, a)};
+    *out = w;
+    *n = count;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+/* Addresses.                                                                */
+
+int exec_tree(const struct graph *g, int plane, int positions, struct arena *a,
+              struct tree *out, struct err *e)
+{
+    int sources = g->plane[plane].group == PARAM_EXPERT ? g->mesh.ep : 1;
+    int n = positions * sources;
+    int *order = arena_calloc(a, (size_t)n, sizeof(*order));
+    for (int i = 0; i < n; i++)
+        order[i] = i % sources * positions + i / sources;
+    return tree_make(a, order, n, out, e);
+}
+
+void *exec_grad_buffer(const struct exec *x, int plane, int buffer)
+{
+    const struct plane *p = &x->g->plane[plane];
+    size_t bytes = (size_t)p->elements * dtype_size(x->g->wide);
+    bytes = (bytes + MEMORY_ALIGN - 1) / MEMORY_ALIGN * MEMORY_ALIGN;
+    return x->region[REGION_GRAD] + p->grad_offset + (size_t)buffer * bytes;
+}
+
+void *exec_address(const struct exec *x, const struct value *v, int slot, int position)
+{
+    const struct value *r = v->root;
+    size_t in = (size_t)v->root_offset * dtype_size(v->dtype);
+    enum region region = memory_region(v);
+    if (region == REGION_GRAD) {
+        int plane = r->param->plane;
+        int buffer = r->maker ? x->tree[plane].step[position].leaf : 0;
+        in += (size_t)r->param->offset * dtype_size(r->dtype);
+        return (char *)exec_grad_buffer(x, plane, buffer) + in;
+    }
+    char *base = x->region[region];
+    if (region == REGION_SLOT)
+        base += (size_t)slot * x->m.bytes[REGION_SLOT];
+    return base + r->offset + in;
+}
+
+void *exec_data(const struct exec *x, const struct value *v)
+{
+    return exec_address(x, v, x->slot, x->position);
+}
+
+/* ------------------------------------------------------------------------- */
+/* Creation.                                                                 */
+
+static int allocate(struct exec *x, size_t bytes, const char *what, void **out,
+                    struct err *e)
+{
+    if (!bytes)
+        return 0;
+    int rc = x->dev->alloc(x->stream.device, bytes, out);
+    if (rc)
+        return err_set(e, ERR_FAILED, "memory: %s: wanted %zu bytes on %s, refused", what,
+                       bytes, x->dev->type);
+    /* Touch every page now, so that no step meets a lack of memory. */
+    return x->dev->fill(&x->stream, *out, 0, bytes)
+               ? err_set(e, ERR_FAILED, "memory: %s: cannot be written", what)
+               : 0;
+}
+
+static int allocate_regions(struct exec *x, struct err *e)
+{
+    static const char *const name[REGION_COUNT] = {
+        "weights", "gradients", "states", "inputs", "activations", "buffers"};
+    for (int i = 0; i < REGION_COUNT; i++) {
+        size_t n = x->m.bytes[i] * (size_t)(i == REGION_SLOT ? x->m.slots : 1);
+        void *p = NULL;
+        if (allocate(x, n, name[i], &p, e))
+            return e->code;
+        x->region[i] = p;
+    }
+    return 0;
+}
+
+/* Does a program touch saved values, or gradient leaves? */
+static void find_extent(const struct exec *x, int program, struct bound *b)
+{
+    const struct program *p = &x->g->program[program];
+    b->slots = b->positions = 1;
+    for (int i = p->first; i < p->end; i++) {
+        const struct node *n = x->g->node[i];
+        for (int j = 0; j < n->nin + n->nout; j++) {
+            const struct value *v = j < n->nin ? n->in[j] : n->out[j - n->nin];
+            if (v && memory_region(v) == REGION_SLOT)
+                b->slots = x->c.slots;
+            if (v && v->storage == STORAGE_GRAD && v->root->maker)
+                b->positions = x->c.positions;
+        }
+        if (n->op == &op_grad_tree)
+            b->positions = x->c.positions;
+    }
+}
+
+static int need_workspace(struct exec *x, const struct record *r, const struct node *n,
+                          struct err *e)
+{
+    struct nnd_need need = {.struct_size = sizeof(need)};
+    if (r->kernel->need && r->kernel->need(r->kernel->self, r->params, &need))
+        return err_set(e, ERR_FAILED, "%s: kernel %s cannot say what it needs", n->where,
+                       r->kernel->name);
+    if (need.workspace > x->m.workspace)
+        x->m.workspace = need.workspace;
+    return 0;
+}
+
+static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
+                     struct record *r, struct err *e)
+{
+    if (!n->op->kernel)
+        return 0;
+    r->params = arena_alloc(x->mem, n->op->params_size);
+    if (n->op->bind(n, b, r->params))
+        return 0;
+    char key[160];
+    node_key(n, key, sizeof(key));
+    r->kernel = kernel_table_find(x->c.table, n->op->kernel, key);
+    if (!r->kernel)
+        return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", n->where,
+                       n->op->kernel, key);
+    struct nnd_error why = {{0}};
+    if (r->kernel->supports(r->kernel->self, r->params, &why))
+        return err_set(e, ERR_FAILED, "%s: kernel %s refuses its call: %s", n->where,
+                       r->kernel->name, why.text);
+    if (r->kernel->plan &&
+        r->kernel->plan(r->kernel->self, r->params, &r->plan, &why))
+        return err_set(e, ERR_FAILED, "%s: kernel %s cannot plan: %s", n->where,
+                       r->kernel->name, why.text);
+    return need_workspace(x, r, n, e);
+}
+
+static int bind_program(struct exec *x, int program, struct err *e)
+{
+    const struct program *p = &x->g->program[program];
+    struct bound *b = &x->bound[program];
+    find_extent(x, program, b);
+    int nodes = p->end - p->first;
+    b->record = arena_calloc(x->mem, (size_t)(b->positions * b->slots * nodes) + 1,
+                             sizeof(*b->record));
+    for (int i = 0; i < b->positions * b->slots * nodes; i++) {
+        struct bind at = {.exec = x,
+                          .position = i / nodes / b->slots,
+                          .slot = i / nodes % b->slots};
+        if (bind_node(x, x->g->node[p->first + i % nodes], &at, &b->record[i], e))
+            return e->code;
+    }
+    return 0;
+}
+
+static int prepare(struct exec *x, struct err *e)
+{
+    struct graph *g = x->g;
+    for (int i = 0; i < g->nplane; i++) {
+        if (exec_tree(g, i, x->c.positions, x->mem, &x->tree[i], e))
+            return e->code;
+        g->plane[i].buffers = x->tree[i].buffers;
+    }
+    if (memory_plan(g, x->c.slots, &x->m, e) || allocate_regions(x, e))
+        return e->code;
+    x->sum = kernel_table_find(x->c.table, "sum", EXEC_SUM_KEY);
+    for (int i = 0; i < g->nprogram; i++)
+        if (bind_program(x, i, e))
+            return e->code;
+    return allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e);
+}
+
+int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
+                struct err *e)
+{
+    struct arena *mem = arena_create();
+    struct exec *x = arena_alloc(mem, sizeof(*x));
+    x->mem = mem;
+    x->g = g;
+    x->c = *c;
+    x->dev = kernels_device(c->kernels, c->device);
+    x->cost = arena_calloc(mem, (size_t)g->nnode + 1, sizeof(*x->cost));
+    int rc = x->dev ? prepare(x, e)
+                    : err_set(e, ERR_SPEC, "kernels.device: wanted a loaded device, found \"%s\"",
+                              c->device);
+    if (rc) {
+        exec_destroy(x);
+        return rc;
+    }
+    *out = x;
+    return 0;
+}
+
+static void free_plans(struct exec *x)
+{
+    for (int i = 0; i < x->g->nprogram; i++) {
+        struct bound *b = &x->bound[i];
+        int n = x->g->program[i].end - x->g->program[i].first;
+        for (int j = 0; b->record && j < n * b->positions * b->slots; j++)
+            if (b->record[j].plan && b->record[j].kernel->plan_free)
+                b->record[j].kernel->plan_free(b->record[j].plan);
+    }
+}
+
+void exec_destroy(struct exec *x)
+{
+    if (!x)
+        return;
+    free_plans(x);
+    for (int i = 0; x->dev && i < REGION_COUNT; i++)
+        if (x->region[i])
+            x->dev->free(x->stream.device, x->region[i]);
+    if (x->workspace)
+        x->dev->free(x->stream.device, x->workspace);
+    arena_destroy(x->mem);
+}
+
+/* ------------------------------------------------------------------------- */
+/* Running.                                                                  */
+
+static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
+                  const void *params, const char *where, struct err *e)
+{
+    struct nnd_launch l = {.struct_size = sizeof(l),
+                           .stream = x->stream,
+                           .workspace = x->workspace,
+                           .workspace_size = x->m.workspace,
+                           .nthreads = x->c.threads};
+    struct nnd_error why = {{0}};
+    int rc = k->launch(k->self, plan, params, &l, &why);
+    if (rc == NND_OK)
+        return 0;
+    return err_set(e, ERR_FAILED, "%s: kernel %s failed with status %d: %s", where,
+                   k->name, rc, why.text[0] ? why.text : "no reason given");
+}
+
+static int run_node(struct exec *x, const struct node *n, const struct record *r,
+                    struct err *e)
+{
+    if (!r->kernel && !n->op->run)
+        return 0;
+    atomic_store_explicit(&x->progress.where, n->where, memory_order_relaxed);
+    atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
+    if (n->op->wire)
+        atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
+    int64_t begin = clock_mono_ns();
+    int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, e)
+                       : n->op->run(x, n, e);
+    x->cost[n->id].ns += clock_mono_ns() - begin;
+    x->cost[n->id].calls++;
+    return rc;
+}
+
+static int run_range(struct exec *x, const struct program *p, const struct record *r,
+                     int first, int end, struct err *e)
+{
+    for (int i = first; i < end; i++) {
+        const struct node *n = x->g->node[i];
+        if (n->redo && x->round == 0)
+            continue;
+        if (run_node(x, n, &r[i - p->first], e))
+            return e->code;
+    }
+    return 0;
+}
+
+static int run_loop(struct exec *x, const struct program *p, const struct record *r,
+                    const struct loop *l, struct err *e)
+{
+    const struct mesh *m = &x->g->mesh;
+    struct rounds rounds = {.counts = exec_data(x, l->counts),
+                            .ranks = m->ep,
+                            .experts = (int)shape_cols(&l->counts->shape),
+                            .capacity = l->capacity,
+                            .block = NND_BLOCK_ROWS};
+    int n = rounds_count(&rounds);
+    for (int i = 0; i < n; i++) {
+        x->round = l->descending ? n - 1 - i : i;
+        if (run_range(x, p, r, l->first, l->end, e))
+            return e->code;
+    }
+    x->round = 0;
+    return 0;
+}
+
+int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
+{
+    const struct program *p = &x->g->program[program];
+    const struct bound *b = &x->bound[program];
+    int nodes = p->end - p->first;
+    int at = (b->positions > 1 ? position : 0) * b->slots + (b->slots > 1 ? slot : 0);
+    const struct record *r = b->record + (size_t)at * (size_t)nodes;
+    x->slot = slot;
+    x->position = position;
+    for (int i = p->first; i < p->end;) {
+        int loop = x->g->node[i]->loop;
+        int end = loop ? x->g->loop[loop].end : i + 1;
+        int rc = loop ? run_loop(x, p, r, &x->g->loop[loop], e)
+                      : run_range(x, p, r, i, end, e);
+        if (rc)
+            return rc;
+        i = end;
+    }
+    return 0;
+}
+
+int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
+             int64_t elements, struct err *e)
+{
+    struct nnd_tensor t = {.ndim = 1,
+                           .dim = {elements},
+                           .stride = {1},
+                           .dtype = dtype,
+                           .align_log2 = 2};
+    struct nnd_sum p = {.struct_size = sizeof(p), .y = t, .n = n};
+    p.y.data = y;
+    for (int i = 0; i < n; i++) {
+        p.x[i] = t;
+        p.x[i].data = in[i];
+    }
+    return launch(x, x->sum, NULL, &p, "gradients between ranks", e);
+}
+
+/* ------------------------------------------------------------------------- */
+
+struct graph *exec_graph(const struct exec *x)
+{
+    return x->g;
+}
+
+const struct memory *exec_memory(const struct exec *x)
+{
+    return &x->m;
+}
+
+const struct exec_comms *exec_comms_of(const struct exec *x)
+{
+    return &x->c.comms;
+}
+
+struct exec_progress *exec_progress_of(struct exec *x)
+{
+    return &x->progress;
+}
+
+int exec_round(const struct exec *x)
+{
+    return x->round;
+}
+
+const struct tree *exec_tree_of(const struct exec *x, int plane)
+{
+    return &x->tree[plane];
+}
+
+const struct exec_cost *exec_profile(const struct exec *x)
+{
+    return x->cost;
+}
+
+void exec_profile_reset(struct exec *x)
+{
+    memset(x->cost, 0, (size_t)x->g->nnode * sizeof(*x->cost));
+}
