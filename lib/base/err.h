@@ -41,7 +41,11 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
 int err_sys(struct err *e, enum err_code code, int sys, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 
+/* The code that errno value `sys` of a file operation stands for. */
+enum err_code err_code_of(int sys);
+
 /* Put "PREFIX: " before the text already there; return e's code. */
-int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int err_prefix(struct err *e, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

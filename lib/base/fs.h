@@ -11,11 +11,12 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* Read all of `path` (at most max bytes; 0 = no limit) and append to `out`. */
+/* Read all of `path` and append it to `out`, which stays as it is on failure.
+ * A file of more than max bytes is an error; 0 = no limit. */
 int fs_read(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* Write beside, fsync, rename over `path`, fsync the folder: after a crash the
- * old or the new contents are there, whole. */
+ * old or the new contents are there, whole.  The new file has mode 0600. */
 int fs_replace(const char *path, const void *data, size_t len, struct err *e);
 
 /* mkdir -p with mode 0700 for what it makes. */

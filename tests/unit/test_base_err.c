@@ -63,13 +63,27 @@ static void long_text_is_cut_visibly(void **state)
     assert_string_equal(e.text + sizeof e.text - 5, "x...");
 }
 
-static void text_is_one_line(void **state)
+static void text_is_one_line_of_utf8(void **state)
 {
     struct err e;
 
     (void)state;
     err_set(&e, ERR_FAILED, "a\nb\tc");
     assert_string_equal(e.text, "a b c");
+    err_set(&e, ERR_FAILED, "key \"%s\"", "\xC3\xA9");
+    assert_string_equal(e.text, "key \"\xC3\xA9\"");
+    err_set(&e, ERR_FAILED, "key \"%s\"", "\xC3(");
+    assert_string_equal(e.text, "key \"?(\"");
+}
+
+static void old_text_may_be_an_argument(void **state)
+{
+    struct err e;
+
+    (void)state;
+    err_set(&e, ERR_FAILED, "inner");
+    err_set(&e, ERR_SPEC, "outer: %s", e.text);
+    assert_string_equal(e.text, "outer: inner");
 }
 
 int main(void)
@@ -80,7 +94,8 @@ int main(void)
         cmocka_unit_test(sys_appends_the_reason),
         cmocka_unit_test(prefix_puts_a_noun_in_front),
         cmocka_unit_test(long_text_is_cut_visibly),
-        cmocka_unit_test(text_is_one_line),
+        cmocka_unit_test(text_is_one_line_of_utf8),
+        cmocka_unit_test(old_text_may_be_an_argument),
     };
 
     return cmocka_run_group_tests_name("base/err", tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,17 @@ static inline int unit_dir_setup(void **state)
     strcpy(path, "/tmp/nnd-test-XXXXXX");
     *state = mkdtemp(path);
     return *state ? 0 : -1;
+}
+
+/* The path of `name` in that folder, good until the next call but three. */
+static inline const char *unit_path(void **state, const char *name)
+{
+    static char paths[4][128];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    snprintf(path, sizeof paths[0], "%s/%s", (const char *)*state, name);
+    return path;
 }
 
 static inline int unit_dir_teardown(void **state)

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs.c - whole files and folders, through descriptors.
+ */
+#include "base/fs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The error of a failed call on path, from errno. */
+static int failed(const char *verb, const char *path, struct err *e)
+{
+    int sys = errno;
+
+    return err_sys(e, err_code_of(sys), sys, "%s %s", verb, path);
+}
+
+static int open_read(const char *path, int flags, struct err *e)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+
+    return fd < 0 ? failed("open", path, e) : fd;
+}
+
+/* Read fd to its end; what is there is counted, not what fstat promises. */
+static int read_all(int fd, const char *path, size_t max, struct buf *out,
+                    struct err *e)
+{
+    size_t start = out->len;
+    ssize_t n;
+
+    do {
+        if (!buf_try_reserve(out, out->cap - out->len > 4096 ? 0 : 65536))
+            return err_sys(e, ERR_FAILED, ENOMEM, "read %s", path);
+        n = read(fd, out->data + out->len, out->cap - out->len - 1);
+        if (n < 0 && errno != EINTR)
+            return failed("read", path, e);
+        out->len += n > 0 ? (size_t)n : 0;
+        if (max && out->len - start > max)
+            return err_set(e, ERR_FAILED,
+                           "read %s: wanted at most %zu bytes, found more", path, max);
+    } while (n != 0);
+    return 0;
+}
+
+int fs_read(const char *path, size_t max, struct buf *out, struct err *e)
+{
+    size_t start = out->len;
+    int fd = open_read(path, 0, e), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = read_all(fd, path, max, out, e);
+    if (rc < 0)
+        out->len = start;
+    if (out->data)
+        out->data[out->len] = '\0';
+    close(fd);
+    return rc;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+/* The folder that holds path, into dir[PATH_MAX]. */
+static int parent_of(const char *path, char *dir, struct err *e)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = !slash ? 1 : slash == path ? 1 : (size_t)(slash - path);
+
+    if (len >= PATH_MAX)
+        return err_sys(e, ERR_FAILED, ENAMETOOLONG, "folder of %s", path);
+    memcpy(dir, slash ? path : ".", len);
+    dir[len] = '\0';
+    return 0;
+}
+
+/* Write and sync the new file under its passing name. */
+static int write_new(int fd, const char *name, const void *data, size_t len,
+                     struct err *e)
+{
+    int rc = 0;
+
+    if (write_all(fd, data, len) < 0)
+        rc = failed("write", name, e);
+    else if (fsync(fd) < 0)
+        rc = failed("sync", name, e);
+    if (close(fd) < 0 && rc == 0)
+        rc = failed("close", name, e);
+    return rc;
+}
+
+int fs_replace(const char *path, const void *data, size_t len, struct err *e)
+{
+    char dir[PATH_MAX], beside[PATH_MAX];
+    int fd, rc;
+
+    rc = parent_of(path, dir, e);
+    if (rc < 0)
+        return rc;
+    if (snprintf(beside, sizeof beside, "%s.tmp.XXXXXX", path) >= (int)sizeof beside)
+        return err_sys(e, ERR_FAILED, ENAMETOOLONG, "write %s", path);
+    fd = mkostemp(beside, O_CLOEXEC);
+    if (fd < 0)
+        return failed("create", beside, e);
+    rc = write_new(fd, beside, data, len, e);
+    if (rc == 0 && rename(beside, path) < 0)
+        rc = failed("rename to", path, e);
+    if (rc < 0) {
+        unlink(beside);
+        return rc;
+    }
+    return fs_sync_dir(dir, e);
+}
+
+static int make_dir(const char *path, struct err *e)
+{
+    struct stat st;
+
+    if (mkdir(path, 0700) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return failed("make folder", path, e);
+    if (stat(path, &st) < 0)
+        return failed("make folder", path, e);
+    if (!S_ISDIR(st.st_mode))
+        return err_set(e, ERR_FAILED, "make folder %s: something else is there", path);
+    return 0;
+}
+
+int fs_mkdirs(const char *path, struct err *e)
+{
+    char part[PATH_MAX];
+    size_t len = strlen(path);
+
+    if (len >= sizeof part)
+        return err_sys(e, ERR_FAILED, ENAMETOOLONG, "make folder %s", path);
+    for (size_t i = 1; i <= len; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        int rc = make_dir(part, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int remove_entries(int fd);
+
+/* Remove `name` in the folder dirfd; -1 with errno. */
+static int remove_at(int dirfd, const char *name)
+{
+    int fd;
+
+    if (unlinkat(dirfd, name, 0) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EISDIR && errno != EPERM)
+        return -1;
+    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (remove_entries(fd) < 0)
+        return -1;
+    return unlinkat(dirfd, name, AT_REMOVEDIR);
+}
+
+/* Remove all entries of the folder fd, and close it. */
+static int remove_entries(int fd)
+{
+    DIR *dir = fdopendir(fd);
+    int rc = 0, sys;
+
+    if (!dir) {
+        close(fd);
+        return -1;
+    }
+    while (rc == 0) {
+        struct dirent *entry = readdir(dir);
+
+        if (!entry)
+            break;
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            rc = remove_at(fd, entry->d_name);
+    }
+    sys = errno;
+    closedir(dir);
+    errno = sys;
+    return rc;
+}
+
+int fs_remove_tree(const char *path, struct err *e)
+{
+    return remove_at(AT_FDCWD, path) < 0 ? failed("remove", path, e) : 0;
+}
+
+int fs_sync_dir(const char *path, struct err *e)
+{
+    int fd = open_read(path, O_DIRECTORY, e), rc = 0;
+
+    if (fd < 0)
+        return fd;
+    if (fsync(fd) < 0)
+        rc = failed("sync", path, e);
+    close(fd);
+    return rc;
+}
+
+bool fs_exists(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0;
+}
