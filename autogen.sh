@@ -85,8 +85,11 @@ install_packages()
 # Generate only what is out of date: make takes care of the rest by itself.
 generate()
 {
-    [ -x configure ] && [ configure -nt configure.ac ] &&
-        [ configure -nt m4/nnd.m4 ] || autoreconf -fi
+    if [ -f build-aux/missing ] && [ -f configure ] &&
+        [ -z "$(find configure.ac m4/nnd.m4 -newer configure)" ]; then
+        return
+    fi
+    autoreconf -fi
 }
 
 # A build folder configured with the same arguments is used again.

@@ -28,18 +28,17 @@ dnl build is named by its folder.  Sets BLIS_CFLAGS and BLIS_LIBS, unless given.
 AC_DEFUN([NND_NEED_BLIS],
   [AC_ARG_VAR([BLIS_CFLAGS], [C flags for <blis.h>])
    AC_ARG_VAR([BLIS_LIBS], [linker flags for libblis])
-   nnd_arch=`$CC -print-multiarch 2>/dev/null`
-   test -n "$BLIS_CFLAGS" ||
-     BLIS_CFLAGS="-isystem /usr/include/$nnd_arch/blis-openmp"
+   nnd_blis=`$CC -print-multiarch 2>/dev/null`/blis-openmp
+   test -n "$BLIS_CFLAGS" || BLIS_CFLAGS="-isystem /usr/include/$nnd_blis"
    test -n "$BLIS_LIBS" ||
-     BLIS_LIBS="-L/usr/lib/$nnd_arch/blis-openmp -lblis -Wl,-rpath,/usr/lib/$nnd_arch/blis-openmp"
+     BLIS_LIBS="-L/usr/lib/$nnd_blis -lblis -Wl,-rpath,/usr/lib/$nnd_blis"
    nnd_cflags=$CFLAGS nnd_libs=$LIBS
    CFLAGS="$CFLAGS $BLIS_CFLAGS" LIBS="$BLIS_LIBS $LIBS"
    AC_MSG_CHECKING([for BLIS])
    AC_LINK_IFELSE([AC_LANG_PROGRAM([[#include <blis.h>]], [[bli_init();]])],
      [AC_MSG_RESULT([yes])],
      [AC_MSG_RESULT([no])
-      AC_MSG_ERROR([BLIS is missing; on Debian: apt-get install $1, or say --without-blis])])
+      AC_MSG_ERROR([BLIS is missing; on Debian: apt-get install $1])])
    CFLAGS=$nnd_cflags LIBS=$nnd_libs
    NND_ROW([blis], [$BLIS_LIBS])])
 
@@ -53,7 +52,8 @@ AC_DEFUN([NND_SANITIZER],
    AS_IF([test "$enable_sanitizer" = yes],
      [AC_MSG_ERROR([--enable-sanitizer wants a list: address,undefined or thread])])
    AS_IF([test "$enable_sanitizer" != no],
-     [SANITIZER_FLAGS="-fsanitize=$enable_sanitizer -fno-sanitize-recover=all -fno-omit-frame-pointer"
+     [SANITIZER_FLAGS="-fsanitize=$enable_sanitizer -fno-sanitize-recover=all"
+      SANITIZER_FLAGS="$SANITIZER_FLAGS -fno-omit-frame-pointer"
       nnd_cflags=$CFLAGS
       CFLAGS="$CFLAGS $SANITIZER_FLAGS"
       AC_LINK_IFELSE([AC_LANG_PROGRAM([], [])], [],

@@ -3,7 +3,13 @@
 # tests/local.mk - how tests are run; which there are is said by the fragment
 # of the directory under test.  Every test speaks TAP.
 
+style_tests = \
+    tests/style/headers.test \
+    tests/style/layers.test \
+    tests/style/links.test \
+    tests/style/text.test
 
+sys_tests += $(style_tests)
 
 TESTS = $(unit_tests) $(num_tests) $(sys_tests)
 TEST_EXTENSIONS = .test
@@ -13,10 +19,12 @@ LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/tap-run
 TEST_LOG_DRIVER = $(TAP_DRIVER)
 
 # Ranks of a test share this machine, whoever runs it and however few cores
-# there are.  LeakSanitizer cannot see into what Open MPI has unloaded.
+# there are.
 AM_TESTS_ENVIRONMENT = \
     NND_BUILDDIR='$(abs_top_builddir)'; export NND_BUILDDIR; \
     NND_SRCDIR='$(abs_top_srcdir)'; export NND_SRCDIR; \
+    NND_CPPFLAGS='$(AM_CPPFLAGS) $(CMOCKA_CFLAGS) $(BLIS_CFLAGS)'; \
+    export NND_CPPFLAGS; \
     CC='$(CC)'; export CC; \
     MPIRUN='$(MPIRUN)'; export MPIRUN; \
     CMOCKA_MESSAGE_OUTPUT=TAP; export CMOCKA_MESSAGE_OUTPUT; \
@@ -35,8 +43,16 @@ check-num:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(num_tests)'
 check-sys:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sys_tests)'
-.PHONY: check-unit check-num check-sys
+check-style:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(style_tests)'
+.PHONY: check-unit check-num check-sys check-style
 
 EXTRA_DIST += \
+    $(sys_tests) \
     tests/tap-run \
+    tests/tap.sh \
+    tests/style/allowed \
+    tests/style/layers \
+    tests/style/layers.awk \
+    tests/style/text.awk \
     tests/unit/unit.h

@@ -50,9 +50,10 @@ static void linear_grad(struct graph *g, const struct node *n)
     if (bias && bias->wants_grad)
         grad_add(g, bias, op_rows_sum(g, dy));
     if (x->wants_grad)
-        grad_add(g, x,
-                 gemm(g, dy, w, NULL,
-                      (struct linear_attr){.dtype = grad_dtype(g, x), .out = x->shape}));
+        grad_add(
+            g, x,
+            gemm(g, dy, w, NULL,
+                 (struct linear_attr){.dtype = grad_dtype(g, x), .out = x->shape}));
 }
 
 static int64_t linear_flops(const struct node *n)

@@ -35,7 +35,8 @@ struct value *op_add(struct graph *g, struct value *a, struct value *b);
 struct value *op_view(struct graph *g, struct value *x, struct shape s);
 
 /* Root-mean-square and layer norm over the last axis; b NULL in the former. */
-struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w, double eps);
+struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w,
+                          double eps);
 struct value *op_norm_layer(struct graph *g, struct value *x, struct value *w,
                             struct value *b, double eps);
 

@@ -39,8 +39,8 @@ int shard_make(struct arena *a, const struct shard_tensor *t, size_t n, int repl
 
 /* The part of tensor t that replica r owns: [*lo, *hi) relative to the tensor's
  * start; *lo == *hi when none. */
-void shard_piece(const struct shard *s, const struct shard_tensor *t, int r, int64_t *lo,
-                 int64_t *hi);
+void shard_piece(const struct shard *s, const struct shard_tensor *t, int r,
+                 int64_t *lo, int64_t *hi);
 
 /* Blocks of a tensor, and of the piece [lo, hi) of it (lo at a block's start). */
 int64_t shard_blocks(const struct shard_tensor *t);

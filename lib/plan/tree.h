@@ -30,6 +30,7 @@ struct tree {
 
 /* order[i] = the leaf that arrives i-th, a permutation of 0..n-1, n a power of
  * two, order[0] = 0.  The finished sum is in buffer 0. */
-int tree_make(struct arena *a, const int *order, int n, struct tree *out, struct err *e);
+int tree_make(struct arena *a, const int *order, int n, struct tree *out,
+              struct err *e);
 
 #endif

@@ -153,7 +153,7 @@ static void wrong_counts_are_refused(void **state)
 static void failed_create_leaves_nothing(void **state)
 {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    skip(); /* sanitizers need their address space */
+    unit_skip("a sanitizer needs the address space that this takes away");
 #endif
     struct rlimit old, small;
     struct err e;

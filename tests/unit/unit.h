@@ -20,6 +20,13 @@
 #include "base/err.h"
 #include "base/fs.h"
 
+/* End this test: the machine lacks something, or cannot show it. */
+static inline void unit_skip(const char *reason)
+{
+    print_message("# skip: %s\n", reason);
+    skip();
+}
+
 /* cmocka fixtures: *state becomes the path of a new empty folder, and the
  * folder with all in it is removed. */
 static inline int unit_dir_setup(void **state)
