@@ -1,13 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # proto/local.mk - the job's schema, the wire, and their generated code.
+#
+# libjob is a job and nothing else: the worker links it without ZeroMQ.
 
-noinst_LTLIBRARIES += proto/libproto.la
+noinst_LTLIBRARIES += proto/libjob.la proto/libproto.la
 
-proto_libproto_la_LIBADD = \
-    $(ZMQ_LIBS) $(PROTOBUF_C_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
-nodist_proto_libproto_la_SOURCES = \
+proto_libjob_la_LIBADD = $(PROTOBUF_C_LIBS) $(YAML_LIBS) $(JANSSON_LIBS)
+nodist_proto_libjob_la_SOURCES = \
     proto/job.pb-c.c proto/job.pb-c.h
+proto_libjob_la_SOURCES = \
+    proto/field.c proto/field.h \
+    proto/rules.c proto/rules.h \
+    proto/spec.c proto/spec.h proto/spec_impl.h \
+    proto/spec_check.c \
+    proto/spec_hints.c \
+    proto/spec_load.c \
+    proto/spec_print.c \
+    proto/spec_resolve.c \
+    proto/spec_wire.c
+
+proto_libproto_la_LIBADD = $(ZMQ_LIBS) $(PROTOBUF_C_LIBS)
 proto_libproto_la_SOURCES =
 
 # The rule is in Makefile.am.

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rules.c - the table of a job's values, and the check of one value against it.
+ *
+ * The bounds are where a value stops to make sense for any machine; what fits
+ * this machine is the plan's business.  job.proto says what 0 stands for; the
+ * help says it again for the reader of the reference page.
+ */
+#include "proto/rules.h"
+
+#include <string.h>
+
+#include "proto/field.h"
+
+/* The largest whole number that JSON readers and doubles keep exactly. */
+#define EXACT_MAX 9007199254740991.0
+
+#define STEPS_MAX 1e9
+
+const struct rule rules[] = {
+    {"name", 1, 64, 0, 0, "what people call the job"},
+    {"seed", 0, EXACT_MAX, 0, 0, "start of every random number of the job"},
+
+    {"model.family", 0, 0, 0, 0, "kind of model"},
+    {"model.layers", 1, 1024, 0, 0, "blocks of attention and feed-forward"},
+    {"model.width", 1, 65536, 0, 0, "numbers per token between blocks"},
+    {"model.heads", 1, 1024, 0, 0, "attention heads per layer"},
+    {"model.kv_heads", 0, 1024, 0, 0,
+     "key and value heads, shared by groups of heads; 0: as many as heads"},
+    {"model.head_dim", 0, 1024, 0, 0, "numbers per head; 0: width / heads"},
+    {"model.ffn", 0, 1048576, 0, 0,
+     "inner width of a dense feed-forward; 0: 4 x width, swiglu 8/3 x width"},
+    {"model.context", 1, 1048576, 0, 0, "tokens of one sample"},
+    {"model.vocab", 0, 4194304, 0, 0,
+     "different tokens; 0: as many as the tokenizer has"},
+    {"model.norm", 0, 0, 0, 0, "RMSNorm or LayerNorm"},
+    {"model.norm_eps", 0, 1, RULE_ABOVE, 0, "added to the variance in a norm"},
+    {"model.position", 0, 0, 0, 0, "how a token knows its place"},
+    {"model.rope_theta", 1, 1e12, 0, 0, "base of the rotation wavelengths"},
+    {"model.activation", 0, 0, 0, 0, "what stands between the feed-forward's layers"},
+    {"model.bias", 0, 0, 0, 0, "biases in linear layers"},
+    {"model.qk_norm", 0, 0, 0, 0, "RMSNorm over each head's queries and keys"},
+    {"model.tie_embeddings", 0, 0, 0, 0, "the output layer is the token embedding"},
+    {"model.dropout", 0, 1, RULE_BELOW, 0, "share of activations zeroed in training"},
+    {"model.init_std", 0, 10, RULE_ABOVE, 0, "standard deviation of the first weights"},
+
+    {"model.moe.experts", 0, 4096, 0, 0, "experts per MoE layer; 0: no MoE layers"},
+    {"model.moe.top_k", 1, 4096, 0, 0, "experts that compute each token"},
+    {"model.moe.expert_ffn", 0, 1048576, 0, 0,
+     "inner width of one expert; 0: model.ffn / top_k"},
+    {"model.moe.shared_experts", 0, 64, 0, 0,
+     "experts that compute every token, beside the chosen ones"},
+    {"model.moe.score", 0, 0, 0, 0, "how router logits become scores"},
+    {"model.moe.renormalize", 0, 0, 0, 0, "the chosen experts' scores sum to 1"},
+    {"model.moe.scale", 0, 1000, RULE_ABOVE, 0, "factor on the chosen scores"},
+    {"model.moe.aux_coef", 0, 100, 0, 0, "weight of the load-balancing loss"},
+    {"model.moe.aux_convention", 0, 0, 0, 0,
+     "balancing loss per layer, or over all layers' tokens as transformers does"},
+    {"model.moe.aux_scope", 0, 0, 0, 0, "tokens over which balance is measured"},
+    {"model.moe.z_coef", 0, 100, 0, 0,
+     "weight of the z-loss, which keeps router logits small"},
+    {"model.moe.bias_rate", 0, 1, 0, 0,
+     "step of the loss-free balancing bias; 0: none; needs score sigmoid"},
+    {"model.moe.every", 1, 1024, 0, 0,
+     "layer i, from 0, is MoE when (i + 1) is a multiple of this"},
+    {"model.moe.dense_layers", 0, 1023, 0, 1024, "layers kept dense, counted from 0"},
+    {"model.moe.buffer", 1, 4096, 0, 0,
+     "planned arrivals at an expert / arrivals in perfect balance"},
+
+    {"data.train", 1, 4096, RULE_PATH, 1024, "files or folders to learn from"},
+    {"data.valid", 1, 4096, RULE_PATH, 1024,
+     "files or folders to validate on; none: the end of data.train"},
+    {"data.valid_fraction", 0, 1, RULE_BELOW, 0,
+     "share of data.train kept for validation"},
+    {"data.tokenizer", 0, 0, 0, 0, "a token is a byte, or a character"},
+    {"data.format", 0, 0, 0, 0, "one stream of text, or a sample per line"},
+
+    {"train.steps", 1, STEPS_MAX, 0, 0, "optimizer steps"},
+    {"train.batch", 1, 1048576, 0, 0, "samples per step, all ranks together"},
+    {"train.chunks", 1, 65536, 0, 0,
+     "parts of a batch whose gradients add in a fixed order; a power of two"},
+    {"train.precision", 0, 0, 0, 0, "numbers that weights and activations are held in"},
+    {"train.mode", 0, 0, 0, 0, "the same bits in every layout, or speed"},
+    {"train.optimizer", 0, 0, 0, 0, "rule that turns gradients into steps"},
+    {"train.lr", 0, 1000, 0, 0, "learning rate after warm-up"},
+    {"train.min_lr", 0, 1000, 0, 0, "learning rate at the end of decay"},
+    {"train.warmup", 0, STEPS_MAX, 0, 0, "steps of linear warm-up"},
+    {"train.schedule", 0, 0, 0, 0, "course of the learning rate after warm-up"},
+    {"train.decay_steps", 0, STEPS_MAX, 0, 0,
+     "step at which min_lr is reached, wsd: length of the decay in steps;"
+     " 0: all steps, wsd: a fifth of them"},
+    {"train.beta1", 0, 1, RULE_BELOW, 0, "decay of the gradient's mean (adam, adamw)"},
+    {"train.beta2", 0, 1, RULE_BELOW, 0,
+     "decay of the gradient's square (adam, adamw)"},
+    {"train.eps", 0, 1, RULE_ABOVE, 0, "added to the denominator (adam, adamw)"},
+    {"train.momentum", 0, 1, RULE_BELOW, 0, "decay of the velocity (sgd)"},
+    {"train.weight_decay", 0, 100, 0, 0, "pull of weights to zero, times lr per step"},
+    {"train.clip", 0, 1e9, 0, 0, "largest global gradient norm; 0: no clipping"},
+    {"train.loss_scale", 1, 4294967296.0, 0, 0, "first loss scale (fp16)"},
+    {"train.loss_scale_window", 1, STEPS_MAX, 0, 0,
+     "steps without overflow before the loss scale doubles (fp16)"},
+    {"train.nonfinite", 0, 0, 0, 0, "what a NaN or Inf gradient does"},
+    {"train.valid_every", 0, STEPS_MAX, 0, 0, "steps between validations; 0: never"},
+    {"train.valid_batches", 0, STEPS_MAX, 0, 0,
+     "batches per validation; 0: the whole validation set"},
+    {"train.log_every", 1, STEPS_MAX, 0, 0, "steps between reports"},
+    {"train.threads", 0, 1024, 0, 0,
+     "threads per rank; 0: the node's cores, shared among its ranks"},
+
+    {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
+    {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},
+    {"parallel.tp", 1, 65536, 0, 0, "tensor-parallel ranks; only 1 for now"},
+    {"parallel.pp", 1, 65536, 0, 0, "pipeline stages; only 1 for now"},
+    {"parallel.cp", 1, 65536, 0, 0, "context-parallel ranks; only 1 for now"},
+    {"parallel.etp", 1, 65536, 0, 0,
+     "tensor-parallel ranks of experts; only 1 for now"},
+    {"parallel.zero", 0, 3, 0, 0,
+     "what is sharded over dp; 0: nothing, 1: the optimizer's state"},
+
+    {"checkpoint.every", 0, STEPS_MAX, 0, 0,
+     "steps between checkpoints; 0: only at the end"},
+    {"checkpoint.keep", 1, 1000, 0, 0, "checkpoints kept; older ones are removed"},
+    {"checkpoint.from", 0, 4096, RULE_PATH, 0, "checkpoint folder to start from"},
+
+    {"kernels.rule", 3, 200, 0, 256,
+     "OP=NAME: use this kernel; OP=NAME?: if it can; OP=!NAME: never"},
+    {"kernels.device", 1, 32, 0, 0, "where kernels run"},
+
+    {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
+    {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},
+};
+
+const size_t nrules = sizeof(rules) / sizeof(rules[0]);
+
+const struct rule *rule_find(const char *path)
+{
+    for (size_t i = 0; i < nrules; i++)
+        if (strcmp(rules[i].path, path) == 0)
+            return &rules[i];
+    return NULL;
+}
+
+static void wanted_number(const struct rule *r, bool whole, struct buf *out)
+{
+    const char *from = (r->flags & RULE_ABOVE) ? "above" : "from";
+    const char *to = (r->flags & RULE_BELOW) ? "to below" : "to";
+
+    buf_printf(out, "a %snumber %s ", whole ? "whole " : "", from);
+    field_print_double(r->min, out);
+    buf_printf(out, " %s ", to);
+    field_print_double(r->max, out);
+}
+
+static void wanted_name(const ProtobufCFieldDescriptor *d, struct buf *out)
+{
+    const ProtobufCEnumDescriptor *names = d->descriptor;
+
+    if (names->n_values > 1)
+        buf_puts(out, "one of ");
+    for (unsigned i = 0; i < names->n_values; i++) {
+        buf_puts(out, i ? ", " : "");
+        field_print_name(names->values[i].name, out);
+    }
+}
+
+void rule_wanted(const struct rule *r, const ProtobufCFieldDescriptor *d,
+                 struct buf *out)
+{
+    switch (d->type) {
+    case PROTOBUF_C_TYPE_ENUM:
+        wanted_name(d, out);
+        break;
+    case PROTOBUF_C_TYPE_BOOL:
+        buf_puts(out, "true or false");
+        break;
+    case PROTOBUF_C_TYPE_STRING:
+        buf_printf(out, "a text of %.0f to %.0f bytes", r->min, r->max);
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        wanted_number(r, false, out);
+        break;
+    default:
+        wanted_number(r, true, out);
+    }
+}
+
+static bool in_range(const struct rule *r, double x)
+{
+    bool above = (r->flags & RULE_ABOVE) ? x > r->min : x >= r->min;
+    bool below = (r->flags & RULE_BELOW) ? x < r->max : x <= r->max;
+
+    return above && below; /* false for NaN */
+}
+
+static bool is_legal(const struct rule *r, const ProtobufCFieldDescriptor *d,
+                     const void *value)
+{
+    switch (d->type) {
+    case PROTOBUF_C_TYPE_ENUM:
+        return protobuf_c_enum_descriptor_get_value(d->descriptor,
+                                                    *(const int *)value) != NULL;
+    case PROTOBUF_C_TYPE_BOOL:
+        return true;
+    case PROTOBUF_C_TYPE_STRING:
+        return in_range(r, (double)strlen(*(char *const *)value));
+    default:
+        return in_range(r, field_number(d, value));
+    }
+}
+
+int rule_check(const struct rule *r, const ProtobufCFieldDescriptor *d,
+               const void *value, struct err *e)
+{
+    struct buf wanted = {0}, found = {0};
+    int rc = 0;
+
+    if (d->type == PROTOBUF_C_TYPE_STRING && !field_is_clean(*(char *const *)value)) {
+        field_quote(*(char *const *)value, &found);
+        rc = err_set(e, ERR_SPEC,
+                     "wanted UTF-8 text without control characters, "
+                     "found %s",
+                     found.data);
+    } else if (!is_legal(r, d, value)) {
+        rule_wanted(r, d, &wanted);
+        field_found(d, value, &found);
+        rc = err_set(e, ERR_SPEC, "wanted %s, found %s", wanted.data, found.data);
+    }
+    buf_free(&wanted);
+    buf_free(&found);
+    return rc;
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec.c - a job and the origin of each of its values; overrides by text.
+ *
+ * Reading files is spec_load.c's, defaults and computed values spec_resolve.c's,
+ * combinations spec_check.c's, bytes spec_wire.c's, output spec_print.c's.
+ */
+#include "proto/spec.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "proto/spec_impl.h"
+
+struct spec *spec_create(void)
+{
+    struct arena *a = arena_create();
+    struct spec *s = arena_alloc(a, sizeof(*s));
+
+    s->arena = a;
+    s->job = arena_alloc(a, sizeof(*s->job));
+    nnd__job__init(s->job);
+    s->origins = arena_calloc(a, nrules, sizeof(*s->origins));
+    return s;
+}
+
+void spec_destroy(struct spec *s)
+{
+    if (s)
+        arena_destroy(s->arena);
+}
+
+const Nnd__Job *spec_job(const struct spec *s)
+{
+    return s->job;
+}
+
+void spec_locate(const struct spec *s, const struct rule *r, ProtobufCMessage **m,
+                 const ProtobufCFieldDescriptor **d)
+{
+    bool known = field_find(&s->job->base, r->path, s->arena, m, d);
+
+    assert(known);
+    (void)known;
+}
+
+struct origin *spec_origin_of(const struct spec *s, const struct rule *r)
+{
+    return &s->origins[r - rules];
+}
+
+bool spec_is_given(const struct spec *s, const char *path)
+{
+    enum origin_kind kind = spec_origin_of(s, rule_find(path))->kind;
+
+    return kind != ORIGIN_DEFAULT && kind != ORIGIN_COMPUTED;
+}
+
+bool spec_is_typed(const struct spec *s, const char *path)
+{
+    enum origin_kind kind = spec_origin_of(s, rule_find(path))->kind;
+
+    return kind == ORIGIN_FILE || kind == ORIGIN_OPTION;
+}
+
+void spec_place(const struct origin *o, struct buf *out)
+{
+    switch (o->kind) {
+    case ORIGIN_FILE:
+        buf_printf(out, "%s:%d:%d", o->text, o->line, o->col);
+        break;
+    case ORIGIN_OPTION:
+        buf_puts(out, o->text);
+        break;
+    case ORIGIN_MESSAGE:
+        buf_puts(out, "message");
+        break;
+    default:
+        buf_puts(out, "job");
+    }
+}
+
+int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
+                         const char *other)
+{
+    const char *blamed = other && !spec_is_given(s, path) ? other : path;
+    struct buf at = {0};
+
+    spec_place(spec_origin_of(s, rule_find(blamed)), &at);
+    err_prefix(e, "%s: %s", at.data, path);
+    buf_free(&at);
+    return ERR_SPEC;
+}
+
+int spec_refuse(const struct spec *s, struct err *e, const char *path,
+                const char *other, const char *fmt, ...)
+{
+    char text[700];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    err_set(e, ERR_SPEC, "%s", text);
+    return spec_refuse_prefixed(s, e, path, other);
+}
+
+const char *spec_origin(struct spec *s, const char *path)
+{
+    const struct rule *r = rule_find(path);
+    const struct origin *o = r ? spec_origin_of(s, r) : NULL;
+
+    if (!o)
+        return NULL;
+    switch (o->kind) {
+    case ORIGIN_FILE:
+        return arena_printf(s->arena, "%s:%d", o->text, o->line);
+    case ORIGIN_OPTION:
+        return o->text;
+    case ORIGIN_MESSAGE:
+        return "message";
+    case ORIGIN_COMPUTED:
+        return arena_printf(s->arena, "computed: %s", o->text);
+    default:
+        return "default";
+    }
+}
+
+/* "; did you mean "bf16"?", or nothing. */
+static void suggest_name(struct spec *s, const ProtobufCFieldDescriptor *d,
+                         const char *text, struct buf *out)
+{
+    const ProtobufCEnumDescriptor *names = d->descriptor;
+    const char **words = arena_calloc(s->arena, names->n_values, sizeof(*words));
+    const char *near;
+
+    for (unsigned i = 0; i < names->n_values; i++) {
+        struct buf name = {0};
+
+        field_print_name(names->values[i].name, &name);
+        words[i] = arena_strdup(s->arena, name.data);
+        buf_free(&name);
+    }
+    near = str_nearest(text, words, names->n_values);
+    if (near)
+        buf_printf(out, "; did you mean \"%s\"?", near);
+}
+
+static int refuse_text(struct spec *s, const struct rule *r,
+                       const ProtobufCFieldDescriptor *d, const char *text,
+                       struct err *e)
+{
+    struct buf wanted = {0}, found = {0};
+    double number;
+
+    rule_wanted(r, d, &wanted);
+    if (text[0] == '\0')
+        buf_puts(&found, "nothing");
+    else if (str_to_double(text, &number))
+        buf_puts(&found, text);
+    else
+        field_quote(text, &found);
+    if (d->type == PROTOBUF_C_TYPE_ENUM)
+        suggest_name(s, d, text, &found);
+    err_set(e, ERR_SPEC, "wanted %s, found %s", wanted.data, found.data);
+    buf_free(&wanted);
+    buf_free(&found);
+    return ERR_SPEC;
+}
+
+int spec_store(struct spec *s, const struct rule *r, const char *text, struct err *e)
+{
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+    union field_any value;
+    int rc;
+
+    spec_locate(s, r, &m, &d);
+    if (r->items && field_count(m, d) >= r->items)
+        return err_set(e, ERR_SPEC, "wanted at most %u values, found more", r->items);
+    if (!field_parse(d, text, s->arena, &value))
+        return refuse_text(s, r, d, text, e);
+    rc = rule_check(r, d, &value, e);
+    if (rc == 0)
+        memcpy(field_add(m, d, s->arena), &value, field_size(d));
+    return rc;
+}
+
+static void list_keys(const ProtobufCMessageDescriptor *d, struct buf *out)
+{
+    buf_puts(out, "; its keys are ");
+    for (unsigned i = 0; i < d->n_fields; i++)
+        buf_printf(out, "%s%s", i ? ", " : "", d->fields[i].name);
+}
+
+/* The path of a value called `name` in any section: people forget the section. */
+static const char *path_elsewhere(const char *name)
+{
+    for (size_t i = 0; i < nrules; i++) {
+        const char *dot = strrchr(rules[i].path, '.');
+
+        if (strcmp(rules[i].path, name) == 0 || (dot && strcmp(dot + 1, name) == 0))
+            return rules[i].path;
+    }
+    return NULL;
+}
+
+int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
+                 const char *name, struct err *e)
+{
+    const char *words[64], *near;
+    struct buf found = {0};
+
+    assert(d->n_fields <= sizeof(words) / sizeof(words[0]));
+    for (unsigned i = 0; i < d->n_fields; i++)
+        words[i] = d->fields[i].name;
+    near = path_elsewhere(name);
+    if (!near)
+        near = str_nearest(name, words, d->n_fields);
+    field_quote(name, &found);
+    if (near)
+        buf_printf(&found, "; did you mean \"%s\"?", near);
+    else
+        list_keys(d, &found);
+    err_set(e, ERR_SPEC, "%s: wanted one of its keys, found %s",
+            section[0] ? section : "job", found.data);
+    buf_free(&found);
+    return ERR_SPEC;
+}
+
+/* `path` names no value: say of which section it should have been a key. */
+static int refuse_path(struct spec *s, const char *path, struct err *e)
+{
+    const ProtobufCMessageDescriptor *m = &nnd__job__descriptor;
+    const ProtobufCFieldDescriptor *section;
+    const char *name = path, *dot;
+
+    for (; (dot = strchr(name, '.')) != NULL; name = dot + 1) {
+        const ProtobufCFieldDescriptor *d =
+            protobuf_c_message_descriptor_get_field_by_name(
+                m, arena_printf(s->arena, "%.*s", (int)(dot - name), name));
+
+        if (!d || d->type != PROTOBUF_C_TYPE_MESSAGE)
+            break;
+        m = d->descriptor;
+    }
+    section = protobuf_c_message_descriptor_get_field_by_name(m, name);
+    if (section) {
+        const ProtobufCMessageDescriptor *below = section->descriptor;
+
+        return err_set(e, ERR_SPEC,
+                       "%s: wanted a key of it, such as %s.%s, found the "
+                       "section alone",
+                       path, path, below->fields[0].name);
+    }
+    return spec_unknown(
+        m,
+        arena_printf(s->arena, "%.*s", name == path ? 0 : (int)(name - path - 1), path),
+        name, e);
+}
+
+/* Read a value given on a command line; `text` may be a list in brackets. */
+static int put_value(struct spec *s, const struct rule *r, const char *text,
+                     struct err *e)
+{
+    if (r->items && text[0] == '[')
+        return spec_load_list(s, r, text, e);
+    return spec_store(s, r, text, e);
+}
+
+static int put(struct spec *s, const char *path, const char *value, const char *origin,
+               bool more, struct err *e)
+{
+    const struct rule *r = rule_find(path);
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    if (!r) {
+        refuse_path(s, path, e);
+        return err_prefix(e, "%s", origin);
+    }
+    if (more && !r->items)
+        return err_set(e, ERR_SPEC,
+                       "%s: %s: wanted = and one value, found += for "
+                       "what is no list",
+                       origin, path);
+    spec_locate(s, r, &m, &d);
+    if (r->items && !more)
+        field_clear(m, d);
+    if (put_value(s, r, value, e))
+        return err_prefix(e, "%s: %s", origin, path);
+    *spec_origin_of(s, r) =
+        (struct origin){.kind = ORIGIN_OPTION, .text = arena_strdup(s->arena, origin)};
+    return 0;
+}
+
+int spec_put(struct spec *s, const char *path, const char *value, const char *origin,
+             struct err *e)
+{
+    return put(s, path, value, origin, false, e);
+}
+
+int spec_add(struct spec *s, const char *path, const char *value, const char *origin,
+             struct err *e)
+{
+    return put(s, path, value, origin, true, e);
+}
+
+/* The folder that relative paths of this origin start from. */
+static const char *anchor_of(const struct spec *s, const struct origin *o,
+                             const char *cwd)
+{
+    const char *slash = o->kind == ORIGIN_FILE ? strrchr(o->text, '/') : NULL;
+
+    if (!slash)
+        return cwd;
+    if (o->text[0] == '/')
+        return arena_printf(s->arena, "%.*s", (int)(slash - o->text), o->text);
+    return arena_printf(s->arena, "%s/%.*s", cwd, (int)(slash - o->text), o->text);
+}
+
+void spec_anchor(struct spec *s, const char *cwd)
+{
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    for (size_t i = 0; i < nrules; i++) {
+        if (!(rules[i].flags & RULE_PATH))
+            continue;
+        spec_locate(s, &rules[i], &m, &d);
+        for (size_t k = 0; k < field_count(m, d); k++) {
+            char **path = field_value(m, d, k), *rest = *path;
+
+            while (rest[0] == '.' && rest[1] == '/')
+                rest += 2;
+            if (rest[0] != '/' && rest[0] != '\0')
+                *path = arena_printf(s->arena, "%s/%s",
+                                     anchor_of(s, &s->origins[i], cwd), rest);
+        }
+    }
+}
+
+int spec_set(struct spec *s, const char *assignment, struct err *e)
+{
+    const char *equals = strchr(assignment, '=');
+    bool more = equals && equals > assignment && equals[-1] == '+';
+    struct buf found = {0};
+    char *path;
+
+    if (!equals || equals == assignment) {
+        field_quote(assignment, &found);
+        err_set(e, ERR_USAGE, "-S: wanted KEY=VALUE, found %s", found.data);
+        buf_free(&found);
+        return ERR_USAGE;
+    }
+    path =
+        arena_printf(s->arena, "%.*s", (int)(equals - more - assignment), assignment);
+    return put(s, path, equals + 1, "-S", more, e);
+}

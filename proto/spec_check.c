@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_check.c - the fields of a resolved job against each other.
+ *
+ * Ranges have been checked: no divisor below is 0.  A check names one key, the
+ * one a person would most likely change, and the place of whichever of the keys
+ * was written down.  What depends on data, machine or memory is the plan's.
+ */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "proto/spec_impl.h"
+
+/* More parameters, or tokens per step, than any index of the engine holds. */
+#define PARAMETERS_MAX 1e13
+#define TOKENS_MAX     2147483647.0
+
+typedef int check_f(const struct spec *s, const Nnd__Job *j, struct err *e);
+
+/* Said behind a value that nobody wrote down. */
+static const char *note(const struct spec *s, const char *path)
+{
+    switch (spec_origin_of(s, rule_find(path))->kind) {
+    case ORIGIN_DEFAULT:
+        return ", default";
+    case ORIGIN_COMPUTED:
+        return ", computed";
+    default:
+        return "";
+    }
+}
+
+/* The text of a double, in one of a few buffers that take turns. */
+static const char *number(double x)
+{
+    static _Thread_local char texts[4][32];
+    static _Thread_local unsigned turn;
+    char *text = texts[turn++ % 4];
+    struct buf b = {0};
+
+    field_print_double(x, &b);
+    snprintf(text, sizeof(texts[0]), "%s", b.data);
+    buf_free(&b);
+    return text;
+}
+
+/* value must divide, or be divided by, what another key says. */
+static int want_divisor(const struct spec *s, const char *path, uint32_t value,
+                        const char *of, uint32_t total, struct err *e)
+{
+    if (total % value == 0)
+        return 0;
+    return spec_refuse(s, e, path, of, "wanted a divisor of %s (%u%s), found %u%s", of,
+                       total, note(s, of), value, note(s, path));
+}
+
+static int want_multiple(const struct spec *s, const char *path, uint32_t value,
+                         const char *of, uint32_t unit, struct err *e)
+{
+    uint32_t below = value / unit * unit;
+
+    if (value == below)
+        return 0;
+    return spec_refuse(
+        s, e, path, of,
+        "wanted a multiple of %s (%u%s), found %u%s; next to it %s%.0u%s%u", of, unit,
+        note(s, of), value, note(s, path), below ? "are " : "is ", below,
+        below ? " and " : "", below + unit);
+}
+
+static int want_at_most(const struct spec *s, const char *path, double value,
+                        const char *other, double most, struct err *e)
+{
+    if (value <= most)
+        return 0;
+    return spec_refuse(s, e, path, other, "wanted at most %s (%s%s), found %s%s", other,
+                       number(most), note(s, other), number(value), note(s, path));
+}
+
+static int want_power_of_two(const struct spec *s, const char *path, uint32_t value,
+                             struct err *e)
+{
+    if ((value & (value - 1)) == 0)
+        return 0;
+    return spec_refuse(s, e, path, NULL, "wanted a power of two, found %u", value);
+}
+
+static int check_heads(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+    const struct rule *head_dim = rule_find("model.head_dim");
+
+    if (want_divisor(s, "model.kv_heads", m->kv_heads, "model.heads", m->heads, e))
+        return ERR_SPEC;
+    if (m->head_dim == 0)
+        return want_multiple(s, "model.width", m->width, "model.heads", m->heads, e);
+    if (m->head_dim > head_dim->max)
+        return spec_refuse(s, e, "model.head_dim", "model.width",
+                           "wanted at most %.0f, found %u%s", head_dim->max,
+                           m->head_dim, note(s, "model.head_dim"));
+    return 0;
+}
+
+static int check_position(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+
+    if (m->position != NND__MODEL__POSITION__ROPE || m->head_dim % 2 == 0)
+        return 0;
+    return spec_refuse(s, e, "model.head_dim", "model.heads",
+                       "wanted an even number for model.position rope, found %u%s",
+                       m->head_dim, note(s, "model.head_dim"));
+}
+
+static int check_vocab(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    uint32_t vocab = j->model->vocab;
+
+    if (j->data->tokenizer != NND__DATA__TOKENIZER__BYTE || vocab == 0 || vocab >= 256)
+        return 0;
+    return spec_refuse(s, e, "model.vocab", NULL,
+                       "wanted 0 or at least 256 for data.tokenizer byte, found %u",
+                       vocab);
+}
+
+/* Keys of experts in a job file that asks for none: "experts" was forgotten. */
+static int check_moe_wanted(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    static const char section[] = "model.moe.";
+
+    if (j->model->moe->experts > 0 || spec_is_given(s, "model.moe.experts"))
+        return 0;
+    for (size_t i = 0; i < nrules; i++)
+        if (strncmp(rules[i].path, section, sizeof(section) - 1) == 0 &&
+            spec_is_given(s, rules[i].path))
+            return spec_refuse(s, e, rules[i].path, NULL,
+                               "wanted model.moe.experts beside it, found none");
+    return 0;
+}
+
+static int check_experts(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Moe *moe = j->model->moe;
+
+    if (moe->experts == 0)
+        return 0;
+    if (moe->bias_rate > 0 && moe->score != NND__MOE__SCORE__SIGMOID)
+        return spec_refuse(s, e, "model.moe.bias_rate", "model.moe.score",
+                           "wanted 0 unless model.moe.score is sigmoid, found %s",
+                           number(moe->bias_rate));
+    return want_at_most(s, "model.moe.top_k", moe->top_k, "model.moe.experts",
+                        moe->experts, e);
+}
+
+static bool is_dense(const Nnd__Moe *moe, uint32_t layer)
+{
+    for (size_t i = 0; i < moe->n_dense_layers; i++)
+        if (moe->dense_layers[i] == layer)
+            return true;
+    return (layer + 1) % moe->every != 0;
+}
+
+static int check_dense_layers(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Moe *moe = j->model->moe;
+    static const char path[] = "model.moe.dense_layers";
+
+    for (size_t i = 0; i < moe->n_dense_layers; i++) {
+        if (moe->dense_layers[i] >= j->model->layers)
+            return spec_refuse(s, e, path, "model.layers",
+                               "wanted numbers below model.layers (%u%s), found %u",
+                               j->model->layers, note(s, "model.layers"),
+                               moe->dense_layers[i]);
+        for (size_t k = 0; k < i; k++)
+            if (moe->dense_layers[k] == moe->dense_layers[i])
+                return spec_refuse(s, e, path, NULL,
+                                   "wanted each layer once, found %u again",
+                                   moe->dense_layers[i]);
+    }
+    return 0;
+}
+
+static int check_moe_layers(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Moe *moe = j->model->moe;
+
+    if (moe->experts == 0)
+        return 0;
+    for (uint32_t layer = 0; layer < j->model->layers; layer++)
+        if (!is_dense(moe, layer))
+            return 0;
+    return spec_refuse(
+        s, e, "model.moe.experts", "model.layers",
+        "wanted a layer to put them in, found that model.moe.every (%u%s) "
+        "and model.moe.dense_layers keep all %u layers dense",
+        moe->every, note(s, "model.moe.every"), j->model->layers);
+}
+
+static double count_parameters(const Nnd__Model *m)
+{
+    const Nnd__Moe *moe = m->moe;
+    double width = m->width,
+           matrices = m->activation == NND__MODEL__ACTIVATION__SWIGLU ? 3 : 2;
+    double attention = width * m->head_dim * (2.0 * m->heads + 2.0 * m->kv_heads);
+    double dense = matrices * width * m->ffn;
+    double experts = matrices * width * moe->expert_ffn *
+                     ((double)moe->experts + moe->shared_experts);
+    double total = width * m->vocab * (m->tie_embeddings ? 1 : 2);
+
+    if (m->position == NND__MODEL__POSITION__LEARNED)
+        total += width * m->context;
+    for (uint32_t layer = 0; layer < m->layers; layer++)
+        total +=
+            attention + (moe->experts == 0 || is_dense(moe, layer) ? dense : experts);
+    return total;
+}
+
+static int check_size(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const char *path = j->model->moe->experts > 1 ? "model.moe.experts" : "model.width";
+    double found = count_parameters(j->model);
+    double tokens = (double)j->train->batch * j->model->context;
+
+    if (found > PARAMETERS_MAX)
+        return spec_refuse(s, e, path, NULL,
+                           "wanted a model of at most %s parameters, found %.3g",
+                           number(PARAMETERS_MAX), found);
+    if (tokens > TOKENS_MAX)
+        return spec_refuse(s, e, "train.batch", "model.context",
+                           "wanted at most %.0f tokens per step (train.batch x "
+                           "model.context), found %.0f",
+                           TOKENS_MAX, tokens);
+    return 0;
+}
+
+static int check_data(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Data *d = j->data;
+
+    if (d->n_train == 0)
+        return spec_refuse(s, e, "data.train", NULL,
+                           "wanted at least one file or folder, found none");
+    if (d->n_valid > 0 && d->valid_fraction > 0)
+        return spec_refuse(s, e, "data.valid_fraction", NULL,
+                           "wanted 0 beside data.valid, found %s",
+                           number(d->valid_fraction));
+    return 0;
+}
+
+static int check_validation(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Data *d = j->data;
+
+    if (j->train->valid_every == 0 || d->n_valid > 0 || d->valid_fraction > 0)
+        return 0;
+    return spec_refuse(
+        s, e, "train.valid_every", NULL,
+        "wanted 0 since data.valid and data.valid_fraction leave nothing "
+        "to validate on, found %u",
+        j->train->valid_every);
+}
+
+static int check_batch(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Train *t = j->train;
+
+    if (want_power_of_two(s, "train.chunks", t->chunks, e))
+        return ERR_SPEC;
+    return want_multiple(s, "train.batch", t->batch, "train.chunks", t->chunks, e);
+}
+
+static int check_schedule(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Train *t = j->train;
+
+    if (want_at_most(s, "train.min_lr", t->min_lr, "train.lr", t->lr, e) ||
+        want_at_most(s, "train.warmup", t->warmup, "train.steps", t->steps, e))
+        return ERR_SPEC;
+    if (t->schedule == NND__TRAIN__SCHEDULE__CONSTANT)
+        return 0;
+    if (t->schedule != NND__TRAIN__SCHEDULE__WSD)
+        return want_at_most(s, "train.warmup", t->warmup, "train.decay_steps",
+                            t->decay_steps, e);
+    if ((double)t->warmup + t->decay_steps <= t->steps)
+        return 0;
+    return spec_refuse(s, e, "train.decay_steps", "train.warmup",
+                       "wanted train.warmup (%u%s) and the decay to fit into "
+                       "train.steps (%u%s), found %u%s",
+                       t->warmup, note(s, "train.warmup"), t->steps,
+                       note(s, "train.steps"), t->decay_steps,
+                       note(s, "train.decay_steps"));
+}
+
+/* The axes of the mesh that are still to be built. */
+static int check_axes(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const struct {
+        const char *path;
+        uint32_t value;
+    } axes[] = {
+        {"parallel.tp", j->parallel->tp},
+        {"parallel.pp", j->parallel->pp},
+        {"parallel.cp", j->parallel->cp},
+        {"parallel.etp", j->parallel->etp},
+    };
+
+    for (size_t i = 0; i < sizeof(axes) / sizeof(axes[0]); i++)
+        if (axes[i].value != 1)
+            return spec_refuse(s, e, axes[i].path, NULL,
+                               "not available yet, wanted 1, found %u", axes[i].value);
+    if (j->parallel->zero > 1)
+        return spec_refuse(s, e, "parallel.zero", NULL,
+                           "not available yet, wanted 0 or 1, found %u",
+                           j->parallel->zero);
+    return 0;
+}
+
+static int check_mesh(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Parallel *p = j->parallel;
+    uint32_t experts = j->model->moe->experts;
+
+    if (want_power_of_two(s, "parallel.dp", p->dp, e) ||
+        want_divisor(s, "parallel.dp", p->dp, "train.chunks", j->train->chunks, e) ||
+        want_divisor(s, "parallel.ep", p->ep, "parallel.dp", p->dp, e))
+        return ERR_SPEC;
+    if (p->ep > 1 && experts == 0)
+        return spec_refuse(s, e, "parallel.ep", "model.moe.experts",
+                           "wanted 1 for a model without experts, found %u", p->ep);
+    return want_divisor(s, "parallel.ep", p->ep, "model.moe.experts", experts, e);
+}
+
+/* Length of the leading part of text made of letters, digits and `more`. */
+static size_t span_word(const char *text, const char *more)
+{
+    size_t n = 0;
+
+    while (isalnum((unsigned char)text[n]) || (text[n] && strchr(more, text[n])))
+        n++;
+    return n;
+}
+
+/* OP=NAME, OP=NAME? or OP=!NAME. */
+static bool is_kernel_rule(const char *text)
+{
+    size_t op = span_word(text, "_"), name;
+    bool never;
+
+    if (op == 0 || text[op] != '=')
+        return false;
+    text += op + 1;
+    never = *text == '!';
+    text += never;
+    name = span_word(text, "_-.:/");
+    if (name == 0)
+        return false;
+    text += name;
+    return *text == '\0' || (!never && strcmp(text, "?") == 0);
+}
+
+static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    struct buf found = {0};
+    const char *device = j->kernels->device;
+
+    for (size_t i = 0; i < j->kernels->n_rule; i++)
+        if (!is_kernel_rule(j->kernels->rule[i])) {
+            field_quote(j->kernels->rule[i], &found);
+            spec_refuse(s, e, "kernels.rule", NULL,
+                        "wanted OP=NAME, OP=NAME? or OP=!NAME, found %s", found.data);
+            buf_free(&found);
+            return ERR_SPEC;
+        }
+    if (device[span_word(device, "_-:")] == '\0')
+        return 0;
+    field_quote(device, &found);
+    spec_refuse(s, e, "kernels.device", NULL,
+                "wanted a device such as cpu or cuda:0, found %s", found.data);
+    buf_free(&found);
+    return ERR_SPEC;
+}
+
+static check_f *const checks[] = {
+    check_heads,   check_position,     check_vocab,      check_moe_wanted,
+    check_experts, check_dense_layers, check_moe_layers, check_size,
+    check_data,    check_validation,   check_batch,      check_schedule,
+    check_axes,    check_mesh,         check_kernels,
+};
+
+int spec_check(const struct spec *s, struct err *e)
+{
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
+        if (checks[i](s, s->job, e))
+            return ERR_SPEC;
+    return 0;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_impl.h - the inside of a spec, for the spec_*.c files alone.
+ */
+#ifndef PROTO_SPEC_IMPL_H
+#define PROTO_SPEC_IMPL_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "proto/field.h"
+#include "proto/rules.h"
+#include "proto/spec.h"
+
+enum origin_kind {
+    ORIGIN_DEFAULT,
+    ORIGIN_FILE,    /* text: the file's name; line, col of the key */
+    ORIGIN_OPTION,  /* text: "-S", "--name" */
+    ORIGIN_MESSAGE, /* it came packed */
+    ORIGIN_COMPUTED /* text: why */
+};
+
+struct origin {
+    enum origin_kind kind;
+    const char *text;
+    int line, col; /* from 1 */
+};
+
+struct spec {
+    struct arena *arena; /* owns all below */
+    Nnd__Job *job;
+    struct origin *origins; /* one per row of rules */
+};
+
+/* Get at the value of a rule's row; its message is made where absent. */
+void spec_locate(const struct spec *s, const struct rule *r, ProtobufCMessage **m,
+                 const ProtobufCFieldDescriptor **d);
+
+struct origin *spec_origin_of(const struct spec *s, const struct rule *r);
+
+/* True when a person or a message gave the value. */
+bool spec_is_given(const struct spec *s, const char *path);
+
+/* True when a person gave it, in a file or on a command line. */
+bool spec_is_typed(const struct spec *s, const char *path);
+
+/* Append "demo.yaml:3:5", "-S", "message" or "job". */
+void spec_place(const struct origin *o, struct buf *out);
+
+/* "PLACE: PATH: " and the text; the place is that of `path` when it was given,
+ * else of `other`, which may be NULL.  Returns ERR_SPEC. */
+int spec_refuse(const struct spec *s, struct err *e, const char *path,
+                const char *other, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* The same in front of the text already in e. */
+int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
+                         const char *other);
+
+/* Read one value's text, check it, and store it as the field's only or, for a
+ * list, last value.  "wanted ..., found ...". */
+int spec_store(struct spec *s, const struct rule *r, const char *text, struct err *e);
+
+/* Report a name that is none of d's fields: "wanted a key of train, found ...". */
+int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
+                 const char *name, struct err *e);
+
+/* Read "[a, b]" as the list of r. */
+int spec_load_list(struct spec *s, const struct rule *r, const char *text,
+                   struct err *e);
+
+/* Fields against each other, after ranges and computed values. */
+int spec_check(const struct spec *s, struct err *e);
+
+#endif

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * spec_resolve.c - every field present: defaults, then values that follow from
+ * others.
+ *
+ * A 0 that stands for "work it out" is worked out here, once, and so are
+ * defaults that would contradict what a person wrote (a warm-up longer than the
+ * job).  Each rule leaves its own result alone, so that resolving twice changes
+ * nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "proto/spec_impl.h"
+
+static void fill_defaults(struct spec *s)
+{
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    for (size_t i = 0; i < nrules; i++) {
+        spec_locate(s, &rules[i], &m, &d);
+        if (field_count(m, d) > 0 || spec_is_given(s, rules[i].path))
+            continue;
+        field_set_default(m, d, s->arena);
+        s->origins[i] = (struct origin){.kind = ORIGIN_DEFAULT};
+    }
+}
+
+static int check_ranges(const struct spec *s, struct err *e)
+{
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    for (size_t i = 0; i < nrules; i++) {
+        const struct rule *r = &rules[i];
+
+        spec_locate(s, r, &m, &d);
+        if (r->items && field_count(m, d) > r->items)
+            return spec_refuse(s, e, r->path, NULL,
+                               "wanted at most %u values, found %zu", r->items,
+                               field_count(m, d));
+        for (size_t k = 0; k < field_count(m, d); k++)
+            if (rule_check(r, d, field_value(m, d, k), e))
+                return spec_refuse_prefixed(s, e, r->path, NULL);
+    }
+    return 0;
+}
+
+static void computed(struct spec *s, const char *path, const char *why)
+{
+    *spec_origin_of(s, rule_find(path)) =
+        (struct origin){.kind = ORIGIN_COMPUTED, .text = why};
+}
+
+static void set_uint32(struct spec *s, const char *path, uint32_t *value,
+                       uint32_t result, const char *why)
+{
+    *value = result;
+    computed(s, path, why);
+}
+
+static uint32_t round_up(uint32_t x, uint32_t multiple)
+{
+    return (x + multiple - 1) / multiple * multiple;
+}
+
+/* SwiGLU has three matrices where GELU has two: 2/3 of the width is as many
+ * parameters (Shazeer 2020). */
+static void compute_ffn(struct spec *s, Nnd__Model *m)
+{
+    if (m->activation == NND__MODEL__ACTIVATION__SWIGLU)
+        set_uint32(s, "model.ffn", &m->ffn, round_up((8 * m->width + 2) / 3, 8),
+                   "8/3 x width, a multiple of 8");
+    else
+        set_uint32(s, "model.ffn", &m->ffn, 4 * m->width, "4 x width");
+}
+
+static void compute_model(struct spec *s, Nnd__Model *m)
+{
+    Nnd__Moe *moe = m->moe;
+
+    if (m->kv_heads == 0)
+        set_uint32(s, "model.kv_heads", &m->kv_heads, m->heads, "as many as heads");
+    if (m->head_dim == 0 && m->width % m->heads == 0)
+        set_uint32(s, "model.head_dim", &m->head_dim, m->width / m->heads,
+                   "width / heads");
+    if (m->ffn == 0)
+        compute_ffn(s, m);
+    if (moe->expert_ffn == 0 && moe->experts > 0) {
+        uint32_t share = m->ffn / moe->top_k;
+
+        set_uint32(s, "model.moe.expert_ffn", &moe->expert_ffn, share ? share : 1,
+                   "ffn / top_k");
+    }
+}
+
+static void compute_data(struct spec *s, Nnd__Data *d, Nnd__Train *t)
+{
+    if (d->n_valid > 0 && !spec_is_given(s, "data.valid_fraction") &&
+        d->valid_fraction > 0) {
+        d->valid_fraction = 0;
+        computed(s, "data.valid_fraction", "data.valid is given");
+    }
+    if (d->n_valid == 0 && d->valid_fraction == 0 &&
+        !spec_is_given(s, "train.valid_every") && t->valid_every > 0)
+        set_uint32(s, "train.valid_every", &t->valid_every, 0,
+                   "no data to validate on");
+}
+
+static void compute_decay(struct spec *s, Nnd__Train *t)
+{
+    if (t->schedule == NND__TRAIN__SCHEDULE__WSD)
+        set_uint32(s, "train.decay_steps", &t->decay_steps,
+                   t->steps < 5 ? 1 : t->steps / 5, "a fifth of steps");
+    else
+        set_uint32(s, "train.decay_steps", &t->decay_steps, t->steps, "all steps");
+}
+
+/* A tenth, without the dust of binary arithmetic: of 3e-4 it is 3e-5. */
+static double tenth(double x)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.15g", x / 10);
+    return strtod(text, NULL);
+}
+
+static void compute_train(struct spec *s, Nnd__Train *t)
+{
+    if (!spec_is_given(s, "train.warmup") && t->warmup > t->steps / 10)
+        set_uint32(s, "train.warmup", &t->warmup, t->steps / 10, "a tenth of steps");
+    if (!spec_is_given(s, "train.min_lr") && t->min_lr > tenth(t->lr)) {
+        t->min_lr = tenth(t->lr);
+        computed(s, "train.min_lr", "a tenth of lr");
+    }
+    if (t->decay_steps == 0)
+        compute_decay(s, t);
+}
+
+int spec_resolve(struct spec *s, struct err *e)
+{
+    Nnd__Job *j = s->job;
+    int rc;
+
+    fill_defaults(s);
+    rc = check_ranges(s, e);
+    if (rc)
+        return rc;
+    compute_model(s, j->model);
+    compute_data(s, j->data, j->train);
+    compute_train(s, j->train);
+    return spec_check(s, e);
+}
