@@ -445,9 +445,19 @@ struct exec_progress *exec_progress_of(struct exec *x)
     return &x->progress;
 }
 
+int exec_position(const struct exec *x)
+{
+    return x->position;
+}
+
 int exec_round(const struct exec *x)
 {
     return x->round;
+}
+
+void *exec_plane(const struct exec *x, int plane)
+{
+    return x->region[REGION_PARAM] + x->g->plane[plane].param_offset;
 }
 
 const struct tree *exec_tree_of(const struct exec *x, int plane)

@@ -11,6 +11,9 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \
     lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
+    lib/graph/op_expert.c \
     lib/graph/op_linear.c \
+    lib/graph/op_stats.c \
     lib/graph/op_sum.c \
-    lib/graph/op_view.c
+    lib/graph/op_view.c \
+    lib/graph/op_zero.c

@@ -51,8 +51,10 @@ struct op {
 
     /* Or by the host (collectives): */
     int (*run)(struct exec *x, const struct node *n, struct err *e);
-    /* and the bytes that this rank hands to a collective, -1: data decides. */
-    int64_t (*wire)(const struct node *n);
+    /* and the bytes that this rank sends to others; `routed`: that it hands over,
+     * data decides how many of them stay. */
+    int64_t (*wire)(const struct graph *g, const struct node *n);
+    bool routed;
 };
 
 /* All operators, NULL-terminated: op_table.c. */

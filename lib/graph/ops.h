@@ -10,6 +10,7 @@
 #define GRAPH_OPS_H
 
 #include "graph/graph.h"
+#include "plan/shard.h"
 
 /* The chunk that a forward program works on; inputs of the graph. */
 struct chunk {
@@ -115,9 +116,70 @@ struct value *op_unpermute(struct graph *g, struct value *x, struct value *gate,
 struct value *op_grouped(struct graph *g, struct value *x, struct value *w,
                          struct value *seg_m, struct value *seg_k, int leaves);
 
-/* Optimizer pieces: partial sums of squares f64 [blocks] of grad (wide [n]); one
- * update of n elements (v NULL: SGD; out NULL: w is the weight itself). */
-struct value *op_sqnorm(struct graph *g, struct value *grad);
+/* Expert parallelism (op_expert.c).  counts i32 [ep,E]: rows from each rank of
+ * the group to each expert.  Arrivals are rows at their experts' rank, at most
+ * `capacity` a round; with ep 1 they are the sorted rows themselves. */
+struct window {
+    struct value *seg_m, *seg_k; /* i32 [ep * E / ep, 4] */
+};
+struct value *op_exchange(struct graph *g, struct value *total);
+struct window op_window(struct graph *g, struct value *counts, int64_t capacity);
+struct value *op_dispatch(struct graph *g, struct value *x, struct value *counts,
+                          int64_t capacity);
+struct value *op_collect(struct graph *g, struct value *y, struct value *counts,
+                         int64_t capacity, int64_t rows);
+
+/* Statistics of a chunk (op_stats.c): a state f64 [positions, STATS_COUNT]. */
+enum { STATS_LOSS, STATS_AUX, STATS_Z, STATS_COUNT = 4 };
+void op_stats_begin(struct graph *g, struct value *stats);
+void op_stats_loss(struct graph *g, struct value *loss, struct value *stats);
+
+/* Counts i32 and probability sums f64 [groups,E] of one layer, or of several. */
+struct tally {
+    struct value *count, *psum;
+};
+struct tally op_tally(struct graph *g, struct tally sum, struct tally more);
+
+/* The balancing losses of one chunk, given how many layers the tally holds;
+ * concat: Hugging Face's convention, layers concatenated before averaging.
+ * scale wide [1]: loss scale / chunks. */
+#define BALANCE_EXPERTS_MAX 1024
+struct balance_config {
+    int top_k, layers;
+    bool concat;
+    double aux_coef, z_coef;
+};
+struct balance {
+    struct value *aux_weight, *z_weight; /* for op_route_aux */
+};
+struct balance op_balance(struct graph *g, struct balance_config c, struct tally t,
+                          struct value *zsq, struct value *stats, struct value *scale);
+
+/* Add a layer's counts to the step's load, i64 [E]. */
+void op_load(struct graph *g, struct value *count, struct value *load);
+
+/* ZeRO-1 (op_zero.c) over the replicas of a plane; nothing is added for one.
+ * reduce: buffer 0 of the gradients becomes the sum over replicas, at each
+ * element's owner; gather: owners' weights to all. */
+void op_reduce(struct graph *g, int plane, const struct shard *s);
+void op_gather(struct graph *g, int plane, const struct shard *s);
+
+/* Where the partial sums of squares lie: rank r's are [first[r], +blocks[r]) of
+ * `total`; order[i]: the canonical number of the i-th (tensors in order of
+ * the graph, experts by number, blocks). */
+struct norm_layout {
+    const int64_t *first, *blocks, *order;
+    int64_t total;
+};
+
+/* norm (state f64 [1]) = sqrt(sum of blocks, in canonical order). */
+void op_norm(struct graph *g, struct norm_layout l, struct value *blocks,
+             struct value *norm);
+
+/* Optimizer pieces: partial sums of squares of grad (wide [n]) into
+ * blocks[first...] (a state, f64); one update of n elements (v NULL: SGD; out
+ * NULL: w is the weight itself). */
+void op_sqnorm(struct graph *g, struct value *grad, struct value *blocks, int64_t first);
 struct optim_config {
     const char *kind; /* "opt.adamw", "opt.adam", "opt.sgd" */
     double beta1, beta2, eps, decay;

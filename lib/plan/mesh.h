@@ -14,6 +14,8 @@
 
 #include "base/err.h"
 
+#define MESH_MAX 1024 /* ranks */
+
 struct mesh {
     int dp, ep, tp, pp, cp, etp; /* sizes                              */
     int world;                   /* ranks                              */
