@@ -4,4 +4,12 @@
 
 noinst_LTLIBRARIES += lib/plan/libplan.la
 
-lib_plan_libplan_la_SOURCES =
+lib_plan_libplan_la_SOURCES = \
+    lib/plan/mesh.c lib/plan/mesh.h \
+    lib/plan/shard.c lib/plan/shard.h \
+    lib/plan/tree.c lib/plan/tree.h
+
+unit_tests += \
+    tests/unit/test_plan_mesh \
+    tests/unit/test_plan_shard \
+    tests/unit/test_plan_tree
