@@ -6,7 +6,8 @@
  * file that knows MPI.  It moves bytes and adds integers; floating-point sums
  * belong to the callers, who fix their order.  Every call is collective over
  * the communicator, and is counted, so that a plan can be held against it.
- * One thread per process communicates.
+ * One thread per process communicates, the one that made the communicator.
+ * After an error a communicator is good for comm_abort alone.
  */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
@@ -18,8 +19,12 @@
 
 struct comm;
 
-/* What went through a communicator and its children so far: calls, and bytes
- * that this rank sent to other ranks (remote) or kept (local). */
+/* What went through a communicator so far (not through its children): completed
+ * calls, and bytes that this rank contributed to other ranks (remote) and to
+ * itself (local).  The bytes are those of the direct exchange, whatever way they
+ * take: alltoallv the lengths sent; allgatherv len[self] to each rank; allreduce
+ * 8 n to each rank; bcast len to each rank at the root, else 0; barrier 0; a
+ * split is not counted. */
 struct comm_count {
     int64_t calls, remote, local;
 };
@@ -33,18 +38,20 @@ int comm_self(struct comm **out, struct err *e);
  * Without MPI in the build: an error that says so. */
 int comm_mpi_world(struct comm **out, struct err *e);
 
-/* Ranks with the same color, ordered by their rank in c. */
+/* Ranks with the same color (0 or more), ordered by their rank in c.  A part is
+ * destroyed before what it was split from. */
 int comm_split(struct comm *c, int color, struct comm **out, struct err *e);
 void comm_destroy(struct comm *c);
 
 int comm_rank(const struct comm *c);
 int comm_size(const struct comm *c);
 
-/* Counters of this communicator alone (children have their own). */
 struct comm_count comm_counted(const struct comm *c);
 
 /* Rank i's bytes [send_off[i], +send_len[i]) arrive at this rank's
- * recv + recv_off[..].  Lengths above 2 GiB are fine. */
+ * recv + recv_off[..].  send and recv do not overlap.  Lengths above 2 GiB are
+ * fine.  What one rank sends is what the other expects: a message of another
+ * length is an error, a missing one waits for ever. */
 int comm_alltoallv(struct comm *c, const void *send, const size_t *send_len,
                    const size_t *send_off, void *recv, const size_t *recv_len,
                    const size_t *recv_off, struct err *e);
@@ -53,13 +60,13 @@ int comm_alltoallv(struct comm *c, const void *send, const size_t *send_len,
 int comm_allgatherv(struct comm *c, void *buf, const size_t *len, const size_t *off,
                     struct err *e);
 
-/* In place, element by element. */
+/* In place, element by element; COMM_OR is bitwise. */
 int comm_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce op,
                    struct err *e);
 int comm_bcast(struct comm *c, void *buf, size_t len, int root, struct err *e);
 int comm_barrier(struct comm *c, struct err *e);
 
 /* End all ranks at once with exit code `code`; does not return. */
-void comm_abort(struct comm *c, int code);
+void comm_abort(struct comm *c, int code) __attribute__((noreturn));
 
 #endif

@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_comm_mpi.c - every collective over real ranks; comm_mpi.test starts it.
+ *
+ * Every rank checks what it received, down to the bytes around it; a check has
+ * passed when it has on all ranks.  Rank 0 prints a line without a number for
+ * each.  With the argument "wrong" ranks disagree about lengths, say what they
+ * were told, and end the world with exit code 7.
+ */
+#include "comm/comm_impl.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANKS_MAX = 8, GAP = 3, UNTOUCHED = 0xee };
+
+static bool expect(bool ok, const struct comm *c, const char *what)
+{
+    if (!ok)
+        fprintf(stderr, "rank %d of %d: %s\n", comm_rank(c), comm_size(c), what);
+    return ok;
+}
+
+static void must(int rc, const struct err *e)
+{
+    if (rc < 0) {
+        fprintf(stderr, "%s\n", e->text);
+        exit(1);
+    }
+}
+
+static bool counted(const struct comm *c, struct comm_count before, int64_t calls,
+                    int64_t remote, int64_t local)
+{
+    const struct comm_count now = comm_counted(c);
+
+    return expect(now.calls - before.calls == calls, c, "calls") &&
+           expect(now.remote - before.remote == remote, c, "bytes to others") &&
+           expect(now.local - before.local == local, c, "bytes to itself");
+}
+
+/* Byte k of what rank `from` has for rank `to`. */
+static unsigned char byte_of(int from, int to, size_t k)
+{
+    return (unsigned char)(from * 31 + to * 7 + (int)(k % 251));
+}
+
+/* -- alltoallv --------------------------------------------------------------- */
+
+static size_t none(int from, int to)
+{
+    (void)from, (void)to;
+    return 0;
+}
+
+static size_t equal(int from, int to)
+{
+    (void)from, (void)to;
+    return 1000;
+}
+
+/* Zero for some pairs, a few bytes for some, beyond the eager limit for others. */
+static size_t unequal(int from, int to)
+{
+    static const size_t len[] = {0, 1, 77, 4096, 70001, 0, 300000};
+
+    return len[(from * 3 + to * 5) % 7];
+}
+
+static size_t all_to_rank_0(int from, int to)
+{
+    return to == 0 ? 5000 + (size_t)from : 0;
+}
+
+struct layout {
+    size_t len[RANKS_MAX], off[RANKS_MAX], total;
+};
+
+/* With gaps between the parts, and in descending order of ranks. */
+static struct layout lay_out(const struct comm *c, size_t (*len)(int, int),
+                             bool sending)
+{
+    const int me = comm_rank(c);
+    struct layout l = {.total = GAP};
+
+    for (int i = comm_size(c) - 1; i >= 0; i--) {
+        l.len[i] = sending ? len(me, i) : len(i, me);
+        l.off[i] = l.total;
+        l.total += l.len[i] + GAP;
+    }
+    return l;
+}
+
+static bool arrived(const struct comm *c, const struct layout *l, unsigned char *recv)
+{
+    for (int i = 0; i < comm_size(c); i++) {
+        for (size_t k = 0; k < l->len[i]; k++)
+            if (recv[l->off[i] + k] != byte_of(i, comm_rank(c), k))
+                return expect(false, c, "a byte that arrived");
+        memset(recv + l->off[i], UNTOUCHED, l->len[i]);
+    }
+    for (size_t k = 0; k < l->total; k++)
+        if (recv[k] != UNTOUCHED)
+            return expect(false, c, "a byte beside those that arrived");
+    return true;
+}
+
+static bool check_alltoallv(struct comm *c, size_t (*len)(int, int))
+{
+    const struct layout s = lay_out(c, len, true), r = lay_out(c, len, false);
+    const struct comm_count before = comm_counted(c);
+    const int me = comm_rank(c);
+    unsigned char *send = malloc(s.total), *recv = malloc(r.total);
+    int64_t remote = 0;
+    struct err e;
+    bool ok;
+
+    memset(recv, UNTOUCHED, r.total);
+    for (int i = 0; i < comm_size(c); i++) {
+        for (size_t k = 0; k < s.len[i]; k++)
+            send[s.off[i] + k] = byte_of(me, i, k);
+        remote += i == me ? 0 : (int64_t)s.len[i];
+    }
+    must(comm_alltoallv(c, send, s.len, s.off, recv, r.len, r.off, &e), &e);
+    ok = arrived(c, &r, recv) && counted(c, before, 1, remote, (int64_t)s.len[me]);
+    free(send);
+    free(recv);
+    return ok;
+}
+
+static bool alltoallv_of_nothing(struct comm *c)
+{
+    return check_alltoallv(c, none);
+}
+
+static bool alltoallv_of_equal_parts(struct comm *c)
+{
+    return check_alltoallv(c, equal);
+}
+
+static bool alltoallv_of_unequal_parts(struct comm *c)
+{
+    return check_alltoallv(c, unequal);
+}
+
+static bool alltoallv_to_one_rank(struct comm *c)
+{
+    return check_alltoallv(c, all_to_rank_0);
+}
+
+/* -- the others -------------------------------------------------------------- */
+
+static bool check_allgatherv(struct comm *c, size_t (*len)(int, int))
+{
+    const struct comm_count before = comm_counted(c);
+    const int me = comm_rank(c);
+    struct layout l = {.total = GAP};
+    unsigned char *buf;
+    struct err e;
+    bool ok;
+
+    for (int i = 0; i < comm_size(c); i++) {
+        l.len[i] = len(i, 0);
+        l.off[i] = l.total;
+        l.total += l.len[i] + GAP;
+    }
+    buf = malloc(l.total);
+    memset(buf, UNTOUCHED, l.total);
+    for (size_t k = 0; k < l.len[me]; k++)
+        buf[l.off[me] + k] = byte_of(me, 0, k);
+    must(comm_allgatherv(c, buf, l.len, l.off, &e), &e);
+    ok = counted(c, before, 1, (int64_t)l.len[me] * (comm_size(c) - 1),
+                 (int64_t)l.len[me]);
+    for (int i = 0; ok && i < comm_size(c); i++) {
+        for (size_t k = 0; ok && k < l.len[i]; k++)
+            ok = expect(buf[l.off[i] + k] == byte_of(i, 0, k), c, "a byte gathered");
+        memset(buf + l.off[i], UNTOUCHED, l.len[i]);
+    }
+    for (size_t k = 0; ok && k < l.total; k++)
+        ok = expect(buf[k] == UNTOUCHED, c, "a byte beside those gathered");
+    free(buf);
+    return ok;
+}
+
+static bool allgatherv_of_nothing(struct comm *c)
+{
+    return check_allgatherv(c, none);
+}
+
+static bool allgatherv_of_equal_parts(struct comm *c)
+{
+    return check_allgatherv(c, equal);
+}
+
+static bool allgatherv_of_unequal_parts(struct comm *c)
+{
+    return check_allgatherv(c, unequal);
+}
+
+static bool check_allreduce(struct comm *c, enum comm_reduce op, size_t n)
+{
+    const struct comm_count before = comm_counted(c);
+    const int64_t size = comm_size(c), big = INT64_C(1) << 40;
+    int64_t *x = malloc((n + 1) * sizeof *x);
+    struct err e;
+    bool ok;
+
+    for (size_t i = 0; i < n; i++)
+        x[i] = op == COMM_OR ? INT64_C(1) << (comm_rank(c) + (int)(i % 50))
+                             : (int64_t)i - big * (comm_rank(c) + 1);
+    x[n] = UNTOUCHED;
+    must(comm_allreduce(c, x, n, op, &e), &e);
+    ok = expect(x[n] == UNTOUCHED, c, "the element after the last") &&
+         counted(c, before, 1, (int64_t)n * 8 * (size - 1), (int64_t)n * 8);
+    for (size_t i = 0; ok && i < n; i++) {
+        const int64_t k = (int64_t)i;
+        const int64_t want[] = {
+            [COMM_SUM] = size * k - big * (size * (size + 1) / 2),
+            [COMM_MAX] = k - big,
+            [COMM_OR] = ((INT64_C(1) << size) - 1) << (k % 50),
+        };
+
+        ok = expect(x[i] == want[op], c, "an element reduced");
+    }
+    free(x);
+    return ok;
+}
+
+static bool allreduce_of_each_kind(struct comm *c)
+{
+    return check_allreduce(c, COMM_SUM, 1000) && check_allreduce(c, COMM_MAX, 1000) &&
+           check_allreduce(c, COMM_OR, 1000) && check_allreduce(c, COMM_SUM, 1) &&
+           check_allreduce(c, COMM_MAX, 0);
+}
+
+static bool check_bcast(struct comm *c, int root, size_t len)
+{
+    const struct comm_count before = comm_counted(c);
+    const int64_t sent = comm_rank(c) == root ? (int64_t)len : 0;
+    unsigned char *buf = malloc(len + 1);
+    struct err e;
+    bool ok;
+
+    memset(buf, UNTOUCHED, len + 1);
+    for (size_t k = 0; comm_rank(c) == root && k < len; k++)
+        buf[k] = byte_of(root, 1, k);
+    must(comm_bcast(c, buf, len, root, &e), &e);
+    ok = expect(buf[len] == UNTOUCHED, c, "the byte after the last") &&
+         counted(c, before, 1, sent * (comm_size(c) - 1), sent);
+    for (size_t k = 0; ok && k < len; k++)
+        ok = expect(buf[k] == byte_of(root, 1, k), c, "a byte broadcast");
+    free(buf);
+    return ok;
+}
+
+static bool bcast_from_each_rank(struct comm *c)
+{
+    bool ok = true;
+
+    for (int root = 0; root < comm_size(c); root++)
+        ok = check_bcast(c, root, 100003) && ok;
+    return check_bcast(c, 0, 0) && ok;
+}
+
+static bool barrier_moves_nothing(struct comm *c)
+{
+    const struct comm_count before = comm_counted(c);
+    struct err e;
+
+    must(comm_barrier(c, &e), &e);
+    return counted(c, before, 1, 0, 0);
+}
+
+/* -- parts of the world ------------------------------------------------------ */
+
+static bool parts_work_by_themselves(struct comm *c)
+{
+    const struct comm_count before = comm_counted(c);
+    const int me = comm_rank(c);
+    const int color = me % 2;
+    struct comm *part;
+    struct err e;
+    bool ok;
+
+    must(comm_split(c, color, &part, &e), &e);
+    ok = expect(comm_rank(part) == me / 2, c, "the order in a part") &&
+         expect(comm_size(part) == (comm_size(c) + 1 - color) / 2, c, "a part's size");
+    ok = check_alltoallv(part, unequal) && ok;
+    ok = check_allgatherv(part, unequal) && ok;
+    ok = check_allreduce(part, COMM_SUM, 10) && ok;
+    ok = check_bcast(part, comm_size(part) - 1, 100) && ok;
+    ok = counted(c, before, 0, 0, 0) && ok;
+    comm_destroy(part);
+    return ok;
+}
+
+static bool neighbours_split_further(struct comm *c)
+{
+    struct comm *half, *one;
+    struct err e;
+    bool ok;
+
+    must(comm_split(c, comm_rank(c) / 2, &half, &e), &e);
+    must(comm_split(half, comm_rank(half), &one, &e), &e);
+    ok = expect(comm_rank(half) == comm_rank(c) % 2, c, "the order in a half") &&
+         expect(comm_size(one) == 1, c, "the size of one") &&
+         check_alltoallv(one, unequal);
+    comm_destroy(one);
+    comm_destroy(half);
+    return ok;
+}
+
+/* Everything again with messages of at most 64 bytes, ends included. */
+static bool long_ones_go_in_pieces(struct comm *c)
+{
+    struct comm *part;
+    struct err e;
+    bool ok;
+
+    must(comm_split(c, 0, &part, &e), &e);
+    comm_mpi_set_piece(part, 64);
+    ok = check_alltoallv(part, unequal);
+    ok = check_alltoallv(part, equal) && ok;
+    ok = check_allgatherv(part, unequal) && ok;
+    ok = check_allreduce(part, COMM_SUM, 8) && ok;
+    ok = check_allreduce(part, COMM_MAX, 1001) && ok;
+    ok = check_bcast(part, 0, 64 * 5) && ok;
+    ok = check_bcast(part, 0, 64 * 5 + 1) && ok;
+    comm_destroy(part);
+    return ok;
+}
+
+static bool a_second_world_is_refused(struct comm *c)
+{
+    struct comm *other = NULL;
+    struct err e;
+    int rc = comm_mpi_world(&other, &e);
+
+    return expect(rc == ERR_FAILED && !other, c, "a second world");
+}
+
+static const struct {
+    const char *name;
+    bool (*run)(struct comm *c);
+} checks[] = {
+    {"alltoallv of nothing", alltoallv_of_nothing},
+    {"alltoallv of equal parts", alltoallv_of_equal_parts},
+    {"alltoallv of unequal parts", alltoallv_of_unequal_parts},
+    {"alltoallv to one rank", alltoallv_to_one_rank},
+    {"allgatherv of nothing", allgatherv_of_nothing},
+    {"allgatherv of equal parts", allgatherv_of_equal_parts},
+    {"allgatherv of unequal parts", allgatherv_of_unequal_parts},
+    {"allreduce of each kind", allreduce_of_each_kind},
+    {"bcast from each rank", bcast_from_each_rank},
+    {"barrier moves nothing", barrier_moves_nothing},
+    {"parts work by themselves", parts_work_by_themselves},
+    {"neighbours split further", neighbours_split_further},
+    {"long ones go in pieces", long_ones_go_in_pieces},
+    {"a second world is refused", a_second_world_is_refused},
+};
+
+static int run_checks(struct comm *c)
+{
+    int failed = 0;
+
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        int64_t bad = !checks[i].run(c);
+        struct err e;
+
+        must(comm_allreduce(c, &bad, 1, COMM_SUM, &e), &e);
+        failed += bad > 0;
+        if (comm_rank(c) == 0)
+            printf("%s - np %d: %s\n", bad ? "not ok" : "ok", comm_size(c),
+                   checks[i].name);
+    }
+    return failed ? 1 : 0;
+}
+
+/* Rank 1 sends rank 0 half of what it waits for, then twice as much. */
+static void disagree(struct comm *c)
+{
+    static char send[2000], recv[2000];
+    const size_t off[2] = {0}, sent[2][2] = {{0, 0}, {500, 0}};
+    const size_t wanted[2][2] = {{0, 1000}, {0, 0}};
+    const size_t sent_more[2][2] = {{0, 0}, {2000, 0}};
+    const int me = comm_rank(c);
+    struct err e;
+
+    if (comm_alltoallv(c, send, sent[me], off, recv, wanted[me], off, &e) < 0)
+        printf("%s\n", e.text);
+    if (comm_alltoallv(c, send, sent_more[me], off, recv, wanted[me], off, &e) < 0)
+        printf("%s\n", e.text);
+    fflush(stdout);
+    if (me == 0)
+        comm_abort(c, 7);
+    for (;;)
+        comm_barrier(c, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    struct comm *c;
+    struct err e;
+    int rc;
+
+    must(comm_mpi_world(&c, &e), &e);
+    if (argc > 1 && strcmp(argv[1], "wrong") == 0)
+        disagree(c);
+    rc = run_checks(c);
+    comm_destroy(c);
+    return rc;
+}
