@@ -69,8 +69,7 @@ static void node_key(const struct node *n, char *out, size_t size)
 static const struct nnd_sum *reduce_params(const struct graph *g, struct arena *a)
 {
     struct nnd_sum *p = arena_alloc(a, sizeof(*p));
-    struct nnd_tensor t = {
-        .ndim = 1, .dim = {4096}, .stride = {1}, .dtype = g->wide};
+    struct nnd_tensor t = {.ndim = 1, .dim = {4096}, .stride = {1}, .dtype = g->wide};
     *p = (struct nnd_sum){.struct_size = sizeof(*p), .y = t, .x = {t, t}, .n = 2};
     return p;
 }
@@ -159,8 +158,8 @@ static int allocate(struct exec *x, size_t bytes, const char *what, void **out,
         return 0;
     int rc = x->dev->alloc(x->stream.device, bytes, out);
     if (rc)
-        return err_set(e, ERR_FAILED, "memory: %s: wanted %zu bytes on %s, refused", what,
-                       bytes, x->dev->type);
+        return err_set(e, ERR_FAILED, "memory: %s: wanted %zu bytes on %s, refused",
+                       what, bytes, x->dev->type);
     /* Touch every page now, so that no step meets a lack of memory. */
     return x->dev->fill(&x->stream, *out, 0, bytes)
                ? err_set(e, ERR_FAILED, "memory: %s: cannot be written", what)
@@ -169,8 +168,8 @@ static int allocate(struct exec *x, size_t bytes, const char *what, void **out,
 
 static int allocate_regions(struct exec *x, struct err *e)
 {
-    static const char *const name[REGION_COUNT] = {
-        "weights", "gradients", "states", "inputs", "activations", "buffers"};
+    static const char *const name[REGION_COUNT] = {"weights", "gradients",   "states",
+                                                   "inputs",  "activations", "buffers"};
     for (int i = 0; i < REGION_COUNT; i++) {
         size_t n = x->m.bytes[i] * (size_t)(i == REGION_SLOT ? x->m.slots : 1);
         void *p = NULL;
@@ -205,8 +204,8 @@ static int need_workspace(struct exec *x, const struct record *r, const struct n
 {
     struct nnd_need need = {.struct_size = sizeof(need)};
     if (r->kernel->need && r->kernel->need(r->kernel->self, r->params, &need))
-        return err_set(e, ERR_FAILED, "%s: kernel %s cannot say what it needs", n->where,
-                       r->kernel->name);
+        return err_set(e, ERR_FAILED, "%s: kernel %s cannot say what it needs",
+                       n->where, r->kernel->name);
     if (need.workspace > x->m.workspace)
         x->m.workspace = need.workspace;
     return 0;
@@ -230,8 +229,7 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
     if (r->kernel->supports(r->kernel->self, r->params, &why))
         return err_set(e, ERR_FAILED, "%s: kernel %s refuses its call: %s", n->where,
                        r->kernel->name, why.text);
-    if (r->kernel->plan &&
-        r->kernel->plan(r->kernel->self, r->params, &r->plan, &why))
+    if (r->kernel->plan && r->kernel->plan(r->kernel->self, r->params, &r->plan, &why))
         return err_set(e, ERR_FAILED, "%s: kernel %s cannot plan: %s", n->where,
                        r->kernel->name, why.text);
     return need_workspace(x, r, n, e);
@@ -246,9 +244,8 @@ static int bind_program(struct exec *x, int program, struct err *e)
     b->record = arena_calloc(x->mem, (size_t)(b->positions * b->slots * nodes) + 1,
                              sizeof(*b->record));
     for (int i = 0; i < b->positions * b->slots * nodes; i++) {
-        struct bind at = {.exec = x,
-                          .position = i / nodes / b->slots,
-                          .slot = i / nodes % b->slots};
+        struct bind at = {
+            .exec = x, .position = i / nodes / b->slots, .slot = i / nodes % b->slots};
         if (bind_node(x, x->g->node[p->first + i % nodes], &at, &b->record[i], e))
             return e->code;
     }
@@ -283,7 +280,8 @@ int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
     x->dev = kernels_device(c->kernels, c->device);
     x->cost = arena_calloc(mem, (size_t)g->nnode + 1, sizeof(*x->cost));
     int rc = x->dev ? prepare(x, e)
-                    : err_set(e, ERR_SPEC, "kernels.device: wanted a loaded device, found \"%s\"",
+                    : err_set(e, ERR_SPEC,
+                              "kernels.device: wanted a loaded device, found \"%s\"",
                               c->device);
     if (rc) {
         exec_destroy(x);
@@ -409,11 +407,8 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
 int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
              int64_t elements, struct err *e)
 {
-    struct nnd_tensor t = {.ndim = 1,
-                           .dim = {elements},
-                           .stride = {1},
-                           .dtype = dtype,
-                           .align_log2 = 2};
+    struct nnd_tensor t = {
+        .ndim = 1, .dim = {elements}, .stride = {1}, .dtype = dtype, .align_log2 = 2};
     struct nnd_sum p = {.struct_size = sizeof(p), .y = t, .n = n};
     p.y.data = y;
     for (int i = 0; i < n; i++) {

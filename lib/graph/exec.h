@@ -76,8 +76,8 @@ const struct memory *exec_memory(const struct exec *x);
 const struct exec_comms *exec_comms_of(const struct exec *x);
 struct exec_progress *exec_progress_of(struct exec *x);
 
-/* For host ops: the chunk position and the loop round being run; the tree of a plane; gradient buffer b
- * of a plane. */
+/* For host ops: the chunk position and the loop round being run; the tree of a plane;
+ * gradient buffer b of a plane. */
 int exec_position(const struct exec *x);
 int exec_round(const struct exec *x);
 void *exec_plane(const struct exec *x, int plane); /* its weights */

@@ -130,7 +130,8 @@ static void insert_redo(struct graph *g, int f, int at, int loop, const bool *ne
 {
     const struct loop *l = &g->loop[f];
     int tail = g->nnode - at, added = 0;
-    struct node **moved = arena_memdup(g->mem, g->node + at, (size_t)tail * sizeof(*moved));
+    struct node **moved =
+        arena_memdup(g->mem, g->node + at, (size_t)tail * sizeof(*moved));
     struct node **copies =
         arena_calloc(g->mem, (size_t)(l->end - l->first) + 1, sizeof(*copies));
     for (int i = l->first; i < l->end; i++) {
@@ -154,7 +155,8 @@ static void backward_loop(struct graph *g, int f)
     int loop = g->open_loop, at = g->nnode;
     for (int i = fwd.end - 1; i >= fwd.first; i--)
         backward_node(g, g->node[i]);
-    bool *needed = arena_calloc(g->mem, (size_t)(fwd.end - fwd.first) + 1, sizeof(bool));
+    bool *needed =
+        arena_calloc(g->mem, (size_t)(fwd.end - fwd.first) + 1, sizeof(bool));
     mark_needed(g, f, at, g->nnode, needed);
     insert_redo(g, f, at, loop, needed);
     graph_loop_end(g);

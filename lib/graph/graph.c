@@ -238,8 +238,7 @@ struct value *graph_weight(struct graph *g, const char *name, int dtype, struct 
 {
     char full[256];
     snprintf(full, sizeof(full), "%s%s%s", g->scope, g->scope[0] ? "." : "", name);
-    struct param p = {
-        .name = full, .group = PARAM_DENSE, .decay = decay, .init = init};
+    struct param p = {.name = full, .group = PARAM_DENSE, .decay = decay, .init = init};
     return new_param(g, p, dtype ? dtype : g->act, s);
 }
 
@@ -336,7 +335,8 @@ struct node *graph_add(struct graph *g, const struct op *op, const void *attr,
     n->id = g->nnode;
     n->program = g->nprogram - 1;
     n->loop = g->open_loop;
-    n->where = arena_printf(g->mem, "%s%s%s", g->scope, g->scope[0] ? "." : "", op->name);
+    n->where =
+        arena_printf(g->mem, "%s%s%s", g->scope, g->scope[0] ? "." : "", op->name);
     n->attr = op->attr_size ? arena_memdup(g->mem, attr, op->attr_size) : NULL;
     n->nin = nin;
     if (nin)

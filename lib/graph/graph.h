@@ -22,8 +22,8 @@
 #include "base/err.h"
 #include "plan/mesh.h"
 
-#define GRAPH_DIMS 4
-#define GRAPH_INPUTS 16
+#define GRAPH_DIMS    4
+#define GRAPH_INPUTS  16
 #define GRAPH_OUTPUTS 8
 
 struct op;
@@ -50,12 +50,12 @@ struct value {
     struct shape shape;
     enum storage storage;
     bool wants_grad;
-    bool saved;          /* ARENA: crosses programs, lives in a slot (memory.h) */
-    struct node *maker;  /* NULL when not computed                        */
-    struct value *root;  /* the value whose memory this one is; often itself */
-    int64_t root_offset; /* elements behind root's start                  */
-    struct param *param; /* PARAM, GRAD                                   */
-    size_t offset;       /* bytes from the start of its region (memory.h) */
+    bool saved;           /* ARENA: crosses programs, lives in a slot (memory.h) */
+    struct node *maker;   /* NULL when not computed                        */
+    struct value *root;   /* the value whose memory this one is; often itself */
+    int64_t root_offset;  /* elements behind root's start                  */
+    struct param *param;  /* PARAM, GRAD                                   */
+    size_t offset;        /* bytes from the start of its region (memory.h) */
     struct value **grads; /* contributions to d loss / d value (grad.c)   */
     int ngrads;
 };
@@ -63,7 +63,7 @@ struct value {
 struct node {
     const struct op *op;
     int id, program, loop; /* loop: 0 none, else index into graph.loop   */
-    bool redo; /* computes again what forward had, in rounds after the first */
+    bool redo;         /* computes again what forward had, in rounds after the first */
     const char *where; /* "layers.3.attn.q" */
     void *attr;        /* op->attr_size bytes */
     int nin, nout;
@@ -99,8 +99,8 @@ struct param {
 struct plane {
     enum param_group group;
     int dtype;
-    int64_t elements; /* with padding between tensors */
-    int buffers;      /* gradient buffers (tree.h)     */
+    int64_t elements;                 /* with padding between tensors */
+    int buffers;                      /* gradient buffers (tree.h)     */
     size_t param_offset, grad_offset; /* bytes in their regions (memory.h) */
 };
 
@@ -112,12 +112,12 @@ struct program {
 /* Nodes [first, end) run `trips` times (known only when they start). */
 struct loop {
     int first, end;
-    bool descending; /* round trips-1 down to 0 */
+    bool descending;            /* round trips-1 down to 0 */
     const struct value *counts; /* i32 [ep, experts], see plan/rounds.h */
     int64_t capacity;           /* rows of the arrivals' buffer         */
 };
 
-#define GRAPH_PLANES 8
+#define GRAPH_PLANES   8
 #define GRAPH_PROGRAMS 16
 
 struct graph {

@@ -106,9 +106,8 @@ static int window_run(struct exec *x, const struct node *n, struct err *e)
         int64_t first, rows;
         rounds_segment(&r, exec_round(x), i / local, m->ep_rank * local + i % local,
                        &first, &rows);
-        by_weight[i] = (struct nnd_segment){.row = (int32_t)row,
-                                            .rows = (int32_t)rows,
-                                            .index = i % local};
+        by_weight[i] = (struct nnd_segment){
+            .row = (int32_t)row, .rows = (int32_t)rows, .index = i % local};
         by_leaf[i] = by_weight[i];
         by_leaf[i].index = i;
         by_leaf[i].accumulate = exec_round(x) > 0;
@@ -214,7 +213,8 @@ static void dispatch_grad(struct graph *g, const struct node *n)
 static void collect_grad(struct graph *g, const struct node *n)
 {
     const struct expert_attr *at = n->attr;
-    grad_add(g, n->in[0], op_dispatch(g, grad_of(g, n->out[0]), n->in[1], at->capacity));
+    grad_add(g, n->in[0],
+             op_dispatch(g, grad_of(g, n->out[0]), n->in[1], at->capacity));
 }
 
 /* Handed over, kept rows included: the split is up to the routing. */

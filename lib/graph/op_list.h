@@ -7,6 +7,7 @@
 
 #include "graph/op.h"
 
+extern const struct op op_copy_to;
 extern const struct op op_gemm;
 extern const struct op op_grad_reduce;
 extern const struct op op_plus;

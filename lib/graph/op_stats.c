@@ -61,7 +61,8 @@ static int loss_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
-const struct op op_stats_sum = {.name = "stats.loss", .shape = no_shape, .run = loss_run};
+const struct op op_stats_sum = {
+    .name = "stats.loss", .shape = no_shape, .run = loss_run};
 
 void op_stats_loss(struct graph *g, struct value *loss, struct value *stats)
 {
@@ -161,7 +162,8 @@ static int balance_run(struct exec *x, const struct node *n, struct err *e)
     for (int64_t i = 0; i < groups; i++) {
         loss += balance_group(c, count + i * experts, psum + i * experts, experts, w);
         for (int k = 0; k < experts; k++) {
-            put(n->out[0], weight, i * experts + k, c->aux_coef * scale * w[k] / groups);
+            put(n->out[0], weight, i * experts + k,
+                c->aux_coef * scale * w[k] / groups);
             rows += count[i * experts + k];
         }
     }

@@ -66,6 +66,40 @@ struct value *op_add(struct graph *g, struct value *a, struct value *b)
 
 /* ------------------------------------------------------------------------- */
 
+static int copy_shape(struct graph *g, struct node *n, struct err *e)
+{
+    (void)e;
+    graph_out_view(g, n, n->in[1], 0, n->in[1]->shape);
+    return 0;
+}
+
+static int copy_bind(const struct node *n, const struct bind *b, void *params)
+{
+    struct nnd_sum *p = params;
+    *p = (struct nnd_sum){.struct_size = sizeof(*p),
+                          .n = 1,
+                          .x = {bind_vector(b, n->in[0])},
+                          .y = bind_vector(b, n->out[0])};
+    return 0;
+}
+
+const struct op op_copy_to = {
+    .name = "copy",
+    .shape = copy_shape,
+    .kernel = "sum",
+    .params_size = sizeof(struct nnd_sum),
+    .bind = copy_bind,
+};
+
+struct value *op_copy(struct graph *g, struct value *x, struct value *dst)
+{
+    struct value *in[] = {x, dst};
+    struct node *n = x && dst ? graph_add(g, &op_copy_to, NULL, in, 2) : NULL;
+    return n ? n->out[0] : NULL;
+}
+
+/* ------------------------------------------------------------------------- */
+
 struct grad_tree_attr {
     struct param *param;
     int source, sources;
@@ -105,7 +139,8 @@ static int grad_tree_bind(const struct node *n, const struct bind *b, void *para
     static const struct tree_step none = {.n = 1};
     int wide = b ? exec_graph(b->exec)->wide : leaf->dtype;
     const struct tree_step *step =
-        b ? &exec_tree_of(b->exec, p->plane)->step[b->position * at->sources + at->source]
+        b ? &exec_tree_of(b->exec, p->plane)
+                 ->step[b->position * at->sources + at->source]
           : &none;
     *s = (struct nnd_sum){.struct_size = sizeof(*s), .n = 1 + step->n};
     if (in_place && step->n == 0)

@@ -72,7 +72,8 @@ static int reduce_shape(struct graph *g, struct node *n, struct err *e)
 }
 
 /* piece[0..n) become one in piece[0]: neighbours first, then their sums. */
-static int add_tree(struct exec *x, char **piece, int n, int64_t elements, struct err *e)
+static int add_tree(struct exec *x, char **piece, int n, int64_t elements,
+                    struct err *e)
 {
     for (int step = 1; step < n; step *= 2)
         for (int i = 0; i + step < n; i += 2 * step) {
@@ -205,8 +206,7 @@ static int norm_run(struct exec *x, const struct node *n, struct err *e)
         len[r] = (size_t)l->blocks[r] * sizeof(double);
         off[r] = (size_t)l->first[r] * sizeof(double);
     }
-    if (g->mesh.dp > 1 &&
-        comm_allgatherv(exec_comms_of(x)->world, block, len, off, e))
+    if (g->mesh.dp > 1 && comm_allgatherv(exec_comms_of(x)->world, block, len, off, e))
         return e->code;
     for (int64_t i = 0; i < l->total; i++)
         sorted[l->order[i]] = block[i];

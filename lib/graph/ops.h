@@ -76,7 +76,7 @@ struct value *op_xent(struct graph *g, struct value *logits, const struct chunk 
 
 /* Routing of T rows over E experts. */
 struct route_config {
-    int top_k, score;         /* NND_SCORE_... */
+    int top_k, score; /* NND_SCORE_... */
     bool renormalize;
     double scale;
     int64_t group_rows; /* rows of a balancing group: T, or a sequence */
@@ -179,7 +179,8 @@ void op_norm(struct graph *g, struct norm_layout l, struct value *blocks,
 /* Optimizer pieces: partial sums of squares of grad (wide [n]) into
  * blocks[first...] (a state, f64); one update of n elements (v NULL: SGD; out
  * NULL: w is the weight itself). */
-void op_sqnorm(struct graph *g, struct value *grad, struct value *blocks, int64_t first);
+void op_sqnorm(struct graph *g, struct value *grad, struct value *blocks,
+               int64_t first);
 struct optim_config {
     const char *kind; /* "opt.adamw", "opt.adam", "opt.sgd" */
     double beta1, beta2, eps, decay;
@@ -194,6 +195,9 @@ struct value *op_grad_piece(struct graph *g, struct param *p, int64_t lo, int64_
 
 /* Add the leaf of `source` of p's gradient to the tree of its plane. */
 void op_grad_add(struct graph *g, struct param *p, struct value *leaf, int source);
+
+/* dst (a state) = x, converted to its dtype; returns dst as written. */
+struct value *op_copy(struct graph *g, struct value *x, struct value *dst);
 
 /* Column sums of x over its rows, wide [N] (a bias gradient). */
 struct value *op_rows_sum(struct graph *g, struct value *x);

@@ -4,4 +4,12 @@
 
 noinst_LTLIBRARIES += lib/model/libmodel.la
 
-lib_model_libmodel_la_SOURCES =
+lib_model_libmodel_la_SOURCES = \
+    lib/model/attention.c \
+    lib/model/block.h \
+    lib/model/decoder.c \
+    lib/model/embed.c \
+    lib/model/mlp.c \
+    lib/model/model.h \
+    lib/model/moe.c \
+    lib/model/norm.c

@@ -10,7 +10,7 @@
 struct walk {
     const struct rounds *r;
     int dest;
-    int source, expert; /* of the block found            */
+    int source, expert;  /* of the block found            */
     int64_t first, rows; /* within its segment            */
     int round;
     int64_t filled; /* rows in this round, with the block */

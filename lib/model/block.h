@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.h - the parts that model families are put together from.
+ *
+ * Each takes and returns rows [T,h]; its weights are named under the graph's
+ * scope, so a family sets the scope and calls the block.
+ *
+ * Letters: T rows of a chunk, h width, H heads, Hk key/value heads, D head
+ * size, f feed-forward width, E experts, K experts per row, V vocabulary.
+ */
+#ifndef MODEL_BLOCK_H
+#define MODEL_BLOCK_H
+
+#include "model/model.h"
+
+/* What a forward is for, and what it gathers on the way. */
+struct build {
+    const struct model *m;
+    struct graph *g;
+    const Nnd__Model *spec;
+    bool train;
+    struct decode_step *step; /* decoding: rows against a cache; else NULL  */
+    struct tally tally;       /* routing over all layers (hf_concat)        */
+    int routes;               /* MoE layers so far                          */
+    struct route *route;      /* [layers]                                   */
+    struct value **z_weight;  /* [layers]                                   */
+};
+
+struct value *block_embed(struct build *b);
+struct value *block_norm(struct build *b, const char *name, struct value *x, int64_t n);
+struct value *block_linear(struct build *b, const char *name, struct value *x,
+                           int64_t out, double std);
+struct value *block_attention(struct build *b, const char *scope, struct value *x);
+struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f);
+struct value *block_moe(struct build *b, const char *scope, struct value *x);
+struct value *block_dropout(struct build *b, struct value *x);
+
+/* Connect the balancing losses when all MoE layers have been built. */
+void block_moe_finish(struct build *b);
+
+/* Deviation of weights that feed the residual stream: init_std / sqrt(2 layers)
+ * (Radford et al. 2019, section 2.3). */
+double block_residual_std(const struct build *b);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mlp.c - the dense feed-forward block: down(act(gate x) * up x), or
+ * down(gelu(up x)).
+ */
+#include "model/block.h"
+
+struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f)
+{
+    struct graph *g = b->g;
+    const Nnd__Model *s = b->spec;
+    graph_scope(g, "%s", scope);
+    struct value *a;
+    if (s->activation == NND__MODEL__ACTIVATION__SWIGLU) {
+        struct value *gate = block_linear(b, "gate_proj", x, f, s->init_std);
+        a = op_swiglu(g, gate, block_linear(b, "up_proj", x, f, s->init_std));
+    } else {
+        a = op_gelu(g, block_linear(b, "up_proj", x, f, s->init_std), false);
+    }
+    return block_linear(b, "down_proj", a, s->width, block_residual_std(b));
+}

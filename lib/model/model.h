@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model.h - model families: a job's `model` section as nodes of a graph.
+ *
+ * One file per block (block.h), one per family.  Weights carry the names of
+ * Hugging Face's Llama, Mixtral and Qwen3-MoE classes where these have them.
+ * Nothing here computes, and nothing here knows how training goes.
+ */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "graph/ops.h"
+#include "proto/job.pb-c.h"
+
+/* What every model of a graph shares. */
+struct model {
+    struct graph *g;
+    const Nnd__Job *job;
+    int64_t vocab;
+    struct chunk chunk;      /* inputs "id", "target", "pos", ...       */
+    struct value *stats;     /* state "stats": f64 [positions, STATS_COUNT] */
+    struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
+};
+
+/* Inputs and statistics of a job's training graph: chunks of batch / chunks
+ * samples of model.context rows, `positions` chunk positions per step. */
+int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
+               int positions, struct err *e);
+
+/* Append program "forward": rows' ids to the chunk's losses, in the statistics;
+ * or "eval", without dropout and without what only training needs. */
+int model_forward(struct model *m, struct err *e);
+int model_eval(struct model *m, struct err *e);
+
+/* Append program "decode": one more token of each of `rows` sequences of at most
+ * model.context tokens; keys and values are states of the graph. */
+struct decode_step {
+    struct value *id, *pos; /* inputs i32 [rows]: the token and its place     */
+    struct value *slot;     /* input i32 [rows]: row of the caches it goes to */
+    struct value *len;      /* input i32 [rows]: tokens then in the cache     */
+    struct value *logits;   /* state, wide [rows, V]                          */
+};
+int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
+                 struct decode_step *out, struct err *e);
+
+/* Is layer i a mixture of experts? */
+bool model_is_moe(const Nnd__Job *job, uint32_t i);
+
+#endif
