@@ -7,6 +7,7 @@
 
 #include <sched.h>
 
+#include "comm/comm_impl.h"
 #include "unit.h"
 
 enum { PUS_MAX = 64 };
@@ -170,6 +171,33 @@ static void alone_in_a_world_of_one(void **state)
     topo_destroy(t);
 }
 
+/* Stands for three ranks elsewhere: 0 and 3 see the processors of rank 2. */
+static int keys_of_four(struct comm *c, int64_t *x, size_t n, enum comm_reduce op,
+                        struct err *e)
+{
+    (void)e;
+    assert_int_equal(n, 4);
+    assert_int_equal(op, COMM_MAX);
+    assert_true(x[c->rank] > 1);
+    x[0] = x[3] = x[c->rank];
+    x[1] = 1;
+    return 0;
+}
+
+static void neighbours_are_those_on_the_same_pus(void **state)
+{
+    const struct comm_ops ops = {.allreduce = keys_of_four};
+    struct comm c = {.ops = &ops, .rank = 2, .size = 4};
+    struct topo *t = machine("numa:1 core:2 pu:1");
+    int rank = -1, ranks = -1;
+
+    (void)state;
+    assert_int_equal(topo_sit(t, &c, &rank, &ranks, NULL), 0);
+    assert_int_equal(rank, 1);
+    assert_int_equal(ranks, 3);
+    topo_destroy(t);
+}
+
 /* Here: bound to one PU, then that one is all there is to see. */
 static void binding_takes_hold(void **state)
 {
@@ -213,6 +241,7 @@ int main(void)
         cmocka_unit_test(too_many_threads_are_not_bound),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(alone_in_a_world_of_one),
+        cmocka_unit_test(neighbours_are_those_on_the_same_pus),
         cmocka_unit_test(binding_takes_hold),
     };
 
