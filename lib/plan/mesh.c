@@ -52,6 +52,9 @@ static int check_sizes(int dp, int ep, int chunks, struct err *e)
         (rc = check_power("parallel.ep", ep, e)) < 0 ||
         (rc = check_power("train.chunks", chunks, e)) < 0)
         return rc;
+    if (dp > MESH_MAX)
+        return err_set(e, ERR_SPEC, "parallel.dp: wanted at most %d, found %d",
+                       MESH_MAX, dp);
     if (ep > dp)
         return err_set(e, ERR_SPEC,
                        "parallel.ep: wanted at most parallel.dp (%d), found %d", dp,
