@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt.h - one try at running a job: start it, watch it, stop it, say how it
+ * ended.  Processes are the shepherd's; this is nnd's view of them.
+ *
+ * Layout of DIR/jobs/ID: job.pb metrics.jsonl checkpoints/ attempt-N/{log, status,
+ * lock, kernels, tmp/}.  The lock is held as long as the shepherd lives, from
+ * before it is forked: whoever gets it knows that none is alive.
+ */
+#ifndef DAEMON_ATTEMPT_H
+#define DAEMON_ATTEMPT_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "daemon/hub.h"
+#include "daemon/job.h"
+#include "daemon/status.h"
+
+/* What nnd knows of one rank; all from its own messages. */
+struct rank {
+    bool up;         /* said hello                             */
+    bool gone;       /* its process ended                      */
+    bool ended;      /* said why it leaves                     */
+    int fd;          /* pidfd, or -1                           */
+    uint32_t pid;
+    char host[64];
+    Wire__Phase phase;
+    uint64_t step, seq;
+    char op[64];
+    int64_t beat_at; /* monotonic ns                           */
+};
+
+enum attempt_stage {
+    ATTEMPT_LOOKING, /* taken up: the shepherd has not told its pid yet */
+    ATTEMPT_RUNNING,
+    ATTEMPT_SWEEPING, /* the shepherd is gone; killing what it left     */
+    ATTEMPT_OVER,     /* no process is left                             */
+};
+
+struct attempt {
+    struct job *job;
+    enum attempt_stage stage;
+    char dir[PATH_MAX];
+    char shm[128];         /* folder for shared memory, "" for none     */
+    char marker[128];      /* NND_ATTEMPT of its processes              */
+    int fd;                /* pidfd of the shepherd, or -1              */
+    pid_t pid;             /* of the shepherd                           */
+    bool child;            /* it is this process's child: to be reaped  */
+    int64_t since;         /* when this stage began                     */
+    struct status status;  /* valid when `told`                         */
+    bool told;             /* the shepherd said how it ended            */
+    bool swept_boot;       /* the machine was restarted                 */
+    bool lost_posted;
+    struct rank *ranks;    /* job->ranks of them                        */
+    uint32_t nup;
+    Wire__Stop stop;       /* what ranks are told                       */
+    int64_t term_at;       /* when to send TERM, 0 never                */
+    int64_t moved_at;      /* when any rank last moved                  */
+    double slowest_s;      /* slowest step so far                       */
+    int first_bad;         /* the first rank that failed, or -1         */
+    Wire__Failure said;    /* what the first bad rank said              */
+    char said_text[512];
+    char start_error[512]; /* why it could not be started, or ""        */
+};
+
+/* Start the newest attempt of j (state STARTING, event committed).  Never fails
+ * for the caller: what goes wrong is how the attempt ends. */
+void attempt_start(struct hub *h, struct job *j);
+
+/* After nnd was restarted: find the attempt of j again, or learn how it ended. */
+void attempt_adopt(struct hub *h, struct job *j);
+
+/* Forget it; its processes are left alone. */
+void attempt_destroy(struct attempt *a);
+
+/* Do what is due; posts events.  Idempotent: called in every round. */
+void attempt_act(struct hub *h, struct attempt *a);
+
+/* Begin a graceful stop: ranks are told `how`, TERM follows after the grace time
+ * (at once when not all ranks are up). */
+void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how);
+
+/* Send a signal to the shepherd. */
+void attempt_signal(struct attempt *a, int sig);
+
+/* A descriptor of the watch set became readable. */
+void attempt_ended(struct hub *h, struct attempt *a);
+void attempt_rank_gone(struct hub *h, struct attempt *a, uint32_t rank);
+
+/* A rank spoke: its process from now on is pid. */
+void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t pid,
+                     const char *host);
+
+/* "DIR/jobs/ID", "DIR/jobs/ID/attempt-N". */
+void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX]);
+void attempt_dir(const struct hub *h, uint64_t job, uint32_t number, char out[PATH_MAX]);
+
+#endif

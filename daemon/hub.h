@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hub.h - the one thread that decides: jobs that have not ended, the store, the
+ * sockets, and the loop that joins them.
+ *
+ * One round of the loop: take what came in, let every attempt and the queue act,
+ * commit once, and only then tell anyone or start anything.
+ */
+#ifndef DAEMON_HUB_H
+#define DAEMON_HUB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "daemon/job.h"
+#include "daemon/store.h"
+
+struct rpc;
+
+struct hub_options {
+    const char *dir, *uri;                 /* absolute folder, ipc://...     */
+    const char *shepherd, *worker, *mpirun; /* programs                      */
+    uint32_t slots;                        /* 0: as many as processors       */
+    bool oversubscribe;                    /* take jobs bigger than that     */
+    bool exit_when_idle;
+    int grace_ms;                          /* for a graceful stop            */
+    int hang_ms;                           /* shortest silence called a hang */
+};
+
+struct hub {
+    struct hub_options opt;
+    uid_t uid;
+    char boot[40], host[64];
+    int64_t started_us;
+    struct store *store;
+    struct rpc *rpc;
+    struct job **jobs;   /* not ended, by id                                */
+    size_t njobs, cap;
+    struct job **dirty;  /* touched since the last commit                   */
+    size_t ndirty, dirty_cap;
+    uint32_t slots, slots_used;
+    int lock_fd, watch_fd, signal_fd; /* watch_fd: epoll over pidfds        */
+    int64_t now, wake;   /* monotonic ns; when to look again                */
+    int64_t busy_at;     /* when somebody last asked, or a job was there    */
+    uint64_t change;     /* counts visible changes: long polls look again   */
+    bool leaving;        /* end the loop when possible                      */
+    bool stop_jobs;      /* and stop what runs before                       */
+};
+
+/* Take the folder's lock, open the store, take up what runs, bind the socket. */
+int hub_open(const struct hub_options *opt, struct hub *h, struct err *e);
+
+/* Serve until told to end.  Attempts outlive it unless stop_jobs. */
+int hub_run(struct hub *h, struct err *e);
+void hub_close(struct hub *h);
+
+/* The job if it has not ended, or NULL. */
+struct job *hub_find(const struct hub *h, uint64_t id);
+
+/* Add a job to those that have not ended; the hub owns it from now on. */
+void hub_add(struct hub *h, struct job *j);
+
+/* store_post, and remember the job for the commit. */
+int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e);
+
+/* Look again at `at` (monotonic ns) at the latest. */
+void hub_wake(struct hub *h, int64_t at);
+
+/* A visible change that is not in the journal (figures, a rank's step). */
+void hub_changed(struct hub *h, struct job *j);
+
+#endif
