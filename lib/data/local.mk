@@ -4,4 +4,20 @@
 
 noinst_LTLIBRARIES += lib/data/libdata.la
 
-lib_data_libdata_la_SOURCES =
+lib_data_libdata_la_LIBADD = $(JANSSON_LIBS)
+lib_data_libdata_la_SOURCES = \
+    lib/data/batch.c lib/data/batch.h \
+    lib/data/corpus.c lib/data/corpus.h \
+    lib/data/order.c lib/data/order.h \
+    lib/data/text.c lib/data/text.h \
+    lib/data/tokenizer.c lib/data/tokenizer.h \
+    lib/data/tokenizer_byte.c \
+    lib/data/tokenizer_char.c \
+    lib/data/tokenizer_kind.h \
+    lib/data/tokens.c lib/data/tokens.h \
+    lib/data/utf8.c lib/data/utf8.h
+
+unit_tests += \
+    tests/unit/test_data_batch \
+    tests/unit/test_data_corpus \
+    tests/unit/test_data_tokenizer

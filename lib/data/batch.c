@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * batch.c - from the number of a sample to its tokens.
+ */
+#include "data/batch.h"
+
+#include "data/order.h"
+
+/* Inputs tokens [at, at + len); targets one further. */
+struct span {
+    uint64_t at;
+    uint32_t len;
+};
+
+/* Windows of context inputs that the part has room for in training.  One less
+ * than fit, where there are several, leaves room for the phase to move. */
+static uint64_t train_windows(const struct corpus_part *p, uint32_t context)
+{
+    uint64_t fit = (p->count - 1) / context;
+
+    return fit > 1 ? fit - 1 : fit;
+}
+
+static uint64_t valid_windows(const struct corpus_part *p, uint32_t context)
+{
+    return p->count < 2 ? 0 : (p->count - 2) / context + 1;
+}
+
+void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,
+                        struct batch_source *out)
+{
+    const struct corpus_part *p = &c->train;
+
+    *out = (struct batch_source){
+        .part = p,
+        .seed = seed,
+        .samples = p->line ? p->lines : train_windows(p, c->context),
+        .context = c->context,
+        .batch = batch,
+        .train = true,
+    };
+}
+
+void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
+                        struct batch_source *out)
+{
+    const struct corpus_part *p = &c->valid;
+    uint64_t samples = p->line ? p->lines : valid_windows(p, c->context);
+
+    if (limit > 0 && samples > (uint64_t)limit * batch)
+        samples = (uint64_t)limit * batch;
+    *out = (struct batch_source){
+        .part = p, .samples = samples, .context = c->context, .batch = batch};
+}
+
+uint64_t batch_steps(const struct batch_source *b)
+{
+    return (b->samples + b->batch - 1) / b->batch;
+}
+
+uint32_t batch_chunk_samples(const struct batch_source *b, uint32_t chunks)
+{
+    return (b->batch + chunks - 1) / chunks;
+}
+
+static uint32_t at_most(uint64_t n, uint32_t limit)
+{
+    return n < limit ? (uint32_t)n : limit;
+}
+
+static struct span line_span(const struct batch_source *b, uint64_t line)
+{
+    uint64_t from = b->part->line[line], to = b->part->line[line + 1];
+
+    return (struct span){from, at_most(to - from - 1, b->context)};
+}
+
+static struct span window_span(const struct batch_source *b, uint64_t epoch,
+                               uint64_t window)
+{
+    uint64_t count = b->part->count, at = window * b->context;
+
+    if (b->train)
+        at += order_phase(b->seed, epoch, count - b->samples * b->context);
+    return (struct span){b->part->first + at, at_most(count - 1 - at, b->context)};
+}
+
+/* The sample of a run, or of a pass over the validation part. */
+static struct span sample_span(const struct batch_source *b, uint64_t index)
+{
+    uint64_t epoch = index / b->samples, place = index % b->samples;
+
+    if (b->train)
+        place = order_place(b->seed, epoch, b->samples, place);
+    return b->part->line ? line_span(b, place) : window_span(b, epoch, place);
+}
+
+/* Sample k of a step's batch; len 0 when there is none. */
+static struct span span_of(const struct batch_source *b, uint64_t step, uint64_t k)
+{
+    uint64_t index = step * b->batch + k;
+
+    if (k >= b->batch || (!b->train && index >= b->samples))
+        return (struct span){0, 0};
+    return sample_span(b, index);
+}
+
+static void fill_sample(const struct batch_source *b, struct span s, uint32_t number,
+                        uint64_t row, const struct batch_rows *out)
+{
+    const struct tokens *tokens = b->part->tokens;
+
+    for (uint32_t i = 0; i < b->context; i++, row++) {
+        bool real = i < s.len;
+
+        out->id[row] = real ? (int32_t)tokens_get(tokens, s.at + i) : 0;
+        out->target[row] = real ? (int32_t)tokens_get(tokens, s.at + i + 1) : -1;
+        out->pos[row] = real ? (int32_t)i : -1;
+        out->sample[row] = (int32_t)number;
+    }
+}
+
+void batch_fill(const struct batch_source *b, uint64_t step, uint32_t first, uint32_t n,
+                const struct batch_rows *out)
+{
+    for (uint32_t k = 0; k < n; k++)
+        fill_sample(b, span_of(b, step, (uint64_t)first + k), first + k,
+                    (uint64_t)k * b->context, out);
+}
+
+uint64_t batch_targets(const struct batch_source *b, uint64_t step, uint32_t first,
+                       uint32_t n)
+{
+    uint64_t sum = 0;
+
+    for (uint32_t k = 0; k < n; k++)
+        sum += span_of(b, step, (uint64_t)first + k).len;
+    return sum;
+}
+
+void batch_counts(const struct batch_source *b, uint64_t step, uint32_t chunks,
+                  uint64_t *out)
+{
+    uint32_t n = batch_chunk_samples(b, chunks);
+
+    for (uint32_t k = 0; k < chunks; k++)
+        out[k] = batch_targets(b, step, k * n, n);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tokenizer.h - text to token ids and back.
+ *
+ * A kind of tokenizer is a file that exports one constant tokenizer_kind; the
+ * table in tokenizer.c lists them.  A tokenizer is learned from the training
+ * text, or loaded from the JSON text that a checkpoint carries.  Afterwards it
+ * is constant and may be used from several threads.
+ */
+#ifndef DATA_TOKENIZER_H
+#define DATA_TOKENIZER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/sha256.h"
+#include "data/tokens.h"
+
+struct tokenizer;
+
+/* A tokenizer of kind "byte" or "char" that has seen no text yet. */
+int tokenizer_create(const char *kind, struct tokenizer **out, struct err *e);
+void tokenizer_destroy(struct tokenizer *t);
+
+/* Nonzero when tokenizer_learn has to see the text before encoding: char. */
+int tokenizer_learns(const struct tokenizer *t);
+
+/* Take a piece of the training text (valid UTF-8, whole characters) into
+ * account.  Call it for every piece, then tokenizer_seal once; a kind that does
+ * not learn ignores the pieces.  ERR_SPEC when nothing was learned from. */
+int tokenizer_learn(struct tokenizer *t, const char *text, size_t len, struct err *e);
+int tokenizer_seal(struct tokenizer *t, struct err *e);
+
+/* "byte", "char". */
+const char *tokenizer_name(const struct tokenizer *t);
+
+/* How many ids there are: 0 <= id < tokenizer_vocab. */
+uint32_t tokenizer_vocab(const struct tokenizer *t);
+
+/* Append the ids of text[len] to `out`, which was made by tokens_init with this
+ * vocabulary.  ERR_SPEC names a character that the vocabulary lacks, or bytes
+ * that are not UTF-8, and the place (from 1) in the text; out is unchanged. */
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
+                     struct tokens *out, struct err *e);
+
+/* Append the text of ids[n] to `out`.  ERR_SPEC names an id beyond the
+ * vocabulary; out is unchanged.  Bytes of the byte tokenizer need not be UTF-8. */
+int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
+                     struct buf *out, struct err *e);
+
+/* Append the tokenizer as one line of JSON, the same bytes for the same
+ * tokenizer: {"chars":"\n abc","kind":"char"}. */
+int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e);
+
+/* The tokenizer of text saved before; `where` names the file for errors. */
+int tokenizer_load(const char *where, const char *json, size_t len,
+                   struct tokenizer **out, struct err *e);
+
+/* The SHA-256 of what tokenizer_save writes: equal means equal ids. */
+int tokenizer_sha256(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * utf8.h - one code point at a time (RFC 3629), strictly.
+ *
+ * Overlong forms, surrogates and anything above U+10FFFF are refused.  Checking
+ * a whole text is str_is_utf8's job; this is for those who need the code points
+ * or the place of a bad byte.
+ */
+#ifndef DATA_UTF8_H
+#define DATA_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define UTF8_POINTS 0x110000u /* code points are below this */
+
+/* Read the code point at text[0..len), len >= 1.  Returns the bytes it takes,
+ * 1 to 4, or 0 when there is no valid one. */
+size_t utf8_get(const char *text, size_t len, uint32_t *point);
+
+/* Write a code point as 1 to 4 bytes; returns how many. */
+size_t utf8_put(uint32_t point, char out[4]);
+
+/* How many bytes stand before the first one that is not UTF-8; len: none. */
+size_t utf8_valid(const char *text, size_t len);
+
+#endif
