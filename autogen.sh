@@ -9,7 +9,7 @@
 #   ./autogen.sh demo [ARG]    the same set-up, then train a small model
 #
 # Only check and demo touch the system, and only by apt-get install of packages
-# that they name first.  BUILDDIR=DIR builds there instead of in build/.
+# that they name first.
 
 set -eu
 cd "$(dirname "$0")"
@@ -21,7 +21,7 @@ packages="
     libsqlite3-dev libyaml-dev libjansson-dev libssl-dev libcmocka-dev
     libblis-openmp-dev libopenmpi-dev openmpi-bin
 "
-build=${BUILDDIR:-build}
+build=build
 
 say()
 {
@@ -36,7 +36,7 @@ die()
 
 usage()
 {
-    sed -n 's/^# \{0,1\}//; 3,/^$/p' "$0" | sed -n '/autogen.sh /,$p'
+    sed -n 's/^#   //p' "$0"
 }
 
 installed()
@@ -133,6 +133,6 @@ demo)
     ;;
 *)
     usage >&2
-    die "unknown task: $task"
+    die "no such task: $task"
     ;;
 esac

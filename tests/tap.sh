@@ -8,10 +8,10 @@
 #     tap_done
 #
 # What a failing command prints becomes the test's comment.  A test program may
-# be run by hand: NND_SRCDIR and NND_BUILDDIR default to the folder one is in.
+# be run by hand from the top of the tree, which is built in build/.
 
 # shellcheck shell=sh
-: "${NND_SRCDIR:=.}" "${NND_BUILDDIR:=.}"
+: "${NND_SRCDIR:=.}" "${NND_BUILDDIR:=build}"
 tap_count=0
 tap_failed=0
 
