@@ -11,9 +11,25 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \
     lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
+    lib/graph/op_attention.c \
+    lib/graph/op_dropout.c \
+    lib/graph/op_embed.c \
     lib/graph/op_expert.c \
+    lib/graph/op_gelu.c \
+    lib/graph/op_grouped.c \
     lib/graph/op_linear.c \
+    lib/graph/op_norm.c \
+    lib/graph/op_optim.c \
+    lib/graph/op_permute.c \
+    lib/graph/op_rope.c \
+    lib/graph/op_route.c \
+    lib/graph/op_rows.c \
+    lib/graph/op_sort.c \
+    lib/graph/op_sqnorm.c \
     lib/graph/op_stats.c \
     lib/graph/op_sum.c \
+    lib/graph/op_swiglu.c \
     lib/graph/op_view.c \
+    lib/graph/op_want.c \
+    lib/graph/op_xent.c \
     lib/graph/op_zero.c

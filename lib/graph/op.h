@@ -27,6 +27,16 @@ struct nnd_tensor bind_matrix(const struct bind *b, const struct value *v);
 struct nnd_tensor bind_vector(const struct bind *b, const struct value *v);
 void *bind_data(const struct bind *b, const struct value *v);
 
+/* The random bits of op number `number`; in: its inputs rng, sample, pos. */
+struct nnd_dropout bind_dropout(const struct bind *b, double p, uint32_t number,
+                                struct value *const in[3]);
+
+/* For shape rules: input i of n, called `what`, is there, of `dtype` (0: any),
+ * and a matrix rows x cols once leading dims are multiplied (-1: any; a vector
+ * is 1 x N).  Else an error that says what was wanted and what was found. */
+int op_want(const struct node *n, int i, const char *what, int dtype, int64_t rows,
+            int64_t cols, struct err *e);
+
 struct op {
     const char *name; /* unique; also the row of a profile */
     size_t attr_size;

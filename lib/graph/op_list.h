@@ -7,14 +7,20 @@
 
 #include "graph/op.h"
 
+extern const struct op op_attention_bwd;
+extern const struct op op_attention_cached_fwd;
+extern const struct op op_attention_fwd;
 extern const struct op op_copy_to;
+extern const struct op op_dropout_fwd;
+extern const struct op op_embed_bwd;
+extern const struct op op_embed_fwd;
+extern const struct op op_gelu_bwd;
+extern const struct op op_gelu_fwd;
 extern const struct op op_gemm;
 extern const struct op op_grad_reduce;
-extern const struct op op_plus;
-extern const struct op op_reshape;
-extern const struct op op_stats_start;
-extern const struct op op_stats_sum;
 extern const struct op op_grad_tree;
+extern const struct op op_grouped_fwd;
+extern const struct op op_grouped_wgrad;
 extern const struct op op_moe_balance;
 extern const struct op op_moe_collect;
 extern const struct op op_moe_dispatch;
@@ -23,7 +29,33 @@ extern const struct op op_moe_load;
 extern const struct op op_moe_tally;
 extern const struct op op_moe_window;
 extern const struct op op_norm_gather;
+extern const struct op op_norm_layer_bwd;
+extern const struct op op_norm_layer_fwd;
+extern const struct op op_norm_rms_bwd;
+extern const struct op op_norm_rms_fwd;
+extern const struct op op_opt_adam;
+extern const struct op op_opt_adamw;
+extern const struct op op_opt_sgd;
 extern const struct op op_param_gather;
+extern const struct op op_permute_fwd;
 extern const struct op op_piece;
+extern const struct op op_plus;
+extern const struct op op_reshape;
+extern const struct op op_rope_fwd;
+extern const struct op op_route_bwd;
+extern const struct op op_route_fwd;
+extern const struct op op_rows_gather_fwd;
+extern const struct op op_rows_scatter_fwd;
+extern const struct op op_rows_sum_fwd;
+extern const struct op op_sort_fwd;
+extern const struct op op_sqnorm_fwd;
+extern const struct op op_stats_start;
+extern const struct op op_stats_sum;
+extern const struct op op_swiglu_bwd;
+extern const struct op op_swiglu_fwd;
+extern const struct op op_unpermute_dgate;
+extern const struct op op_unpermute_fwd;
+extern const struct op op_xent_bwd;
+extern const struct op op_xent_fwd;
 
 #endif

@@ -18,7 +18,7 @@ struct chunk {
     struct value *id, *target;  /* i32 [T]; target -1: no loss         */
     struct value *pos, *sample; /* i32 [T]; pos -1: padding            */
     struct value *rng;          /* i64 [2]: seed, step                 */
-    struct value *seed;         /* wide [1]: loss scale / real targets */
+    struct value *seed;         /* f32 [1]: loss scale / real targets */
 };
 
 /* y [T,N] = x [T,K] W^T + b; W [N,K] as torch.nn.Linear keeps it; b may be NULL.
@@ -64,11 +64,12 @@ struct value *op_attention(struct graph *g, struct value *q, struct value *k,
 struct value *op_attention_cached(struct graph *g, struct value *q, struct value *k,
                                   struct value *v, struct value *len);
 
-/* dst (a state or input) with x's rows written at index [rows]; no gradient. */
+/* dst [...,N] (a state or input) with row i of x [R,...] written at row index[i]
+ * of dst, a row being as many elements as x has behind its first dim; no gradient. */
 struct value *op_rows_scatter(struct graph *g, struct value *x, struct value *index,
                               struct value *dst);
 
-/* y[i] = x[index[i]]; no gradient. */
+/* y[i] = x[index[i]] along the first dim; no gradient. */
 struct value *op_rows_gather(struct graph *g, struct value *x, struct value *index);
 
 /* Terminal: loss per row, wide [T]. */
@@ -89,9 +90,9 @@ struct route {
     struct value *zsq;           /* f64 [1]                       */
 };
 
-/* z wide [T,E]; bias f32 [E] or NULL.  Terminal: besides dgate, its backward
- * takes aux_weight wide [groups,E] and z_weight wide [1], set afterwards with
- * op_route_aux (either may be NULL). */
+/* z wide [T,E]; bias wide [E] or NULL.  Terminal: besides dgate, its backward
+ * takes aux_weight wide [groups,E] and z_weight f32 [1], set between here and
+ * graph_backward with op_route_aux (either may be NULL). */
 struct route op_route(struct graph *g, struct value *z, struct value *bias,
                       struct route_config cfg, const struct chunk *c);
 void op_route_aux(struct route *r, struct value *aux_weight, struct value *z_weight);
@@ -106,7 +107,8 @@ struct sort op_sort(struct graph *g, struct value *expert, int experts);
 /* Rows of x in sorted order [T*top_k,N]; its backward adds them up again. */
 struct value *op_permute(struct graph *g, struct value *x, struct sort *s);
 
-/* y[t] = sum_k gate[t,k] * x[place[t,k]]; backward gives dx and dgate. */
+/* y[t] = sum_k gate[t,k] * x[place[t,k]]; backward gives dx and dgate.  gate NULL:
+ * the plain sum. */
 struct value *op_unpermute(struct graph *g, struct value *x, struct value *gate,
                            struct sort *s);
 

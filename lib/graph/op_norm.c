@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * op_norm.c - root-mean-square norm (Zhang & Sennrich 2019) and layer norm (Ba
+ * et al. 2016) over the last axis.
+ *
+ * Forward keeps one or two statistics per row in the wide type; backward makes
+ * dx, dw and db in one pass over x.
+ */
+#include "graph/grad.h"
+#include "graph/op_list.h"
+#include "graph/ops.h"
+
+struct norm_attr {
+    double eps;
+    bool layer; /* has a mean and a bias */
+};
+
+enum { NORM_X, NORM_W, NORM_B, NORM_RSTD, NORM_MEAN, NORM_DY };
+
+static int norm_want(const struct node *n, struct err *e)
+{
+    const struct norm_attr *at = n->attr;
+    if (op_want(n, NORM_X, "norm input", 0, -1, -1, e))
+        return -1;
+    int64_t cols = shape_cols(&n->in[NORM_X]->shape);
+    int dtype = n->in[NORM_X]->dtype;
+    if (op_want(n, NORM_W, "norm weight", dtype, 1, cols, e))
+        return -1;
+    return at->layer ? op_want(n, NORM_B, "norm bias", dtype, 1, cols, e) : 0;
+}
+
+static int norm_shape(struct graph *g, struct node *n, struct err *e)
+{
+    const struct norm_attr *at = n->attr;
+    if (norm_want(n, e))
+        return -1;
+    const struct value *x = n->in[NORM_X];
+    struct shape rows = shape_of(1, shape_rows(&x->shape));
+    graph_out(g, n, x->dtype, x->shape);
+    graph_out(g, n, g->wide, rows);
+    if (at->layer)
+        graph_out(g, n, g->wide, rows);
+    return 0;
+}
+
+static int norm_bind(const struct node *n, const struct bind *b, void *params)
+{
+    const struct norm_attr *at = n->attr;
+    *(struct nnd_norm *)params = (struct nnd_norm){
+        .struct_size = sizeof(struct nnd_norm),
+        .x = bind_matrix(b, n->in[NORM_X]),
+        .w = bind_vector(b, n->in[NORM_W]),
+        .b = bind_vector(b, n->in[NORM_B]),
+        .y = bind_matrix(b, n->out[0]),
+        .rstd = bind_vector(b, n->out[1]),
+        .mean = bind_vector(b, at->layer ? n->out[2] : NULL),
+        .eps = (float)at->eps,
+    };
+    return 0;
+}
+
+/* in: x, w, b, rstd, mean, dy; out: dx, dw, db. */
+static int norm_bwd_shape(struct graph *g, struct node *n, struct err *e)
+{
+    const struct norm_attr *at = n->attr;
+    if (norm_want(n, e))
+        return -1;
+    const struct value *x = n->in[NORM_X], *w = n->in[NORM_W], *b = n->in[NORM_B];
+    int64_t rows = shape_rows(&x->shape), cols = shape_cols(&x->shape);
+    if (op_want(n, NORM_DY, "norm gradient", x->dtype, rows, cols, e))
+        return -1;
+    graph_out(g, n, grad_dtype(g, x), x->shape);
+    graph_out(g, n, grad_dtype(g, w), w->shape);
+    if (at->layer)
+        graph_out(g, n, grad_dtype(g, b), b->shape);
+    return 0;
+}
+
+static int norm_bwd_bind(const struct node *n, const struct bind *b, void *params)
+{
+    const struct norm_attr *at = n->attr;
+    *(struct nnd_norm *)params = (struct nnd_norm){
+        .struct_size = sizeof(struct nnd_norm),
+        .x = bind_matrix(b, n->in[NORM_X]),
+        .w = bind_vector(b, n->in[NORM_W]),
+        .b = bind_vector(b, n->in[NORM_B]),
+        .rstd = bind_vector(b, n->in[NORM_RSTD]),
+        .mean = bind_vector(b, n->in[NORM_MEAN]),
+        .dy = bind_matrix(b, n->in[NORM_DY]),
+        .dx = bind_matrix(b, n->out[0]),
+        .dw = bind_vector(b, n->out[1]),
+        .db = bind_vector(b, at->layer ? n->out[2] : NULL),
+        .eps = (float)at->eps,
+    };
+    return 0;
+}
+
+const struct op op_norm_rms_bwd = {
+    .name = "norm.rms.bwd",
+    .attr_size = sizeof(struct norm_attr),
+    .shape = norm_bwd_shape,
+    .kernel = "norm.rms.bwd",
+    .params_size = sizeof(struct nnd_norm),
+    .bind = norm_bwd_bind,
+};
+
+const struct op op_norm_layer_bwd = {
+    .name = "norm.layer.bwd",
+    .attr_size = sizeof(struct norm_attr),
+    .shape = norm_bwd_shape,
+    .kernel = "norm.layer.bwd",
+    .params_size = sizeof(struct nnd_norm),
+    .bind = norm_bwd_bind,
+};
+
+static void norm_grad(struct graph *g, const struct node *n)
+{
+    const struct norm_attr *at = n->attr;
+    struct value *in[] = {
+        [NORM_X] = n->in[NORM_X],
+        [NORM_W] = n->in[NORM_W],
+        [NORM_B] = n->in[NORM_B],
+        [NORM_RSTD] = n->out[1],
+        [NORM_MEAN] = at->layer ? n->out[2] : NULL,
+        [NORM_DY] = grad_of(g, n->out[0]),
+    };
+    const struct op *twin = at->layer ? &op_norm_layer_bwd : &op_norm_rms_bwd;
+    struct node *d = graph_add(g, twin, at, in, 6);
+    if (!d)
+        return;
+    grad_add(g, n->in[NORM_X], d->out[0]);
+    grad_add(g, n->in[NORM_W], d->out[1]);
+    if (at->layer)
+        grad_add(g, n->in[NORM_B], d->out[2]);
+}
+
+const struct op op_norm_rms_fwd = {
+    .name = "norm.rms",
+    .attr_size = sizeof(struct norm_attr),
+    .shape = norm_shape,
+    .grad = norm_grad,
+    .kernel = "norm.rms.fwd",
+    .params_size = sizeof(struct nnd_norm),
+    .bind = norm_bind,
+};
+
+const struct op op_norm_layer_fwd = {
+    .name = "norm.layer",
+    .attr_size = sizeof(struct norm_attr),
+    .shape = norm_shape,
+    .grad = norm_grad,
+    .kernel = "norm.layer.fwd",
+    .params_size = sizeof(struct nnd_norm),
+    .bind = norm_bind,
+};
+
+struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w, double eps)
+{
+    if (!x || !w)
+        return NULL;
+    struct value *in[] = {x, w, NULL};
+    struct norm_attr at = {.eps = eps};
+    struct node *n = graph_add(g, &op_norm_rms_fwd, &at, in, 3);
+    return n ? n->out[0] : NULL;
+}
+
+struct value *op_norm_layer(struct graph *g, struct value *x, struct value *w,
+                            struct value *b, double eps)
+{
+    if (!x || !w || !b)
+        return NULL;
+    struct value *in[] = {x, w, b};
+    struct norm_attr at = {.eps = eps, .layer = true};
+    struct node *n = graph_add(g, &op_norm_layer_fwd, &at, in, 3);
+    return n ? n->out[0] : NULL;
+}
