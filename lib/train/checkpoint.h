@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * checkpoint.h - the state of training on disk, the same bytes whatever layout
+ * wrote it.
+ *
+ * A checkpoint is a folder DIR/step-NNNNNNNNN of
+ *   model.safetensors      every logical weight, f32 (the masters), and
+ *                          states that belong to the model (routing bias)
+ *   optimizer.safetensors  m.NAME and v.NAME of every logical weight, f32
+ *   tokenizer.json         what text the ids stand for
+ *   manifest.json          {"v":1, step, applied, loss_scale, clean, seed, job,
+ *                          "tensors": {NAME: {file, dtype, shape, sha256}}}
+ * Every rank writes the elements it owns into the shared files of a folder with
+ * another name; rank 0 hashes, writes the manifest, syncs and renames.  A folder
+ * with a manifest is whole; loading verifies every hash.  Ranks read the slices
+ * that their mesh needs, whatever mesh wrote them.
+ *
+ * Writing runs in a thread of its own from a copy taken at a step's end; it
+ * never uses a communicator: ranks meet through files in the folder.
+ */
+#ifndef TRAIN_CHECKPOINT_H
+#define TRAIN_CHECKPOINT_H
+
+#include "train/trainer.h"
+
+struct checkpoint;
+
+struct checkpoint_config {
+    const char *dir;       /* DIR, on a file system that all ranks share    */
+    int attempt, keep;     /* keep: newest checkpoints that are not removed */
+    const char *job_json;  /* the job as it was resolved                    */
+    const char *tokenizer; /* text of tokenizer.json                        */
+    struct trainer *trainer;
+    const struct mesh *mesh;
+    /* Called from the writer's thread on rank 0 when one is on disk, or failed
+     * (path NULL, why). */
+    void (*done)(void *arg, int64_t step, const char *path, const char *why);
+    void *arg;
+};
+
+/* Allocate the copy (checkpoint_bytes) and start the writer. */
+int checkpoint_create(const struct checkpoint_config *c, struct checkpoint **out,
+                      struct err *e);
+
+/* Wait for what is being written, then stop. */
+void checkpoint_destroy(struct checkpoint *c);
+
+/* Memory that checkpoint_create takes on this rank. */
+size_t checkpoint_bytes(const struct graph *g, const struct update *u);
+
+/* Copy this rank's part and let the writer work; when the last one is still
+ * being written, wait for it first.  An earlier failure to write is returned. */
+int checkpoint_save(struct checkpoint *c, struct err *e);
+
+/* Wait until nothing is being written; the error of the last write, if any. */
+int checkpoint_wait(struct checkpoint *c, struct err *e);
+
+/* Collective.  The newest whole checkpoint below dir whose every hash is right
+ * ("" when there is none); damaged ones are named in `notes`, a line each. */
+int checkpoint_find(const char *dir, struct comm *world, char *path, size_t size,
+                    struct buf *notes, struct err *e);
+
+/* Collective.  Verify and read `path` into the trainer's pieces and states, and
+ * resume.  A tensor without counterpart on either side is an error. */
+int checkpoint_load(const char *path, struct trainer *t, struct err *e);
+
+/* For inference: verify and read the weights alone into a graph's weights and
+ * model states, in the graph's dtype. */
+int checkpoint_load_weights(const char *path, struct exec *x, struct err *e);
+
+/* The job (JSON) and tokenizer (JSON) of a checkpoint, appended. */
+int checkpoint_read_job(const char *path, struct buf *job, struct buf *tokenizer,
+                        struct err *e);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trainer.h - a job at work on this rank: its graph, its kernels, its steps.
+ *
+ * Knows nothing of daemons, files or clocks on walls; who calls it reports,
+ * saves (checkpoint.h) and decides when to stop.  All calls are collective over
+ * the job's ranks and give every rank the same report.
+ */
+#ifndef TRAIN_TRAINER_H
+#define TRAIN_TRAINER_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "comm/comm.h"
+#include "data/corpus.h"
+#include "graph/exec.h"
+#include "train/update.h"
+
+struct trainer;
+
+struct trainer_config {
+    const Nnd__Job *job; /* resolved; outlives the trainer       */
+    struct comm *world;
+    const struct kernels *kernels;
+    const struct corpus *corpus;
+    int64_t vocab;
+    int threads;
+};
+
+/* What changes from step to step besides tensors; part of a checkpoint. */
+struct train_state {
+    int64_t step;    /* steps done (skipped ones too); the data's position  */
+    int64_t applied; /* optimizer updates done                              */
+    double loss_scale;
+    int64_t clean; /* steps since the loss scale last changed             */
+};
+
+struct step_report {
+    int64_t step; /* number of the step just done, from 1                 */
+    double loss, aux_loss, z_loss; /* nats per target; unscaled             */
+    double grad_norm, lr, loss_scale;
+    int64_t targets; /* of all ranks                                        */
+    double seconds;
+    bool skipped; /* a NaN or Inf was met, nothing was applied           */
+    int moe_layers, dead_experts; /* experts that no row chose, all layers  */
+    double overload; /* largest load of an expert / mean load, any layer    */
+};
+
+/* Build the graph, let rank 0 choose the kernels for all, allocate, bind. */
+int trainer_create(const struct trainer_config *c, struct trainer **out, struct err *e);
+void trainer_destroy(struct trainer *t);
+
+/* Weights from the seed (the same in every layout), zero moments, step 0. */
+int trainer_start(struct trainer *t, struct err *e);
+
+/* After a checkpoint's tensors have been put into the pieces and states: make
+ * the weights from the masters, on all ranks, and go on from `s`. */
+int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e);
+
+/* One step.  A non-finite gradient norm is seen by all ranks and skips the
+ * update; what else to do is the caller's policy. */
+int trainer_step(struct trainer *t, struct step_report *out, struct err *e);
+
+/* Mean loss over the validation part (nats per target); NAN when it is empty. */
+int trainer_validate(struct trainer *t, double *loss, struct err *e);
+
+const struct train_state *trainer_state(const struct trainer *t);
+struct graph *trainer_graph(const struct trainer *t);
+struct exec *trainer_exec(const struct trainer *t);
+const struct update *trainer_update(const struct trainer *t);
+
+/* The kernel table as text (kernel.h). */
+const char *trainer_kernels(const struct trainer *t);
+
+/* Where this rank is; readable from any thread. */
+struct exec_progress *trainer_progress(struct trainer *t);
+
+/* Time per operator since the last call, a line each, and forget it. */
+void trainer_profile(struct trainer *t, struct buf *out);
+
+#endif
