@@ -199,18 +199,6 @@ static void find_extent(const struct exec *x, int program, struct bound *b)
     }
 }
 
-static int need_workspace(struct exec *x, const struct record *r, const struct node *n,
-                          struct err *e)
-{
-    struct nnd_need need = {.struct_size = sizeof(need)};
-    if (r->kernel->need && r->kernel->need(r->kernel->self, r->params, &need))
-        return err_set(e, ERR_FAILED, "%s: kernel %s cannot say what it needs",
-                       n->where, r->kernel->name);
-    if (need.workspace > x->m.workspace)
-        x->m.workspace = need.workspace;
-    return 0;
-}
-
 static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
                      struct record *r, struct err *e)
 {
@@ -232,7 +220,7 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
     if (r->kernel->plan && r->kernel->plan(r->kernel->self, r->params, &r->plan, &why))
         return err_set(e, ERR_FAILED, "%s: kernel %s cannot plan: %s", n->where,
                        r->kernel->name, why.text);
-    return need_workspace(x, r, n, e);
+    return 0;
 }
 
 static int bind_program(struct exec *x, int program, struct err *e)
@@ -252,21 +240,59 @@ static int bind_program(struct exec *x, int program, struct err *e)
     return 0;
 }
 
+static int need_of(const struct kernel_table *table, const struct kernel_want *w,
+                   size_t *most, struct err *e)
+{
+    const struct nnd_kernel *k = kernel_table_find(table, w->op, w->key);
+    struct nnd_need need = {.struct_size = sizeof(need)};
+    if (!k)
+        return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", w->where,
+                       w->op, w->key);
+    if (k->need && k->need(k->self, w->params, &need))
+        return err_set(e, ERR_FAILED, "%s: kernel %s cannot say what it needs",
+                       w->where, k->name);
+    if (need.workspace > *most)
+        *most = need.workspace;
+    return 0;
+}
+
+int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
+              int positions, struct memory *out, struct err *e)
+{
+    for (int i = 0; i < g->nplane; i++) {
+        struct tree t;
+        if (exec_tree(g, i, positions, g->mem, &t, e))
+            return e->code;
+        g->plane[i].buffers = t.buffers;
+    }
+    struct kernel_want *want;
+    size_t n;
+    struct arena *a = arena_create();
+    int rc = memory_plan(g, slots, out, e);
+    if (!rc)
+        rc = exec_wants(g, a, &want, &n, e);
+    for (size_t i = 0; !rc && i < n; i++)
+        rc = need_of(table, &want[i], &out->workspace, e);
+    arena_destroy(a);
+    return rc;
+}
+
 static int prepare(struct exec *x, struct err *e)
 {
     struct graph *g = x->g;
-    for (int i = 0; i < g->nplane; i++) {
+    if (exec_plan(g, x->c.table, x->c.slots, x->c.positions, &x->m, e))
+        return e->code;
+    for (int i = 0; i < g->nplane; i++)
         if (exec_tree(g, i, x->c.positions, x->mem, &x->tree[i], e))
             return e->code;
-        g->plane[i].buffers = x->tree[i].buffers;
-    }
-    if (memory_plan(g, x->c.slots, &x->m, e) || allocate_regions(x, e))
+    if (allocate_regions(x, e) ||
+        allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e))
         return e->code;
     x->sum = kernel_table_find(x->c.table, "sum", EXEC_SUM_KEY);
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
-    return allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e);
+    return 0;
 }
 
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
@@ -416,6 +442,26 @@ int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
         p.x[i].data = in[i];
     }
     return launch(x, x->sum, NULL, &p, "gradients between ranks", e);
+}
+
+int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e)
+{
+    void *dst = exec_address(x, v, 0, 0);
+    if (x->dev->copy(&x->stream, dst, src, value_bytes(v)) ||
+        x->dev->stream_sync(&x->stream))
+        return err_set(e, ERR_FAILED, "%s: cannot be copied to %s", v->name,
+                       x->dev->type);
+    return 0;
+}
+
+int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e)
+{
+    const void *src = exec_address(x, v, 0, 0);
+    if (x->dev->copy(&x->stream, dst, src, value_bytes(v)) ||
+        x->dev->stream_sync(&x->stream))
+        return err_set(e, ERR_FAILED, "%s: cannot be copied from %s", v->name,
+                       x->dev->type);
+    return 0;
 }
 
 /* ------------------------------------------------------------------------- */

@@ -56,6 +56,11 @@ int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
 int exec_tree(const struct graph *g, int plane, int positions, struct arena *a,
               struct tree *out, struct err *e);
 
+/* Everything but memory and data: trees, places, the kernels' workspace.  Sets
+ * the planes' buffers; once per graph (exec_create does it itself). */
+int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
+              int positions, struct memory *out, struct err *e);
+
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                 struct err *e);
 void exec_destroy(struct exec *x);
@@ -70,6 +75,10 @@ void *exec_address(const struct exec *x, const struct value *v, int slot, int po
 /* The same for the slot and position being run, for host ops; and for callers
  * that fill inputs and read results (slot 0). */
 void *exec_data(const struct exec *x, const struct value *v);
+
+/* Copy a whole value to or from the host's memory (slot 0, position 0). */
+int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e);
+int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e);
 
 struct graph *exec_graph(const struct exec *x);
 const struct memory *exec_memory(const struct exec *x);

@@ -21,6 +21,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_norm.c \
     lib/graph/op_optim.c \
     lib/graph/op_permute.c \
+    lib/graph/op_report.c \
     lib/graph/op_rope.c \
     lib/graph/op_route.c \
     lib/graph/op_rows.c \

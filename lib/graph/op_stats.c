@@ -8,8 +8,9 @@
  *   moe.balance  the balancing losses, their values and their gradients' weights
  *                (Fedus et al. 2021, eq. 4-6; Zoph et al. 2022, eq. 5)
  *
- * One row of statistics belongs to one chunk position, so that the sum over
- * chunks can follow the tree whatever the layout.  Only forward writes here.
+ * One row of statistics belongs to one chunk, so that the sum over chunks can
+ * follow the tree whatever the layout (op_report.c brings them together).  Only
+ * forward writes here.
  */
 #include <string.h>
 
@@ -19,7 +20,9 @@
 
 static double *stats_row(struct exec *x, const struct value *stats)
 {
-    return (double *)exec_data(x, stats) + exec_position(x) * STATS_COUNT;
+    const struct mesh *m = &exec_graph(x)->mesh;
+    int chunk = mesh_chunk(m, m->rank, exec_position(x));
+    return (double *)exec_data(x, stats) + chunk * STATS_COUNT;
 }
 
 static int no_shape(struct graph *g, struct node *n, struct err *e)
@@ -195,27 +198,4 @@ struct balance op_balance(struct graph *g, struct balance_config c, struct tally
     }
     struct node *n = graph_add(g, &op_moe_balance, &c, in, 5);
     return n ? (struct balance){n->out[0], n->out[1]} : (struct balance){0};
-}
-
-/* ------------------------------------------------------------------------- */
-
-/* load[i] += how often expert i was chosen; whole counts, so any order serves. */
-static int load_run(struct exec *x, const struct node *n, struct err *e)
-{
-    (void)e;
-    int64_t experts = shape_cols(&n->in[0]->shape);
-    const int32_t *count = exec_data(x, n->in[0]);
-    int64_t *load = exec_data(x, n->in[1]);
-    for (int64_t i = 0; i < shape_elements(&n->in[0]->shape); i++)
-        load[i % experts] += count[i];
-    return 0;
-}
-
-const struct op op_moe_load = {.name = "moe.load", .shape = no_shape, .run = load_run};
-
-void op_load(struct graph *g, struct value *count, struct value *load)
-{
-    struct value *in[] = {count, load};
-    if (count && load)
-        graph_add(g, &op_moe_load, NULL, in, 2);
 }

@@ -131,7 +131,7 @@ struct value *op_dispatch(struct graph *g, struct value *x, struct value *counts
 struct value *op_collect(struct graph *g, struct value *y, struct value *counts,
                          int64_t capacity, int64_t rows);
 
-/* Statistics of a chunk (op_stats.c): a state f64 [positions, STATS_COUNT]. */
+/* Statistics, a row a chunk (op_stats.c): a state f64 [chunks, STATS_COUNT]. */
 enum { STATS_LOSS, STATS_AUX, STATS_Z, STATS_COUNT = 4 };
 void op_stats_begin(struct graph *g, struct value *stats);
 void op_stats_loss(struct graph *g, struct value *loss, struct value *stats);
@@ -157,8 +157,12 @@ struct balance {
 struct balance op_balance(struct graph *g, struct balance_config c, struct tally t,
                           struct value *zsq, struct value *stats, struct value *scale);
 
-/* Add a layer's counts to the step's load, i64 [E]. */
-void op_load(struct graph *g, struct value *count, struct value *load);
+/* Add a layer's counts to row `row` of the step's loads, a state i64 [layers,E]. */
+void op_load(struct graph *g, struct value *count, struct value *load, int row);
+
+/* Loads, and rows of statistics, of all ranks to all ranks (op_report.c). */
+void op_load_sum(struct graph *g, struct value *load);
+void op_stats_all(struct graph *g, struct value *stats);
 
 /* ZeRO-1 (op_zero.c) over the replicas of a plane; nothing is added for one.
  * reduce: buffer 0 of the gradients becomes the sum over replicas, at each

@@ -95,8 +95,16 @@ int model_eval(struct model *m, struct err *e)
     return forward(m, "eval", false, e);
 }
 
+int model_moe_layers(const Nnd__Job *job)
+{
+    int n = 0;
+    for (uint32_t i = 0; i < job->model->layers; i++)
+        n += model_is_moe(job, i);
+    return n;
+}
+
 int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
-               int positions, struct err *e)
+               struct err *e)
 {
     int64_t batch = job->train->batch / job->train->chunks, n = job->model->context;
     struct shape rows = shape_of(1, batch * n), one = shape_of(1, (int64_t)1);
@@ -113,7 +121,11 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
     };
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
     m->stats = graph_state(g, "stats", NND_F64,
-                           shape_of(2, (int64_t)positions, (int64_t)STATS_COUNT));
+                           shape_of(2, (int64_t)g->mesh.chunks, (int64_t)STATS_COUNT));
+    if (model_moe_layers(job))
+        m->load = graph_state(g, "load", NND_I64,
+                              shape_of(2, (int64_t)model_moe_layers(job),
+                                       (int64_t)job->model->moe->experts));
     return graph_status(g, e);
 }
 

@@ -18,14 +18,15 @@ struct model {
     const Nnd__Job *job;
     int64_t vocab;
     struct chunk chunk;      /* inputs "id", "target", "pos", ...       */
-    struct value *stats;     /* state "stats": f64 [positions, STATS_COUNT] */
+    struct value *stats;     /* state "stats": f64 [chunks, STATS_COUNT]        */
+    struct value *load;      /* state "load": i64 [MoE layers, E], or NULL       */
     struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
 };
 
 /* Inputs and statistics of a job's training graph: chunks of batch / chunks
- * samples of model.context rows, `positions` chunk positions per step. */
+ * samples of model.context rows. */
 int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
-               int positions, struct err *e);
+               struct err *e);
 
 /* Append program "forward": rows' ids to the chunk's losses, in the statistics;
  * or "eval", without dropout and without what only training needs. */
@@ -43,7 +44,8 @@ struct decode_step {
 int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
                  struct decode_step *out, struct err *e);
 
-/* Is layer i a mixture of experts? */
+/* Is layer i a mixture of experts?  How many are? */
 bool model_is_moe(const Nnd__Job *job, uint32_t i);
+int model_moe_layers(const Nnd__Job *job);
 
 #endif

@@ -116,14 +116,11 @@ static struct route route_rows(struct build *b, const char *scope, struct value 
 }
 
 /* Statistics and the weights of the balancing losses of one layer. */
-static void balance_layer(struct build *b, const char *scope, struct route *r)
+static void balance_layer(struct build *b, struct route *r)
 {
     const Nnd__Moe *moe = b->spec->moe;
     bool concat = moe->aux_convention == NND__MOE__AUX_CONVENTION__HF_CONCAT;
-    char name[200];
-    snprintf(name, sizeof(name), "%s.load", scope);
-    op_load(b->g, r->count,
-            graph_state(b->g, name, NND_I64, shape_of(1, (int64_t)moe->experts)));
+    op_load(b->g, r->count, b->m->load, b->routes);
     struct tally layer = {r->count, r->psum};
     struct balance_config c = {.top_k = (int)moe->top_k,
                                .layers = 1,
@@ -159,7 +156,7 @@ struct value *block_moe(struct build *b, const char *scope, struct value *x)
     graph_scope(g, "%s", scope);
     struct route r = route_rows(b, scope, x);
     if (b->train)
-        balance_layer(b, scope, &r);
+        balance_layer(b, &r);
     struct sort s = op_sort(g, r.expert, (int)moe->experts);
     struct value *back = through_experts(b, op_permute(g, x, &s), s.total);
     struct value *y = op_unpermute(g, back, r.gate, &s);

@@ -6,6 +6,7 @@ noinst_LTLIBRARIES += lib/plan/libplan.la
 
 lib_plan_libplan_la_SOURCES = \
     lib/plan/mesh.c lib/plan/mesh.h \
+    lib/plan/rounds.c lib/plan/rounds.h \
     lib/plan/shard.c lib/plan/shard.h \
     lib/plan/tree.c lib/plan/tree.h
 

@@ -2,7 +2,8 @@
 /*
  * update.h - from a step's gradients to new weights, as programs of the graph:
  * "reduce" (gradients to their owners, the norm), "apply" (the optimizer on what
- * this rank owns, weights back to everybody).
+ * this rank owns, weights back to everybody), "spread" (the weights out of given
+ * masters, to everybody).
  *
  * A piece is the part of one stored weight whose optimizer state this rank
  * holds (ZeRO-1).  Where weights are stored narrower than f32 the piece has a
@@ -22,16 +23,16 @@ struct piece {
 };
 
 struct update {
-    int reduce, apply;   /* programs                                    */
-    struct piece *piece; /* this rank's, by plane and weight            */
+    int reduce, apply, spread; /* programs                                    */
+    struct piece *piece;       /* this rank's, by plane and weight            */
     int npieces;
     struct shard shard[GRAPH_PLANES];
     struct value *norm;  /* f64 [1]: of the scaled gradients            */
     struct value *hyper; /* input f32 [NND_HYPER_COUNT]                 */
 };
 
-/* Append both programs; call after the backward of everything.  zero 0: every
- * replica owns all.  Lives in the graph's arena. */
+/* Append the programs; call after the backward of everything.  Lives in the
+ * graph's arena. */
 int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
                  struct err *e);
 

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * update.c - cutting the optimizer's work into pieces, one per weight and owner.
+ */
+#include "train/update.h"
+
+#include <stdio.h>
+
+#include "tensor/dtype.h"
+
+static bool has_second_moment(const Nnd__Job *job)
+{
+    return job->train->optimizer != NND__TRAIN__OPTIMIZER__SGD;
+}
+
+static int replicas_of(const struct graph *g, int plane)
+{
+    return g->plane[plane].group == PARAM_EXPERT ? g->mesh.edp : g->mesh.dp;
+}
+
+/* Which replica of a plane's weights `rank` is. */
+static int replica_of(const struct graph *g, int plane, int rank)
+{
+    return g->plane[plane].group == PARAM_EXPERT ? rank / g->mesh.ep : rank;
+}
+
+static struct shard_tensor tensor_of(const struct param *p)
+{
+    int64_t n = shape_elements(&p->value->shape);
+    int logical = p->stack ? p->stack : 1;
+    return (struct shard_tensor){
+        .offset = p->offset, .each = n / logical, .logical = logical};
+}
+
+static int shard_plane(struct graph *g, int plane, struct shard *out, struct err *e)
+{
+    struct shard_tensor *t = arena_calloc(g->mem, (size_t)g->nparam + 1, sizeof(*t));
+    size_t n = 0;
+    for (int i = 0; i < g->nparam; i++)
+        if (g->param[i]->plane == plane)
+            t[n++] = tensor_of(g->param[i]);
+    return shard_make(g->mem, t, n, replicas_of(g, plane), out, e);
+}
+
+/* ------------------------------------------------------------------------- */
+
+static struct value *piece_state(struct graph *g, const char *kind,
+                                 const struct piece *p)
+{
+    char name[300];
+    snprintf(name, sizeof(name), "%s.%s", kind, p->param->name);
+    return graph_state(g, name, NND_F32, shape_of(1, p->hi - p->lo));
+}
+
+static void add_piece(struct graph *g, const Nnd__Job *job, struct update *u,
+                      struct param *param)
+{
+    struct shard_tensor t = tensor_of(param);
+    const struct shard *s = &u->shard[param->plane];
+    struct piece *p = &u->piece[u->npieces];
+    p->param = param;
+    shard_piece(s, &t, replica_of(g, param->plane, g->mesh.rank), &p->lo, &p->hi);
+    if (p->lo == p->hi)
+        return;
+    p->m = piece_state(g, "m", p);
+    if (has_second_moment(job))
+        p->v = piece_state(g, "v", p);
+    p->master = param->value->dtype == NND_F32 ? op_param_piece(g, param, p->lo, p->hi)
+                                               : piece_state(g, "master", p);
+    u->npieces++;
+}
+
+/* Weights in the order of their planes, so that a piece's blocks lie together. */
+static int make_pieces(struct graph *g, const Nnd__Job *job, struct update *u,
+                       struct err *e)
+{
+    u->piece = arena_calloc(g->mem, (size_t)g->nparam + 1, sizeof(*u->piece));
+    for (int plane = 0; plane < g->nplane; plane++) {
+        if (shard_plane(g, plane, &u->shard[plane], e))
+            return e->code;
+        for (int i = 0; i < g->nparam; i++)
+            if (g->param[i]->plane == plane)
+                add_piece(g, job, u, g->param[i]);
+    }
+    return graph_status(g, e);
+}
+
+/* ------------------------------------------------------------------------- */
+/* The order in which partial sums of squares are added: weights in the order of
+ * the graph, experts by number, blocks - whoever owns them.                   */
+
+struct block_walk {
+    struct graph *g;
+    const struct update *u;
+    int64_t *canonical; /* [nparam]: number of a weight's first block */
+    int64_t *order, count;
+};
+
+static int64_t first_blocks(struct graph *g, int64_t *canonical)
+{
+    int64_t n = 0;
+    for (int i = 0; i < g->nparam; i++) {
+        const struct param *p = g->param[i];
+        struct shard_tensor t = tensor_of(p);
+        int64_t stacks = p->stack ? p->total / p->stack : 1;
+        canonical[i] = n;
+        n += shard_blocks(&t) * stacks;
+    }
+    return n;
+}
+
+/* Append the canonical numbers of rank r's blocks of weight i. */
+static void walk_piece(struct block_walk *w, int i, int r)
+{
+    struct graph *g = w->g;
+    const struct param *p = g->param[i];
+    const struct shard *s = &w->u->shard[p->plane];
+    struct shard_tensor t = tensor_of(p);
+    int64_t lo, hi, per = shard_blocks(&t) / t.logical;
+    shard_piece(s, &t, replica_of(g, p->plane, r), &lo, &hi);
+    int64_t first = p->stack ? (int64_t)(r % g->mesh.ep) * p->stack * per : 0;
+    int64_t before = shard_blocks_in(&t, 0, lo), n = shard_blocks_in(&t, lo, hi);
+    for (int64_t k = 0; k < n; k++)
+        w->order[w->count++] = w->canonical[i] + first + before + k;
+}
+
+static struct norm_layout norm_layout(struct graph *g, const struct update *u)
+{
+    struct block_walk w = {.g = g, .u = u};
+    w.canonical = arena_calloc(g->mem, (size_t)g->nparam + 1, sizeof(int64_t));
+    int64_t total = first_blocks(g, w.canonical);
+    int64_t *first = arena_calloc(g->mem, (size_t)g->mesh.dp + 1, sizeof(*first));
+    int64_t *blocks = arena_calloc(g->mem, (size_t)g->mesh.dp + 1, sizeof(*blocks));
+    w.order = arena_calloc(g->mem, (size_t)total + 1, sizeof(*w.order));
+    for (int r = 0; r < g->mesh.dp; r++) {
+        first[r] = w.count;
+        for (int plane = 0; plane < g->nplane; plane++)
+            for (int i = 0; i < g->nparam; i++)
+                if (g->param[i]->plane == plane)
+                    walk_piece(&w, i, r);
+        blocks[r] = w.count - first[r];
+    }
+    return (struct norm_layout){
+        .first = first, .blocks = blocks, .order = w.order, .total = total};
+}
+
+/* ------------------------------------------------------------------------- */
+
+static struct value *piece_grad(struct graph *g, const struct piece *p)
+{
+    graph_scope(g, "%s", p->param->name);
+    return op_grad_piece(g, p->param, p->lo, p->hi);
+}
+
+static void build_reduce(struct graph *g, struct update *u)
+{
+    struct norm_layout l = norm_layout(g, u);
+    u->reduce = graph_program(g, "reduce");
+    u->norm = graph_state(g, "norm.value", NND_F64, shape_of(1, (int64_t)1));
+    struct value *blocks = graph_state(g, "norm.blocks", NND_F64, shape_of(1, l.total));
+    graph_scope(g, "update");
+    for (int i = 0; i < g->nplane; i++)
+        op_reduce(g, i, &u->shard[i]);
+    int64_t at = l.first[g->mesh.rank];
+    for (int i = 0; i < u->npieces; i++) {
+        struct piece *p = &u->piece[i];
+        struct shard_tensor t = tensor_of(p->param);
+        op_sqnorm(g, piece_grad(g, p), blocks, at);
+        at += shard_blocks_in(&t, p->lo, p->hi);
+    }
+    graph_scope(g, "update");
+    op_norm(g, l, blocks, u->norm);
+}
+
+static void gather_weights(struct graph *g, const struct update *u)
+{
+    graph_scope(g, "update");
+    for (int i = 0; i < g->nplane; i++)
+        op_gather(g, i, &u->shard[i]);
+}
+
+static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
+{
+    static const char *const kind[] = {
+        [NND__TRAIN__OPTIMIZER__ADAMW] = "opt.adamw",
+        [NND__TRAIN__OPTIMIZER__ADAM] = "opt.adam",
+        [NND__TRAIN__OPTIMIZER__SGD] = "opt.sgd",
+    };
+    const Nnd__Train *tr = job->train;
+    bool sgd = tr->optimizer == NND__TRAIN__OPTIMIZER__SGD;
+    u->hyper = graph_input(g, "hyper", NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
+    for (int i = 0; i < u->npieces; i++) {
+        struct piece *p = &u->piece[i];
+        bool copies = p->param->value->dtype != NND_F32;
+        struct optim_config c = {.kind = kind[tr->optimizer],
+                                 .beta1 = sgd ? tr->momentum : tr->beta1,
+                                 .beta2 = tr->beta2,
+                                 .eps = tr->eps,
+                                 .decay = p->param->decay ? tr->weight_decay : 0};
+        struct value *grad = piece_grad(g, p);
+        struct value *out = copies ? op_param_piece(g, p->param, p->lo, p->hi) : NULL;
+        op_optim(g, c, grad, p->master, p->m, p->v, out, u->hyper);
+    }
+    gather_weights(g, u);
+}
+
+/* Weights out of the masters, where they are not the same. */
+static void build_spread(struct graph *g, struct update *u)
+{
+    u->spread = graph_program(g, "spread");
+    for (int i = 0; i < u->npieces; i++) {
+        struct piece *p = &u->piece[i];
+        graph_scope(g, "%s", p->param->name);
+        if (p->param->value->dtype != NND_F32)
+            op_copy(g, p->master, op_param_piece(g, p->param, p->lo, p->hi));
+    }
+    gather_weights(g, u);
+}
+
+int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
+                 struct err *e)
+{
+    *out = (struct update){0};
+    out->apply = graph_program(g, "apply");
+    if (make_pieces(g, job, out, e))
+        return e->code;
+    build_apply(g, job, out);
+    build_reduce(g, out);
+    build_spread(g, out);
+    return graph_status(g, e);
+}
