@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -340,7 +341,7 @@ void field_print_double(double x, struct buf *out)
     if (x > -1e10 && x < 1e10 && x == (double)(int64_t)x)
         snprintf(text, sizeof(text), "%.0f", x);
     shorten_exponent(text);
-    buf_puts(out, text);
+    buf_puts(out, isnan(x) ? "nan" : text); /* its sign means nothing */
 }
 
 void field_print_name(const char *name, struct buf *out)

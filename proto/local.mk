@@ -23,6 +23,20 @@ proto_libjob_la_SOURCES = \
 proto_libproto_la_LIBADD = $(ZMQ_LIBS) $(PROTOBUF_C_LIBS)
 proto_libproto_la_SOURCES =
 
+# What reads a job needs nothing of the engine.
+spec_test_libs = proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
+unit_tests += \
+    tests/unit/test_spec \
+    tests/unit/test_spec_bad \
+    tests/unit/test_spec_field \
+    tests/unit/test_spec_rules \
+    tests/unit/test_spec_wire
+tests_unit_test_spec_LDADD = $(spec_test_libs)
+tests_unit_test_spec_bad_LDADD = $(spec_test_libs)
+tests_unit_test_spec_field_LDADD = $(spec_test_libs)
+tests_unit_test_spec_rules_LDADD = $(spec_test_libs)
+tests_unit_test_spec_wire_LDADD = $(spec_test_libs)
+
 # The rule is in Makefile.am.
 EXTRA_DIST += proto/job.proto
 BUILT_SOURCES += proto/job.pb-c.h

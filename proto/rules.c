@@ -140,14 +140,15 @@ const struct rule *rule_find(const char *path)
     return NULL;
 }
 
+/* "from 0 to below 1", "above 0 and up to 1". */
 static void wanted_number(const struct rule *r, bool whole, struct buf *out)
 {
-    const char *from = (r->flags & RULE_ABOVE) ? "above" : "from";
-    const char *to = (r->flags & RULE_BELOW) ? "to below" : "to";
+    bool above = r->flags & RULE_ABOVE, below = r->flags & RULE_BELOW;
 
-    buf_printf(out, "a %snumber %s ", whole ? "whole " : "", from);
+    buf_printf(out, "a %snumber %s ", whole ? "whole " : "", above ? "above" : "from");
     field_print_double(r->min, out);
-    buf_printf(out, " %s ", to);
+    buf_puts(out, above ? " and " : " to ");
+    buf_puts(out, below ? "below " : above ? "up to " : "");
     field_print_double(r->max, out);
 }
 

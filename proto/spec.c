@@ -66,21 +66,20 @@ bool spec_is_typed(const struct spec *s, const char *path)
     return kind == ORIGIN_FILE || kind == ORIGIN_OPTION;
 }
 
-void spec_place(const struct origin *o, struct buf *out)
+/* "demo.yaml:3:5", "-S", "message".  What nobody wrote is missing from the file
+ * as a whole. */
+static void print_place(const struct spec *s, const struct origin *o, struct buf *out)
 {
-    switch (o->kind) {
-    case ORIGIN_FILE:
+    if (o->kind == ORIGIN_FILE)
         buf_printf(out, "%s:%d:%d", o->text, o->line, o->col);
-        break;
-    case ORIGIN_OPTION:
+    else if (o->kind == ORIGIN_OPTION)
         buf_puts(out, o->text);
-        break;
-    case ORIGIN_MESSAGE:
+    else if (o->kind == ORIGIN_MESSAGE)
         buf_puts(out, "message");
-        break;
-    default:
+    else if (s->file)
+        buf_printf(out, "%s:1:1", s->file);
+    else
         buf_puts(out, "job");
-    }
 }
 
 int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
@@ -89,7 +88,7 @@ int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
     const char *blamed = other && !spec_is_given(s, path) ? other : path;
     struct buf at = {0};
 
-    spec_place(spec_origin_of(s, rule_find(blamed)), &at);
+    print_place(s, spec_origin_of(s, rule_find(blamed)), &at);
     err_prefix(e, "%s: %s", at.data, path);
     buf_free(&at);
     return ERR_SPEC;
@@ -196,7 +195,8 @@ static void list_keys(const ProtobufCMessageDescriptor *d, struct buf *out)
         buf_printf(out, "%s%s", i ? ", " : "", d->fields[i].name);
 }
 
-/* The path of a value called `name` in any section: people forget the section. */
+/* The path of a value called `name`, or the path itself: people forget the
+ * section, or write dots where a file wants nesting. */
 static const char *path_elsewhere(const char *name)
 {
     for (size_t i = 0; i < nrules; i++) {
@@ -208,23 +208,32 @@ static const char *path_elsewhere(const char *name)
     return NULL;
 }
 
-int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
-                 const char *name, struct err *e)
+static void suggest_key(const ProtobufCMessageDescriptor *d, const char *name,
+                        bool in_file, struct buf *out)
 {
-    const char *words[64], *near;
-    struct buf found = {0};
+    const char *words[64], *near, *path = path_elsewhere(name), *dot;
 
     assert(d->n_fields <= sizeof(words) / sizeof(words[0]));
     for (unsigned i = 0; i < d->n_fields; i++)
         words[i] = d->fields[i].name;
-    near = path_elsewhere(name);
-    if (!near)
-        near = str_nearest(name, words, d->n_fields);
-    field_quote(name, &found);
-    if (near)
-        buf_printf(&found, "; did you mean \"%s\"?", near);
+    near = str_nearest(name, words, d->n_fields);
+    dot = path ? strrchr(path, '.') : NULL;
+    if (dot && in_file)
+        buf_printf(out, "; write \"%s\" below \"%.*s\"", dot + 1, (int)(dot - path),
+                   path);
+    else if (path || near)
+        buf_printf(out, "; did you mean \"%s\"?", path ? path : near);
     else
-        list_keys(d, &found);
+        list_keys(d, out);
+}
+
+int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
+                 const char *name, bool in_file, struct err *e)
+{
+    struct buf found = {0};
+
+    field_quote(name, &found);
+    suggest_key(d, name, in_file, &found);
     err_set(e, ERR_SPEC, "%s: wanted one of its keys, found %s",
             section[0] ? section : "job", found.data);
     buf_free(&found);
@@ -259,7 +268,7 @@ static int refuse_path(struct spec *s, const char *path, struct err *e)
     return spec_unknown(
         m,
         arena_printf(s->arena, "%.*s", name == path ? 0 : (int)(name - path - 1), path),
-        name, e);
+        name, false, e);
 }
 
 /* Read a value given on a command line; `text` may be a list in brackets. */

@@ -62,11 +62,11 @@ static int want_multiple(const struct spec *s, const char *path, uint32_t value,
 
     if (value == below)
         return 0;
-    return spec_refuse(
-        s, e, path, of,
-        "wanted a multiple of %s (%u%s), found %u%s; next to it %s%.0u%s%u", of, unit,
-        note(s, of), value, note(s, path), below ? "are " : "is ", below,
-        below ? " and " : "", below + unit);
+    return spec_refuse(s, e, path, of,
+                       "wanted a multiple of %s (%u%s), found %u%s; nearest %s%.0u%s%u",
+                       of, unit, note(s, of), value, note(s, path),
+                       below ? "are " : "is ", below, below ? " and " : "",
+                       below + unit);
 }
 
 static int want_at_most(const struct spec *s, const char *path, double value,

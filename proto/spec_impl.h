@@ -30,6 +30,7 @@ struct spec {
     struct arena *arena; /* owns all below */
     Nnd__Job *job;
     struct origin *origins; /* one per row of rules */
+    const char *file;       /* the job file, or NULL */
 };
 
 /* Get at the value of a rule's row; its message is made where absent. */
@@ -43,9 +44,6 @@ bool spec_is_given(const struct spec *s, const char *path);
 
 /* True when a person gave it, in a file or on a command line. */
 bool spec_is_typed(const struct spec *s, const char *path);
-
-/* Append "demo.yaml:3:5", "-S", "message" or "job". */
-void spec_place(const struct origin *o, struct buf *out);
 
 /* "PLACE: PATH: " and the text; the place is that of `path` when it was given,
  * else of `other`, which may be NULL.  Returns ERR_SPEC. */
@@ -61,9 +59,10 @@ int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
  * list, last value.  "wanted ..., found ...". */
 int spec_store(struct spec *s, const struct rule *r, const char *text, struct err *e);
 
-/* Report a name that is none of d's fields: "wanted a key of train, found ...". */
+/* Report a name that is none of d's fields: "train: wanted one of its keys, found
+ * ...", with a suggestion that suits a file or a command line. */
 int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
-                 const char *name, struct err *e);
+                 const char *name, bool in_file, struct err *e);
 
 /* Read "[a, b]" as the list of r. */
 int spec_load_list(struct spec *s, const struct rule *r, const char *text,

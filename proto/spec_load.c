@@ -100,21 +100,38 @@ static bool is_tab_line(const struct loader *l, size_t line)
     return p && p < end && *p == '\t';
 }
 
+/* libyaml says what it expected in two ways; NULL when in neither. */
+static const char *expected(const char *problem)
+{
+    static const char *const starts[] = {"did not find expected ",
+                                         "could not find expected "};
+
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++)
+        if (str_starts(problem, starts[i]))
+            return problem + strlen(starts[i]);
+    return NULL;
+}
+
 static int refuse_syntax(struct loader *l)
 {
-    static const char missing[] = "did not find expected ";
     const yaml_mark_t *at = &l->parser.problem_mark;
-    const char *problem = l->parser.problem ? l->parser.problem : "nothing more";
-    const char *context = l->parser.context ? l->parser.context : "in the text";
+    const char *problem = l->parser.problem ? l->parser.problem : "no memory";
+    const char *context = l->parser.context ? l->parser.context : "";
+    const char *wanted = expected(problem), *space = context[0] ? " " : "";
 
     if (l->parser.error == YAML_READER_ERROR)
         return refuse_bytes(l);
     if (is_tab_line(l, at->line))
         return refuse(l, at, "", "wanted spaces to indent with, found a tab");
-    if (str_starts(problem, missing))
-        return refuse(l, at, "", "wanted %s, found something else %s",
-                      problem + sizeof(missing) - 1, context);
-    return refuse(l, at, "", "wanted YAML, found that it %s: %s", context, problem);
+    if (wanted && strcmp(wanted, "<document start>") == 0)
+        return refuse(l, at, "", "wanted the end of the text, found more");
+    if (wanted)
+        return refuse(l, at, "", "wanted %s, found something else%s%s", wanted, space,
+                      context);
+    if (str_starts(problem, "found "))
+        return refuse(l, at, "", "wanted YAML, %s%s%s", problem, space, context);
+    return refuse(l, at, "", "wanted YAML, found a mistake: %s%s%s", problem, space,
+                  context);
 }
 
 /* Move to the next event; what a job file may nowhere have ends here. */
@@ -258,7 +275,7 @@ static int load_pair(struct loader *l, const ProtobufCMessageDescriptor *type,
     name = arena_strdup(l->spec->arena, (const char *)l->event.data.scalar.value);
     d = protobuf_c_message_descriptor_get_field_by_name(type, name);
     if (!d) {
-        spec_unknown(type, section, name, l->e);
+        spec_unknown(type, section, name, true, l->e);
         return place(l, &at, NULL);
     }
     path = section[0] ? arena_printf(l->spec->arena, "%s.%s", section, name) : name;
@@ -348,6 +365,7 @@ int spec_load_text(struct spec *s, const char *file, const char *text, size_t le
     rc = loader_open(&l, s, file, text, len, e ? e : &local);
     if (rc)
         return rc;
+    s->file = l.file;
     rc = open_document(&l);
     if (rc == 0)
         rc = load_section(&l, &nnd__job__descriptor, "");

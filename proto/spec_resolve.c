@@ -19,9 +19,9 @@ static void fill_defaults(struct spec *s)
     const ProtobufCFieldDescriptor *d;
 
     for (size_t i = 0; i < nrules; i++) {
-        spec_locate(s, &rules[i], &m, &d);
-        if (field_count(m, d) > 0 || spec_is_given(s, rules[i].path))
+        if (spec_is_given(s, rules[i].path))
             continue;
+        spec_locate(s, &rules[i], &m, &d);
         field_set_default(m, d, s->arena);
         s->origins[i] = (struct origin){.kind = ORIGIN_DEFAULT};
     }
