@@ -25,14 +25,17 @@ proto_libproto_la_SOURCES =
 
 # What reads a job needs nothing of the engine.
 spec_test_libs = proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
+sys_tests += tests/sys/job-page.test
 unit_tests += \
     tests/unit/test_spec \
     tests/unit/test_spec_bad \
+    tests/unit/test_spec_examples \
     tests/unit/test_spec_field \
     tests/unit/test_spec_rules \
     tests/unit/test_spec_wire
 tests_unit_test_spec_LDADD = $(spec_test_libs)
 tests_unit_test_spec_bad_LDADD = $(spec_test_libs)
+tests_unit_test_spec_examples_LDADD = $(spec_test_libs)
 tests_unit_test_spec_field_LDADD = $(spec_test_libs)
 tests_unit_test_spec_rules_LDADD = $(spec_test_libs)
 tests_unit_test_spec_wire_LDADD = $(spec_test_libs)
@@ -41,3 +44,12 @@ tests_unit_test_spec_wire_LDADD = $(spec_test_libs)
 EXTRA_DIST += proto/job.proto
 BUILT_SOURCES += proto/job.pb-c.h
 CLEANFILES += proto/job.pb-c.c proto/job.pb-c.h
+
+# The reference page is written by a program that knows the schema.
+noinst_PROGRAMS += proto/job-reference
+proto_job_reference_SOURCES = proto/job-reference.c
+proto_job_reference_LDADD = proto/libjob.la $(BASE_LIBS)
+nodist_man_MANS += doc/nnd-job.5
+CLEANFILES += doc/nnd-job.5
+doc/nnd-job.5: proto/job-reference$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc && proto/job-reference$(EXEEXT) >$@.tmp && mv $@.tmp $@

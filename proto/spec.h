@@ -66,6 +66,10 @@ void spec_anchor(struct spec *s, const char *cwd);
  * or resolving what was packed, printed and read back, changes nothing. */
 int spec_resolve(struct spec *s, struct err *e);
 
+/* The i-th rule that joins several fields, a sentence for the reference page;
+ * NULL behind the last. */
+const char *spec_combination(size_t i);
+
 /* Where the value of `path` came from: "default", "demo.yaml:12", "-S",
  * "message" or "computed: why".  NULL when there is no such field. */
 const char *spec_origin(struct spec *s, const char *path);

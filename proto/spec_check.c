@@ -381,17 +381,53 @@ static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
     return ERR_SPEC;
 }
 
-static check_f *const checks[] = {
-    check_heads,   check_position,     check_vocab,      check_moe_wanted,
-    check_experts, check_dense_layers, check_moe_layers, check_size,
-    check_data,    check_validation,   check_batch,      check_schedule,
-    check_axes,    check_mesh,         check_kernels,
+/* The text is for the reference page. */
+static const struct {
+    check_f *run;
+    const char *text;
+} checks[] = {
+    {check_heads,
+     "model.heads is a multiple of model.kv_heads, and model.width one of model.heads "
+     "unless model.head_dim is given."},
+    {check_position, "Position rope needs an even model.head_dim."},
+    {check_vocab, "For bytes, model.vocab is 0 or at least 256."},
+    {check_moe_wanted, "Keys of model.moe need model.moe.experts beside them."},
+    {check_experts,
+     "model.moe.top_k is at most model.moe.experts; model.moe.bias_rate is 0 unless "
+     "model.moe.score is sigmoid."},
+    {check_dense_layers,
+     "model.moe.dense_layers names layers that there are, each once."},
+    {check_moe_layers, "A model with experts has at least one layer with experts."},
+    {check_size,
+     "A model has at most 1e13 parameters, and a step (train.batch x model.context) at "
+     "most 2147483647 tokens."},
+    {check_data, "data.valid and a data.valid_fraction above 0 exclude each other."},
+    {check_validation,
+     "Without data to validate on, train.valid_every is 0 or left out."},
+    {check_batch,
+     "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
+    {check_schedule,
+     "train.min_lr is at most train.lr; train.warmup is at most train.steps and "
+     "train.decay_steps; for wsd the two fit into train.steps together."},
+    {check_axes, "Axes of the mesh that are not available yet are 1."},
+    {check_mesh,
+     "parallel.dp is a power of two and divides train.chunks; parallel.ep divides "
+     "parallel.dp and model.moe.experts, and is 1 without experts."},
+    {check_kernels,
+     "Kernel rules and devices are letters, digits and -_.:/ with the signs shown."},
 };
+
+#define NCHECKS (sizeof(checks) / sizeof(checks[0]))
 
 int spec_check(const struct spec *s, struct err *e)
 {
-    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
-        if (checks[i](s, s->job, e))
+    for (size_t i = 0; i < NCHECKS; i++)
+        if (checks[i].run(s, s->job, e))
             return ERR_SPEC;
     return 0;
+}
+
+const char *spec_combination(size_t i)
+{
+    return i < NCHECKS ? checks[i].text : NULL;
 }

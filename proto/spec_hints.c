@@ -5,6 +5,8 @@
  * Each hint is a row: when it applies and what to say.  Nothing is refused
  * here; nnctl prints the lines when a job is submitted.
  */
+#include <string.h>
+
 #include "proto/spec_impl.h"
 
 struct hint {
@@ -78,6 +80,16 @@ static bool is_never_validated(const struct spec *s, const Nnd__Job *j)
            j->train->valid_every > j->train->steps;
 }
 
+static bool is_cheating(const struct spec *s, const Nnd__Job *j)
+{
+    (void)s;
+    for (size_t i = 0; i < j->data->n_valid; i++)
+        for (size_t k = 0; k < j->data->n_train; k++)
+            if (strcmp(j->data->valid[i], j->data->train[k]) == 0)
+                return true;
+    return false;
+}
+
 static const struct hint hints[] = {
     {is_router_deaf,
      "model.moe.renormalize: with top_k 1 the chosen score is always 1, and the "
@@ -90,6 +102,8 @@ static const struct hint hints[] = {
     {is_theta_unused, "model.rope_theta: has no effect unless model.position is rope"},
     {is_rate_zero, "train.lr: 0: the model will not learn"},
     {is_rate_high, "train.lr: more than 0.1 rarely converges with adam or adamw"},
+    {is_cheating, "data.valid: holds what data.train holds: the validation loss will "
+                  "say nothing about new text"},
     {is_never_saved,
      "checkpoint.every: more than train.steps: the only checkpoint is the last"},
     {is_never_validated,
