@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dtype.c - one table of element types, and conversion between the float ones.
+ */
+#include "tensor/dtype.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const struct dtype {
+    int dtype;
+    const char *name;
+    size_t size;
+    double unit;
+} dtypes[] = {
+    {NND_F64, "f64", 8, 0x1p-53},   {NND_F32, "f32", 4, 0x1p-24},
+    {NND_TF32, "tf32", 0, 0x1p-11}, {NND_BF16, "bf16", 2, 0x1p-8},
+    {NND_F16, "f16", 2, 0x1p-11},   {NND_E4M3, "e4m3", 1, 0x1p-4},
+    {NND_E5M2, "e5m2", 1, 0x1p-3},  {NND_I64, "i64", 8, 0},
+    {NND_I32, "i32", 4, 0},         {NND_I8, "i8", 1, 0},
+    {NND_U8, "u8", 1, 0},           {NND_BOOL, "bool", 1, 0},
+};
+
+static const struct dtype unknown = {0, "?", 0, 0};
+
+static const struct dtype *find(int dtype)
+{
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (dtypes[i].dtype == dtype)
+            return &dtypes[i];
+    return &unknown;
+}
+
+size_t dtype_size(int dtype)
+{
+    return find(dtype)->size;
+}
+
+const char *dtype_name(int dtype)
+{
+    return find(dtype)->name;
+}
+
+double dtype_unit(int dtype)
+{
+    return find(dtype)->unit;
+}
+
+int dtype_parse(const char *name)
+{
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(dtypes[i].name, name) == 0)
+            return dtypes[i].dtype;
+    return 0;
+}
+
+bool dtype_is_float(int dtype)
+{
+    return dtype == NND_F64 || dtype == NND_F32 || dtype == NND_BF16 ||
+           dtype == NND_F16;
+}
+
+static uint32_t bits_of(float x)
+{
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    return u;
+}
+
+static float float_of(uint32_t u)
+{
+    float x;
+    memcpy(&x, &u, sizeof x);
+    return x;
+}
+
+float dtype_bf16_to_f32(uint16_t bits)
+{
+    return float_of((uint32_t)bits << 16);
+}
+
+uint16_t dtype_bf16_from_f32(float x)
+{
+    uint32_t u = bits_of(x);
+    if (x != x)
+        return (uint16_t)(u >> 16 | 0x40); /* quiet, sign and payload kept */
+    return (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+}
+
+float dtype_f16_to_f32(uint16_t bits)
+{
+    uint32_t sign = (uint32_t)(bits & 0x8000) << 16;
+    uint32_t exponent = bits >> 10 & 0x1f, fraction = bits & 0x3ff;
+    if (exponent == 0x1f)
+        return float_of(sign | 0x7f800000 | (fraction ? 0x400000 : 0) | fraction << 13);
+    if (exponent == 0) { /* zero or subnormal: fraction * 2^-24, exact */
+        float x = (float)fraction * 0x1p-24f;
+        return sign ? -x : x;
+    }
+    return float_of(sign | (exponent + 112) << 23 | fraction << 13);
+}
+
+uint16_t dtype_f16_from_f32(float x)
+{
+    uint32_t u = bits_of(x), sign = u >> 16 & 0x8000;
+    u &= 0x7fffffff;
+    if (u > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | (u >> 13 & 0x3ff));
+    if (u >= 0x477ff000) /* 65520 and above round to infinity */
+        return (uint16_t)(sign | 0x7c00);
+    if (u < 0x38800000) { /* below 2^-14: adding 1/2 rounds at 2^-24 */
+        float magic = float_of(u) + 0.5f;
+        return (uint16_t)(sign | (bits_of(magic) - 0x3f000000));
+    }
+    u += 0xfff + (u >> 13 & 1);
+    return (uint16_t)(sign | (u - 0x38000000) >> 13);
+}
+
+/* f64 to f32 rounded to odd: rounding the result once more, to 16 bits, then
+ * gives what one rounding would have given (Boldo & Melquiond 2008). */
+static float odd_f32(double x)
+{
+    float f = (float)x;
+    uint32_t u = bits_of(f);
+    if ((double)f == x || x != x || (u & 1))
+        return f;
+    double fa = f < 0 ? -(double)f : f, xa = x < 0 ? -x : x;
+    return float_of(fa < xa ? u + 1 : u - 1);
+}
+
+void dtype_to_f32(int dtype, const void *src, float *dst, size_t n)
+{
+    const uint16_t *half = src;
+    const double *wide = src;
+    assert(dtype_is_float(dtype));
+    switch (dtype) {
+    case NND_F32:
+        memcpy(dst, src, n * sizeof *dst);
+        break;
+    case NND_F64:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = (float)wide[i];
+        break;
+    case NND_BF16:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = dtype_bf16_to_f32(half[i]);
+        break;
+    case NND_F16:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = dtype_f16_to_f32(half[i]);
+        break;
+    }
+}
+
+void dtype_from_f32(int dtype, const float *src, void *dst, size_t n)
+{
+    uint16_t *half = dst;
+    double *wide = dst;
+    assert(dtype_is_float(dtype));
+    switch (dtype) {
+    case NND_F32:
+        memcpy(dst, src, n * sizeof *src);
+        break;
+    case NND_F64:
+        for (size_t i = 0; i < n; i++)
+            wide[i] = src[i];
+        break;
+    case NND_BF16:
+        for (size_t i = 0; i < n; i++)
+            half[i] = dtype_bf16_from_f32(src[i]);
+        break;
+    case NND_F16:
+        for (size_t i = 0; i < n; i++)
+            half[i] = dtype_f16_from_f32(src[i]);
+        break;
+    }
+}
+
+void dtype_to_f64(int dtype, const void *src, double *dst, size_t n)
+{
+    const uint16_t *half = src;
+    const float *single = src;
+    assert(dtype_is_float(dtype));
+    switch (dtype) {
+    case NND_F64:
+        memcpy(dst, src, n * sizeof *dst);
+        break;
+    case NND_F32:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = single[i];
+        break;
+    case NND_BF16:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = dtype_bf16_to_f32(half[i]);
+        break;
+    case NND_F16:
+        for (size_t i = 0; i < n; i++)
+            dst[i] = dtype_f16_to_f32(half[i]);
+        break;
+    }
+}
+
+void dtype_from_f64(int dtype, const double *src, void *dst, size_t n)
+{
+    uint16_t *half = dst;
+    float *single = dst;
+    assert(dtype_is_float(dtype));
+    switch (dtype) {
+    case NND_F64:
+        memcpy(dst, src, n * sizeof *src);
+        break;
+    case NND_F32:
+        for (size_t i = 0; i < n; i++)
+            single[i] = (float)src[i];
+        break;
+    case NND_BF16:
+        for (size_t i = 0; i < n; i++)
+            half[i] = dtype_bf16_from_f32(odd_f32(src[i]));
+        break;
+    case NND_F16:
+        for (size_t i = 0; i < n; i++)
+            half[i] = dtype_f16_from_f32(odd_f32(src[i]));
+        break;
+    }
+}
