@@ -1,3 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# plugins/ref/local.mk - plain C kernels, the oracle.
+# plugins/ref/local.mk - plain C kernels, the oracle: as a plugin like any other,
+# and as libref.la for what has it compiled in.
+
+noinst_LTLIBRARIES += plugins/ref/libref.la
+plugin_LTLIBRARIES += plugins/ref/ref.la
+
+plugins_ref_libref_la_CPPFLAGS = -D_GNU_SOURCE $(PLUGIN_INCLUDES)
+plugins_ref_libref_la_LIBADD = -lm
+plugins_ref_libref_la_SOURCES = \
+    plugins/ref/act.c \
+    plugins/ref/attn.c \
+    plugins/ref/check.c \
+    plugins/ref/dropout.c \
+    plugins/ref/embed.c \
+    plugins/ref/gemm.c \
+    plugins/ref/grouped.c \
+    plugins/ref/impl.h \
+    plugins/ref/norm.c \
+    plugins/ref/number.c \
+    plugins/ref/optim.c \
+    plugins/ref/permute.c \
+    plugins/ref/ref.c plugins/ref/ref.h \
+    plugins/ref/rope.c \
+    plugins/ref/route.c \
+    plugins/ref/rows.c \
+    plugins/ref/sort.c \
+    plugins/ref/sqnorm.c \
+    plugins/ref/sum.c \
+    plugins/ref/xent.c
+
+plugins_ref_ref_la_CPPFLAGS = $(PLUGIN_INCLUDES)
+plugins_ref_ref_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
+plugins_ref_ref_la_LIBADD = plugins/ref/libref.la
+plugins_ref_ref_la_SOURCES = plugins/ref/entry.c

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * act.c - SwiGLU (Shazeer 2020) and GELU (Hendrycks & Gimpel 2016):
+ * "act.swiglu.fwd|bwd", "act.gelu.fwd|bwd".
+ */
+#include <math.h>
+
+#include "impl.h"
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+static double gelu(double x, bool approx)
+{
+    if (approx)
+        return 0.5 * x *
+               (1 + tanh(M_2_SQRTPI * M_SQRT1_2 * (x + 0.044715 * x * x * x)));
+    return 0.5 * x * erfc(-x * M_SQRT1_2);
+}
+
+static double gelu_slope(double x, bool approx)
+{
+    if (approx) {
+        double k = M_2_SQRTPI * M_SQRT1_2, t = tanh(k * (x + 0.044715 * x * x * x));
+        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * k * (1 + 3 * 0.044715 * x * x);
+    }
+    double density = 0.5 * M_2_SQRTPI * M_SQRT1_2 * exp(-0.5 * x * x);
+    return 0.5 * erfc(-x * M_SQRT1_2) + x * density;
+}
+
+static int supports_swiglu_fwd(const void *self, const void *params,
+                               struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    int64_t t = p->a.dim[0], n = p->a.dim[1];
+    const struct ref_shape shapes[] = {
+        {"a", &p->a, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
+        {"b", &p->b, REF_FLOAT, 2, {t, n}},
+        {"y", &p->y, REF_FLOAT, 2, {t, n}},
+    };
+    (void)self;
+    return ref_check(p->struct_size, sizeof *p, shapes, 3, e);
+}
+
+static int supports_swiglu_bwd(const void *self, const void *params,
+                               struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    int64_t t = p->a.dim[0], n = p->a.dim[1];
+    const struct ref_shape shapes[] = {
+        {"a", &p->a, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
+        {"b", &p->b, REF_FLOAT, 2, {t, n}},
+        {"dy", &p->dy, REF_FLOAT, 2, {t, n}},
+        {"da", &p->da, REF_FLOAT, 2, {t, n}},
+        {"db", &p->db, REF_FLOAT, 2, {t, n}},
+    };
+    (void)self;
+    return ref_check(p->struct_size, sizeof *p, shapes, 5, e);
+}
+
+static int supports_gelu_fwd(const void *self, const void *params, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    int64_t t = p->a.dim[0], n = p->a.dim[1];
+    const struct ref_shape shapes[] = {
+        {"a", &p->a, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
+        {"y", &p->y, REF_FLOAT, 2, {t, n}},
+    };
+    (void)self;
+    return ref_check(p->struct_size, sizeof *p, shapes, 2, e);
+}
+
+static int supports_gelu_bwd(const void *self, const void *params, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    int64_t t = p->a.dim[0], n = p->a.dim[1];
+    const struct ref_shape shapes[] = {
+        {"a", &p->a, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
+        {"dy", &p->dy, REF_FLOAT, 2, {t, n}},
+        {"da", &p->da, REF_FLOAT, 2, {t, n}},
+    };
+    (void)self;
+    return ref_check(p->struct_size, sizeof *p, shapes, 3, e);
+}
+
+static int launch_swiglu_fwd(const void *self, void *plan, const void *params,
+                             const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    (void)self, (void)plan, (void)l, (void)e;
+    for (int64_t t = 0; t < p->a.dim[0]; t++)
+        for (int64_t n = 0; n < p->a.dim[1]; n++) {
+            double a = ref_get(&p->a, at2(&p->a, t, n));
+            double b = ref_get(&p->b, at2(&p->b, t, n));
+            ref_put(&p->y, at2(&p->y, t, n), a * sigmoid(a) * b);
+        }
+    return NND_OK;
+}
+
+/* silu'(a) = sigmoid(a) (1 + a (1 - sigmoid(a))). */
+static int launch_swiglu_bwd(const void *self, void *plan, const void *params,
+                             const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    (void)self, (void)plan, (void)l, (void)e;
+    for (int64_t t = 0; t < p->a.dim[0]; t++)
+        for (int64_t n = 0; n < p->a.dim[1]; n++) {
+            double a = ref_get(&p->a, at2(&p->a, t, n)), s = sigmoid(a);
+            double b = ref_get(&p->b, at2(&p->b, t, n));
+            double dy = ref_get(&p->dy, at2(&p->dy, t, n));
+            ref_put(&p->da, at2(&p->da, t, n), dy * b * s * (1 + a * (1 - s)));
+            ref_put(&p->db, at2(&p->db, t, n), dy * a * s);
+        }
+    return NND_OK;
+}
+
+static int launch_gelu_fwd(const void *self, void *plan, const void *params,
+                           const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    (void)self, (void)plan, (void)l, (void)e;
+    for (int64_t t = 0; t < p->a.dim[0]; t++)
+        for (int64_t n = 0; n < p->a.dim[1]; n++) {
+            double a = ref_get(&p->a, at2(&p->a, t, n));
+            ref_put(&p->y, at2(&p->y, t, n), gelu(a, p->approx));
+        }
+    return NND_OK;
+}
+
+static int launch_gelu_bwd(const void *self, void *plan, const void *params,
+                           const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    (void)self, (void)plan, (void)l, (void)e;
+    for (int64_t t = 0; t < p->a.dim[0]; t++)
+        for (int64_t n = 0; n < p->a.dim[1]; n++) {
+            double a = ref_get(&p->a, at2(&p->a, t, n));
+            double dy = ref_get(&p->dy, at2(&p->dy, t, n));
+            ref_put(&p->da, at2(&p->da, t, n), dy * gelu_slope(a, p->approx));
+        }
+    return NND_OK;
+}
+
+const struct nnd_kernel ref_swiglu_fwd =
+    REF_KERNEL("act.swiglu.fwd", supports_swiglu_fwd, ref_need_none, launch_swiglu_fwd);
+const struct nnd_kernel ref_swiglu_bwd =
+    REF_KERNEL("act.swiglu.bwd", supports_swiglu_bwd, ref_need_none, launch_swiglu_bwd);
+const struct nnd_kernel ref_gelu_fwd =
+    REF_KERNEL("act.gelu.fwd", supports_gelu_fwd, ref_need_none, launch_gelu_fwd);
+const struct nnd_kernel ref_gelu_bwd =
+    REF_KERNEL("act.gelu.bwd", supports_gelu_bwd, ref_need_none, launch_gelu_bwd);

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * impl.h - what the kernels of ref share: reading and writing single numbers,
+ * checking shapes, random bits.
+ *
+ * Every kernel of ref reads numbers of any float type as f64, computes in f64,
+ * and rounds once, when it writes.  Strides are honoured everywhere.  A kernel
+ * file has, per op: supports (shapes), need (scratch), launch (the formula).
+ */
+#ifndef REF_IMPL_H
+#define REF_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <nnd/plugin.h>
+
+/* ---- tensors: where an element is, and its value ---- */
+
+static inline int64_t at1(const struct nnd_tensor *t, int64_t i)
+{
+    return i * t->stride[0];
+}
+
+static inline int64_t at2(const struct nnd_tensor *t, int64_t i, int64_t j)
+{
+    return i * t->stride[0] + j * t->stride[1];
+}
+
+static inline int64_t at3(const struct nnd_tensor *t, int64_t i, int64_t j, int64_t k)
+{
+    return i * t->stride[0] + j * t->stride[1] + k * t->stride[2];
+}
+
+/* The float at offset `at` (elements) as f64, and back, rounded to nearest. */
+double ref_get16(int dtype, uint16_t bits);
+uint16_t ref_put16(int dtype, double x);
+
+static inline double ref_get(const struct nnd_tensor *t, int64_t at)
+{
+    if (t->dtype == NND_F32)
+        return ((const float *)t->data)[at];
+    if (t->dtype == NND_F64)
+        return ((const double *)t->data)[at];
+    return ref_get16(t->dtype, ((const uint16_t *)t->data)[at]);
+}
+
+static inline void ref_put(const struct nnd_tensor *t, int64_t at, double x)
+{
+    if (t->dtype == NND_F32)
+        ((float *)t->data)[at] = (float)x;
+    else if (t->dtype == NND_F64)
+        ((double *)t->data)[at] = x;
+    else
+        ((uint16_t *)t->data)[at] = ref_put16(t->dtype, x);
+}
+
+static inline int32_t *ref_int(const struct nnd_tensor *t, int64_t at)
+{
+    return (int32_t *)t->data + at;
+}
+
+static inline bool ref_given(const struct nnd_tensor *t)
+{
+    return t->ndim > 0;
+}
+
+/* All elements of a float tensor become x. */
+void ref_fill(const struct nnd_tensor *t, double x);
+
+/* ---- checking params ---- */
+
+enum {
+    REF_F64 = 1,
+    REF_F32 = 2,
+    REF_HALF = 4, /* bf16, f16 */
+    REF_I32 = 8,
+    REF_OPTIONAL = 16,
+    REF_WIDE = REF_F32 | REF_F64, /* what the contract calls f32 */
+    REF_FLOAT = REF_WIDE | REF_HALF
+};
+
+#define REF_ANY (-1) /* a dimension of any size */
+
+/* What a tensor has to be. */
+struct ref_shape {
+    const char *name;
+    const struct nnd_tensor *tensor;
+    int kinds; /* REF_F64 | ... */
+    int ndim;
+    int64_t dim[3];
+};
+
+/* NND_OK, or a status with the first difference in e.  The params struct has
+ * `size` bytes and needs `least`. */
+int ref_check(size_t size, size_t least, const struct ref_shape *shapes, int n,
+              struct nnd_error *e);
+
+/* Write the reason and return the status. */
+int ref_refuse(struct nnd_error *e, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- scratch ---- */
+
+/* need(): n numbers of f64; and the need() of kernels that want none. */
+int ref_need(struct nnd_need *out, int64_t n);
+int ref_need_none(const void *self, const void *params, struct nnd_need *out);
+
+/* ---- random bits ---- */
+
+/* What dropout multiplies the element by: 0, or 1 / (1 - p). */
+double ref_dropout(const struct nnd_dropout *d, int64_t row, uint32_t head,
+                   int64_t column);
+
+/* ---- descriptors ---- */
+
+#define REF_KERNEL(OP, SUPPORTS, NEED, LAUNCH)                                         \
+    {                                                                                  \
+        .struct_size = sizeof(struct nnd_kernel), .name = OP, .op = OP,                \
+        .device = "cpu", .op_version = 1,                                              \
+        .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT | NND_K_REENTRANT,              \
+        .supports = SUPPORTS, .need = NEED, .launch = LAUNCH                           \
+    }
+
+extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_attn_bwd,
+    ref_rms_fwd, ref_rms_bwd, ref_layer_fwd, ref_layer_bwd, ref_rope, ref_swiglu_fwd,
+    ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_xent_fwd, ref_xent_bwd,
+    ref_embed_fwd, ref_embed_bwd, ref_route_fwd, ref_route_bwd, ref_sort, ref_permute,
+    ref_unpermute, ref_dgate, ref_sum, ref_drop, ref_rows_sum, ref_rows_gather,
+    ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd;
+
+#endif
