@@ -27,8 +27,14 @@ int kernels_create(struct pool *pool, struct kernels **out, struct err *e);
 void kernels_destroy(struct kernels *ks);
 
 /* dlopen one plugin file (RTLD_NOW|RTLD_LOCAL|RTLD_NODELETE) after checking its
- * ELF header, owner and mode; refuse another ABI, naming both numbers. */
+ * ELF header, owner and mode; refuse another ABI, naming both numbers.  A file
+ * of the name and version of a compiled-in plugin is accepted and not used. */
 int kernels_load(struct kernels *ks, const char *path, struct err *e);
+
+/* Take a table that is linked into the program; `path` stands for its file.  The
+ * checks are those of kernels_load. */
+int kernels_add(struct kernels *ks, const struct nnd_plugin *table, const char *path,
+                struct err *e);
 
 /* Load every *.so of a folder in name order.  A plugin that cannot be loaded is
  * recorded with its reason (kernels_refused), not fatal. */
@@ -37,6 +43,9 @@ int kernels_load_dir(struct kernels *ks, const char *dir, struct err *e);
 size_t kernels_plugin_count(const struct kernels *ks);
 const struct nnd_plugin *kernels_plugin(const struct kernels *ks, size_t i);
 const char *kernels_plugin_path(const struct kernels *ks, size_t i);
+
+/* The services that plugins are given. */
+const struct nnd_host *kernels_host(const struct kernels *ks);
 
 /* Text lines "PATH: reason" of what was refused; "" if nothing. */
 const char *kernels_refused(const struct kernels *ks);
@@ -53,7 +62,8 @@ struct kernel_want {
 
 /* Flags every chosen kernel must have (NND_K_...), the device, and the user's
  * rules: OP=NAME (required), OP=NAME? (preferred), OP=!NAME (excluded); OP may
- * be a prefix up to a dot ("attn"); NAME is PLUGIN, PLUGIN/KERNEL or KERNEL. */
+ * be a prefix up to a dot ("attn"); NAME is PLUGIN, PLUGIN/KERNEL or KERNEL.  Of
+ * several rules of one kind for an op the longest OP counts, then the last. */
 struct kernel_policy {
     const char *device;
     unsigned flags;

@@ -1,7 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# lib/kernel/local.mk - registry, loader and selection of kernels.
+# lib/kernel/local.mk - registry, loader and selection of kernels.  The ref
+# plugin is compiled in.
 
 noinst_LTLIBRARIES += lib/kernel/libkernel.la
 
-lib_kernel_libkernel_la_SOURCES =
+lib_kernel_libkernel_la_LIBADD = plugins/ref/libref.la -ldl
+lib_kernel_libkernel_la_SOURCES = \
+    lib/kernel/cpu.c lib/kernel/cpu.h \
+    lib/kernel/elf.c lib/kernel/elf.h \
+    lib/kernel/kernel.h \
+    lib/kernel/loader.c lib/kernel/loader.h \
+    lib/kernel/op.c lib/kernel/op.h \
+    lib/kernel/registry.c \
+    lib/kernel/rule.c lib/kernel/rule.h \
+    lib/kernel/select.c \
+    lib/kernel/table.c lib/kernel/table.h
+
+unit_tests += tests/unit/test_kernel_select

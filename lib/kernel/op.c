@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * op.c - the catalogue's names.
+ */
+#include "kernel/op.h"
+
+#include <string.h>
+
+static const char *const names[] = {
+    "gemm",         "gemm.grouped",   "attn.fwd",       "attn.bwd",
+    "norm.rms.fwd", "norm.rms.bwd",   "norm.layer.fwd", "norm.layer.bwd",
+    "rope",         "act.swiglu.fwd", "act.swiglu.bwd", "act.gelu.fwd",
+    "act.gelu.bwd", "xent.fwd",       "xent.bwd",       "embed.fwd",
+    "embed.bwd",    "moe.route.fwd",  "moe.route.bwd",  "moe.sort",
+    "moe.permute",  "moe.unpermute",  "moe.dgate",      "sum",
+    "dropout",      "rows.sum",       "rows.gather",    "rows.scatter",
+    "sqnorm",       "opt.adamw",      "opt.adam",       "opt.sgd",
+};
+
+size_t op_count(void)
+{
+    return sizeof names / sizeof names[0];
+}
+
+const char *op_name(size_t i)
+{
+    return names[i];
+}
+
+const char *const *op_names(void)
+{
+    return names;
+}
+
+bool op_matches(const char *op, const char *prefix)
+{
+    size_t n = strlen(prefix);
+    return n > 0 && strncmp(op, prefix, n) == 0 && (op[n] == '\0' || op[n] == '.');
+}

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * registry.c - the plugins of a process and the host table that they see.
+ */
+#include "kernel/kernel.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "kernel/cpu.h"
+#include "kernel/loader.h"
+#include "plugins/ref/ref.h"
+
+/* What a compiled-in plugin has for a path. */
+#define BUILT_IN "built in"
+
+struct plugin {
+    const struct nnd_plugin *table;
+    const char *path;
+};
+
+struct kernels {
+    struct arena *arena;
+    struct pool *pool;
+    struct nnd_host host;
+    struct plugin *plugins;
+    size_t count, room;
+    struct buf refused;
+};
+
+static void host_log(void *h, int level, const char *msg)
+{
+    (void)h;
+    switch (level) {
+    case 0:
+        log_error("plugin: %s", msg);
+        break;
+    case 1:
+        log_warn("plugin: %s", msg);
+        break;
+    case 2:
+        log_info("plugin: %s", msg);
+        break;
+    default:
+        log_debug("plugin: %s", msg);
+        break;
+    }
+}
+
+static void *host_alloc(void *h, size_t size, size_t align)
+{
+    (void)h;
+    void *p;
+    if (align < sizeof(void *))
+        align = sizeof(void *);
+    return posix_memalign(&p, align, size ? size : 1) == 0 ? p : NULL;
+}
+
+static void host_free(void *h, void *p)
+{
+    (void)h;
+    free(p);
+}
+
+static int host_parallel(void *h, int n, void (*fn)(void *arg, int i), void *arg)
+{
+    struct kernels *ks = h;
+    if (n < 0)
+        return NND_EINVAL;
+    pool_run(ks->pool, n, fn, arg);
+    return NND_OK;
+}
+
+/* No setting of nnd is meant for plugins yet. */
+static const char *host_config(void *h, const char *key)
+{
+    (void)h;
+    (void)key;
+    return NULL;
+}
+
+static int host_register_dtype(void *h, const struct nnd_dtype_def *def, int32_t *id)
+{
+    (void)h;
+    (void)def;
+    (void)id;
+    return NND_EUNSUPPORTED;
+}
+
+static const struct nnd_device_ops *host_device(void *h, const char *type)
+{
+    return kernels_device(h, type);
+}
+
+static const void *host_extension(void *h, const char *name)
+{
+    (void)h;
+    (void)name;
+    return NULL;
+}
+
+static void host_fill(struct kernels *ks)
+{
+    ks->host = (struct nnd_host){
+        .struct_size = sizeof ks->host,
+        .abi_major = NND_ABI_MAJOR,
+        .abi_minor = NND_ABI_MINOR,
+        .h = ks,
+        .log = host_log,
+        .alloc = host_alloc,
+        .free = host_free,
+        .parallel = host_parallel,
+        .config = host_config,
+        .register_dtype = host_register_dtype,
+        .device = host_device,
+        .extension = host_extension,
+    };
+}
+
+static void append(struct kernels *ks, const struct nnd_plugin *table, const char *path)
+{
+    if (ks->count == ks->room) {
+        size_t room = ks->room ? 2 * ks->room : 8;
+        struct plugin *more = arena_calloc(ks->arena, room, sizeof *more);
+        if (ks->count)
+            memcpy(more, ks->plugins, ks->count * sizeof *more);
+        ks->plugins = more;
+        ks->room = room;
+    }
+    ks->plugins[ks->count++] = (struct plugin){table, arena_strdup(ks->arena, path)};
+}
+
+/* A name is taken once.  A file that is the same as what is compiled in is
+ * neither an error nor used. */
+static int add(struct kernels *ks, const struct nnd_plugin *table, const char *path,
+               struct err *e)
+{
+    for (size_t i = 0; i < ks->count; i++) {
+        const struct plugin *other = &ks->plugins[i];
+        if (strcmp(other->table->name, table->name) != 0)
+            continue;
+        if (strcmp(other->path, BUILT_IN) == 0 &&
+            strcmp(other->table->version, table->version) == 0)
+            return 0;
+        return err_set(e, ERR_FAILED, "%s: plugin %s %s is already here as %s (%s)",
+                       path, table->name, table->version, other->table->version,
+                       other->path);
+    }
+    for (uint32_t i = 0; i < table->ndevices; i++)
+        if (kernels_device(ks, table->devices[i]->type))
+            return err_set(e, ERR_FAILED, "%s: device type %s already has a table",
+                           path, table->devices[i]->type);
+    append(ks, table, path);
+    return 0;
+}
+
+int kernels_add(struct kernels *ks, const struct nnd_plugin *table, const char *path,
+                struct err *e)
+{
+    int rc = loader_check(path, table, e);
+    return rc < 0 ? rc : add(ks, table, path, e);
+}
+
+static int add_built_in(struct kernels *ks, struct err *e)
+{
+    struct nnd_error why = {{0}};
+    const struct nnd_plugin *table = ref_plugin(&ks->host, &why);
+    if (!table)
+        return err_set(e, ERR_FAILED, "ref: %s", why.text);
+    return kernels_add(ks, table, BUILT_IN, e);
+}
+
+int kernels_create(struct pool *pool, struct kernels **out, struct err *e)
+{
+    struct arena *arena = arena_create();
+    struct kernels *ks = arena_alloc(arena, sizeof *ks);
+    ks->arena = arena;
+    ks->pool = pool;
+    host_fill(ks);
+    int rc = add_built_in(ks, e);
+    if (rc < 0) {
+        kernels_destroy(ks);
+        return rc;
+    }
+    *out = ks;
+    return 0;
+}
+
+void kernels_destroy(struct kernels *ks)
+{
+    if (!ks)
+        return;
+    for (size_t i = ks->count; i-- > 0;)
+        if (ks->plugins[i].table->fini)
+            ks->plugins[i].table->fini();
+    buf_free(&ks->refused);
+    arena_destroy(ks->arena);
+}
+
+int kernels_load(struct kernels *ks, const char *path, struct err *e)
+{
+    const struct nnd_plugin *table;
+    int rc = loader_open(path, &ks->host, &table, e);
+    return rc < 0 ? rc : add(ks, table, path, e);
+}
+
+static int is_plugin_file(const struct dirent *d)
+{
+    size_t n = strlen(d->d_name);
+    return n > 3 && d->d_name[0] != '.' && strcmp(d->d_name + n - 3, ".so") == 0;
+}
+
+/* By bytes: the order of loading must not depend on the locale. */
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+int kernels_load_dir(struct kernels *ks, const char *dir, struct err *e)
+{
+    struct dirent **files;
+    int n = scandir(dir, &files, is_plugin_file, by_name);
+    if (n < 0)
+        return err_sys(e, errno == ENOENT ? ERR_NOTFOUND : ERR_FAILED, errno,
+                       "plugin folder %s", dir);
+    for (int i = 0; i < n; i++) {
+        struct err why;
+        const char *path = arena_printf(ks->arena, "%s/%s", dir, files[i]->d_name);
+        if (kernels_load(ks, path, &why) < 0)
+            buf_printf(&ks->refused, "%s\n", why.text);
+        free(files[i]);
+    }
+    free(files);
+    return 0;
+}
+
+size_t kernels_plugin_count(const struct kernels *ks)
+{
+    return ks->count;
+}
+
+const struct nnd_plugin *kernels_plugin(const struct kernels *ks, size_t i)
+{
+    return ks->plugins[i].table;
+}
+
+const char *kernels_plugin_path(const struct kernels *ks, size_t i)
+{
+    return ks->plugins[i].path;
+}
+
+const struct nnd_host *kernels_host(const struct kernels *ks)
+{
+    return &ks->host;
+}
+
+const char *kernels_refused(const struct kernels *ks)
+{
+    return ks->refused.data ? ks->refused.data : "";
+}
+
+const struct nnd_device_ops *kernels_device(const struct kernels *ks, const char *type)
+{
+    if (strcmp(type, cpu_device.type) == 0)
+        return &cpu_device;
+    for (size_t i = 0; i < ks->count; i++) {
+        const struct nnd_plugin *p = ks->plugins[i].table;
+        for (uint32_t j = 0; j < p->ndevices; j++)
+            if (strcmp(p->devices[j]->type, type) == 0)
+                return p->devices[j];
+    }
+    return NULL;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * select.c - one kernel for each row of a job's calls, with a reason.
+ *
+ * The order of candidates is total, so it does not matter in which order
+ * plugins were loaded, and every rank that selects gets the same table.
+ */
+#include "kernel/kernel.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "kernel/op.h"
+#include "kernel/rule.h"
+#include "kernel/table.h"
+
+struct candidate {
+    const struct nnd_plugin *plugin;
+    const struct nnd_kernel *kernel;
+    int preferred, in_tree;
+};
+
+/* One selection at work. */
+struct selection {
+    const struct kernels *ks;
+    const struct kernel_policy *policy;
+    const struct kernel_want *wants;
+    size_t nwants;
+    struct arena *arena;
+    struct rule *rules;
+    struct candidate *candidates; /* of the row at hand */
+    size_t ncandidates;
+    struct buf refusals; /* "PLUGIN/KERNEL: reason; ..." of the row */
+};
+
+static const struct {
+    unsigned flag;
+    const char *name;
+} flag_names[] = {
+    {NND_K_DETERMINISTIC, "deterministic"},
+    {NND_K_INVARIANT, "invariant"},
+    {NND_K_REENTRANT, "reentrant"},
+    {NND_K_CAPTURABLE, "capturable"},
+};
+
+static int is_in_tree(const struct nnd_plugin *p)
+{
+    static const char *const names[] = {"ref", "blis", "cpu", "cuda"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(p->name, names[i]) == 0)
+            return 1;
+    return 0;
+}
+
+/* Best first: rule, priority, in-tree, plugin name, kernel name. */
+static int by_order(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+    if (x->preferred != y->preferred)
+        return y->preferred - x->preferred;
+    if (x->kernel->priority != y->kernel->priority)
+        return y->kernel->priority - x->kernel->priority;
+    if (x->in_tree != y->in_tree)
+        return y->in_tree - x->in_tree;
+    int names = strcmp(x->plugin->name, y->plugin->name);
+    return names ? names : strcmp(x->kernel->name, y->kernel->name);
+}
+
+static void collect(struct selection *s, const char *op)
+{
+    const struct rule *prefer = rule_find(s->rules, s->policy->nrules, RULE_PREFER, op);
+    s->ncandidates = 0;
+    for (size_t i = 0; i < kernels_plugin_count(s->ks); i++) {
+        const struct nnd_plugin *p = kernels_plugin(s->ks, i);
+        for (uint32_t j = 0; j < p->nkernels; j++) {
+            const struct nnd_kernel *k = p->kernels[j];
+            if (strcmp(k->op, op) != 0 || strcmp(k->device, s->policy->device) != 0)
+                continue;
+            s->candidates[s->ncandidates++] = (struct candidate){
+                p, k, prefer && rule_names(prefer, p, k), is_in_tree(p)};
+        }
+    }
+    qsort(s->candidates, s->ncandidates, sizeof *s->candidates, by_order);
+}
+
+static void refuse(struct selection *s, const struct candidate *c, const char *where,
+                   const char *why)
+{
+    buf_printf(&s->refusals, "%s%s/%s: %s%s%s", s->refusals.len ? "; " : "",
+               c->plugin->name, c->kernel->name, where ? where : "", where ? ": " : "",
+               why);
+}
+
+/* A plugin's text: one line, never empty. */
+static const char *clean(struct nnd_error *e)
+{
+    e->text[sizeof e->text - 1] = '\0';
+    for (char *p = e->text; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    return e->text[0] ? e->text : "no reason given";
+}
+
+static bool has_flags(struct selection *s, const struct candidate *c)
+{
+    unsigned missing = s->policy->flags & ~c->kernel->flags;
+    if (!missing)
+        return true;
+    struct buf why = {0};
+    buf_puts(&why, "is not");
+    for (size_t i = 0; i < sizeof flag_names / sizeof flag_names[0]; i++)
+        if (missing & flag_names[i].flag)
+            buf_printf(&why, " %s", flag_names[i].name);
+    refuse(s, c, NULL, why.data);
+    buf_free(&why);
+    return false;
+}
+
+static bool is_allowed(struct selection *s, const struct candidate *c,
+                       const struct rule *require)
+{
+    for (size_t i = 0; i < s->policy->nrules; i++) {
+        const struct rule *r = &s->rules[i];
+        if (r->kind == RULE_EXCLUDE && op_matches(c->kernel->op, r->op) &&
+            rule_names(r, c->plugin, c->kernel)) {
+            refuse(s, c, "excluded by rule", r->text);
+            return false;
+        }
+    }
+    return !require || rule_names(require, c->plugin, c->kernel);
+}
+
+static bool supports_row(struct selection *s, const struct candidate *c,
+                         const struct kernel_want *row)
+{
+    for (size_t i = 0; i < s->nwants; i++) {
+        const struct kernel_want *w = &s->wants[i];
+        if (strcmp(w->op, row->op) != 0 || strcmp(w->key, row->key) != 0)
+            continue;
+        struct nnd_error why = {{0}};
+        if (c->kernel->supports(c->kernel->self, w->params, &why) == NND_OK)
+            continue;
+        refuse(s, c, w->where, clean(&why));
+        return false;
+    }
+    return true;
+}
+
+static bool suits(struct selection *s, const struct candidate *c,
+                  const struct kernel_want *row, const struct rule *require)
+{
+    if (!is_allowed(s, c, require) || !has_flags(s, c))
+        return false;
+    if (c->kernel->op_version != OP_VERSION) {
+        refuse(s, c, NULL, "serves another version of the operator");
+        return false;
+    }
+    return supports_row(s, c, row);
+}
+
+static int nothing_suits(const struct selection *s, const struct kernel_want *row,
+                         const struct rule *require, struct err *e)
+{
+    return err_set(
+        e, ERR_SPEC, "no kernel for %s %s (%s)%s%s: %s", row->op, row->key, row->where,
+        require ? " under rule " : "", require ? require->text : "",
+        s->refusals.len ? s->refusals.data : "no plugin has one for this device");
+}
+
+static const char *why_chosen(struct selection *s, const struct candidate *c,
+                              const struct rule *require)
+{
+    const char *rule = require ? require->text : NULL;
+    if (!rule && c->preferred)
+        rule = rule_find(s->rules, s->policy->nrules, RULE_PREFER, c->kernel->op)->text;
+    const char *base = rule
+                           ? arena_printf(s->arena, "rule %s", rule)
+                           : arena_printf(s->arena, "priority %d", c->kernel->priority);
+    if (!s->refusals.len)
+        return base;
+    return arena_printf(s->arena, "%s; %s", base, s->refusals.data);
+}
+
+static int select_row(struct selection *s, const struct kernel_want *row,
+                      struct kernel_table *t, struct err *e)
+{
+    const struct rule *require =
+        rule_find(s->rules, s->policy->nrules, RULE_REQUIRE, row->op);
+    buf_clear(&s->refusals);
+    collect(s, row->op);
+    for (size_t i = 0; i < s->ncandidates; i++) {
+        const struct candidate *c = &s->candidates[i];
+        if (!suits(s, c, row, require))
+            continue;
+        struct table_row chosen = {row->op, row->key, c->plugin, c->kernel,
+                                   why_chosen(s, c, require)};
+        table_add(t, &chosen);
+        return 0;
+    }
+    return nothing_suits(s, row, require, e);
+}
+
+static int select_all(struct selection *s, struct kernel_table *t, struct err *e)
+{
+    int rc = 0;
+    for (size_t i = 0; i < s->policy->nrules && rc == 0; i++)
+        rc = rule_parse(s->ks, s->policy->rules[i], &s->rules[i], e);
+    for (size_t i = 0; i < s->nwants && rc == 0; i++)
+        if (!kernel_table_find(t, s->wants[i].op, s->wants[i].key))
+            rc = select_row(s, &s->wants[i], t, e);
+    return rc;
+}
+
+static size_t count_kernels(const struct kernels *ks)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < kernels_plugin_count(ks); i++)
+        n += kernels_plugin(ks, i)->nkernels;
+    return n;
+}
+
+int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
+                  const struct kernel_want *wants, size_t nwants,
+                  struct kernel_table **out, struct err *e)
+{
+    struct selection s = {.ks = ks, .policy = p, .wants = wants, .nwants = nwants};
+    s.arena = arena_create();
+    s.rules = arena_calloc(s.arena, p->nrules + 1, sizeof *s.rules);
+    s.candidates = arena_calloc(s.arena, count_kernels(ks) + 1, sizeof *s.candidates);
+    struct kernel_table *t = table_create();
+    int rc = select_all(&s, t, e);
+    buf_free(&s.refusals);
+    arena_destroy(s.arena);
+    if (rc < 0) {
+        kernel_table_destroy(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
