@@ -116,7 +116,7 @@ static int balance_shape(struct graph *g, struct node *n, struct err *e)
 {
     (void)e;
     graph_out(g, n, g->wide, n->in[0]->shape);
-    graph_out(g, n, g->wide, shape_of(1, (int64_t)1));
+    graph_out(g, n, NND_F32, shape_of(1, (int64_t)1)); /* read through a pointer */
     return 0;
 }
 
