@@ -22,8 +22,8 @@ enum {
     ROUTE_POS,
     ROUTE_EXPERT, /* backward */
     ROUTE_GATE,
-    ROUTE_DGATE, /* and the rest, each or NULL */
-    ROUTE_AUX_WEIGHT,
+    ROUTE_DGATE,
+    ROUTE_AUX_WEIGHT, /* or NULL, as the next */
     ROUTE_Z_WEIGHT
 };
 
@@ -108,8 +108,7 @@ static int route_bwd_shape(struct graph *g, struct node *n, struct err *e)
         return -1;
     struct value *z = n->in[ROUTE_Z];
     int64_t rows = shape_rows(&z->shape), experts = shape_cols(&z->shape);
-    if (n->in[ROUTE_DGATE] &&
-        op_want(n, ROUTE_DGATE, "gate gradient", g->wide, rows, cfg->top_k, e))
+    if (op_want(n, ROUTE_DGATE, "gate gradient", g->wide, rows, cfg->top_k, e))
         return -1;
     if (n->in[ROUTE_AUX_WEIGHT] && op_want(n, ROUTE_AUX_WEIGHT, "balancing weights",
                                            g->wide, rows / cfg->group_rows, experts, e))
@@ -156,9 +155,12 @@ static void route_grad(struct graph *g, const struct node *n)
         [ROUTE_AUX_WEIGHT] = at->aux_weight,
         [ROUTE_Z_WEIGHT] = at->z_weight,
     };
-    if (!n->in[ROUTE_Z]->wants_grad ||
-        (!in[ROUTE_DGATE] && !at->aux_weight && !at->z_weight))
+    if (!n->in[ROUTE_Z]->wants_grad)
         return;
+    if (!in[ROUTE_DGATE]) {
+        graph_fail(g, "%s: no gradient reaches the gates", n->where);
+        return;
+    }
     struct node *d = graph_add(g, &op_route_bwd, at, in, ROUTE_Z_WEIGHT + 1);
     if (d)
         grad_add(g, n->in[ROUTE_Z], d->out[0]);
