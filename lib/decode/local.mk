@@ -4,4 +4,7 @@
 
 noinst_LTLIBRARIES += lib/decode/libdecode.la
 
-lib_decode_libdecode_la_SOURCES =
+lib_decode_libdecode_la_SOURCES = \
+    lib/decode/sample.c lib/decode/sample.h
+
+unit_tests += tests/unit/test_decode_sample
