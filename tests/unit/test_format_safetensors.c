@@ -256,88 +256,88 @@ static void plans_refuse_what_files_cannot_hold(void **state)
     "\"" name "\":{\"dtype\":\"F32\",\"shape\":" shape ",\"data_offsets\":[" from      \
     "," to "]}"
 
+static const struct {
+    const char *header;
+    size_t data;
+    const char *text; /* after "FILE: " */
+} bad_headers[] = {
+    {"", 0, "wanted a header that begins with {, found none"},
+    {" {}", 0, "wanted a header that begins with {, found none"},
+    {"[]", 0, "wanted a header that begins with {, found none"},
+    {"{", 0,
+     "header: wanted JSON, at byte 1: string or '}' expected near end of "
+     "file"},
+    {"{}x", 0, "header: wanted JSON, at byte 3: end of file expected near 'x'"},
+    {"{}", 1, "wanted a file of 10 bytes by its header, found 11"},
+    {"{\"a\":1}", 0, "tensor a: wanted dtype, shape and data_offsets, found 1"},
+    {"{\"a\":{}}", 0, "tensor a: wanted dtype, shape and data_offsets, found {}"},
+    {A "[1],\"data_offsets\":[0,4],\"x\":0}}", 4,
+     "tensor a: wanted dtype, shape and data_offsets, found "
+     "{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":0}"},
+    {"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted a known \"dtype\", found \"F31\""},
+    {"{\"a\":{\"dtype\":4,\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted a known \"dtype\", found 4"},
+    {"{\"a\":{\"dtypo\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted a known \"dtype\", found nothing"},
+    {A "1,\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted \"shape\" of at most 6 dimensions, found 1"},
+    {A "[1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted \"shape\" of at most 6 dimensions, found [1,1,1,1,1,1,1]"},
+    {A "[1.0],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted \"shape\" of whole numbers, found [1.0]"},
+    {A "[-1],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted \"shape\" of whole numbers, found [-1]"},
+    {A "[true],\"data_offsets\":[0,4]}}", 4,
+     "tensor a: wanted \"shape\" of whole numbers, found [true]"},
+    {A "[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
+     "tensor a: wanted less than 2^63 bytes, found F32 [4294967296,4294967296]"},
+    {A "[2305843009213693952],\"data_offsets\":[0,0]}}", 0,
+     "tensor a: wanted less than 2^63 bytes, found F32 [2305843009213693952]"},
+    {A "[1],\"data_offsets\":[0]}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found [0]"},
+    {A "[1],\"data_offsets\":[0,4,4]}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found [0,4,4]"},
+    {A "[1],\"data_offsets\":{}}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found {}"},
+    {A "[1],\"data_offsets\":[4,0]}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found [4,0]"},
+    {A "[1],\"data_offsets\":[-4,0]}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found [-4,0]"},
+    {A "[1],\"data_offsets\":[0,\"4\"]}}", 4,
+     "tensor a: wanted \"data_offsets\" of two rising numbers, found [0,\"4\"]"},
+    {A "[1],\"data_offsets\":[0,8]}}", 4,
+     "tensor a: wanted an end within the 4 bytes of data, found 8"},
+    {A "[1],\"data_offsets\":[0,9223372036854775807]}}", 4,
+     "tensor a: wanted an end within the 4 bytes of data, found "
+     "9223372036854775807"},
+    {A "[1],\"data_offsets\":[0,8]}}", 8,
+     "tensor a: wanted 4 bytes by type and shape, found 8 by offsets"},
+    {A "[1],\"data_offsets\":[4,8]}}", 8,
+     "tensor a: wanted its data to begin at 0, where the one before ends, found 4"},
+    {A "[1],\"data_offsets\":[0,4]}}", 8,
+     "wanted a file of 66 bytes by its header, found 70"},
+    {"{" ONE("a", "[1]", "0", "4") "," ONE("b", "[1]", "0", "4") "}", 4,
+     "tensor b: wanted its data to begin at 4, where the one before ends, found 0"},
+    {"{" ONE("a", "[2]", "0", "8") "," ONE("b", "[2]", "4", "12") "}", 12,
+     "tensor b: wanted its data to begin at 8, where the one before ends, found 4"},
+    {"{" ONE("a", "[1]", "0", "4") "," ONE("b", "[1]", "8", "12") "}", 12,
+     "tensor b: wanted its data to begin at 4, where the one before ends, found 8"},
+    {"{\"__metadata__\":[]}", 0, "__metadata__: wanted an object, found none"},
+    {"{\"__metadata__\":{\"k\":1}}", 0, "__metadata__: k: wanted a string, found none"},
+};
+
 static void damaged_headers_are_refused(void **state)
 {
-    static const struct {
-        const char *header;
-        size_t data;
-        const char *text; /* after "FILE: " */
-    } bad[] = {
-        {"", 0, "wanted a header that begins with {, found none"},
-        {" {}", 0, "wanted a header that begins with {, found none"},
-        {"[]", 0, "wanted a header that begins with {, found none"},
-        {"{", 0,
-         "header: wanted JSON, at byte 1: string or '}' expected near end of "
-         "file"},
-        {"{}x", 0, "header: wanted JSON, at byte 3: end of file expected near 'x'"},
-        {"{}", 1, "wanted a file of 10 bytes by its header, found 11"},
-        {"{\"a\":1}", 0, "tensor a: wanted dtype, shape and data_offsets, found 1"},
-        {"{\"a\":{}}", 0, "tensor a: wanted dtype, shape and data_offsets, found {}"},
-        {A "[1],\"data_offsets\":[0,4],\"x\":0}}", 4,
-         "tensor a: wanted dtype, shape and data_offsets, found "
-         "{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4],\"x\":0}"},
-        {"{\"a\":{\"dtype\":\"F31\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted a known \"dtype\", found \"F31\""},
-        {"{\"a\":{\"dtype\":4,\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted a known \"dtype\", found 4"},
-        {"{\"a\":{\"dtypo\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted a known \"dtype\", found nothing"},
-        {A "1,\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted \"shape\" of at most 6 dimensions, found 1"},
-        {A "[1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted \"shape\" of at most 6 dimensions, found [1,1,1,1,1,1,1]"},
-        {A "[1.0],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted \"shape\" of whole numbers, found [1.0]"},
-        {A "[-1],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted \"shape\" of whole numbers, found [-1]"},
-        {A "[true],\"data_offsets\":[0,4]}}", 4,
-         "tensor a: wanted \"shape\" of whole numbers, found [true]"},
-        {A "[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0,
-         "tensor a: wanted less than 2^63 bytes, found F32 [4294967296,4294967296]"},
-        {A "[2305843009213693952],\"data_offsets\":[0,0]}}", 0,
-         "tensor a: wanted less than 2^63 bytes, found F32 [2305843009213693952]"},
-        {A "[1],\"data_offsets\":[0]}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found [0]"},
-        {A "[1],\"data_offsets\":[0,4,4]}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found [0,4,4]"},
-        {A "[1],\"data_offsets\":{}}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found {}"},
-        {A "[1],\"data_offsets\":[4,0]}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found [4,0]"},
-        {A "[1],\"data_offsets\":[-4,0]}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found [-4,0]"},
-        {A "[1],\"data_offsets\":[0,\"4\"]}}", 4,
-         "tensor a: wanted \"data_offsets\" of two rising numbers, found [0,\"4\"]"},
-        {A "[1],\"data_offsets\":[0,8]}}", 4,
-         "tensor a: wanted an end within the 4 bytes of data, found 8"},
-        {A "[1],\"data_offsets\":[0,9223372036854775807]}}", 4,
-         "tensor a: wanted an end within the 4 bytes of data, found "
-         "9223372036854775807"},
-        {A "[1],\"data_offsets\":[0,8]}}", 8,
-         "tensor a: wanted 4 bytes by type and shape, found 8 by offsets"},
-        {A "[1],\"data_offsets\":[4,8]}}", 8,
-         "tensor a: wanted its data to begin at 0, where the one before ends, found 4"},
-        {A "[1],\"data_offsets\":[0,4]}}", 8,
-         "wanted a file of 66 bytes by its header, found 70"},
-        {"{" ONE("a", "[1]", "0", "4") "," ONE("b", "[1]", "0", "4") "}", 4,
-         "tensor b: wanted its data to begin at 4, where the one before ends, found 0"},
-        {"{" ONE("a", "[2]", "0", "8") "," ONE("b", "[2]", "4", "12") "}", 12,
-         "tensor b: wanted its data to begin at 8, where the one before ends, found 4"},
-        {"{" ONE("a", "[1]", "0", "4") "," ONE("b", "[1]", "8", "12") "}", 12,
-         "tensor b: wanted its data to begin at 4, where the one before ends, found 8"},
-        {"{\"__metadata__\":[]}", 0, "__metadata__: wanted an object, found none"},
-        {"{\"__metadata__\":{\"k\":1}}", 0,
-         "__metadata__: k: wanted a string, found none"},
-    };
     char want[600];
     struct safetensors *s = NULL;
     struct err e;
 
     (void)state;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        put_file(bad[i].header, bad[i].data);
+    for (size_t i = 0; i < sizeof bad_headers / sizeof bad_headers[0]; i++) {
+        put_file(bad_headers[i].header, bad_headers[i].data);
         assert_int_equal(safetensors_open(path, &s, &e), ERR_SPEC);
-        snprintf(want, sizeof want, "%s: %s", path, bad[i].text);
+        snprintf(want, sizeof want, "%s: %s", path, bad_headers[i].text);
         assert_string_equal(e.text, want);
         assert_null(s);
     }
