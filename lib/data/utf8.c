@@ -4,32 +4,35 @@
  */
 #include "data/utf8.h"
 
-/* The bytes that a first byte announces, and the least code point that needs
- * that many; 0 for a byte that starts nothing. */
+/* The bytes that a first byte above 0x7f announces, and the least code point that
+ * needs that many; 0 for a byte that starts nothing. */
 static size_t sequence(unsigned char first, uint32_t *bits, uint32_t *least)
 {
     static const struct {
         unsigned char mask, want;
         uint32_t least;
-    } forms[] = {{0x80, 0x00, 0},
-                 {0xe0, 0xc0, 0x80},
-                 {0xf0, 0xe0, 0x800},
-                 {0xf8, 0xf0, 0x10000}};
+    } forms[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
 
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++)
         if ((first & forms[i].mask) == forms[i].want) {
             *bits = first & (unsigned char)~forms[i].mask;
             *least = forms[i].least;
-            return i + 1;
+            return i + 2;
         }
     return 0;
 }
 
 size_t utf8_get(const char *text, size_t len, uint32_t *point)
 {
+    unsigned char first = (unsigned char)text[0];
     uint32_t p, least;
-    size_t n = sequence((unsigned char)text[0], &p, &least);
+    size_t n;
 
+    if (first < 0x80) { /* most of most texts */
+        *point = first;
+        return 1;
+    }
+    n = sequence(first, &p, &least);
     if (n == 0 || n > len)
         return 0;
     for (size_t i = 1; i < n; i++) {
