@@ -12,6 +12,9 @@
 #include "graph/ops.h"
 #include "proto/job.pb-c.h"
 
+/* Names of the states that the loss-free balancing changes end so. */
+#define MODEL_BIAS_SUFFIX ".e_score_correction_bias"
+
 /* What every model of a graph shares. */
 struct model {
     struct graph *g;

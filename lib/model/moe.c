@@ -88,7 +88,7 @@ static struct value *routing_bias(struct build *b, const char *scope)
     if (moe->bias_rate <= 0)
         return NULL;
     char name[200];
-    snprintf(name, sizeof(name), "%s.gate.e_score_correction_bias", scope);
+    snprintf(name, sizeof(name), "%s.gate" MODEL_BIAS_SUFFIX, scope);
     return graph_state(b->g, name, NND_F32, shape_of(1, (int64_t)moe->experts));
 }
 

@@ -4,4 +4,10 @@
 
 noinst_LTLIBRARIES += lib/train/libtrain.la
 
-lib_train_libtrain_la_SOURCES =
+lib_train_libtrain_la_SOURCES = \
+    lib/train/checkpoint.h \
+    lib/train/init.c lib/train/init.h \
+    lib/train/profile.c \
+    lib/train/schedule.c lib/train/schedule.h \
+    lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \
+    lib/train/update.c lib/train/update.h

@@ -62,6 +62,9 @@ int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e
  * update; what else to do is the caller's policy. */
 int trainer_step(struct trainer *t, struct step_report *out, struct err *e);
 
+/* Pass over the next step's batch without computing (after a roll-back). */
+void trainer_skip(struct trainer *t);
+
 /* Mean loss over the validation part (nats per target); NAN when it is empty. */
 int trainer_validate(struct trainer *t, double *loss, struct err *e);
 

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * schedule.c - the arithmetic of schedule.h.
+ */
+#include "train/schedule.h"
+
+#include <math.h>
+
+#define PI 3.14159265358979323846
+
+/* How far a decay from `from` over `steps` has come at `step`: 0 to 1. */
+static double progress(int64_t step, int64_t from, int64_t steps)
+{
+    if (step < from)
+        return 0;
+    return step - from >= steps ? 1 : (double)(step - from) / (double)steps;
+}
+
+double schedule_lr(const Nnd__Train *t, int64_t step)
+{
+    int64_t warmup = t->warmup, decay = t->decay_steps, steps = t->steps;
+    double span = t->lr - t->min_lr;
+    if (step < warmup)
+        return t->lr * (double)(step + 1) / (double)warmup;
+    switch (t->schedule) {
+    case NND__TRAIN__SCHEDULE__COSINE:
+        return t->min_lr +
+               span * 0.5 * (1 + cos(PI * progress(step, warmup, decay - warmup)));
+    case NND__TRAIN__SCHEDULE__LINEAR:
+        return t->lr - span * progress(step, warmup, decay - warmup);
+    case NND__TRAIN__SCHEDULE__WSD:
+        return t->lr - span * progress(step, steps - decay, decay);
+    default:
+        return t->lr;
+    }
+}
+
+struct loss_scaler schedule_scaler(const Nnd__Train *t)
+{
+    bool scaled = t->precision == NND__TRAIN__PRECISION__FP16;
+    return (struct loss_scaler){.scale = scaled ? t->loss_scale : 1};
+}
+
+void schedule_scale(const Nnd__Train *t, struct loss_scaler *s, bool overflowed)
+{
+    if (t->precision != NND__TRAIN__PRECISION__FP16)
+        return;
+    if (overflowed) {
+        s->scale = s->scale > 2 ? s->scale / 2 : 1;
+        s->clean = 0;
+    } else if (++s->clean >= t->loss_scale_window) {
+        s->scale *= 2;
+        s->clean = 0;
+    }
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trainer.c - building a job's programs, and running them step by step.
+ *
+ * A step is a schedule: forward and backward of this rank's chunks one after
+ * the other, then the report, the reduction, and - unless something was not
+ * finite - the optimizer.
+ */
+#include "train/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "graph/grad.h"
+#include "train/init.h"
+#include "train/schedule.h"
+#include "train/trainer_impl.h"
+
+/* ------------------------------------------------------------------------- */
+/* Building.                                                                 */
+
+static int act_dtype(const Nnd__Job *job)
+{
+    static const int dtype[] = {
+        [NND__TRAIN__PRECISION__BF16] = NND_BF16,
+        [NND__TRAIN__PRECISION__FP16] = NND_F16,
+        [NND__TRAIN__PRECISION__FP32] = NND_F32,
+    };
+    return dtype[job->train->precision];
+}
+
+int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
+                   struct err *e)
+{
+    const Nnd__Parallel *p = job->parallel;
+    struct mesh mesh;
+    if (mesh_make((int)p->dp, (int)p->ep, (int)p->tp, (int)p->pp, (int)p->cp,
+                  (int)p->etp, (int)job->train->chunks, rank, &mesh, e))
+        return e->code;
+    struct graph *g = graph_create(&mesh, act_dtype(job), NND_F32);
+    struct programs x = {.g = g};
+    int rc = model_init(&x.model, g, job, vocab, e);
+    if (!rc && (x.forward = model_forward(&x.model, e)) < 0)
+        rc = x.forward;
+    if (!rc) {
+        x.backward = graph_backward(g, x.forward, "backward");
+        x.eval = model_eval(&x.model, e);
+        rc = x.eval < 0 ? x.eval : update_build(g, job, &x.update, e);
+    }
+    if (!rc) {
+        x.report = graph_program(g, "report");
+        graph_scope(g, "report");
+        op_stats_all(g, x.model.stats);
+        op_load_sum(g, x.model.load);
+        x.gather = graph_program(g, "report.eval");
+        op_stats_all(g, x.model.stats);
+        rc = graph_status(g, e);
+    }
+    if (rc) {
+        graph_destroy(g);
+        return rc;
+    }
+    *out = x;
+    return 0;
+}
+
+/* Rank 0 chooses for all; what it chose travels as text. */
+static int choose_kernels(struct trainer *t, struct err *e)
+{
+    struct arena *a = arena_create();
+    struct kernel_want *want;
+    size_t n;
+    uint64_t len = 0;
+    int rc = 0;
+    if (comm_rank(t->c.world) == 0) {
+        rc = exec_wants(t->p.g, a, &want, &n, e);
+        struct kernel_table *table = NULL;
+        if (!rc)
+            rc = kernels_for_job(t->c.kernels, t->c.job, want, n, &table, e);
+        if (!rc)
+            kernel_table_print(table, &t->table_text);
+        kernel_table_destroy(table);
+        len = t->table_text.len;
+    }
+    arena_destroy(a);
+    if (rc || comm_bcast(t->c.world, &len, sizeof(len), 0, e))
+        return e->code;
+    if (!len)
+        return err_set(e, ERR_FAILED, "kernels: rank 0 has chosen none");
+    buf_reserve(&t->table_text, len + 1);
+    t->table_text.len = len;
+    if (comm_bcast(t->c.world, t->table_text.data, len, 0, e))
+        return e->code;
+    t->table_text.data[len] = '\0';
+    return kernel_table_parse(t->c.kernels, t->table_text.data, &t->table, e);
+}
+
+int kernels_for_job(const struct kernels *ks, const Nnd__Job *job,
+                    const struct kernel_want *want, size_t n, struct kernel_table **out,
+                    struct err *e)
+{
+    bool exact = job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE;
+    struct kernel_policy p = {
+        .device = job->kernels->device,
+        .flags = exact ? NND_K_DETERMINISTIC | NND_K_INVARIANT : 0,
+        .rules = (const char *const *)job->kernels->rule,
+        .nrules = job->kernels->n_rule,
+    };
+    return kernel_select(ks, &p, want, n, out, e);
+}
+
+static int split_comms(struct trainer *t, struct exec_comms *out, struct err *e)
+{
+    const struct mesh *m = &t->p.g->mesh;
+    if (comm_size(t->c.world) != m->world)
+        return err_set(e, ERR_SPEC, "parallel.dp: wanted %d ranks, found %d", m->world,
+                       comm_size(t->c.world));
+    if (comm_split(t->c.world, m->ep_group, &t->ep, e) ||
+        comm_split(t->c.world, m->ep_rank, &t->edp, e))
+        return e->code;
+    *out = (struct exec_comms){.world = t->c.world, .ep = t->ep, .edp = t->edp};
+    return 0;
+}
+
+static int create(struct trainer *t, struct err *e)
+{
+    const Nnd__Job *job = t->c.job;
+    int rank = comm_rank(t->c.world);
+    if (programs_build(job, rank, t->c.vocab, &t->p, e) || choose_kernels(t, e))
+        return e->code;
+    struct exec_config c = {.slots = 1,
+                            .positions = t->p.g->mesh.chunks_local,
+                            .device = job->kernels->device,
+                            .kernels = t->c.kernels,
+                            .table = t->table,
+                            .threads = t->c.threads};
+    if (split_comms(t, &c.comms, e) || exec_create(t->p.g, &c, &t->x, e))
+        return e->code;
+    batch_source_train(t->c.corpus, job->seed, job->train->batch, &t->train);
+    batch_source_valid(t->c.corpus, job->train->batch, job->train->valid_batches,
+                       &t->valid);
+    t->counts = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->counts));
+    t->sums = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->sums));
+    return 0;
+}
+
+int trainer_create(const struct trainer_config *c, struct trainer **out, struct err *e)
+{
+    struct trainer *t = calloc(1, sizeof(*t));
+    if (!t)
+        return err_set(e, ERR_FAILED, "trainer: out of memory");
+    t->c = *c;
+    int rc = create(t, e);
+    if (rc) {
+        trainer_destroy(t);
+        return rc;
+    }
+    *out = t;
+    return 0;
+}
+
+void trainer_destroy(struct trainer *t)
+{
+    if (!t)
+        return;
+    exec_destroy(t->x);
+    kernel_table_destroy(t->table);
+    graph_destroy(t->p.g);
+    comm_destroy(t->ep);
+    comm_destroy(t->edp);
+    buf_free(&t->table_text);
+    free(t);
+}
+
+/* ------------------------------------------------------------------------- */
+/* Beginning.                                                                */
+
+int trainer_start(struct trainer *t, struct err *e)
+{
+    const struct update *u = &t->p.update;
+    for (int i = 0; i < u->npieces; i++) {
+        const struct piece *p = &u->piece[i];
+        float *w = malloc((size_t)(p->hi - p->lo) * sizeof(*w));
+        if (!w)
+            return err_set(e, ERR_FAILED, "%s: out of memory at its first values",
+                           p->param->name);
+        init_weight(p->param, t->c.job->seed, p->lo, p->hi, w);
+        int rc = exec_write(t->x, p->master, w, e);
+        free(w);
+        if (rc)
+            return rc;
+    }
+    struct loss_scaler s = schedule_scaler(t->c.job->train);
+    return trainer_resume(t, &(struct train_state){.loss_scale = s.scale}, e);
+}
+
+int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e)
+{
+    if (exec_run(t->x, t->p.update.spread, 0, 0, e))
+        return e->code;
+    t->s = *s;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+/* Chunks.                                                                   */
+
+/* Put chunk `position` of batch `step` into the inputs. */
+static void fill_chunk(struct trainer *t, const struct batch_source *src, int64_t step,
+                       int position)
+{
+    const struct mesh *m = &t->p.g->mesh;
+    const struct chunk *c = &t->p.model.chunk;
+    uint32_t n = (uint32_t)c->batch;
+    struct batch_rows rows = {.id = exec_data(t->x, c->id),
+                              .target = exec_data(t->x, c->target),
+                              .pos = exec_data(t->x, c->pos),
+                              .sample = exec_data(t->x, c->sample)};
+    batch_fill(src, (uint64_t)step, (uint32_t)mesh_chunk(m, m->rank, position) * n, n,
+               &rows);
+}
+
+/* The inputs that every chunk of a step shares.  Returns the step's targets. */
+static int64_t fill_step(struct trainer *t, const struct batch_source *src,
+                         int64_t step)
+{
+    const Nnd__Job *job = t->c.job;
+    const struct model *m = &t->p.model;
+    uint64_t total = 0;
+    batch_counts(src, (uint64_t)step, job->train->chunks, t->counts);
+    for (uint32_t i = 0; i < job->train->chunks; i++)
+        total += t->counts[i];
+    double scale = t->s.loss_scale;
+    *(float *)exec_data(t->x, m->chunk.seed) =
+        total ? (float)(scale / (double)total) : 0;
+    *(float *)exec_data(t->x, m->aux_scale) = (float)(scale / job->train->chunks);
+    uint64_t *rng = exec_data(t->x, m->chunk.rng);
+    rng[0] = job->seed;
+    rng[1] = (uint64_t)step;
+    return (int64_t)total;
+}
+
+/* Sum a column of the statistics over chunks by the tree. */
+static double tree_sum(const struct trainer *t, int column)
+{
+    int n = t->p.g->mesh.chunks;
+    const double *stats = exec_data(t->x, t->p.model.stats);
+    double *x = t->sums;
+    for (int i = 0; i < n; i++)
+        x[i] = stats[i * STATS_COUNT + column];
+    for (int step = 1; step < n; step *= 2)
+        for (int i = 0; i + step < n; i += 2 * step)
+            x[i] += x[i + step];
+    return x[0];
+}
+
+static int run_chunks(struct trainer *t, struct err *e)
+{
+    for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
+        fill_chunk(t, &t->train, t->s.step, i);
+        if (exec_run(t->x, t->p.forward, i, 0, e) ||
+            exec_run(t->x, t->p.backward, i, 0, e))
+            return e->code;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+/* Steps.                                                                    */
+
+/* Loss-free balancing (Wang et al. 2024): b_i += rate * sign(mean load - load_i). */
+static void update_bias(struct trainer *t)
+{
+    const Nnd__Moe *moe = t->c.job->model->moe;
+    if (!t->p.model.load || moe->bias_rate <= 0)
+        return;
+    const int64_t *load = exec_data(t->x, t->p.model.load);
+    const struct graph *g = t->p.g;
+    int row = 0;
+    for (int i = 0; i < g->nvalue; i++) {
+        const struct value *v = g->value[i];
+        if (v->storage != STORAGE_STATE || v->root != v ||
+            !strstr(v->name, MODEL_BIAS_SUFFIX))
+            continue;
+        const int64_t *l = load + (int64_t)row++ * moe->experts;
+        float *b = exec_data(t->x, v);
+        int64_t total = 0;
+        for (uint32_t k = 0; k < moe->experts; k++)
+            total += l[k];
+        for (uint32_t k = 0; k < moe->experts; k++) {
+            int64_t over = l[k] * moe->experts;
+            b[k] += (float)(moe->bias_rate * ((over < total) - (over > total)));
+        }
+    }
+}
+
+static void report_experts(const struct trainer *t, struct step_report *r)
+{
+    if (!t->p.model.load)
+        return;
+    const int64_t *load = exec_data(t->x, t->p.model.load);
+    int experts = (int)t->c.job->model->moe->experts;
+    r->moe_layers = (int)t->p.model.load->shape.dim[0];
+    for (int i = 0; i < r->moe_layers; i++, load += experts) {
+        int64_t most = 0, total = 0;
+        for (int k = 0; k < experts; k++) {
+            total += load[k];
+            most = load[k] > most ? load[k] : most;
+            r->dead_experts += load[k] == 0;
+        }
+        double over = total ? (double)most * experts / (double)total : 0;
+        r->overload = over > r->overload ? over : r->overload;
+    }
+}
+
+static int apply(struct trainer *t, struct step_report *r, struct err *e)
+{
+    const Nnd__Train *tr = t->c.job->train;
+    float *hyper = exec_data(t->x, t->p.update.hyper);
+    double coef = 1;
+    if (tr->clip > 0 && r->grad_norm > 0)
+        coef = fmin(1, tr->clip / (r->grad_norm + 1e-6));
+    double steps = (double)(t->s.applied + 1);
+    hyper[NND_HYPER_LR] = (float)r->lr;
+    hyper[NND_HYPER_GRAD_SCALE] = (float)(coef / t->s.loss_scale);
+    hyper[NND_HYPER_BIAS1] = (float)(1 / (1 - pow(tr->beta1, steps)));
+    hyper[NND_HYPER_BIAS2] = (float)(1 / (1 - pow(tr->beta2, steps)));
+    if (exec_run(t->x, t->p.update.apply, 0, 0, e))
+        return e->code;
+    update_bias(t);
+    t->s.applied++;
+    return 0;
+}
+
+static void clear_loads(struct trainer *t)
+{
+    if (t->p.model.load)
+        memset(exec_data(t->x, t->p.model.load), 0, value_bytes(t->p.model.load));
+}
+
+static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
+{
+    double chunks = t->c.job->train->chunks;
+    r->loss = r->targets ? tree_sum(t, STATS_LOSS) / (double)r->targets : 0;
+    r->aux_loss = tree_sum(t, STATS_AUX) / chunks;
+    r->z_loss = tree_sum(t, STATS_Z) / chunks;
+    r->grad_norm = *(double *)exec_data(t->x, t->p.update.norm) / t->s.loss_scale;
+    r->loss_scale = t->s.loss_scale;
+    r->lr = schedule_lr(t->c.job->train, t->s.applied);
+    r->skipped = !isfinite(r->grad_norm) || !isfinite(r->loss);
+    report_experts(t, r);
+    if (!r->skipped && apply(t, r, e))
+        return e->code;
+    struct loss_scaler s = {t->s.loss_scale, t->s.clean};
+    schedule_scale(t->c.job->train, &s, r->skipped);
+    t->s.loss_scale = s.scale;
+    t->s.clean = s.clean;
+    r->step = ++t->s.step;
+    return 0;
+}
+
+int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
+{
+    struct step_report r = {0};
+    int64_t begin = clock_mono_ns();
+    clear_loads(t);
+    r.targets = fill_step(t, &t->train, t->s.step);
+    if (run_chunks(t, e) || exec_run(t->x, t->p.report, 0, 0, e) ||
+        exec_run(t->x, t->p.update.reduce, 0, 0, e) || finish_step(t, &r, e))
+        return e->code;
+    r.seconds = (double)(clock_mono_ns() - begin) * 1e-9;
+    *out = r;
+    return 0;
+}
+
+void trainer_skip(struct trainer *t)
+{
+    t->s.step++;
+}
+
+int trainer_validate(struct trainer *t, double *loss, struct err *e)
+{
+    double sum = 0;
+    int64_t targets = 0;
+    uint64_t batches = t->valid.samples ? batch_steps(&t->valid) : 0;
+    for (uint64_t b = 0; b < batches; b++) {
+        targets += fill_step(t, &t->valid, (int64_t)b);
+        for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
+            fill_chunk(t, &t->valid, (int64_t)b, i);
+            if (exec_run(t->x, t->p.eval, i, 0, e))
+                return e->code;
+        }
+        if (exec_run(t->x, t->p.gather, 0, 0, e))
+            return e->code;
+        sum += tree_sum(t, STATS_LOSS);
+    }
+    *loss = targets ? sum / (double)targets : NAN;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+
+const struct train_state *trainer_state(const struct trainer *t)
+{
+    return &t->s;
+}
+
+struct graph *trainer_graph(const struct trainer *t)
+{
+    return t->p.g;
+}
+
+struct exec *trainer_exec(const struct trainer *t)
+{
+    return t->x;
+}
+
+const struct update *trainer_update(const struct trainer *t)
+{
+    return &t->p.update;
+}
+
+const char *trainer_kernels(const struct trainer *t)
+{
+    return t->table_text.data;
+}
+
+struct exec_progress *trainer_progress(struct trainer *t)
+{
+    return exec_progress_of(t->x);
+}

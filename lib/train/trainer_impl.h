@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trainer_impl.h - what trainer.c, profile.c and plan_report.c share.
+ */
+#ifndef TRAIN_TRAINER_IMPL_H
+#define TRAIN_TRAINER_IMPL_H
+
+#include "data/batch.h"
+#include "model/model.h"
+#include "train/trainer.h"
+
+/* The graph of a job on one rank, with all of its programs. */
+struct programs {
+    struct graph *g;
+    struct model model;
+    int forward, backward, eval;
+    int report, gather; /* after training chunks; after a validation batch */
+    struct update update;
+};
+
+int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
+                   struct err *e);
+
+/* kernel_select with the job's rules and mode. */
+int kernels_for_job(const struct kernels *ks, const Nnd__Job *job,
+                    const struct kernel_want *want, size_t n, struct kernel_table **out,
+                    struct err *e);
+
+struct trainer {
+    struct trainer_config c;
+    struct programs p;
+    struct comm *ep, *edp;
+    struct buf table_text;
+    struct kernel_table *table;
+    struct exec *x;
+    struct batch_source train, valid;
+    uint64_t *counts; /* [chunks]: targets */
+    double *sums;     /* [chunks]: scratch */
+    struct train_state s;
+};
+
+#endif
