@@ -403,7 +403,10 @@ struct nnd_permute {
 #define NND_SUM_MAX 16
 
 /* "sum": y = ((x[0] + x[1]) + x[2]) + ..., element by element; n = 1 copies and
- * converts.  y may be any of the x.  All of one shape; f32, bf16, f16, f64. */
+ * converts.  Each addition is rounded to f32 (f64 when y is f64), so that a chain
+ * in one call has the bits of the same additions in several; the last result is
+ * rounded to y's type.  y may be any of the x.  All of one shape; f32, bf16, f16,
+ * f64. */
 struct nnd_sum {
     size_t struct_size;
     struct nnd_tensor y;

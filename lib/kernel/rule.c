@@ -11,8 +11,8 @@
 
 enum { NAMES_MAX = 256 };
 
-bool rule_names(const struct rule *r, const struct nnd_plugin *p,
-                const struct nnd_kernel *k)
+bool kernel_rule_names(const struct rule *r, const struct nnd_plugin *p,
+                       const struct nnd_kernel *k)
 {
     if (strcmp(r->name, p->name) == 0 || strcmp(r->name, k->name) == 0)
         return true;
@@ -42,7 +42,7 @@ static bool name_exists(const struct kernels *ks, const struct rule *r)
         if (strcmp(p->name, r->name) == 0)
             return true;
         for (uint32_t j = 0; j < p->nkernels; j++)
-            if (rule_names(r, p, p->kernels[j]))
+            if (kernel_rule_names(r, p, p->kernels[j]))
                 return true;
     }
     return false;
@@ -74,8 +74,8 @@ static int unknown_name(const struct kernels *ks, const struct rule *r, struct e
                    near ? "?" : "");
 }
 
-int rule_parse(const struct kernels *ks, const char *text, struct rule *out,
-               struct err *e)
+int kernel_rule_parse(const struct kernels *ks, const char *text, struct rule *out,
+                      struct err *e)
 {
     struct rule r = {.kind = RULE_REQUIRE, .text = text};
     size_t nop = strcspn(text, "=");
@@ -103,8 +103,8 @@ int rule_parse(const struct kernels *ks, const char *text, struct rule *out,
     return 0;
 }
 
-const struct rule *rule_find(const struct rule *rules, size_t n, enum rule_kind kind,
-                             const char *op)
+const struct rule *kernel_rule_find(const struct rule *rules, size_t n,
+                                    enum rule_kind kind, const char *op)
 {
     const struct rule *best = NULL;
     for (size_t i = 0; i < n; i++)

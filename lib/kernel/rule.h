@@ -18,16 +18,16 @@ struct rule {
 };
 
 /* Parse one rule and check that its op and its name exist. */
-int rule_parse(const struct kernels *ks, const char *text, struct rule *out,
-               struct err *e);
+int kernel_rule_parse(const struct kernels *ks, const char *text, struct rule *out,
+                      struct err *e);
 
 /* The name is the kernel's, its plugin's, or PLUGIN/KERNEL. */
-bool rule_names(const struct rule *r, const struct nnd_plugin *p,
-                const struct nnd_kernel *k);
+bool kernel_rule_names(const struct rule *r, const struct nnd_plugin *p,
+                       const struct nnd_kernel *k);
 
 /* Of the rules of `kind` that cover `op`, the one that names it most closely;
  * the last of equals, so that a command line outdoes a file.  NULL if none. */
-const struct rule *rule_find(const struct rule *rules, size_t n, enum rule_kind kind,
-                             const char *op);
+const struct rule *kernel_rule_find(const struct rule *rules, size_t n,
+                                    enum rule_kind kind, const char *op);
 
 #endif

@@ -69,7 +69,8 @@ static int by_order(const void *a, const void *b)
 
 static void collect(struct selection *s, const char *op)
 {
-    const struct rule *prefer = rule_find(s->rules, s->policy->nrules, RULE_PREFER, op);
+    const struct rule *prefer =
+        kernel_rule_find(s->rules, s->policy->nrules, RULE_PREFER, op);
     s->ncandidates = 0;
     for (size_t i = 0; i < kernels_plugin_count(s->ks); i++) {
         const struct nnd_plugin *p = kernels_plugin(s->ks, i);
@@ -78,7 +79,7 @@ static void collect(struct selection *s, const char *op)
             if (strcmp(k->op, op) != 0 || strcmp(k->device, s->policy->device) != 0)
                 continue;
             s->candidates[s->ncandidates++] = (struct candidate){
-                p, k, prefer && rule_names(prefer, p, k), is_in_tree(p)};
+                p, k, prefer && kernel_rule_names(prefer, p, k), is_in_tree(p)};
         }
     }
     qsort(s->candidates, s->ncandidates, sizeof *s->candidates, by_order);
@@ -123,12 +124,12 @@ static bool is_allowed(struct selection *s, const struct candidate *c,
     for (size_t i = 0; i < s->policy->nrules; i++) {
         const struct rule *r = &s->rules[i];
         if (r->kind == RULE_EXCLUDE && op_matches(c->kernel->op, r->op) &&
-            rule_names(r, c->plugin, c->kernel)) {
+            kernel_rule_names(r, c->plugin, c->kernel)) {
             refuse(s, c, "excluded by rule", r->text);
             return false;
         }
     }
-    return !require || rule_names(require, c->plugin, c->kernel);
+    return !require || kernel_rule_names(require, c->plugin, c->kernel);
 }
 
 static bool supports_row(struct selection *s, const struct candidate *c,
@@ -173,7 +174,8 @@ static const char *why_chosen(struct selection *s, const struct candidate *c,
 {
     const char *rule = require ? require->text : NULL;
     if (!rule && c->preferred)
-        rule = rule_find(s->rules, s->policy->nrules, RULE_PREFER, c->kernel->op)->text;
+        rule = kernel_rule_find(s->rules, s->policy->nrules, RULE_PREFER, c->kernel->op)
+                   ->text;
     const char *base = rule
                            ? arena_printf(s->arena, "rule %s", rule)
                            : arena_printf(s->arena, "priority %d", c->kernel->priority);
@@ -186,7 +188,7 @@ static int select_row(struct selection *s, const struct kernel_want *row,
                       struct kernel_table *t, struct err *e)
 {
     const struct rule *require =
-        rule_find(s->rules, s->policy->nrules, RULE_REQUIRE, row->op);
+        kernel_rule_find(s->rules, s->policy->nrules, RULE_REQUIRE, row->op);
     buf_clear(&s->refusals);
     collect(s, row->op);
     for (size_t i = 0; i < s->ncandidates; i++) {
@@ -205,7 +207,7 @@ static int select_all(struct selection *s, struct kernel_table *t, struct err *e
 {
     int rc = 0;
     for (size_t i = 0; i < s->policy->nrules && rc == 0; i++)
-        rc = rule_parse(s->ks, s->policy->rules[i], &s->rules[i], e);
+        rc = kernel_rule_parse(s->ks, s->policy->rules[i], &s->rules[i], e);
     for (size_t i = 0; i < s->nwants && rc == 0; i++)
         if (!kernel_table_find(t, s->wants[i].op, s->wants[i].key))
             rc = select_row(s, &s->wants[i], t, e);

@@ -11,3 +11,7 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/schedule.c lib/train/schedule.h \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \
     lib/train/update.c lib/train/update.h
+
+check_PROGRAMS += tests/num/train_steps
+tests_num_train_steps_SOURCES = tests/num/train_steps.c
+tests_num_train_steps_LDADD = $(MPI_COMM_LIBS) $(LDADD)

@@ -66,25 +66,69 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
     return 0;
 }
 
+/* The calls of all ranks: ranks own different pieces of the optimizer's work. */
+static int wants_of_all(const Nnd__Job *job, int64_t vocab, struct arena *a,
+                        struct kernel_want **out, size_t *n, struct err *e)
+{
+    struct kernel_want *all = NULL;
+    size_t count = 0;
+    for (int r = 0; r < (int)job->parallel->dp; r++) {
+        struct programs p;
+        struct kernel_want *want = NULL;
+        size_t more = 0;
+        if (programs_build(job, r, vocab, &p, e))
+            return e->code;
+        int rc = exec_wants(p.g, a, &want, &more, e);
+        for (size_t i = 0; !rc && i < more; i++)
+            want[i].where = arena_strdup(a, want[i].where);
+        graph_destroy(p.g);
+        if (rc)
+            return rc;
+        struct kernel_want *both = arena_calloc(a, count + more, sizeof(*both));
+        if (count)
+            memcpy(both, all, count * sizeof(*all));
+        memcpy(both + count, want, more * sizeof(*want));
+        all = both;
+        count += more;
+    }
+    *out = all;
+    *n = count;
+    return 0;
+}
+
+int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab,
+                    struct kernel_table **out, struct err *e)
+{
+    bool exact = job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE;
+    struct kernel_policy p = {
+        .device = job->kernels->device,
+        .flags = exact ? NND_K_DETERMINISTIC | NND_K_INVARIANT : 0,
+        .rules = (const char *const *)job->kernels->rule,
+        .nrules = job->kernels->n_rule,
+    };
+    struct arena *a = arena_create();
+    struct kernel_want *want = NULL;
+    size_t n = 0;
+    int rc = wants_of_all(job, vocab, a, &want, &n, e);
+    if (!rc)
+        rc = kernel_select(ks, &p, want, n, out, e);
+    arena_destroy(a);
+    return rc;
+}
+
 /* Rank 0 chooses for all; what it chose travels as text. */
 static int choose_kernels(struct trainer *t, struct err *e)
 {
-    struct arena *a = arena_create();
-    struct kernel_want *want;
-    size_t n;
     uint64_t len = 0;
     int rc = 0;
     if (comm_rank(t->c.world) == 0) {
-        rc = exec_wants(t->p.g, a, &want, &n, e);
         struct kernel_table *table = NULL;
-        if (!rc)
-            rc = kernels_for_job(t->c.kernels, t->c.job, want, n, &table, e);
+        rc = kernels_for_job(t->c.kernels, t->c.job, t->c.vocab, &table, e);
         if (!rc)
             kernel_table_print(table, &t->table_text);
         kernel_table_destroy(table);
         len = t->table_text.len;
     }
-    arena_destroy(a);
     if (rc || comm_bcast(t->c.world, &len, sizeof(len), 0, e))
         return e->code;
     if (!len)
@@ -95,20 +139,6 @@ static int choose_kernels(struct trainer *t, struct err *e)
         return e->code;
     t->table_text.data[len] = '\0';
     return kernel_table_parse(t->c.kernels, t->table_text.data, &t->table, e);
-}
-
-int kernels_for_job(const struct kernels *ks, const Nnd__Job *job,
-                    const struct kernel_want *want, size_t n, struct kernel_table **out,
-                    struct err *e)
-{
-    bool exact = job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE;
-    struct kernel_policy p = {
-        .device = job->kernels->device,
-        .flags = exact ? NND_K_DETERMINISTIC | NND_K_INVARIANT : 0,
-        .rules = (const char *const *)job->kernels->rule,
-        .nrules = job->kernels->n_rule,
-    };
-    return kernel_select(ks, &p, want, n, out, e);
 }
 
 static int split_comms(struct trainer *t, struct exec_comms *out, struct err *e)

@@ -21,10 +21,9 @@ struct programs {
 int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
                    struct err *e);
 
-/* kernel_select with the job's rules and mode. */
-int kernels_for_job(const struct kernels *ks, const Nnd__Job *job,
-                    const struct kernel_want *want, size_t n, struct kernel_table **out,
-                    struct err *e);
+/* One choice of kernels for all ranks of a job, by its rules and mode. */
+int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab,
+                    struct kernel_table **out, struct err *e);
 
 struct trainer {
     struct trainer_config c;

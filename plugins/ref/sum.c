@@ -31,13 +31,20 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     return NND_OK;
 }
 
+/* The one kernel whose partial results are rounded: a tree of additions has the
+ * same bits however many of them one call does. */
+static double rounded(double x, int32_t dtype)
+{
+    return dtype == NND_F64 ? x : (double)(float)x;
+}
+
 /* Walk all axes from `axis` on; at[i] is the offset in x[i], at[n] that in y. */
 static void add(const struct nnd_sum *p, int axis, const int64_t *at)
 {
     if (axis == p->y.ndim) {
         double sum = ref_get(&p->x[0], at[0]);
         for (int32_t i = 1; i < p->n; i++)
-            sum += ref_get(&p->x[i], at[i]);
+            sum = rounded(sum + ref_get(&p->x[i], at[i]), p->y.dtype);
         ref_put(&p->y, at[p->n], sum);
         return;
     }

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * train_steps.c - train a few steps and print everything that must not depend on
+ * the layout, to the bit.
+ *
+ *   [mpirun -np N] train_steps JOB.yaml OUT [-S KEY=VALUE]...
+ *
+ * Rank 0 writes OUT.steps: a line a step with loss, validation loss and gradient
+ * norm as hexadecimal floats.  Every rank writes OUT.RANK: a line for each
+ * logical weight it holds, with the SHA-256 of its bytes.  Plugins come from
+ * $NND_PLUGIN_DIR; without it only ref computes.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sha256.h"
+#include "proto/spec.h"
+#include "tensor/dtype.h"
+#include "train/trainer.h"
+
+static struct comm *world;
+
+static int fail(const struct err *e)
+{
+    fprintf(stderr, "train_steps: %s\n", e->text);
+    if (world)
+        comm_abort(world, 1);
+    return 1;
+}
+
+static int read_job(int argc, char **argv, struct spec **out, struct err *e)
+{
+    struct spec *s = spec_create();
+    int rc = spec_load_file(s, argv[1], e);
+    for (int i = 3; !rc && i + 1 < argc; i += 2)
+        rc = spec_set(s, argv[i + 1], e);
+    if (!rc) {
+        spec_anchor(s, getenv("PWD"));
+        rc = spec_resolve(s, e);
+    }
+    *out = s;
+    return rc;
+}
+
+static int join(struct err *e)
+{
+    return getenv("OMPI_COMM_WORLD_SIZE") ? comm_mpi_world(&world, e)
+                                          : comm_self(&world, e);
+}
+
+static FILE *open_out(const char *base, const char *suffix)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s.%s", base, suffix);
+    return fopen(path, "w");
+}
+
+/* Only finite steps may differ by nothing; others are said to be skipped. */
+static int run_steps(struct trainer *t, const Nnd__Job *job, FILE *f, struct err *e)
+{
+    for (uint32_t i = 0; i < job->train->steps; i++) {
+        struct step_report r;
+        if (trainer_step(t, &r, e))
+            return e->code;
+        if (f)
+            fprintf(f,
+                    "%u loss %a aux %a z %a norm %a targets %lld dead %d over %a%s\n",
+                    i, r.loss, r.aux_loss, r.z_loss, r.grad_norm, (long long)r.targets,
+                    r.dead_experts, r.overload, r.skipped ? " skipped" : "");
+    }
+    double valid;
+    if (trainer_validate(t, &valid, e))
+        return e->code;
+    if (f)
+        fprintf(f, "valid %a\n", valid);
+    return 0;
+}
+
+static void write_weights(struct trainer *t, FILE *f)
+{
+    const struct graph *g = trainer_graph(t);
+    for (int i = 0; i < g->nparam; i++) {
+        const struct param *p = g->param[i];
+        int n = p->stack ? p->stack : 1;
+        size_t bytes = value_bytes(p->value) / (size_t)n;
+        for (int k = 0; k < n; k++) {
+            char name[256], hex[SHA256_HEX];
+            param_name(p, k, name, sizeof(name));
+            const char *data = exec_data(trainer_exec(t), p->value);
+            sha256_bytes(data + (size_t)k * bytes, bytes, hex);
+            fprintf(f, "%s %s\n", name, hex);
+        }
+    }
+}
+
+static int train(const struct trainer_config *c, const char *out, struct err *e)
+{
+    struct trainer *t = NULL;
+    int rank = comm_rank(c->world);
+    if (trainer_create(c, &t, e) || trainer_start(t, e))
+        return e->code;
+    FILE *steps = rank == 0 ? open_out(out, "steps") : NULL;
+    int rc = run_steps(t, c->job, steps, e);
+    if (steps)
+        fclose(steps);
+    char suffix[16];
+    snprintf(suffix, sizeof(suffix), "%d", rank);
+    FILE *weights = rc ? NULL : open_out(out, suffix);
+    if (weights) {
+        write_weights(t, weights);
+        fclose(weights);
+    }
+    if (!rc && rank == 0 && getenv("TRAIN_STEPS_PROFILE")) {
+        struct buf b = {0};
+        trainer_profile(t, &b);
+        printf("%s", b.data);
+        buf_free(&b);
+    }
+    trainer_destroy(t);
+    return rc;
+}
+
+static int run(const Nnd__Job *job, const char *out, struct err *e)
+{
+    struct pool *pool = NULL;
+    struct kernels *ks = NULL;
+    struct tokenizer *tok = NULL;
+    struct corpus *corpus = NULL;
+    int threads = job->train->threads ? (int)job->train->threads : 1;
+    const char *plugins = getenv("NND_PLUGIN_DIR");
+    int rc = pool_create(threads, NULL, NULL, &pool, e);
+    if (!rc)
+        rc = kernels_create(pool, &ks, e);
+    if (!rc && plugins)
+        rc = kernels_load_dir(ks, plugins, e);
+    if (!rc)
+        rc = corpus_tokenizer(job->data, &tok, e);
+    if (!rc)
+        rc = corpus_open(job->data, tok, job->model->context, &corpus, e);
+    struct trainer_config c = {.job = job,
+                               .world = world,
+                               .kernels = ks,
+                               .corpus = corpus,
+                               .vocab = tok ? tokenizer_vocab(tok) : 0,
+                               .threads = threads};
+    if (!rc)
+        rc = train(&c, out, e);
+    corpus_destroy(corpus);
+    tokenizer_destroy(tok);
+    kernels_destroy(ks);
+    pool_destroy(pool);
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    struct err e = {0};
+    struct spec *spec = NULL;
+    if (argc < 3) {
+        fprintf(stderr, "usage: train_steps JOB.yaml OUT [-S KEY=VALUE]...\n");
+        return 2;
+    }
+    if (join(&e) || read_job(argc, argv, &spec, &e) || run(spec_job(spec), argv[2], &e))
+        return fail(&e);
+    spec_destroy(spec);
+    comm_destroy(world);
+    return 0;
+}
