@@ -209,7 +209,8 @@ typedef const struct nnd_plugin *nnd_plugin_v1_f(const struct nnd_host *host,
 /* Philox4x32-10 (Salmon et al. 2011).  key = nnd_rng_key(state, op);
  * counter = (sample[row], head, pos[row], column / 4); the element is word
  * column % 4.  It is kept when word >= p * 2^32, and then scaled by 1/(1-p).
- * Dropout on rows without heads uses head 0xffffffff. */
+ * The key's low half is Philox's first key word.  Dropout on rows without heads
+ * uses head 0xffffffff. */
 struct nnd_dropout {
     float p;            /* 0 = off                                      */
     uint32_t op;        /* number of the op within the model            */
@@ -265,8 +266,10 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  *          [G,N,K] with trans_b.  Rows outside every segment are not written.
  * Mode K:  D[index] [M,N] (+)= A[seg]^T B[seg];  A [T,M], B [T,N], D [G,M,N]
  *          f32.  The sum over a segment's rows runs in blocks of
- *          NND_BLOCK_ROWS, counted from the segment's start, in order.  A
- *          segment of 0 rows with accumulate 0 gives zeros.
+ *          NND_BLOCK_ROWS, counted from the segment's start, in order, each
+ *          added to D and rounded: a segment cut between blocks into calls
+ *          that accumulate gives the same bits.  A segment of 0 rows with
+ *          accumulate 0 gives zeros.
  * Segments lie on the device: the host never waits for them. */
 struct nnd_grouped_gemm {
     size_t struct_size;
@@ -279,7 +282,9 @@ struct nnd_grouped_gemm {
  * Sequence b has query rows [cu_q[b], cu_q[b+1]) and key rows [cu_k[b],
  * cu_k[b+1]); with NULL every sequence has max_q (max_k) rows.  len_k, when
  * given, says how many of the key rows count (a cache).  Head h reads key head
- * h * Hk / H.  causal: query i sees keys j <= i + Tk - Tq (bottom right). */
+ * h * Hk / H, and Hk divides H.  causal: query i sees keys j <= i + Tk - Tq
+ * (bottom right).  Rows outside every sequence count as fully masked, keys that
+ * nobody sees have gradients 0: o, lse, dq, dk and dv are written whole. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */
@@ -287,7 +292,7 @@ struct nnd_attn {
     const int32_t *cu_q, *cu_k;   /* DEVICE [batch+1], or NULL               */
     const int32_t *len_k;         /* DEVICE [batch], or NULL                 */
     int32_t batch, max_q, max_k, causal;
-    int32_t window, reserved; /* > 0: only the last `window` keys        */
+    int32_t window, reserved; /* > 0: the last `window` keys that i sees */
     float scale, softcap;     /* softcap 0 = off                         */
     struct nnd_dropout dropout; /* on the weights; head h, column j        */
     struct nnd_tensor dout, dq, dk, dv; /* bwd                             */
@@ -340,7 +345,8 @@ struct nnd_xent {
 };
 
 /* "embed.fwd": y[t] = table[id[t]].  "embed.bwd": dtable (f32, whole) = sum of
- * dy[t] into row id[t], in row order; other rows 0. */
+ * dy[t] into row id[t], in row order; other rows 0.  id < 0 is padding: y is 0,
+ * dy counts nowhere. */
 struct nnd_embed {
     size_t struct_size;
     struct nnd_tensor table, y; /* [V,N] [T,N] */
@@ -353,10 +359,10 @@ enum { NND_SCORE_SOFTMAX = 0, NND_SCORE_SIGMOID = 1 };
 /* "moe.route.fwd|bwd": choose top_k of E experts per row.
  * s = softmax(z) or sigmoid(z); S = the top_k largest of s + bias, ties to the
  * lower index, stored by descending s + bias; gate = scale * s / (renormalize ?
- * sum over S of s : 1).  Rows with pos < 0 get expert -1 and gate 0.
+ * 1e-20 + sum over S of s : 1).  Rows with pos < 0 get expert -1 and gate 0.
  * Row t belongs to balancing group t / group_rows.  count and psum collect, per
  * group, how often each expert was chosen and the sum of its probability
- * (softmax(z), or s normalised to 1), over rows with pos >= 0, in row order.
+ * (softmax(z), or s / (1e-20 + sum of s)), over rows with pos >= 0, in row order.
  * zsq: sum over those rows of logsumexp(z)^2.
  * bwd: dz from dgate, plus for each row p'(aux_weight[group]) through the
  * probability, plus 2 * *z_weight * lse * softmax(z). */
