@@ -13,7 +13,9 @@
 #include "base/log.h"
 #include "kernel/cpu.h"
 #include "kernel/loader.h"
-#include "plugins/ref/ref.h"
+
+/* The entry of plugins/ref, which is compiled in. */
+nnd_plugin_v1_f ref_plugin;
 
 /* What a compiled-in plugin has for a path. */
 #define BUILT_IN "built in"
