@@ -34,3 +34,13 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_want.c \
     lib/graph/op_xent.c \
     lib/graph/op_zero.c
+
+# Every operator, found through op_table.
+num_tests += tests/num/test_op_grad
+tests_num_test_op_grad_SOURCES = \
+    tests/num/lab_comm.c tests/num/lab_comm.h \
+    tests/num/op_cases.c tests/num/op_cases.h \
+    tests/num/op_cases_moe.c \
+    tests/num/op_cases_step.c \
+    tests/num/op_lab.c tests/num/op_lab.h \
+    tests/num/test_op_grad.c
