@@ -146,10 +146,28 @@ static struct norm_layout norm_layout(struct graph *g, const struct update *u)
 
 /* ------------------------------------------------------------------------- */
 
-static struct value *piece_grad(struct graph *g, const struct piece *p)
+/* Part [lo, hi) of a piece's finished gradient. */
+static struct value *part_grad(struct graph *g, const struct piece *p, int64_t lo,
+                               int64_t hi)
 {
     graph_scope(g, "%s", p->param->name);
-    return op_grad_piece(g, p->param, p->lo, p->hi);
+    return op_grad_piece(g, p->param, lo, hi);
+}
+
+/* Partial sums of squares of a piece, at block `at`; returns the next one.  Blocks
+ * start anew with each logical tensor, so experts of an odd size go one by one. */
+static int64_t piece_sqnorm(struct graph *g, const struct piece *p,
+                            struct value *blocks, int64_t at)
+{
+    struct shard_tensor t = tensor_of(p->param);
+    int64_t step = t.each % SHARD_BLOCK ? t.each : p->hi;
+    for (int64_t lo = p->lo, hi; lo < p->hi; lo = hi) {
+        hi = step == p->hi ? p->hi : (lo / step + 1) * step;
+        hi = hi < p->hi ? hi : p->hi;
+        op_sqnorm(g, part_grad(g, p, lo, hi), blocks, at);
+        at += shard_blocks_in(&t, lo, hi);
+    }
+    return at;
 }
 
 static void build_reduce(struct graph *g, struct update *u)
@@ -162,12 +180,8 @@ static void build_reduce(struct graph *g, struct update *u)
     for (int i = 0; i < g->nplane; i++)
         op_reduce(g, i, &u->shard[i]);
     int64_t at = l.first[g->mesh.rank];
-    for (int i = 0; i < u->npieces; i++) {
-        struct piece *p = &u->piece[i];
-        struct shard_tensor t = tensor_of(p->param);
-        op_sqnorm(g, piece_grad(g, p), blocks, at);
-        at += shard_blocks_in(&t, p->lo, p->hi);
-    }
+    for (int i = 0; i < u->npieces; i++)
+        at = piece_sqnorm(g, &u->piece[i], blocks, at);
     graph_scope(g, "update");
     op_norm(g, l, blocks, u->norm);
 }
@@ -197,7 +211,7 @@ static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
                                  .beta2 = tr->beta2,
                                  .eps = tr->eps,
                                  .decay = p->param->decay ? tr->weight_decay : 0};
-        struct value *grad = piece_grad(g, p);
+        struct value *grad = part_grad(g, p, p->lo, p->hi);
         struct value *out = copies ? op_param_piece(g, p->param, p->lo, p->hi) : NULL;
         op_optim(g, c, grad, p->master, p->m, p->v, out, u->hyper);
     }
