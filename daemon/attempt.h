@@ -46,7 +46,7 @@ struct attempt {
     struct job *job;
     enum attempt_stage stage;
     char dir[PATH_MAX];
-    char shm[128];         /* folder for shared memory, "" for none     */
+    char shm[160];         /* folder for shared memory, "" for none     */
     char marker[128];      /* NND_ATTEMPT of its processes              */
     int fd;                /* pidfd of the shepherd, or -1              */
     pid_t pid;             /* of the shepherd                           */
@@ -55,9 +55,11 @@ struct attempt {
     struct status status;  /* valid when `told`                         */
     bool told;             /* the shepherd said how it ended            */
     bool swept_boot;       /* the machine was restarted                 */
+    bool was_up;           /* every rank has been up                    */
+    bool paused;           /* told to stand still                       */
     bool lost_posted;
     struct rank *ranks;    /* job->ranks of them                        */
-    uint32_t nup;
+    uint32_t nup, ngone;
     Wire__Stop stop;       /* what ranks are told                       */
     int64_t term_at;       /* when to send TERM, 0 never                */
     int64_t moved_at;      /* when any rank last moved                  */

@@ -8,13 +8,12 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/oom.h"
 
 struct job *job_create(uint64_t id)
 {
-    struct job *j = calloc(1, sizeof *j);
+    struct job *j = oom_calloc(1, sizeof *j);
 
-    if (!j)
-        abort(); /* as lib/base does for small allocations */
     j->id = id;
     j->version = (uint64_t)clock_wall_us();
     wire__rank_metric__init(&j->metric);
@@ -44,10 +43,9 @@ uint32_t job_slots(const struct job *j)
 
 static void set_text(char **to, const char *text)
 {
-    char *copy = text ? strdup(text) : NULL;
+    size_t size = text ? strlen(text) + 1 : 0;
+    char *copy = text ? memcpy(oom_realloc(NULL, size), text, size) : NULL;
 
-    if (text && !copy)
-        abort();
     free(*to);
     *to = copy;
 }
@@ -62,7 +60,6 @@ static void apply_start(struct job *j, const struct event *ev)
     if (!j->started_us)
         j->started_us = ev->time_us;
     j->failure = WIRE__FAILURE__NO_FAILURE;
-    j->exit_code = j->signal = 0;
     j->first_step = 0;
     j->due_us = 0;
     set_text(&j->reason, NULL);
@@ -108,6 +105,8 @@ bool job_apply(struct job *j, const struct event *ev)
     else if (ev->kind != EVENT_LOST && ev->kind != EVENT_UP)
         set_text(&j->reason, ev->text);
     j->cancel_asked |= ev->kind == EVENT_CANCEL;
+    if (ev->kind == EVENT_STOP)
+        j->failure = ev->failure; /* why nnd wants it to end */
     if (state_is_final(to))
         j->ended_us = ev->time_us;
     j->state = to;
@@ -182,6 +181,8 @@ void job_info(const struct job *j, Wire__JobInfo *out)
     wire__job_info__init(out);
     out->name = j->name;
     out->reason = j->reason;
+    if (j->state == WIRE__STATE__QUEUED && !j->reason && *j->pending)
+        out->reason = (char *)j->pending;
     out->checkpoint = j->checkpoint;
     SET(id, j->id);
     SET(state, j->state);

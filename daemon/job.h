@@ -68,6 +68,7 @@ struct job {
 
     /* while this nnd runs */
     struct attempt *live;    /* its processes, or NULL                     */
+    char pending[96];        /* why it is still queued                     */
     uint64_t version;        /* differs after every visible change         */
 };
 

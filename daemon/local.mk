@@ -1,3 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # daemon/local.mk - nnd, the coordinator, and nnd-shepherd.
+
+sbin_PROGRAMS += daemon/nnd
+pkglibexec_PROGRAMS += daemon/nnd-shepherd
+noinst_LTLIBRARIES += daemon/libdaemon.la
+
+daemon_libdaemon_la_LIBADD = $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
+daemon_libdaemon_la_SOURCES = \
+    daemon/attempt.c daemon/attempt.h \
+    daemon/hub.c daemon/hub.h \
+    daemon/job.c daemon/job.h \
+    daemon/launch.h \
+    daemon/launch_local.c \
+    daemon/outcome.c daemon/outcome.h \
+    daemon/proc.c daemon/proc.h \
+    daemon/queue.c daemon/queue.h \
+    daemon/rpc.c daemon/rpc.h \
+    daemon/rpc_job.c \
+    daemon/rpc_log.c \
+    daemon/rpc_rank.c \
+    daemon/state.c daemon/state.h \
+    daemon/status.c daemon/status.h \
+    daemon/store.c daemon/store.h \
+    daemon/store_impl.h \
+    daemon/store_read.c
+
+daemon_nnd_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"'
+daemon_nnd_SOURCES = daemon/main.c
+daemon_nnd_LDADD = \
+    daemon/libdaemon.la \
+    $(JOB_LIBS)
+
+# The shepherd needs libc alone: there is little in it that could fail.
+daemon_nnd_shepherd_SOURCES = \
+    daemon/shepherd.c \
+    daemon/proc.c daemon/proc.h \
+    daemon/status.c daemon/status.h
+daemon_nnd_shepherd_CFLAGS = $(AM_CFLAGS)
+daemon_nnd_shepherd_LDADD =
+
+# For the system tests: a rank that trains nothing, and a client of few words.
+check_PROGRAMS += tests/sys/fake-worker tests/sys/ask
+tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
+tests_sys_fake_worker_LDADD = $(JOB_LIBS)
+tests_sys_ask_SOURCES = tests/sys/ask.c
+tests_sys_ask_LDADD = $(JOB_LIBS)

@@ -114,8 +114,7 @@ int proc_open(const struct proc_id *id)
 
 /* --- an attempt's processes ------------------------------------------------------ */
 
-/* True when the environment pid was started with holds NND_ATTEMPT=marker. */
-static bool has_marker(pid_t pid, const char *marker)
+bool proc_has_marker(pid_t pid, const char *marker)
 {
     static char env[256 << 10];
     char wanted[256];
@@ -137,7 +136,7 @@ static bool matches(const struct proc_match *m, pid_t pid)
         return false;
     if ((m->session && s.session == m->session) || (m->parent && s.parent == m->parent))
         return true;
-    return m->marker && has_marker(pid, m->marker);
+    return m->marker && proc_has_marker(pid, m->marker);
 }
 
 int proc_signal_all(const struct proc_match *m, int sig)

@@ -33,6 +33,9 @@ bool proc_alive(const struct proc_id *id);
 /* A pidfd of that very process, or -1 when it is gone. */
 int proc_open(const struct proc_id *id);
 
+/* True when the environment pid was started with holds NND_ATTEMPT=marker. */
+bool proc_has_marker(pid_t pid, const char *marker);
+
 /* What makes a process part of an attempt; any one suffices. */
 struct proc_match {
     const char *marker; /* value of NND_ATTEMPT, or NULL */

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "base/oom.h"
 #include "proto/chan.h"
 
 /* Columns are taken from left to right. */
@@ -28,8 +29,9 @@ static const char *take_text(struct row *r)
 static char *take_copy(struct row *r)
 {
     const char *text = take_text(r);
+    size_t size = text ? strlen(text) + 1 : 0;
 
-    return text ? strdup(text) : NULL;
+    return text ? memcpy(oom_realloc(NULL, size), text, size) : NULL;
 }
 
 /* Figures, or NULL; freed by chan_free. */
@@ -88,6 +90,8 @@ static struct job *take_job(sqlite3_stmt *st)
     j->retry_delay = sqlite3_column_double(st, r.column++);
     j->submitted_us = take_int(&r);
     take_sum(&r, j);
+    if (state_is_final(j->state))
+        j->version = j->seq; /* nothing will change any more */
     return j;
 }
 

@@ -21,7 +21,11 @@ proto_libjob_la_SOURCES = \
     proto/spec_wire.c
 
 proto_libproto_la_LIBADD = $(ZMQ_LIBS) $(PROTOBUF_C_LIBS)
-proto_libproto_la_SOURCES =
+nodist_proto_libproto_la_SOURCES = \
+    proto/wire.pb-c.c proto/wire.pb-c.h
+proto_libproto_la_SOURCES = \
+    proto/chan.c proto/chan.h \
+    proto/chan_frame.c
 
 # What reads a job needs nothing of the engine.
 spec_test_libs = proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
@@ -41,9 +45,11 @@ tests_unit_test_spec_rules_LDADD = $(spec_test_libs)
 tests_unit_test_spec_wire_LDADD = $(spec_test_libs)
 
 # The rule is in Makefile.am.
-EXTRA_DIST += proto/job.proto
-BUILT_SOURCES += proto/job.pb-c.h
-CLEANFILES += proto/job.pb-c.c proto/job.pb-c.h
+EXTRA_DIST += proto/job.proto proto/wire.proto
+BUILT_SOURCES += proto/job.pb-c.h proto/wire.pb-c.h
+CLEANFILES += \
+    proto/job.pb-c.c proto/job.pb-c.h \
+    proto/wire.pb-c.c proto/wire.pb-c.h
 
 # The reference page is written by a program that knows the schema.
 noinst_PROGRAMS += proto/job-reference

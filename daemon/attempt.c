@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt.c - an attempt from its start to the moment when none of its processes
+ * is left.  What its end means for the job is outcome.c's.
+ */
+#include "daemon/attempt.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/oom.h"
+#include "daemon/launch.h"
+#include "daemon/outcome.h"
+#include "daemon/proc.h"
+
+#define MS 1000000LL /* nanoseconds */
+
+enum {
+    KILL_GRACE_MS = 2000,   /* the shepherd's, between TERM and KILL            */
+    SWEEP_EVERY_MS = 20,
+    LOOK_EVERY_MS = 50,     /* while a shepherd has not told its pid            */
+    LOOK_MAX_MS = 30000,
+    LOST_GRACE_MS = 3000,   /* for mpirun to end by itself after a rank's death */
+};
+
+void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%s/jobs/%llu", h->opt.dir, (unsigned long long)job);
+}
+
+void attempt_dir(const struct hub *h, uint64_t job, uint32_t number, char out[PATH_MAX])
+{
+    snprintf(out, PATH_MAX, "%s/jobs/%llu/attempt-%u", h->opt.dir,
+             (unsigned long long)job, number);
+}
+
+/* The marker names the store too: ids of another daemon's jobs are the same. */
+static struct attempt *attempt_create(struct hub *h, struct job *j)
+{
+    struct attempt *a = oom_calloc(1, sizeof *a);
+    struct stat st;
+
+    a->ranks = oom_calloc(j->ranks, sizeof *a->ranks);
+    a->job = j;
+    a->was_up = j->state != WIRE__STATE__STARTING;
+    a->fd = -1;
+    a->first_bad = -1;
+    a->since = a->moved_at = h->now;
+    for (uint32_t i = 0; i < j->ranks; i++)
+        a->ranks[i].fd = -1;
+    attempt_dir(h, j->id, j->attempt, a->dir);
+    snprintf(a->marker, sizeof a->marker, "%.12s.%llu.%u.%llu", store_uuid(h->store),
+             (unsigned long long)j->id, j->attempt, (unsigned long long)j->epoch);
+    if (stat("/dev/shm", &st) == 0 && S_ISDIR(st.st_mode) &&
+        access("/dev/shm", W_OK) == 0)
+        snprintf(a->shm, sizeof a->shm, "/dev/shm/nnd.%s", a->marker);
+    j->live = a;
+    return a;
+}
+
+void attempt_destroy(struct attempt *a)
+{
+    if (!a)
+        return;
+    for (uint32_t i = 0; i < a->job->ranks; i++)
+        if (a->ranks[i].fd >= 0)
+            close(a->ranks[i].fd);
+    if (a->fd >= 0)
+        close(a->fd);
+    a->job->live = NULL;
+    free(a->ranks);
+    free(a);
+}
+
+/* --- watching ------------------------------------------------------------------------ */
+
+/* Event data: the job's number and, from 1, the rank; 0 is the shepherd. */
+static void watch(struct hub *h, const struct attempt *a, int fd, uint32_t who)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = a->job->id << 16 | who};
+
+    if (epoll_ctl(h->watch_fd, EPOLL_CTL_ADD, fd, &ev) < 0)
+        log_warn("cannot watch a process: job=%llu error=\"%s\"",
+                 (unsigned long long)a->job->id, strerror(errno));
+}
+
+static void set_stage(struct hub *h, struct attempt *a, enum attempt_stage stage)
+{
+    a->stage = stage;
+    a->since = h->now;
+    hub_wake(h, h->now);
+}
+
+static void watch_shepherd(struct hub *h, struct attempt *a, const struct proc_id *id)
+{
+    a->pid = id->pid;
+    a->fd = proc_open(id);
+    if (a->fd < 0) {
+        attempt_ended(h, a);
+        return;
+    }
+    watch(h, a, a->fd, 0);
+    set_stage(h, a, ATTEMPT_RUNNING);
+}
+
+void attempt_ended(struct hub *h, struct attempt *a)
+{
+    if (a->stage >= ATTEMPT_SWEEPING)
+        return;
+    if (a->fd >= 0)
+        close(a->fd);
+    a->fd = -1;
+    if (a->child)
+        waitpid(a->pid, NULL, WNOHANG);
+    a->told = status_read(a->dir, &a->status) == 0 && a->status.ended;
+    set_stage(h, a, ATTEMPT_SWEEPING);
+}
+
+void attempt_rank_gone(struct hub *h, struct attempt *a, uint32_t rank)
+{
+    struct rank *r = &a->ranks[rank];
+
+    close(r->fd);
+    r->fd = -1;
+    r->gone = true;
+    a->ngone++;
+    if (a->first_bad < 0 && !r->ended && r->phase != WIRE__PHASE__DONE &&
+        a->stop == WIRE__STOP__GO_ON)
+        a->first_bad = (int)rank;
+    hub_changed(h, a->job);
+    hub_wake(h, h->now);
+}
+
+void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t pid,
+                     const char *host)
+{
+    struct rank *r = &a->ranks[rank];
+    struct proc_id id = {.pid = (pid_t)pid};
+
+    if (!r->up) {
+        r->up = true;
+        a->nup++;
+        a->moved_at = h->now;
+        hub_wake(h, h->now);
+    }
+    if (host)
+        snprintf(r->host, sizeof r->host, "%s", host);
+    if (r->pid == pid || pid == 0 || (*r->host && strcmp(r->host, h->host) != 0))
+        return;
+    r->pid = pid;
+    memcpy(id.boot, h->boot, sizeof id.boot);
+    if (!proc_start(id.pid, &id.start) || !proc_has_marker(id.pid, a->marker))
+        return;
+    r->fd = proc_open(&id);
+    if (r->fd >= 0)
+        watch(h, a, r->fd, rank + 1);
+}
+
+/* --- starting -------------------------------------------------------------------------- */
+
+static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
+{
+    char path[PATH_MAX];
+    struct buf spec = {0};
+    int rc;
+
+    snprintf(path, sizeof path, "%.4000s/tmp", a->dir);
+    rc = fs_mkdirs(path, e);
+    if (rc == 0 && *a->shm && mkdir(a->shm, 0700) < 0 && errno != EEXIST)
+        *a->shm = '\0';
+    snprintf(path, sizeof path, "%.3900s/jobs/%llu/checkpoints", h->opt.dir,
+             (unsigned long long)a->job->id);
+    if (rc == 0)
+        rc = fs_mkdirs(path, e);
+    snprintf(path, sizeof path, "%.3900s/jobs/%llu/job.pb", h->opt.dir,
+             (unsigned long long)a->job->id);
+    if (rc == 0 && !fs_exists(path)) {
+        rc = store_spec(h->store, a->job->id, &spec, e);
+        if (rc == 0)
+            rc = fs_replace(path, spec.data, spec.len, e);
+        buf_free(&spec);
+    }
+    return rc;
+}
+
+/* Open DIR/lock; 1 when a shepherd holds it, 0 with *fd when it is ours now. */
+static int take_lock(const struct attempt *a, int *fd, struct err *e)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%.4000s/lock", a->dir);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s", path);
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    close(*fd);
+    return 1;
+}
+
+static char **command(struct hub *h, struct attempt *a, int lock_fd, struct arena *arena)
+{
+    char job_dir[PATH_MAX];
+    struct launch l = {
+        .mpirun = h->opt.mpirun,
+        .worker = h->opt.worker,
+        .job_dir = job_dir,
+        .attempt_dir = a->dir,
+        .shm_dir = *a->shm ? a->shm : NULL,
+        .uri = h->opt.uri,
+        .ranks = a->job->ranks,
+        .threads = a->job->threads,
+        .attempt = a->job->attempt,
+        .epoch = a->job->epoch,
+        .root = h->uid == 0,
+    };
+    const char *tmp = arena_printf(arena, "%s/tmp", a->dir);
+    const char *front[] = {
+        h->opt.shepherd, "--dir", a->dir, "--marker", a->marker, "--grace",
+        arena_printf(arena, "%d", KILL_GRACE_MS), "--lock-fd",
+        arena_printf(arena, "%d", lock_fd), "--tmp", tmp, "--tmp",
+        *a->shm ? a->shm : tmp, "--",
+    };
+    size_t n = sizeof front / sizeof *front, m = 0;
+    char **launch, **argv;
+
+    attempt_job_dir(h, a->job->id, job_dir);
+    l.job_file = arena_printf(arena, "%s/job.pb", job_dir);
+    l.tmp_dir = tmp;
+    launch = launch_local.argv(&l, arena);
+    while (launch[m])
+        m++;
+    argv = arena_calloc(arena, n + m + 1, sizeof *argv);
+    for (size_t i = 0; i < n; i++)
+        argv[i] = arena_strdup(arena, front[i]);
+    memcpy(argv + n, launch, m * sizeof *launch);
+    return argv;
+}
+
+/* Only async-signal-safe calls between fork and exec: libzmq has threads. */
+static void exec_shepherd(char **argv, int lock_fd)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    fcntl(lock_fd, F_SETFD, 0);
+    execv(argv[0], argv);
+    _exit(127);
+}
+
+static int spawn(struct hub *h, struct attempt *a, struct err *e)
+{
+    struct arena *arena;
+    struct proc_id id = {0};
+    char **argv;
+    int lock_fd, rc = take_lock(a, &lock_fd, e);
+
+    if (rc != 0)
+        return rc < 0 ? rc : err_set(e, ERR_FAILED, "%s: is running already", a->dir);
+    if (access(h->opt.shepherd, X_OK) < 0) {
+        rc = err_sys(e, ERR_FAILED, errno, "%s", h->opt.shepherd);
+        close(lock_fd);
+        return rc;
+    }
+    arena = arena_create();
+    argv = command(h, a, lock_fd, arena);
+    id.pid = fork();
+    if (id.pid == 0)
+        exec_shepherd(argv, lock_fd);
+    if (id.pid < 0)
+        rc = err_sys(e, ERR_FAILED, errno, "starting %s", h->opt.shepherd);
+    close(lock_fd); /* the shepherd's copy keeps it locked */
+    arena_destroy(arena);
+    if (rc < 0)
+        return rc;
+    a->child = true;
+    memcpy(id.boot, h->boot, sizeof id.boot);
+    proc_start(id.pid, &id.start);
+    watch_shepherd(h, a, &id);
+    return 0;
+}
+
+void attempt_start(struct hub *h, struct job *j)
+{
+    struct attempt *a = attempt_create(h, j);
+    struct err e;
+    int rc = make_dirs(h, a, &e);
+
+    if (rc == 0)
+        rc = spawn(h, a, &e);
+    if (rc < 0) {
+        log_error("cannot start: job=%llu attempt=%u error=\"%s\"",
+                  (unsigned long long)j->id, j->attempt, e.text);
+        snprintf(a->start_error, sizeof a->start_error, "%.500s", e.text);
+        set_stage(h, a, ATTEMPT_SWEEPING);
+        return;
+    }
+    log_info("start: job=%llu attempt=%u ranks=%u threads=%u pid=%d",
+             (unsigned long long)j->id, j->attempt, j->ranks, j->threads, (int)a->pid);
+}
+
+/* --- taking up after a restart ---------------------------------------------------------- */
+
+/* Nobody holds the lock: it ended, or was killed, while nnd was away. */
+static void adopt_ended(struct hub *h, struct attempt *a)
+{
+    bool known = status_read(a->dir, &a->status) == 0;
+
+    a->told = known && a->status.ended;
+    a->swept_boot = known && strcmp(a->status.boot, h->boot) != 0;
+    set_stage(h, a, ATTEMPT_SWEEPING);
+}
+
+/* Somebody holds it: the shepherd, which writes its pid first of all. */
+static void adopt_running(struct hub *h, struct attempt *a)
+{
+    struct proc_id id = {0};
+
+    if (status_read(a->dir, &a->status) < 0) {
+        if (h->now - a->since > LOOK_MAX_MS * MS)
+            log_warn("a shepherd tells no pid: dir=%s", a->dir);
+        hub_wake(h, h->now + LOOK_EVERY_MS * MS);
+        return;
+    }
+    memcpy(id.boot, a->status.boot, sizeof id.boot);
+    id.pid = a->status.pid;
+    id.start = a->status.start;
+    watch_shepherd(h, a, &id);
+}
+
+static void look(struct hub *h, struct attempt *a)
+{
+    struct err e;
+    int fd, rc = fs_exists(a->dir) ? take_lock(a, &fd, &e) : 0;
+
+    if (rc == 1) {
+        adopt_running(h, a);
+        return;
+    }
+    if (rc < 0)
+        log_warn("cannot look at an attempt: error=\"%s\"", e.text);
+    adopt_ended(h, a);
+    if (rc == 0 && fs_exists(a->dir))
+        close(fd);
+}
+
+void attempt_adopt(struct hub *h, struct job *j)
+{
+    struct attempt *a = attempt_create(h, j);
+
+    a->stage = ATTEMPT_LOOKING;
+    look(h, a);
+    log_info("took up: job=%llu attempt=%u %s pid=%d", (unsigned long long)j->id,
+             j->attempt, a->stage == ATTEMPT_SWEEPING ? "ended" : "running", (int)a->pid);
+}
+
+/* --- stopping ------------------------------------------------------------------------------ */
+
+void attempt_signal(struct attempt *a, int sig)
+{
+    if (a->stage == ATTEMPT_RUNNING && a->pid > 0)
+        kill(a->pid, sig);
+}
+
+void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
+{
+    if (a->stop == WIRE__STOP__GO_ON)
+        attempt_signal(a, SIGCONT);
+    if (how > a->stop)
+        a->stop = how;
+    if (!a->term_at)
+        a->term_at = a->was_up ? h->now + h->opt.grace_ms * MS : h->now;
+    hub_wake(h, a->term_at);
+}
+
+/* --- acting ---------------------------------------------------------------------------------- */
+
+/* Its shepherd is gone.  A shepherd that was killed could not sweep. */
+static void act_sweep(struct hub *h, struct attempt *a)
+{
+    struct proc_match m = {.marker = a->marker};
+    struct err e;
+
+    if (proc_signal_all(&m, SIGKILL) > 0) {
+        hub_wake(h, h->now + SWEEP_EVERY_MS * MS);
+        return;
+    }
+    if (!a->told && *a->shm)
+        fs_remove_tree(a->shm, &e);
+    set_stage(h, a, ATTEMPT_OVER);
+}
+
+static void act_up(struct hub *h, struct attempt *a)
+{
+    struct event ev = {.kind = EVENT_UP, .bad_rank = -1};
+    struct err e;
+
+    if (a->job->state == WIRE__STATE__STARTING && a->nup == a->job->ranks)
+        a->was_up = hub_post(h, a->job, &ev, &e) == 0;
+}
+
+/* What was asked of the job and is on disk by now is done to its processes. */
+static void act_asked(struct hub *h, struct attempt *a)
+{
+    bool paused = a->job->state == WIRE__STATE__SUSPENDED;
+
+    if (a->job->state == WIRE__STATE__STOPPING && a->stop == WIRE__STOP__GO_ON)
+        attempt_stop(h, a, WIRE__STOP__SAVE_AND_LEAVE);
+    if (paused != a->paused && a->stop == WIRE__STOP__GO_ON)
+        attempt_signal(a, paused ? SIGTSTP : SIGCONT);
+    a->paused = paused;
+}
+
+/* A rank died: note it at once; mpirun notices too and ends within a second or
+ * two, and is asked to when it does not. */
+static void act_lost(struct hub *h, struct attempt *a)
+{
+    struct event ev = {.kind = EVENT_LOST, .bad_rank = a->first_bad};
+    char text[128];
+    struct err e;
+
+    if (a->first_bad < 0 || a->lost_posted || !a->ranks[a->first_bad].gone)
+        return;
+    snprintf(text, sizeof text, "rank %d (pid %u) is gone", a->first_bad,
+             a->ranks[a->first_bad].pid);
+    ev.text = text;
+    ev.step = a->ranks[a->first_bad].step;
+    a->lost_posted = hub_post(h, a->job, &ev, &e) == 0;
+    if (!a->term_at)
+        a->term_at = h->now + LOST_GRACE_MS * MS;
+}
+
+static void act_term(struct hub *h, struct attempt *a)
+{
+    if (!a->term_at && a->ngone == a->job->ranks) /* something holds mpirun up */
+        a->term_at = h->now + LOST_GRACE_MS * MS;
+    if (!a->term_at)
+        return;
+    if (h->now < a->term_at) {
+        hub_wake(h, a->term_at);
+        return;
+    }
+    attempt_signal(a, SIGTERM);
+    a->term_at = h->now + 5000 * MS; /* again, should it have been missed */
+    hub_wake(h, a->term_at);
+}
+
+void attempt_act(struct hub *h, struct attempt *a)
+{
+    if (a->stage == ATTEMPT_LOOKING)
+        look(h, a);
+    if (a->stage == ATTEMPT_RUNNING) {
+        act_asked(h, a);
+        act_up(h, a);
+        act_lost(h, a);
+        act_term(h, a);
+    }
+    if (a->stage == ATTEMPT_SWEEPING)
+        act_sweep(h, a);
+    if (a->stage == ATTEMPT_OVER && state_is_live(a->job->state))
+        outcome_post(h, a);
+}

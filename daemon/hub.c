@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hub.c - opening, the loop, and what happens around a commit.
+ */
+#include "daemon/hub.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <zmq.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/oom.h"
+#include "daemon/attempt.h"
+#include "daemon/proc.h"
+#include "daemon/queue.h"
+#include "daemon/rpc.h"
+
+#define SECOND 1000000000LL
+
+enum { IDLE_S = 10, LEAVE_MAX_S = 30 };
+
+static const unsigned not_final = (1u << WIRE__STATE__COMPLETED) - 1;
+
+/* --- jobs ---------------------------------------------------------------------------------- */
+
+struct job *hub_find(const struct hub *h, uint64_t id)
+{
+    size_t low = 0, high = h->njobs;
+
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+
+        if (h->jobs[mid]->id < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < h->njobs && h->jobs[low]->id == id ? h->jobs[low] : NULL;
+}
+
+void hub_add(struct hub *h, struct job *j)
+{
+    size_t at = h->njobs;
+
+    if (h->njobs == h->cap) {
+        h->cap = h->cap ? 2 * h->cap : 64;
+        h->jobs = oom_realloc(h->jobs, h->cap * sizeof *h->jobs);
+    }
+    while (at > 0 && h->jobs[at - 1]->id > j->id) {
+        h->jobs[at] = h->jobs[at - 1];
+        at--;
+    }
+    h->jobs[at] = j;
+    h->njobs++;
+}
+
+static void remember(struct hub *h, struct job *j)
+{
+    for (size_t i = 0; i < h->ndirty; i++)
+        if (h->dirty[h->ndirty - 1 - i] == j)
+            return;
+    if (h->ndirty == h->dirty_cap) {
+        h->dirty_cap = h->dirty_cap ? 2 * h->dirty_cap : 64;
+        h->dirty = oom_realloc(h->dirty, h->dirty_cap * sizeof *h->dirty);
+    }
+    h->dirty[h->ndirty++] = j;
+}
+
+int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e)
+{
+    int rc;
+
+    remember(h, j);
+    rc = store_post(h->store, j, ev, e);
+    if (rc < 0 && rc != ERR_FAILED)
+        log_warn("cannot store: job=%llu event=%s error=\"%s\"",
+                 (unsigned long long)j->id, event_name(ev->kind), e->text);
+    hub_wake(h, h->now); /* act on it in the next round */
+    return rc;
+}
+
+void hub_wake(struct hub *h, int64_t at)
+{
+    if (at < h->wake)
+        h->wake = at;
+}
+
+void hub_changed(struct hub *h, struct job *j)
+{
+    job_touch(j);
+    h->change++;
+}
+
+/* --- the commit ------------------------------------------------------------------------------ */
+
+/* Take the durable fields from the store again; false when it is not there. */
+static bool reload(struct hub *h, struct job *j)
+{
+    struct job *stored, old;
+    struct err e;
+    int rc = store_job(h->store, j->id, &stored, &e);
+
+    if (rc == ERR_NOTFOUND)
+        return false;
+    if (rc < 0) { /* not even readable: end before anything untrue is said */
+        log_error("cannot read back: job=%llu error=\"%s\"", (unsigned long long)j->id,
+                  e.text);
+        exit(1);
+    }
+    job_measure(&stored->metric, &j->metric);
+    stored->live = j->live;
+    stored->version = j->version + 1;
+    old = *j;
+    *j = *stored;
+    *stored = old;
+    job_destroy(stored);
+    return true;
+}
+
+/* The disk refused: nothing of this round has happened. */
+static void roll_back(struct hub *h)
+{
+    for (size_t i = 0; i < h->ndirty; i++) {
+        if (reload(h, h->dirty[i]))
+            continue;
+        for (size_t k = 0; k < h->njobs; k++) {
+            if (h->jobs[k] != h->dirty[i])
+                continue;
+            h->njobs--;
+            memmove(h->jobs + k, h->jobs + k + 1, (h->njobs - k) * sizeof *h->jobs);
+            job_destroy(h->dirty[i]);
+            break;
+        }
+    }
+}
+
+/* What is durable may be acted on: processes started, the ended forgotten. */
+static void act_on_commit(struct hub *h)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->njobs; i++) {
+        struct job *j = h->jobs[i];
+
+        if (j->live && !state_is_live(j->state)) {
+            attempt_destroy(j->live);
+            hub_wake(h, h->now);
+        }
+        if (j->state == WIRE__STATE__STARTING && !j->live)
+            attempt_start(h, j);
+        if (state_is_final(j->state))
+            job_destroy(j);
+        else
+            h->jobs[kept++] = j;
+    }
+    h->njobs = kept;
+}
+
+static void commit(struct hub *h)
+{
+    struct err e;
+    bool dirty = store_dirty(h->store);
+    int rc = store_commit(h->store, &e);
+
+    if (rc < 0) {
+        log_warn("disk refused: error=\"%s\"", e.text);
+        roll_back(h);
+        hub_wake(h, h->now + SECOND);
+    }
+    if (dirty)
+        h->change++;
+    rpc_flush(h->rpc, rc < 0 ? &e : NULL);
+    h->ndirty = 0;
+    if (rc == 0 && dirty)
+        act_on_commit(h);
+}
+
+/* --- the loop ----------------------------------------------------------------------------------- */
+
+/* Processes that ended. */
+static void take_endings(struct hub *h)
+{
+    struct epoll_event ev[64];
+    int n = epoll_wait(h->watch_fd, ev, 64, 0);
+
+    for (int i = 0; i < n; i++) {
+        struct job *j = hub_find(h, ev[i].data.u64 >> 16);
+        uint32_t who = ev[i].data.u64 & 0xffff;
+
+        if (!j || !j->live)
+            continue;
+        if (who == 0)
+            attempt_ended(h, j->live);
+        else if (j->live->ranks[who - 1].fd >= 0)
+            attempt_rank_gone(h, j->live, who - 1);
+    }
+    if (n == 64)
+        hub_wake(h, h->now);
+}
+
+static void take_signals(struct hub *h)
+{
+    struct signalfd_siginfo info;
+
+    while (read(h->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGCHLD)
+            continue;
+        log_info("leaving: signal=%u", info.ssi_signo);
+        h->leaving = true;
+    }
+}
+
+static void act(struct hub *h)
+{
+    for (size_t i = 0; i < h->njobs; i++)
+        if (h->jobs[i]->live)
+            attempt_act(h, h->jobs[i]->live);
+}
+
+/* Leaving with --stop: every attempt is asked to save and end, and queued again. */
+static void stop_jobs(struct hub *h)
+{
+    for (size_t i = 0; i < h->njobs; i++) {
+        struct job *j = h->jobs[i];
+        struct event ev = {.kind = EVENT_STOP,
+                           .failure = WIRE__FAILURE__PREEMPT,
+                           .bad_rank = -1,
+                           .text = "nnd is shutting down"};
+        struct err e;
+
+        if (state_is_live(j->state) && j->state != WIRE__STATE__STOPPING)
+            hub_post(h, j, &ev, &e);
+    }
+}
+
+static bool any_live(const struct hub *h)
+{
+    for (size_t i = 0; i < h->njobs; i++)
+        if (h->jobs[i]->live)
+            return true;
+    return false;
+}
+
+/* True when the loop may end. */
+static bool is_done(struct hub *h)
+{
+    if (h->leaving)
+        return !h->stop_jobs || !any_live(h);
+    if (!h->opt.exit_when_idle)
+        return false;
+    if (h->njobs > 0 || rpc_waiting(h->rpc) > 0)
+        h->busy_at = h->now;
+    hub_wake(h, h->busy_at + IDLE_S * SECOND);
+    return h->now >= h->busy_at + IDLE_S * SECOND;
+}
+
+static int wait_for_news(struct hub *h, struct err *e)
+{
+    zmq_pollitem_t items[] = {
+        {.socket = rpc_socket(h->rpc), .events = ZMQ_POLLIN},
+        {.fd = h->watch_fd, .events = ZMQ_POLLIN},
+        {.fd = h->signal_fd, .events = ZMQ_POLLIN},
+    };
+    int64_t left = h->wake - clock_mono_ns();
+    long ms = h->wake == INT64_MAX ? -1 : left <= 0 ? 0 : (long)((left + 999999) / 1000000);
+
+    if (zmq_poll(items, 3, ms) < 0 && zmq_errno() != EINTR)
+        return err_set(e, ERR_FAILED, "waiting for news: %s", zmq_strerror(zmq_errno()));
+    return 0;
+}
+
+static void round_once(struct hub *h)
+{
+    h->now = clock_mono_ns();
+    h->wake = INT64_MAX;
+    take_signals(h);
+    take_endings(h);
+    act(h);
+    rpc_receive(h->rpc, h);
+    if (h->leaving && h->stop_jobs)
+        stop_jobs(h);
+    queue_act(h);
+    commit(h);
+}
+
+int hub_run(struct hub *h, struct err *e)
+{
+    int rc = 0;
+
+    h->busy_at = clock_mono_ns();
+    h->wake = 0;
+    while (rc == 0) {
+        rc = wait_for_news(h, e);
+        if (rc == 0)
+            round_once(h);
+        if (is_done(h))
+            break;
+    }
+    rpc_flush(h->rpc, NULL);
+    log_info("end: jobs=%zu", h->njobs);
+    return rc;
+}
+
+/* --- opening -------------------------------------------------------------------------------------- */
+
+/* One nnd per folder: the second would take the first one's socket away, since
+ * binding an ipc address removes what is there. */
+static int take_lock(struct hub *h, struct err *e)
+{
+    char path[4096], pid[32];
+    int n;
+
+    snprintf(path, sizeof path, "%s/lock", h->opt.dir);
+    h->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (h->lock_fd < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s", path);
+    if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+        ssize_t got = read(h->lock_fd, pid, sizeof pid - 1);
+
+        pid[got > 0 ? got : 0] = '\0';
+        pid[strcspn(pid, "\n")] = '\0';
+        return err_set(e, ERR_FAILED, "%s: another nnd (pid %s) uses this folder",
+                       h->opt.dir, *pid ? pid : "unknown");
+    }
+    n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    if (ftruncate(h->lock_fd, 0) < 0 || pwrite(h->lock_fd, pid, (size_t)n, 0) != n)
+        return err_sys(e, ERR_FAILED, errno, "%s", path);
+    return 0;
+}
+
+static int check_dir(struct hub *h, struct err *e)
+{
+    struct stat st;
+    int rc = fs_mkdirs(h->opt.dir, e);
+
+    if (rc < 0)
+        return rc;
+    if (stat(h->opt.dir, &st) < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s", h->opt.dir);
+    if (st.st_uid != h->uid)
+        return err_set(e, ERR_DENIED, "%s: must belong to user %u, belongs to %u",
+                       h->opt.dir, (unsigned)h->uid, (unsigned)st.st_uid);
+    if (st.st_mode & 0022)
+        return err_set(e, ERR_DENIED,
+                       "%s: others must not be able to write there, its mode is %03o",
+                       h->opt.dir, (unsigned)st.st_mode & 0777);
+    return 0;
+}
+
+static int open_signals(struct hub *h, struct err *e)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL); /* before libzmq starts its threads */
+    h->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    h->watch_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (h->signal_fd < 0 || h->watch_fd < 0)
+        return err_sys(e, ERR_FAILED, errno, "watching processes and signals");
+    return 0;
+}
+
+static bool load_one(void *arg, const struct job *stored)
+{
+    struct hub *h = arg;
+    struct job *j = job_create(stored->id), moved = *stored;
+
+    /* the store's copy goes away with this call: keep its strings, leave ours */
+    *(struct job *)stored = *j;
+    *j = moved;
+    hub_add(h, j);
+    return true;
+}
+
+/* Everything that had not ended is known again before anyone may ask. */
+static int load_jobs(struct hub *h, struct err *e)
+{
+    int rc = store_each(h->store, not_final, 0, 0, load_one, h, e);
+
+    for (size_t i = 0; rc == 0 && i < h->njobs; i++)
+        if (state_is_live(h->jobs[i]->state))
+            attempt_adopt(h, h->jobs[i]);
+    return rc;
+}
+
+static int open_all(struct hub *h, struct err *e)
+{
+    int rc = check_dir(h, e);
+
+    if (rc == 0)
+        rc = take_lock(h, e);
+    if (rc == 0)
+        rc = open_signals(h, e);
+    if (rc == 0)
+        rc = store_open(h->opt.dir, &h->store, e);
+    if (rc == 0 && h->opt.slots == 0)
+        rc = queue_slots(&h->slots, e);
+    if (rc == 0)
+        rc = load_jobs(h, e);
+    if (rc == 0)
+        rc = rpc_open(h->opt.uri, h->uid, &h->rpc, e);
+    return rc;
+}
+
+int hub_open(const struct hub_options *opt, struct hub *h, struct err *e)
+{
+    int rc;
+
+    *h = (struct hub){.opt = *opt, .lock_fd = -1, .watch_fd = -1, .signal_fd = -1};
+    h->uid = geteuid();
+    h->slots = opt->slots;
+    h->started_us = clock_wall_us();
+    h->now = clock_mono_ns();
+    gethostname(h->host, sizeof h->host - 1);
+    if (!proc_boot(h->boot))
+        return err_set(e, ERR_FAILED, "/proc: cannot be read");
+    rc = open_all(h, e);
+    if (rc < 0)
+        hub_close(h);
+    return rc;
+}
+
+void hub_close(struct hub *h)
+{
+    rpc_close(h->rpc);
+    for (size_t i = 0; i < h->njobs; i++) {
+        attempt_destroy(h->jobs[i]->live);
+        job_destroy(h->jobs[i]);
+    }
+    free(h->jobs);
+    free(h->dirty);
+    store_close(h->store);
+    if (h->signal_fd >= 0)
+        close(h->signal_fd);
+    if (h->watch_fd >= 0)
+        close(h->watch_fd);
+    if (h->lock_fd >= 0)
+        close(h->lock_fd);
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * outcome.c - from wait status, last words and marks on the wall to a class of
+ * failure, one line for people, and the event that follows.
+ */
+#include "daemon/outcome.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "daemon/launch.h"
+
+enum { CAUSE_LINES = 20, CAUSE_BYTES = 64 << 10, BACKOFF_MAX_S = 300 };
+
+/* How it ended, before it is an event. */
+struct ending {
+    Wire__Failure failure;
+    struct launch_exit exit;
+    int bad_rank;
+    char text[700];
+};
+
+/* --- the policy ------------------------------------------------------------------------- */
+
+/* What the job's own code does wrong it will do wrong again; what happened to it
+ * may not happen again. */
+bool outcome_is_retried(Wire__Failure f)
+{
+    static const bool retried[] = {
+        [WIRE__FAILURE__SIGNAL] = true,     [WIRE__FAILURE__NODE_LOST] = true,
+        [WIRE__FAILURE__HANG] = true,       [WIRE__FAILURE__PREEMPT] = true,
+        [WIRE__FAILURE__START_FAIL] = true, [WIRE__FAILURE__DAEMON_LOST] = true,
+    };
+
+    return (unsigned)f < sizeof retried / sizeof *retried && retried[f];
+}
+
+double outcome_backoff(double delay, uint32_t n, uint32_t random)
+{
+    double d = delay;
+
+    for (uint32_t i = 1; i < n && d < BACKOFF_MAX_S; i++)
+        d *= 2;
+    if (d > BACKOFF_MAX_S)
+        d = BACKOFF_MAX_S;
+    return d * (0.8 + 0.4 * ((double)random / UINT32_MAX));
+}
+
+/* A crash of the program itself, twice at the same step: a third is no use. */
+static bool is_deterministic(const struct job *j, const struct ending *end,
+                             uint64_t step)
+{
+    int s = end->exit.signal;
+    bool crash = s == SIGSEGV || s == SIGBUS || s == SIGFPE || s == SIGILL ||
+                 s == SIGABRT || s == SIGSYS;
+
+    return end->failure == WIRE__FAILURE__SIGNAL && crash && j->retries > 0 &&
+           j->signal == s && j->failed_step == step && step > 0;
+}
+
+/* --- the log -------------------------------------------------------------------------------- */
+
+/* The end of the attempt's log: whole lines. */
+static void read_tail(const struct attempt *a, struct buf *out)
+{
+    char path[PATH_MAX];
+    struct stat st;
+    off_t from;
+    ssize_t n;
+    int fd;
+
+    snprintf(path, sizeof path, "%.4000s/log", a->dir);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return;
+    if (fstat(fd, &st) == 0) {
+        from = st.st_size > CAUSE_BYTES ? st.st_size - CAUSE_BYTES : 0;
+        buf_reserve(out, CAUSE_BYTES + 1);
+        n = pread(fd, out->data, CAUSE_BYTES, from);
+        out->len = n > 0 ? (size_t)n : 0;
+        out->data[out->len] = '\0';
+    }
+    close(fd);
+}
+
+/* Call fn for each line. */
+typedef void line_f(void *arg, const char *line, size_t len);
+static void each_line(const struct buf *b, line_f *fn, void *arg)
+{
+    const char *p = b->data, *end = p + b->len;
+
+    while (p < end) {
+        const char *nl = memchr(p, '\n', (size_t)(end - p));
+        size_t len = (size_t)((nl ? nl : end) - p);
+
+        fn(arg, p, len);
+        p += len + 1;
+    }
+}
+
+static void find_blame(void *arg, const char *line, size_t len)
+{
+    int *rank = arg, r;
+
+    if (*rank < 0 && launch_local.blame(line, len, &r))
+        *rank = r;
+}
+
+/* The last lines that one rank (or, with -1, the launcher) printed to stderr. */
+struct last_lines {
+    int rank;
+    const char *line[CAUSE_LINES];
+    size_t len[CAUSE_LINES];
+    size_t n;
+};
+
+static void keep_line(void *arg, const char *line, size_t len)
+{
+    struct last_lines *k = arg;
+    int rank;
+    bool err;
+    size_t skip = launch_local.line(line, len, &rank, &err);
+
+    if (rank != k->rank || !err || len == skip)
+        return;
+    k->line[k->n % CAUSE_LINES] = line + skip;
+    k->len[k->n++ % CAUSE_LINES] = len - skip;
+}
+
+/* Text that the journal and clients can hold: other bytes become '?'. */
+static void add_text(struct buf *out, const char *text, size_t len)
+{
+    bool utf8 = str_is_utf8(text, len);
+
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)text[i];
+        char clean = c == '\t' || (c >= 0x20 && c != 0x7f && (c < 0x80 || utf8)) ? (char)c
+                                                                                 : '?';
+        buf_add(out, &clean, 1);
+    }
+}
+
+static void gather_cause(const struct buf *tail, int rank, bool said, struct buf *out)
+{
+    struct last_lines k = {.rank = rank};
+    size_t first;
+
+    each_line(tail, keep_line, &k);
+    if (k.n == 0 && rank >= 0 && !said) { /* then what the launcher has to say */
+        k.rank = -1;
+        each_line(tail, keep_line, &k);
+    }
+    first = k.n > CAUSE_LINES ? k.n - CAUSE_LINES : 0;
+    for (size_t i = first; i < k.n; i++) {
+        size_t len = k.len[i % CAUSE_LINES];
+
+        if (i > first)
+            buf_puts(out, "\n");
+        add_text(out, k.line[i % CAUSE_LINES], len < 500 ? len : 500);
+    }
+}
+
+/* --- the class ---------------------------------------------------------------------------- */
+
+static void say(struct ending *end, Wire__Failure f, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static void say(struct ending *end, Wire__Failure f, const char *fmt, ...)
+{
+    va_list ap;
+
+    end->failure = f;
+    va_start(ap, fmt);
+    vsnprintf(end->text, sizeof end->text, fmt, ap);
+    va_end(ap);
+}
+
+/* Nobody saw the end: the shepherd was killed, or the machine restarted. */
+static void classify_unseen(const struct attempt *a, struct ending *end)
+{
+    if (*a->start_error)
+        say(end, WIRE__FAILURE__START_FAIL, "cannot start: %s", a->start_error);
+    else if (a->swept_boot)
+        say(end, WIRE__FAILURE__NODE_LOST, "the machine was restarted");
+    else
+        say(end, WIRE__FAILURE__DAEMON_LOST,
+            "nnd-shepherd was killed; how the attempt ended is not known");
+}
+
+static void classify_signal(const struct attempt *a, struct ending *end)
+{
+    const char *name = strsignal(end->exit.signal);
+
+    if (end->exit.self)
+        say(end, WIRE__FAILURE__SIGNAL, "mpirun was killed by signal %d (%s)",
+            end->exit.signal, name);
+    else if (end->bad_rank >= 0)
+        say(end, WIRE__FAILURE__SIGNAL, "rank %d was killed by signal %d (%s)",
+            end->bad_rank, end->exit.signal, name);
+    else
+        say(end, WIRE__FAILURE__SIGNAL, "a rank was killed by signal %d (%s)",
+            end->exit.signal, name);
+    if (a->nup == 0 && !end->exit.self) /* mpirun's codes are ambiguous then */
+        say(end, WIRE__FAILURE__START_FAIL, "mpirun ended with code %d before any rank "
+                                            "was up",
+            128 + end->exit.signal);
+}
+
+/* All ranks did all they had to; mpirun was ended because a process that one of
+ * them left behind held it up. */
+static bool all_done(const struct attempt *a)
+{
+    for (uint32_t i = 0; i < a->job->ranks; i++)
+        if (!a->ranks[i].ended || a->ranks[i].phase != WIRE__PHASE__DONE)
+            return false;
+    return a->status.asked && !a->said;
+}
+
+static void classify_seen(const struct attempt *a, struct ending *end)
+{
+    int code = end->exit.code;
+
+    if (all_done(a))
+        end->exit = (struct launch_exit){0};
+    else if (a->status.exec_errno)
+        say(end, WIRE__FAILURE__START_FAIL, "cannot run mpirun: %s",
+            strerror(a->status.exec_errno));
+    else if (a->said)
+        say(end, a->said, "rank %d: %s", end->bad_rank, a->said_text);
+    else if (a->job->failure == WIRE__FAILURE__HANG)
+        say(end, WIRE__FAILURE__HANG, "%s", a->job->reason ? a->job->reason : "hang");
+    else if (end->exit.signal)
+        classify_signal(a, end);
+    else if (code == OUTCOME_REQUEUE_ME)
+        say(end, WIRE__FAILURE__PREEMPT, "asked to be queued again (exit code %d)", code);
+    else if (code && a->nup == 0)
+        say(end, WIRE__FAILURE__START_FAIL,
+            "mpirun ended with code %d before any rank was up", code);
+    else if (code && end->bad_rank >= 0)
+        say(end, WIRE__FAILURE__APP_ERROR, "rank %d ended with code %d", end->bad_rank,
+            code);
+    else if (code)
+        say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
+}
+
+/* --- the event ------------------------------------------------------------------------------ */
+
+static enum event_kind decide(const struct attempt *a, const struct ending *end,
+                              uint64_t step)
+{
+    const struct job *j = a->job;
+    bool asked = j->state == WIRE__STATE__STOPPING;
+
+    if (j->cancel_asked)
+        return EVENT_CANCELED;
+    if (end->failure == WIRE__FAILURE__NO_FAILURE)
+        return EVENT_COMPLETE;
+    if (asked && j->failure != WIRE__FAILURE__HANG)
+        return EVENT_REQUEUE; /* nnd wanted it so */
+    if (!outcome_is_retried(end->failure) || j->retries >= j->retry_max ||
+        is_deterministic(j, end, step))
+        return EVENT_FAIL;
+    return EVENT_RETRY;
+}
+
+static void word_reason(const struct job *j, enum event_kind kind, double delay,
+                        struct ending *end)
+{
+    size_t len = strlen(end->text);
+    char *at = end->text + len;
+    size_t room = sizeof end->text - len;
+
+    if (kind == EVENT_CANCELED)
+        snprintf(end->text, sizeof end->text, "canceled");
+    else if (kind == EVENT_REQUEUE)
+        snprintf(end->text, sizeof end->text, "stopped by nnd, queued again");
+    else if (kind == EVENT_RETRY)
+        snprintf(at, room, "; retry %u of %u in %.1f s", j->retries + 1, j->retry_max,
+                 delay);
+    else if (kind == EVENT_FAIL && outcome_is_retried(end->failure))
+        snprintf(at, room, j->retries < j->retry_max
+                               ? "; the same as the time before, not retried"
+                               : "; no retry is left of %u",
+                 j->retry_max);
+}
+
+static void examine(const struct attempt *a, struct ending *end, struct buf *cause)
+{
+    struct buf tail = {0};
+
+    end->bad_rank = a->first_bad;
+    if (a->told && !a->status.exec_errno)
+        launch_local.understand(a->status.wait, &end->exit);
+    read_tail(a, &tail);
+    if (end->bad_rank < 0 && tail.data)
+        each_line(&tail, find_blame, &end->bad_rank);
+    if (end->bad_rank >= (int)a->job->ranks)
+        end->bad_rank = -1;
+    if (a->told)
+        classify_seen(a, end);
+    else
+        classify_unseen(a, end);
+    if (end->failure && tail.data)
+        gather_cause(&tail, end->bad_rank, a->said != 0, cause);
+    buf_free(&tail);
+}
+
+void outcome_post(struct hub *h, struct attempt *a)
+{
+    struct job *j = a->job;
+    struct ending end = {0};
+    struct buf cause = {0};
+    uint64_t step = j->metric.has_step ? j->metric.step : 0;
+    uint32_t random = 0;
+    double delay;
+    enum event_kind kind;
+    struct err e;
+
+    examine(a, &end, &cause);
+    kind = decide(a, &end, step);
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = UINT32_MAX / 2;
+    delay = outcome_backoff(j->retry_delay, j->retries + 1, random);
+    word_reason(j, kind, delay, &end);
+    struct event ev = {
+        .kind = kind,
+        .failure = j->cancel_asked ? WIRE__FAILURE__NO_FAILURE : end.failure,
+        .exit_code = end.exit.code,
+        .signal = end.exit.signal,
+        .bad_rank = end.failure ? end.bad_rank : -1,
+        .step = step,
+        .first_step = j->first_step,
+        .due_us = kind == EVENT_RETRY ? clock_wall_us() + (int64_t)(delay * 1e6) : 0,
+        .pid = (uint32_t)a->pid,
+        .text = *end.text ? end.text : NULL,
+        .cause = cause.len ? cause.data : NULL,
+        .metric = &j->metric,
+    };
+    if (hub_post(h, j, &ev, &e) == 0)
+        log_info("end: job=%llu attempt=%u state=%s failure=%s text=\"%s\"",
+                 (unsigned long long)j->id, j->attempt, state_name(j->state),
+                 failure_name(end.failure), end.text);
+    else
+        hub_wake(h, h->now + 500000000);
+    buf_free(&cause);
+}

@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc.c - the ROUTER socket: who asks, what came, to whom the answer goes.
+ *
+ * The kernel says who is at the other end (SO_PEERCRED, which libzmq hands out as
+ * "Peer-Address" of an ipc connection).  Whoever is not the owner, or cannot be
+ * told, is refused.
+ */
+#include "daemon/rpc.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include <zmq.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/oom.h"
+#include "base/str.h"
+#include "proto/chan.h"
+#include "proto/wire.pb-c.h"
+
+enum {
+    BATCH = 256,       /* messages taken before the next commit     */
+    MAX_WAITING = 1000, /* long polls                                */
+    FILE_POLL_MS = 100,
+};
+
+/* A request that is not answered yet, or an answer that has not left yet. */
+struct envelope {
+    zmq_msg_t route;       /* routing id of the asker                */
+    struct chan_header h;
+    ProtobufCMessage *request;
+    rpc_handler_f *handler;
+    uid_t uid;
+    pid_t pid;
+    int64_t until;         /* a long poll's deadline, monotonic ns   */
+    int64_t again;         /* when to look again, 0 at a change      */
+    uint64_t change;       /* hub->change when it was last looked at */
+    uint8_t *body;         /* the packed answer                      */
+    size_t size;
+};
+
+struct rpc {
+    void *ctx, *socket;
+    uid_t owner;
+    struct envelope **out;     /* answers to be sent after the commit */
+    size_t nout, out_cap;
+    struct envelope **waiting; /* long polls                          */
+    size_t nwaiting;
+    uint64_t dropped;          /* messages that were not understood   */
+};
+
+/* --- opening ---------------------------------------------------------------------------- */
+
+static int bind_socket(struct rpc *r, const char *uri, struct err *e)
+{
+    const struct {
+        int option, value;
+    } ints[] = {
+        {ZMQ_LINGER, 200},       {ZMQ_ROUTER_MANDATORY, 1}, {ZMQ_SNDHWM, 1000},
+        {ZMQ_RCVHWM, 1000},      {ZMQ_BACKLOG, 128},        {ZMQ_HANDSHAKE_IVL, 5000},
+    };
+    int64_t max = CHAN_MAX_MESSAGE;
+    mode_t mask;
+    int rc;
+
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
+        zmq_setsockopt(r->socket, ints[i].option, &ints[i].value, sizeof(int));
+    zmq_setsockopt(r->socket, ZMQ_MAXMSGSIZE, &max, sizeof max);
+    mask = umask(0177); /* the socket's mode is 0600 from its first moment */
+    rc = zmq_bind(r->socket, uri);
+    umask(mask);
+    if (rc != 0)
+        return err_set(e, ERR_FAILED, "listening at %s: %s", uri,
+                       zmq_strerror(zmq_errno()));
+    return 0;
+}
+
+int rpc_open(const char *uri, uid_t owner, struct rpc **out, struct err *e)
+{
+    struct rpc *r = oom_calloc(1, sizeof *r);
+    int rc;
+
+    r->owner = owner;
+    r->waiting = oom_calloc(MAX_WAITING, sizeof *r->waiting);
+    r->ctx = zmq_ctx_new();
+    r->socket = r->ctx ? zmq_socket(r->ctx, ZMQ_ROUTER) : NULL;
+    rc = r->socket ? bind_socket(r, uri, e)
+                   : err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    if (rc < 0) {
+        rpc_close(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+static void envelope_destroy(struct envelope *v)
+{
+    zmq_msg_close(&v->route);
+    chan_free(v->request);
+    free(v->body);
+    free(v);
+}
+
+void rpc_close(struct rpc *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->nout; i++)
+        envelope_destroy(r->out[i]);
+    for (size_t i = 0; i < r->nwaiting; i++)
+        envelope_destroy(r->waiting[i]);
+    if (r->socket)
+        zmq_close(r->socket);
+    if (r->ctx)
+        zmq_ctx_term(r->ctx);
+    free(r->out);
+    free(r->waiting);
+    free(r);
+}
+
+void *rpc_socket(const struct rpc *r)
+{
+    return r->socket;
+}
+
+size_t rpc_waiting(const struct rpc *r)
+{
+    return r->nwaiting;
+}
+
+/* --- answers ------------------------------------------------------------------------------ */
+
+void *rpc_message(struct arena *a, const ProtobufCMessageDescriptor *d)
+{
+    ProtobufCMessage *m = arena_alloc(a, d->sizeof_message);
+
+    protobuf_c_message_init(d, m);
+    return m;
+}
+
+void *rpc_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *d)
+{
+    call->reply = rpc_message(call->arena, d);
+    return call->reply;
+}
+
+static void pack(struct envelope *v, const ProtobufCMessage *m, uint8_t flags)
+{
+    free(v->body);
+    v->size = protobuf_c_message_get_packed_size(m);
+    v->body = oom_realloc(NULL, v->size + 1);
+    protobuf_c_message_pack(m, v->body);
+    v->h.version = CHAN_VERSION;
+    v->h.flags = CHAN_ANSWER | flags;
+    v->h.length = (uint32_t)v->size;
+}
+
+static void pack_error(struct envelope *v, const struct err *e, uint32_t retry_after_ms)
+{
+    Wire__Error m = WIRE__ERROR__INIT;
+
+    m.has_code = m.has_protocol = 1;
+    m.code = e->code;
+    m.protocol = CHAN_VERSION;
+    m.text = (char *)e->text;
+    m.has_retry_after_ms = e->code == ERR_RETRY;
+    m.retry_after_ms = retry_after_ms ? retry_after_ms : 1000;
+    pack(v, &m.base, CHAN_ERROR);
+}
+
+/* Hand an answer over; it leaves with rpc_flush. */
+static void answer(struct rpc *r, struct envelope *v)
+{
+    if (r->nout == r->out_cap) {
+        r->out_cap = r->out_cap ? 2 * r->out_cap : 64;
+        r->out = oom_realloc(r->out, r->out_cap * sizeof *r->out);
+    }
+    r->out[r->nout++] = v;
+}
+
+/* An asker that is gone, or does not read, loses its answer; nobody waits. */
+static void send_answer(struct rpc *r, struct envelope *v)
+{
+    uint8_t header[CHAN_HEADER];
+
+    chan_header_put(&v->h, header);
+    if (zmq_msg_send(&v->route, r->socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+        return;
+    zmq_send(r->socket, header, sizeof header, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    zmq_send(r->socket, v->body, v->size, ZMQ_DONTWAIT);
+}
+
+void rpc_flush(struct rpc *r, const struct err *lost)
+{
+    for (size_t i = 0; i < r->nout; i++) {
+        if (lost)
+            pack_error(r->out[i], lost, 0);
+        send_answer(r, r->out[i]);
+        envelope_destroy(r->out[i]);
+    }
+    r->nout = 0;
+}
+
+/* --- handling -------------------------------------------------------------------------------- */
+
+static rpc_handler_f *find_handler(uint16_t type)
+{
+    const struct {
+        const struct rpc_row *rows;
+        size_t n;
+    } tables[] = {
+        {rpc_job_rows, rpc_job_nrows},
+        {rpc_rank_rows, rpc_rank_nrows},
+        {rpc_log_rows, rpc_log_nrows},
+    };
+
+    for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+        for (size_t i = 0; i < tables[t].n; i++)
+            if (tables[t].rows[i].type == type)
+                return tables[t].rows[i].handler;
+    return NULL;
+}
+
+/* Milliseconds a request allows to wait, 0 when it is no long poll. */
+static uint32_t wait_ms(const ProtobufCMessage *m)
+{
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field_by_name(m->descriptor, "wait_ms");
+    const char *base = (const char *)m;
+    uint32_t ms;
+
+    if (!f || !*(const protobuf_c_boolean *)(base + f->quantifier_offset))
+        return 0;
+    memcpy(&ms, base + f->offset, sizeof ms);
+    return ms < CHAN_MAX_WAIT_MS ? ms : CHAN_MAX_WAIT_MS;
+}
+
+/* Put a long poll aside; false when there are too many. */
+static bool set_aside(struct rpc *r, struct hub *h, struct envelope *v, int how)
+{
+    v->change = h->change;
+    v->again = how == RPC_WAIT_FILE ? h->now + FILE_POLL_MS * 1000000LL : 0;
+    hub_wake(h, v->again && v->again < v->until ? v->again : v->until);
+    if (r->nwaiting == MAX_WAITING)
+        return false;
+    r->waiting[r->nwaiting++] = v;
+    return true;
+}
+
+/* Ask the handler and put the envelope where it belongs. */
+static void handle(struct rpc *r, struct hub *h, struct envelope *v)
+{
+    struct rpc_call call = {
+        .hub = h,
+        .arena = arena_create(),
+        .request = v->request,
+        .uid = v->uid,
+        .pid = v->pid,
+        .late = h->now >= v->until || h->leaving,
+    };
+    struct err e = {0};
+    int rc = v->handler(&call, &e);
+
+    if (rc > 0 && !set_aside(r, h, v, rc))
+        rc = err_set(&e, ERR_RETRY, "nnd: too many clients are waiting for news");
+    if (rc == 0) {
+        pack(v, call.reply, 0);
+        if (v->size > CHAN_MAX_MESSAGE)
+            rc = err_set(&e, ERR_FAILED, "%s: the answer is too big: %zu bytes",
+                         chan_op(v->h.type)->name, v->size);
+    }
+    if (rc < 0)
+        pack_error(v, &e, call.retry_after_ms);
+    if (rc <= 0)
+        answer(r, v);
+    arena_destroy(call.arena);
+}
+
+/* --- receiving --------------------------------------------------------------------------------- */
+
+/* "localhost:UID:GID:PID" */
+static bool parse_peer(const char *text, uid_t *uid, pid_t *pid)
+{
+    char copy[64], *part[4], *save = NULL;
+    uint64_t u, g, p;
+    int n = 0;
+
+    if (!text || strlen(text) >= sizeof copy)
+        return false;
+    strcpy(copy, text);
+    for (char *t = strtok_r(copy, ":", &save); t && n < 4; t = strtok_r(NULL, ":", &save))
+        part[n++] = t;
+    if (n != 4 || strcmp(part[0], "localhost") != 0 || !str_to_u64(part[1], &u) ||
+        !str_to_u64(part[2], &g) || !str_to_u64(part[3], &p) || u >= UINT32_MAX)
+        return false;
+    *uid = (uid_t)u;
+    *pid = (pid_t)p;
+    return true;
+}
+
+/* Receive one message: routing id, header, body.  1: nothing is there; 0: frames
+ * are set (and *n says how many came). */
+static int receive(struct rpc *r, zmq_msg_t frames[3], int *n)
+{
+    bool more = true;
+
+    for (int i = 0; i < 3; i++)
+        zmq_msg_init(&frames[i]);
+    for (*n = 0; more; ++*n) {
+        zmq_msg_t *m = &frames[*n < 2 ? *n : 2]; /* a fourth replaces the third */
+
+        if (zmq_msg_recv(m, r->socket, ZMQ_DONTWAIT) < 0)
+            break;
+        more = zmq_msg_more(m);
+    }
+    return *n == 0;
+}
+
+static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err *e)
+{
+    const struct chan_op *op = chan_op(v->h.type);
+    int rc;
+
+    if (v->h.version != CHAN_VERSION)
+        return err_set(e, ERR_PROTOCOL, "nnd speaks protocol version %d, the request %d",
+                       CHAN_VERSION, v->h.version);
+    if (v->uid != r->owner)
+        return err_set(e, ERR_DENIED, "nnd belongs to user %u, the request is user %u's",
+                       (unsigned)r->owner, (unsigned)v->uid);
+    v->handler = op ? find_handler(v->h.type) : NULL;
+    if (!v->handler)
+        return err_set(e, ERR_PROTOCOL, "request type %u: not known to this nnd",
+                       v->h.type);
+    if (v->h.length != zmq_msg_size(body))
+        return err_set(e, ERR_PROTOCOL, "%s: request is %zu bytes, its header says %u",
+                       op->name, zmq_msg_size(body), v->h.length);
+    rc = chan_unpack(op->request, zmq_msg_data(body), zmq_msg_size(body), &v->request, e);
+    return rc;
+}
+
+/* A question that was sent again while it waits: keep the one. */
+static bool is_waiting(const struct rpc *r, struct envelope *v)
+{
+    for (size_t i = 0; i < r->nwaiting; i++) {
+        struct envelope *w = r->waiting[i];
+
+        if (w->h.id == v->h.id && zmq_msg_size(&w->route) == zmq_msg_size(&v->route) &&
+            memcmp(zmq_msg_data(&w->route), zmq_msg_data(&v->route),
+                   zmq_msg_size(&v->route)) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* A message that cannot be answered sensibly is dropped. */
+static void drop(struct rpc *r, const struct err *e)
+{
+    r->dropped++;
+    if ((r->dropped & (r->dropped - 1)) == 0) /* 1, 2, 4, 8, ...: never a flood */
+        log_warn("dropped: count=%llu error=\"%s\"", (unsigned long long)r->dropped,
+                 e->text);
+}
+
+static void take(struct rpc *r, struct hub *h, zmq_msg_t frames[3], int n)
+{
+    struct envelope *v = oom_calloc(1, sizeof *v);
+    struct err e;
+    int rc;
+
+    zmq_msg_init(&v->route);
+    rc = n == 3 ? chan_header_get(zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1]),
+                                  &v->h, &e)
+                : err_set(&e, ERR_PROTOCOL, "message: must be 2 frames, got %d", n - 1);
+    if (rc == 0 && v->h.flags != 0)
+        rc = err_set(&e, ERR_PROTOCOL, "message: flags must be 0, got %d", v->h.flags);
+    if (rc == 0 && !parse_peer(zmq_msg_gets(&frames[1], "Peer-Address"), &v->uid, &v->pid))
+        rc = err_set(&e, ERR_DENIED, "message: the system does not say whose it is");
+    zmq_msg_move(&v->route, &frames[0]);
+    if (rc < 0 || is_waiting(r, v)) {
+        if (rc < 0)
+            drop(r, &e);
+        envelope_destroy(v);
+        return;
+    }
+    rc = check(r, v, &frames[2], &e);
+    if (rc < 0) {
+        pack_error(v, &e, 0);
+        answer(r, v);
+        return;
+    }
+    v->until = h->now + wait_ms(v->request) * 1000000LL;
+    handle(r, h, v);
+}
+
+/* Ask again those long polls for which there may be news. */
+static void look_again(struct rpc *r, struct hub *h)
+{
+    size_t n = r->nwaiting;
+    struct envelope **old = r->waiting;
+
+    if (n == 0)
+        return;
+    r->waiting = oom_calloc(MAX_WAITING, sizeof *r->waiting);
+    r->nwaiting = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct envelope *v = old[i];
+        int64_t next = v->again && v->again < v->until ? v->again : v->until;
+
+        if (v->change != h->change || h->now >= next || h->leaving) {
+            handle(r, h, v);
+            continue;
+        }
+        hub_wake(h, next);
+        r->waiting[r->nwaiting++] = v;
+    }
+    free(old);
+}
+
+void rpc_receive(struct rpc *r, struct hub *h)
+{
+    for (int i = 0; i < BATCH; i++) {
+        zmq_msg_t frames[3];
+        int n;
+        bool none = receive(r, frames, &n);
+
+        if (!none) {
+            h->busy_at = h->now;
+            take(r, h, frames, n);
+        }
+        for (int k = 0; k < 3; k++)
+            zmq_msg_close(&frames[k]);
+        if (none)
+            break;
+        if (i == BATCH - 1)
+            hub_wake(h, h->now);
+    }
+    look_again(r, h);
+}

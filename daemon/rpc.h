@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rpc.h - the answering side of wire.proto.
+ *
+ * A handler answers one type of request.  It reads and posts, and never waits:
+ * the answer leaves after the commit, and a long poll without news is asked
+ * again later.  Handlers stand in rpc_job.c, rpc_rank.c and rpc_log.c, one table
+ * each, and all look the same.
+ */
+#ifndef DAEMON_RPC_H
+#define DAEMON_RPC_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "daemon/hub.h"
+
+struct rpc;
+
+/* One request on its way through a handler. */
+struct rpc_call {
+    struct hub *hub;
+    struct arena *arena;             /* for the answer, until it is packed      */
+    const ProtobufCMessage *request;
+    ProtobufCMessage *reply;         /* set by the handler                      */
+    uid_t uid;                       /* of the asking process, from the kernel  */
+    pid_t pid;
+    bool late;                       /* a long poll whose time is up: answer now */
+    uint32_t retry_after_ms;         /* with ERR_RETRY                          */
+};
+
+/* Returned by a handler instead of an answer: ask me again within wait_ms, after
+ * a visible change or (RPC_WAIT_FILE) a file may have grown. */
+enum { RPC_WAIT = 1, RPC_WAIT_FILE = 2 };
+
+/* 0 with call->reply set; RPC_WAIT...; or an error that becomes the answer. */
+typedef int rpc_handler_f(struct rpc_call *call, struct err *e);
+
+struct rpc_row {
+    uint16_t type;            /* Wire__Type */
+    rpc_handler_f *handler;
+};
+
+extern const struct rpc_row rpc_job_rows[], rpc_rank_rows[], rpc_log_rows[];
+extern const size_t rpc_job_nrows, rpc_rank_nrows, rpc_log_nrows;
+
+/* Bind `uri`; only `owner` is listened to. */
+int rpc_open(const char *uri, uid_t owner, struct rpc **out, struct err *e);
+void rpc_close(struct rpc *r);
+
+/* The ZeroMQ socket, for polling. */
+void *rpc_socket(const struct rpc *r);
+
+/* Take what came in (a bounded number of messages) and long polls that are due. */
+void rpc_receive(struct rpc *r, struct hub *h);
+
+/* Send the answers gathered since the last call; with `lost`, tell everybody that
+ * their request was refused because the disk was. */
+void rpc_flush(struct rpc *r, const struct err *lost);
+
+/* Long polls that wait. */
+size_t rpc_waiting(const struct rpc *r);
+
+/* Allocate an answer in the call's arena and make it the reply. */
+#define RPC_REPLY(call, type, lower)                                                   \
+    ((type *)rpc_reply((call), &wire__##lower##__descriptor))
+void *rpc_reply(struct rpc_call *call, const ProtobufCMessageDescriptor *d);
+
+/* Allocate a message in the arena. */
+void *rpc_message(struct arena *a, const ProtobufCMessageDescriptor *d);
+
+#endif
