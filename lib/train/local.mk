@@ -15,3 +15,5 @@ lib_train_libtrain_la_SOURCES = \
 check_PROGRAMS += tests/num/train_steps
 tests_num_train_steps_SOURCES = tests/num/train_steps.c
 tests_num_train_steps_LDADD = $(MPI_COMM_LIBS) $(LDADD)
+sys_tests += tests/num/layout.test
+EXTRA_DIST += tests/num/layout.test
