@@ -41,6 +41,7 @@ tests_num_test_op_grad_SOURCES = \
     tests/num/lab_comm.c tests/num/lab_comm.h \
     tests/num/op_cases.c tests/num/op_cases.h \
     tests/num/op_cases_moe.c \
+    tests/num/op_cases_random.c \
     tests/num/op_cases_step.c \
     tests/num/op_lab.c tests/num/op_lab.h \
     tests/num/test_op_grad.c

@@ -23,9 +23,11 @@ struct op_case {
     int64_t most; /* elements compared per tensor; 0: all */
 };
 
-/* Ended by a case without a name: op_cases.c, op_cases_moe.c, op_cases_step.c. */
+/* Ended by a case without a name; op_cases.c has the dense ones, the others are
+ * in files of their name. */
 extern const struct op_case op_cases_dense[];
 extern const struct op_case op_cases_moe[];
+extern const struct op_case op_cases_random[];
 extern const struct op_case op_cases_step[];
 
 /* Operators that no case can run here, and why; ended by op NULL. */
