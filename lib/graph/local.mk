@@ -35,6 +35,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_xent.c \
     lib/graph/op_zero.c
 
+unit_tests += tests/unit/test_graph_ops
+
 # Every operator, found through op_table.
 num_tests += tests/num/test_op_grad
 tests_num_test_op_grad_SOURCES = \
