@@ -47,3 +47,9 @@ tests_num_test_op_grad_SOURCES = \
     tests/num/op_cases_step.c \
     tests/num/op_lab.c tests/num/op_lab.h \
     tests/num/test_op_grad.c
+
+num_tests += tests/num/test_op_mixed
+tests_num_test_op_mixed_SOURCES = \
+    tests/num/lab_comm.c tests/num/lab_comm.h \
+    tests/num/op_lab.c tests/num/op_lab.h \
+    tests/num/test_op_mixed.c

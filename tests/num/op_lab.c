@@ -57,9 +57,12 @@ enum { DOT_Y, DOT_COEF, DOT_TOTAL };
 
 static double number(const struct value *v, const void *data, int64_t i)
 {
-    return v->dtype == NND_F64   ? ((const double *)data)[i]
-           : v->dtype == NND_I32 ? ((const int32_t *)data)[i]
-                                 : (double)((const float *)data)[i];
+    double x;
+    if (v->dtype == NND_I32)
+        return ((const int32_t *)data)[i];
+    dtype_to_f64(v->dtype, (const char *)data + (size_t)i * dtype_size(v->dtype), &x,
+                 1);
+    return x;
 }
 
 static int dot_shape(struct graph *g, struct node *n, struct err *e)
@@ -119,7 +122,7 @@ void lab_dot(struct lab *l, struct value *y, int64_t rows)
     snprintf(name, sizeof(name), "dot%d", l->ndot++);
     for (int64_t i = 0; i < n && (rows < 0 || i < rows * cols); i++)
         coef[i] = lab_number(name, 0, i);
-    add_dot(l, y, lab_reals(l, name, NND_F64, y->shape, coef), false);
+    add_dot(l, y, lab_reals(l, name, y->dtype, y->shape, coef), false);
 }
 
 void lab_count(struct lab *l, struct value *y, struct value *coef)
@@ -233,19 +236,19 @@ void lab_chunk(struct lab *l, int batch, int context, int pad, int classes)
 /* ------------------------------------------------------------------------- */
 /* Building and running.                                                     */
 
-static int build_graph(struct lab *l, int rank, int ranks, lab_build_f *build,
-                       const void *arg, bool backward, struct err *e)
+static int build_graph(struct lab *l, int rank, const struct lab_setup *s,
+                       struct err *e)
 {
     struct mesh m;
-    if (mesh_make(ranks, ranks, 1, 1, 1, 1, ranks, rank, &m, e))
+    if (mesh_make(s->ranks, s->ranks, 1, 1, 1, 1, s->ranks, rank, &m, e))
         return e->code;
-    l->g = graph_create(&m, NND_F64, NND_F64);
+    l->g = graph_create(&m, s->act, s->wide);
     l->total = graph_state(l->g, "total", NND_F64, shape_of(1, (int64_t)1));
     l->forward = graph_program(l->g, "forward");
-    build(l, arg);
+    s->build(l, s->arg);
     if (graph_status(l->g, e))
         return e->code;
-    l->backward = backward ? graph_backward(l->g, l->forward, "backward") : -1;
+    l->backward = s->backward ? graph_backward(l->g, l->forward, "backward") : -1;
     return graph_status(l->g, e);
 }
 
@@ -261,32 +264,47 @@ static int select_kernels(struct lab *l, struct err *e)
     return kernel_select(l->kernels, &policy, wants, n, &l->table, e);
 }
 
-static void fill_param(struct lab *l, const struct param *p)
+/* n numbers as they are in `type`, written in `dtype`. */
+static void write_numbers(void *out, int dtype, int type, const char *name, int rank,
+                          int64_t n)
 {
-    double *w = exec_data(l->x, p->value);
-    double *grad = (double *)exec_grad_buffer(l->x, p->plane, 0) + p->offset;
+    size_t size = dtype_size(dtype);
+    for (int64_t i = 0; i < n; i++) {
+        double x = lab_number(name, rank, i), rounded;
+        dtype_from_f64(type, &x, &rounded, 1);
+        dtype_to_f64(type, &rounded, &x, 1);
+        dtype_from_f64(dtype, &x, (char *)out + (size_t)i * size, 1);
+    }
+}
+
+static void fill_param(struct lab *l, const struct param *p, int type)
+{
+    int dtype = p->value->dtype, wide = l->g->wide;
+    char *w = exec_data(l->x, p->value);
+    char *grad = (char *)exec_grad_buffer(l->x, p->plane, 0) +
+                 (size_t)p->offset * dtype_size(wide);
     int tensors = p->stack ? p->stack : 1, rank = p->stack ? 0 : l->g->mesh.rank;
     int64_t n = shape_elements(&p->value->shape) / tensors;
     for (int k = 0; k < tensors; k++) {
         char name[128] = "grad.", *logical = name + strlen(name);
         param_name(p, k, logical, sizeof(name) - strlen(name));
-        for (int64_t i = 0; i < n; i++) {
-            w[k * n + i] = lab_number(logical, rank, i);
-            grad[k * n + i] = lab_number(name, rank, i);
-        }
+        write_numbers(w, dtype, type, logical, rank, n);
+        write_numbers(grad, wide, wide, name, rank, n);
+        w += (size_t)n * dtype_size(dtype);
+        grad += (size_t)n * dtype_size(wide);
     }
 }
 
-static void fill(struct lab *l)
+static void fill(struct lab *l, int type)
 {
     for (int i = 0; i < l->ninput; i++)
         memcpy(exec_data(l->x, l->input[i].v), l->input[i].data,
                value_bytes(l->input[i].v));
     for (int i = 0; i < l->g->nparam; i++)
-        fill_param(l, l->g->param[i]);
+        fill_param(l, l->g->param[i], type);
 }
 
-static int start(struct lab *l, struct err *e)
+static int start(struct lab *l, int type, struct err *e)
 {
     if (select_kernels(l, e))
         return e->code;
@@ -301,21 +319,29 @@ static int start(struct lab *l, struct err *e)
     };
     if (exec_create(l->g, &c, &l->x, e))
         return e->code;
-    fill(l);
+    fill(l, type);
     return 0;
 }
 
-int lab_open(struct lab_world *w, int ranks, lab_build_f *build, const void *arg,
-             bool backward, struct err *e)
+static void set_defaults(struct lab_setup *s)
 {
-    *w = (struct lab_world){.ranks = ranks};
-    w->meeting = lab_meeting_create(ranks);
-    for (int r = 0; r < ranks; r++) {
+    s->ranks = s->ranks ? s->ranks : 1;
+    s->act = s->act ? s->act : NND_F64;
+    s->wide = s->wide ? s->wide : NND_F64;
+    s->fill = s->fill ? s->fill : s->act;
+}
+
+int lab_open(struct lab_world *w, struct lab_setup setup, struct err *e)
+{
+    set_defaults(&setup);
+    *w = (struct lab_world){.setup = setup, .ranks = setup.ranks};
+    w->meeting = lab_meeting_create(setup.ranks);
+    for (int r = 0; r < w->ranks; r++) {
         struct lab *l = &w->lab[r];
         if (comm_self(&l->self, e))
             return e->code;
         l->group = lab_comm_create(w->meeting, r);
-        if (build_graph(l, r, ranks, build, arg, backward, e) || start(l, e))
+        if (build_graph(l, r, &setup, e) || start(l, setup.fill, e))
             return e->code;
     }
     return 0;
@@ -372,6 +398,15 @@ int lab_run(struct lab_world *w, bool backward, double *total, struct err *e)
         *total += *(double *)exec_data(w->lab[r].x, w->lab[r].total);
     }
     return 0;
+}
+
+double lab_gradient(const struct lab *l, const struct param *p, int64_t i)
+{
+    size_t size = dtype_size(l->g->wide);
+    const char *grad = exec_grad_buffer(l->x, p->plane, 0);
+    double x;
+    dtype_to_f64(l->g->wide, grad + (size_t)(p->offset + i) * size, &x, 1);
+    return x;
 }
 
 bool lab_has(const struct lab *l, const struct op *op)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * op_lab.h - a bench for operators: a small graph in f64, run by the kernels of
- * `ref`, whose outputs are added up to one number.
+ * op_lab.h - a bench for operators: a small graph, in f64 unless asked otherwise,
+ * run by the kernels of `ref`, whose outputs are added up to one number.
  *
  * A case builds its graph from leaves (weights filled with random numbers, so
  * that they have gradients) and inputs, and ends every output in lab_dot.  With
@@ -41,8 +41,20 @@ struct lab {
     struct exec *x;
 };
 
+/* How a graph is made on each rank. */
+typedef void lab_build_f(struct lab *l, const void *arg);
+struct lab_setup {
+    lab_build_f *build;
+    const void *arg;
+    int ranks;     /* 0: one                                              */
+    bool backward; /* with a backward program                             */
+    int act, wide; /* 0: f64                                              */
+    int fill;      /* leaves are filled with numbers of this type; 0: act */
+};
+
 /* All ranks of a case. */
 struct lab_world {
+    struct lab_setup setup;
     int ranks;
     struct lab lab[LAB_RANKS];
     struct lab_meeting *meeting;
@@ -74,18 +86,20 @@ void lab_dot(struct lab *l, struct value *y, int64_t rows);
 /* total += <y, coef>, for what has a way of its own to its gradient. */
 void lab_count(struct lab *l, struct value *y, struct value *coef);
 
-/* Build on all ranks, with a backward program if asked for, and fill. */
-typedef void lab_build_f(struct lab *l, const void *arg);
-int lab_open(struct lab_world *w, int ranks, lab_build_f *build, const void *arg,
-             bool backward, struct err *e);
+/* Build on all ranks, choose kernels, allocate and fill.  Whatever it returns,
+ * lab_close takes it away. */
+int lab_open(struct lab_world *w, struct lab_setup setup, struct err *e);
 void lab_close(struct lab_world *w);
 
 /* Run forward (and backward) on all ranks; the number. */
 int lab_run(struct lab_world *w, bool backward, double *total, struct err *e);
 
-/* Compare every gradient with central differences, at most `most` elements of a
- * tensor.  Errors name the tensor, the element and both numbers. */
+/* In f64: compare every gradient with central differences, at most `most`
+ * elements of a tensor.  Errors name the tensor, the element, both numbers. */
 int lab_compare(struct lab_world *w, int64_t most, struct err *e);
+
+/* Element i of a weight's gradient. */
+double lab_gradient(const struct lab *l, const struct param *p, int64_t i);
 
 /* Is a node of this operator in the graph? */
 bool lab_has(const struct lab *l, const struct op *op);

@@ -31,7 +31,9 @@ static void note_operators(const struct lab *l)
 static int try_case(const struct op_case *c, struct lab_world *w, struct err *e)
 {
     double total;
-    if (lab_open(w, c->ranks ? c->ranks : 1, c->build, c->arg, !c->check, e))
+    struct lab_setup setup = {
+        .build = c->build, .arg = c->arg, .ranks = c->ranks, .backward = !c->check};
+    if (lab_open(w, setup, e))
         return e->code;
     if (!lab_has(&w->lab[0], c->op))
         return err_set(e, ERR_FAILED, "no node of operator %s", c->op->name);
@@ -93,9 +95,10 @@ static void build_cube(struct lab *l, const void *arg)
 static void a_wrong_gradient_is_seen(void **state)
 {
     struct lab_world w;
+    struct lab_setup setup = {.build = build_cube, .backward = true};
     struct err e;
     (void)state;
-    assert_int_equal(lab_open(&w, 1, build_cube, NULL, true, &e), 0);
+    assert_int_equal(lab_open(&w, setup, &e), 0);
     assert_int_equal(lab_compare(&w, 8, &e), ERR_FAILED);
     assert_non_null(strstr(e.text, "differences give"));
     lab_close(&w);
