@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * families.c - all the tables of one instruction set, for plugin.c.
+ */
+#include "op.h"
+
+extern const struct op OPS(norm)[], OPS(act)[], OPS(rope)[], OPS(xent)[], OPS(embed)[],
+    OPS(route)[], OPS(permute)[], OPS(sum)[], OPS(rows)[], OPS(optim)[];
+extern const struct op *const OPS(all)[];
+
+const struct op *const OPS(all)[] = {
+    OPS(norm),    OPS(act), OPS(rope), OPS(xent),  OPS(embed), OPS(route),
+    OPS(permute), OPS(sum), OPS(rows), OPS(optim), NULL,
+};

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vec.h - vectors of the width that this compilation has, and how they meet
+ * f32, bf16 and f16 memory.
+ *
+ * Two rules make results independent of the width, of the place of an element
+ * and of its neighbours: an element-wise function does the same operations in
+ * every lane, contraction to fused multiply-add is off, and tails go through the
+ * same code with missing lanes filled; and a sum runs over LANES interleaved
+ * partial sums whatever the width, which lanes_sum() adds as a tree.
+ */
+#ifndef CPU_VEC_H
+#define CPU_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include <nnd/plugin.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+#if defined(__AVX512F__)
+#define VEC_BYTES 64
+#elif defined(__AVX2__)
+#define VEC_BYTES 32
+#else
+#define VEC_BYTES 16
+#endif
+
+#define VL    (VEC_BYTES / 4) /* floats in a vector */
+#define LANES 16              /* partial sums of every sum along a row */
+#define PER   (LANES / VL)    /* vectors that hold them */
+
+typedef float vf __attribute__((vector_size(VEC_BYTES)));
+typedef int32_t vi __attribute__((vector_size(VEC_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(VEC_BYTES)));
+typedef double vd __attribute__((vector_size(VEC_BYTES)));
+typedef int64_t vl __attribute__((vector_size(VEC_BYTES)));
+typedef float vfhalf __attribute__((vector_size(VEC_BYTES / 2)));
+typedef uint16_t vh __attribute__((vector_size(VEC_BYTES / 2)));
+
+static inline vf vec_all(float x)
+{
+    return x - (vf){0};
+}
+
+/* Lane by lane: m ? a : b.  m is a comparison's result, all ones or zero. */
+static inline vf vec_pick(vi m, vf a, vf b)
+{
+    return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+
+/* A NaN in a loses to b: padding with -inf and a first operand of -inf work. */
+static inline vf vec_max(vf a, vf b)
+{
+    return vec_pick(a > b, a, b);
+}
+
+static inline vf vec_abs(vf x)
+{
+    return (vf)((vi)x & 0x7fffffff);
+}
+
+/* |x| with the sign of s. */
+static inline vf vec_sign(vf x, vf s)
+{
+    return (vf)(((vi)x & 0x7fffffff) | ((vi)s & (int32_t)0x80000000));
+}
+
+static inline vf vec_sqrt(vf x)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_sqrt_ps((__m128)x);
+#else
+    for (int i = 0; i < VL; i++)
+        x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
+/* ---- 16-bit floats ---- */
+
+static inline vf vec_from_bf16(vh h)
+{
+    return (vf)(__builtin_convertvector(h, vu) << 16);
+}
+
+/* To nearest, ties to even; a NaN stays one, made quiet. */
+static inline vh vec_to_bf16(vf x)
+{
+    vu u = (vu)x;
+    vu nearest = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    vu quiet = (u >> 16) | 0x40;
+    vu nan = (vu)((u & 0x7fffffff) > 0x7f800000u);
+
+    return __builtin_convertvector((nan & quiet) | (~nan & nearest), vh);
+}
+
+static inline vf vec_from_f16(vh h)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps((__m256i)h);
+#elif defined(__AVX2__) && defined(__F16C__)
+    return (vf)_mm256_cvtph_ps((__m128i)h);
+#else
+    vu u = __builtin_convertvector(h, vu);
+    vu body = (u & 0x7fff) << 13;
+    vf small = (vf)body * 0x1p112f; /* exact, subnormals included */
+    vu huge = (vu)(body >= 0x0f800000u);
+    vu nan = (vu)(body > 0x0f800000u) & 0x00400000u;
+    vu top = (body + 0x70000000u) | nan;
+
+    return (vf)((huge & top) | (~huge & (vu)small) | (u & 0x8000) << 16);
+#endif
+}
+
+static inline vh vec_to_f16(vf x)
+{
+#if defined(__AVX512F__)
+    return (vh)_mm512_cvtps_ph((__m512)x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(__AVX2__) && defined(__F16C__)
+    return (vh)_mm256_cvtps_ph((__m256)x, _MM_FROUND_TO_NEAREST_INT);
+#else
+    vu u = (vu)x & 0x7fffffffu;
+    vu sign = ((vu)x >> 16) & 0x8000;
+    vu normal = (u - 0x38000000u + 0xfff + ((u >> 13) & 1)) >> 13;
+    vu small = (vu)((vf)u + 0.5f) - 0x3f000000u; /* the adder rounds subnormals */
+    vu is_small = (vu)(u < 0x38800000u);
+    vu is_huge = (vu)(u >= 0x477ff000u); /* rounds to 65536 */
+    vu is_nan = (vu)(u > 0x7f800000u);
+    vu huge = 0x7c00 | (is_nan & (0x200 | ((u >> 13) & 0x3ff)));
+    vu r = (is_small & small) | (~is_small & normal);
+
+    r = (is_huge & huge) | (~is_huge & r);
+    return __builtin_convertvector(r | sign, vh);
+#endif
+}
+
+/* ---- memory ---- */
+
+static inline size_t dtype_size(int dtype)
+{
+    return dtype == NND_F64 || dtype == NND_I64    ? 8
+           : dtype == NND_F32 || dtype == NND_I32  ? 4
+           : dtype == NND_BF16 || dtype == NND_F16 ? 2
+                                                   : 1;
+}
+
+static inline vf vec_widen(vh h, int dtype)
+{
+    return dtype == NND_BF16 ? vec_from_bf16(h) : vec_from_f16(h);
+}
+
+static inline vh vec_narrow(vf x, int dtype)
+{
+    return dtype == NND_BF16 ? vec_to_bf16(x) : vec_to_f16(x);
+}
+
+/* The VL elements at index i of p, of which `left` exist; the others read `fill`
+ * and are not touched. */
+static inline vf vec_get_or(const void *p, int dtype, int64_t i, int64_t left,
+                            float fill)
+{
+    vf x = vec_all(fill);
+    vh h;
+
+    if (left <= 0)
+        return x;
+    if (dtype == NND_F32) {
+        if (left >= VL)
+            memcpy(&x, (const float *)p + i, sizeof x);
+        else
+            memcpy(&x, (const float *)p + i, (size_t)left * sizeof(float));
+        return x;
+    }
+    if (left >= VL) {
+        memcpy(&h, (const uint16_t *)p + i, sizeof h);
+        return vec_widen(h, dtype);
+    }
+    memset(&h, 0, sizeof h);
+    memcpy(&h, (const uint16_t *)p + i, (size_t)left * sizeof(uint16_t));
+    x = vec_widen(h, dtype);
+    for (int64_t k = left; k < VL; k++)
+        x[k] = fill;
+    return x;
+}
+
+static inline vf vec_get(const void *p, int dtype, int64_t i, int64_t left)
+{
+    return vec_get_or(p, dtype, i, left, 0);
+}
+
+static inline void vec_put(void *p, int dtype, int64_t i, int64_t left, vf x)
+{
+    size_t n = left >= VL ? VL : (size_t)(left > 0 ? left : 0);
+
+    if (dtype == NND_F32) {
+        if (n == VL)
+            memcpy((float *)p + i, &x, sizeof x);
+        else
+            memcpy((float *)p + i, &x, n * sizeof(float));
+    } else {
+        vh h = vec_narrow(x, dtype);
+
+        if (n == VL)
+            memcpy((uint16_t *)p + i, &h, sizeof h);
+        else
+            memcpy((uint16_t *)p + i, &h, n * sizeof(uint16_t));
+    }
+}
+
+/* Row r of a tensor whose first axis is rows. */
+static inline void *row_of(const struct nnd_tensor *t, int64_t r)
+{
+    return (char *)t->data + r * t->stride[0] * (int64_t)dtype_size(t->dtype);
+}
+
+/* ---- sums along a row ---- */
+
+struct lanes {
+    vf v[PER];
+};
+
+static inline float lanes_sum(const struct lanes *s)
+{
+    float a[LANES];
+
+    memcpy(a, s, sizeof a);
+    for (int w = LANES / 2; w > 0; w /= 2)
+        for (int i = 0; i < w; i++)
+            a[i] += a[i + w];
+    return a[0];
+}
+
+static inline float lanes_max(const struct lanes *s)
+{
+    float a[LANES];
+
+    memcpy(a, s, sizeof a);
+    for (int i = 1; i < LANES; i++)
+        a[0] = a[0] > a[i] ? a[0] : a[i];
+    return a[0];
+}
+
+#endif

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vmath.h - exp, log, tanh, the normal distribution, sine and cosine by vectors.
+ *
+ * Our own, because the C library's choose their code by CPU and so their bits.
+ * Errors below are against libm in double over all floats of the range; a test
+ * holds them.  Polynomials: Moshier's Cephes (single), fdlibm (double).
+ */
+#ifndef CPU_VMATH_H
+#define CPU_VMATH_H
+
+#include "vec.h"
+
+/* 2^n for -126 <= n <= 127. */
+static inline vf vec_pow2(vi n)
+{
+    return (vf)((n + 127) << 23);
+}
+
+/* e^x; 2 ulp; 0 and inf beyond the range, NaN stays. */
+static inline vf vec_exp(vf x)
+{
+    const float magic = 0x1.8p23f;
+    vf c = vec_pick(x > 89.0f, vec_all(89.0f), x);
+    vf t, n, r, p;
+    vi k, half;
+
+    c = vec_pick(c < -104.0f, vec_all(-104.0f), c);
+    t = c * 1.44269504088896341f + magic;
+    n = t - magic;
+    k = (vi)t - (vi)vec_all(magic);
+    r = c - n * 0.693359375f;
+    r = r - n * -2.12194440e-4f;
+    p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * (r * r) + r + 1.0f;
+    half = k >> 1;
+    return p * vec_pow2(half) * vec_pow2(k - half);
+}
+
+/* ln x; 2 ulp; -inf at 0, NaN below. */
+static inline vf vec_log(vf x)
+{
+    vi tiny = x < 0x1p-126f;
+    vf s = vec_pick(tiny, x * 0x1p24f, x);
+    vi bits = (vi)s;
+    vi e = ((bits >> 23) & 255) - 126;
+    vf m = (vf)((bits & 0x007fffff) | 0x3f000000); /* [0.5, 1) */
+    vi low = m < 0.707106781186547524f;
+    vf n, f, z, p;
+
+    e = e + low - (tiny & 24); /* low is -1 where true */
+    f = vec_pick(low, m + m, m) - 1.0f;
+    n = __builtin_convertvector(e, vf);
+    z = f * f;
+    p = f * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    p = p * f * z + n * -2.12194440e-4f - 0.5f * z;
+    p = f + p + n * 0.693359375f;
+    p = vec_pick(x == 0.0f, vec_all(-__builtin_inff()), p);
+    p = vec_pick(x == __builtin_inff(), x, p);
+    return vec_pick(x >= 0.0f, p, vec_all(__builtin_nanf("")));
+}
+
+static inline float log_one(float x)
+{
+    return vec_log(vec_all(x))[0];
+}
+
+/* tanh x; 2 ulp. */
+static inline vf vec_tanh(vf x)
+{
+    vf a = vec_abs(x);
+    vf z = x * x;
+    vf big = 1.0f - 2.0f / (vec_exp(a + a) + 1.0f);
+    vf p;
+
+    p = z * -5.70498872745e-3f + 2.06390887954e-2f;
+    p = p * z - 5.37397155531e-2f;
+    p = p * z + 1.33314422036e-1f;
+    p = p * z - 3.33332819422e-1f;
+    p = p * z * x + x;
+    return vec_pick(a < 0.625f, p, vec_sign(big, x));
+}
+
+/* 1 / (1 + e^-x). */
+static inline vf vec_sigmoid(vf x)
+{
+    return 1.0f / (1.0f + vec_exp(-x));
+}
+
+/* erf z for |z| < 1. */
+static inline vf erf_small(vf z)
+{
+    vf y = z * z;
+    vf p = y * 7.853861353153693e-5f - 8.010193625184903e-4f;
+
+    p = p * y + 5.188327685732524e-3f;
+    p = p * y - 2.685381193529856e-2f;
+    p = p * y + 1.128358514861418e-1f;
+    p = p * y - 3.761262582423300e-1f;
+    p = p * y + 1.128379165726710f;
+    return p * z;
+}
+
+/* erfc z for z >= 1. */
+static inline vf erfc_large(vf z)
+{
+    vf q = 1.0f / z;
+    vf y = q * q;
+    vf near, far;
+
+    near = y * 2.326819970068386e-2f - 1.387039388740657e-1f;
+    near = near * y + 3.687424674597105e-1f;
+    near = near * y - 5.824733027278666e-1f;
+    near = near * y + 6.210004621745983e-1f;
+    near = near * y - 4.944515323274145e-1f;
+    near = near * y + 3.404879937665872e-1f;
+    near = near * y - 2.741127028184656e-1f;
+    near = near * y + 5.638259427386472e-1f;
+    far = y * -1.047766399936249e1f + 1.297719955372516e1f;
+    far = far * y - 7.495518717768503f;
+    far = far * y + 2.921019019210786f;
+    far = far * y - 1.015265279202700f;
+    far = far * y + 4.218463358204948e-1f;
+    far = far * y - 2.820767439740514e-1f;
+    far = far * y + 5.641895067754075e-1f;
+    return vec_exp(-(z * z)) * q * vec_pick(z < 2.0f, near, far);
+}
+
+/* The standard normal distribution, P(X <= x), small tails included. */
+static inline vf vec_phi(vf x)
+{
+    vf z = x * 0.707106781186547524f;
+    vf a = vec_abs(z);
+    vf tail = 0.5f * erfc_large(vec_pick(a < 1.0f, vec_all(1.0f), a));
+    vf far = vec_pick(z < 0.0f, tail, 1.0f - tail);
+
+    return vec_pick(a < 1.0f, 0.5f + 0.5f * erf_small(z), far);
+}
+
+/* sin x and cos x in double for |x| < 10^6, to 1e-15. */
+static inline void vec_sincos(vd x, vd *sine, vd *cosine)
+{
+    const double magic = 0x1.8p52;
+    vd t = x * 6.36619772367581382433e-01 + magic;
+    vd n = t - magic;
+    vl quadrant = (vl)t;
+    vd r = x - n * 1.57079632673412561417e+00;
+    vd z, s, c;
+    vl swap, neg_s, neg_c;
+
+    r = r - n * 6.07710050630396597660e-11;
+    r = r - n * 2.02226624879595063154e-21;
+    z = r * r;
+    s = z * 1.58969099521155010221e-10 - 2.50507602534068634195e-08;
+    s = s * z + 2.75573137070700676789e-06;
+    s = s * z - 1.98412698298579493134e-04;
+    s = s * z + 8.33333333332248946124e-03;
+    s = s * z - 1.66666666666666324348e-01;
+    s = s * z * r + r;
+    c = z * -1.13596475577881948265e-11 + 2.08757232129817482790e-09;
+    c = c * z - 2.75573143513906633035e-07;
+    c = c * z + 2.48015872894767294178e-05;
+    c = c * z - 1.38888888888741095749e-03;
+    c = c * z + 4.16666666666666019037e-02;
+    c = c * z * z - 0.5 * z + 1.0;
+    swap = -(quadrant & 1);
+    neg_s = (quadrant & 2) << 62;
+    neg_c = ((quadrant + 1) & 2) << 62;
+    *sine = (vd)(((swap & (vl)c) | (~swap & (vl)s)) ^ neg_s);
+    *cosine = (vd)(((swap & (vl)s) | (~swap & (vl)c)) ^ neg_c);
+}
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * xent.c - cross entropy over the vocabulary.  Two passes over a row forward
+ * (largest logit, then the sum of exponentials), one backward from lse.
+ */
+#include "op.h"
+#include "par.h"
+#include "vmath.h"
+
+static float row_max(const void *z, int dtype, int64_t n)
+{
+    struct lanes m;
+
+    for (int u = 0; u < PER; u++)
+        m.v[u] = vec_all(-__builtin_inff());
+    for (int64_t c = 0; c < n; c += LANES)
+        for (int u = 0; u < PER; u++) {
+            int64_t i = c + u * VL;
+
+            m.v[u] = vec_max(vec_get_or(z, dtype, i, n - i, -__builtin_inff()), m.v[u]);
+        }
+    return lanes_max(&m);
+}
+
+static float row_lse(const void *z, int dtype, int64_t n)
+{
+    float most = row_max(z, dtype, n);
+    struct lanes s = {0};
+
+    for (int64_t c = 0; c < n; c += LANES)
+        for (int u = 0; u < PER; u++) {
+            int64_t i = c + u * VL;
+
+            s.v[u] += vec_exp(vec_get_or(z, dtype, i, n - i, -__builtin_inff()) - most);
+        }
+    return most + log_one(lanes_sum(&s));
+}
+
+static void forward_rows(const void *arg, int64_t lo, int64_t hi)
+{
+    const struct nnd_xent *p = arg;
+    float *loss = p->loss.data, *lse = p->lse.data;
+
+    for (int64_t t = lo; t < hi; t++) {
+        const void *z = row_of(&p->logits, t);
+
+        loss[t] = lse[t] = 0;
+        if (p->target[t] < 0)
+            continue;
+        lse[t] = row_lse(z, p->logits.dtype, p->logits.dim[1]);
+        loss[t] = lse[t] - vec_get(z, p->logits.dtype, p->target[t], 1)[0];
+    }
+}
+
+static void backward_rows(const void *arg, int64_t lo, int64_t hi)
+{
+    const struct nnd_xent *p = arg;
+    const float *lse = p->lse.data;
+    int64_t n = p->logits.dim[1];
+    float seed = *p->seed;
+
+    for (int64_t t = lo; t < hi; t++) {
+        const void *z = row_of(&p->logits, t);
+        void *dz = row_of(&p->dlogits, t);
+        int32_t target = p->target[t];
+        float at = target < 0 ? 0 : vec_get(z, p->logits.dtype, target, 1)[0];
+
+        for (int64_t i = 0; i < n; i += VL) {
+            vf g = vec_all(0);
+
+            if (target >= 0)
+                g = vec_exp(vec_get(z, p->logits.dtype, i, n - i) - lse[t]) * seed;
+            vec_put(dz, p->dlogits.dtype, i, n - i, g);
+        }
+        if (target >= 0) {
+            vf g = (vec_exp(vec_all(at - lse[t])) - 1.0f) * seed;
+
+            vec_put(dz, p->dlogits.dtype, target, 1, g);
+        }
+    }
+}
+
+static int xent_fwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_xent *p = params;
+
+    return par_rows(l, p->logits.dim[0], p->logits.dim[1] * 4, forward_rows, p);
+}
+
+static int xent_bwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_xent *p = params;
+
+    return par_rows(l, p->logits.dim[0], p->logits.dim[1] * 4, backward_rows, p);
+}
+
+const struct op OPS(xent)[] = {
+    {.name = "xent.fwd",
+     .params_size = sizeof(struct nnd_xent),
+     .args = {ARG(nnd_xent, logits, "TV", IN_FLOATS, 0),
+              ARG(nnd_xent, loss, "T", IN_F32, 0), ARG(nnd_xent, lse, "T", IN_F32, 0)},
+     .launch = xent_fwd},
+    {.name = "xent.bwd",
+     .params_size = sizeof(struct nnd_xent),
+     .args = {ARG(nnd_xent, logits, "TV", IN_FLOATS, 0),
+              ARG(nnd_xent, lse, "T", IN_F32, 0),
+              ARG(nnd_xent, dlogits, "TV", IN_FLOATS, 0)},
+     .launch = xent_bwd},
+    {0},
+};
