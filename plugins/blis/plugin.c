@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * plugin.c - the plugin "blis": matrix products and attention.
+ *
+ * The products' bits are those of the kernels that BLIS chooses for this CPU, so
+ * the choice is part of their names; attention's are those of its own tiles, by
+ * instruction set.
+ */
+#include <blis.h>
+
+#include "plugins/cpu/op.h"
+#include "plugins/cpu/par.h"
+
+#define KERNELS_MAX 16
+
+extern const struct op gemm_ops[], grouped_ops[];
+extern const struct op attn_fwd_ops_base[], attn_bwd_ops_base[];
+#ifdef __x86_64__
+extern const struct op attn_fwd_ops_v3[], attn_bwd_ops_v3[];
+extern const struct op attn_fwd_ops_v4[], attn_bwd_ops_v4[];
+#endif
+
+static struct op_kernel selves[KERNELS_MAX];
+static struct nnd_kernel kernels[KERNELS_MAX];
+static const struct nnd_kernel *list[KERNELS_MAX];
+
+static struct nnd_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .abi_major = NND_ABI_MAJOR,
+    .abi_minor = NND_ABI_MINOR,
+    .name = "blis",
+    .version = "1",
+    .license = "Apache-2.0",
+    .kernels = list,
+};
+
+static void add(const struct op *op, enum isa isa, const char *suffix)
+{
+    uint32_t n = plugin.nkernels++;
+
+    op_describe(op, isa, suffix, &selves[n], &kernels[n]);
+    list[n] = &kernels[n];
+}
+
+static void list_kernels(const char *arch)
+{
+    plugin.nkernels = 0;
+    add(gemm_ops, ISA_BASE, arch);
+    add(grouped_ops, ISA_BASE, arch);
+    add(attn_fwd_ops_base, ISA_BASE, isa_name(ISA_BASE));
+    add(attn_bwd_ops_base, ISA_BASE, isa_name(ISA_BASE));
+#ifdef __x86_64__
+    add(attn_fwd_ops_v3, ISA_V3, isa_name(ISA_V3));
+    add(attn_bwd_ops_v3, ISA_V3, isa_name(ISA_V3));
+    add(attn_fwd_ops_v4, ISA_V4, isa_name(ISA_V4));
+    add(attn_bwd_ops_v4, ISA_V4, isa_name(ISA_V4));
+#endif
+}
+
+__attribute__((visibility("default"))) nnd_plugin_v1_f nnd_plugin_v1;
+
+const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_error *e)
+{
+    if (!host || !NND_HAS(nnd_host, host, parallel) || !host->parallel) {
+        op_refuse(e, NND_EINVAL, "the host offers no parallel()");
+        return NULL;
+    }
+    par_init(host);
+    plugin.build = bli_info_get_version_str();
+    list_kernels(bli_arch_string(bli_arch_query_id()));
+    return &plugin;
+}

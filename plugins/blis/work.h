@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * work.h - the tasks of a call over the host's threads, each worker with a slot
+ * of the workspace.  Which worker takes which task never shows in a result.
+ */
+#ifndef BLIS_WORK_H
+#define BLIS_WORK_H
+
+#include <nnd/plugin.h>
+
+/* fn(arg, task, slot) for 0 <= task < tasks, in order of number as workers come
+ * free.  Slots of `slot_size` bytes lie at `room`, `size` bytes in all, which
+ * also bounds the number of workers.  Returns as host->parallel(). */
+typedef void work_f(void *arg, int task, void *slot);
+int work_run(const struct nnd_launch *l, int tasks, size_t slot_size, void *room,
+             size_t size, work_f *fn, void *arg);
+
+/* Workspace for the slots of as many workers as the host says it has threads. */
+size_t work_room(size_t slot_size);
+
+#endif
