@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * child.c - the other programs of nnd, which do what nnctl does not.
+ */
+#include "client/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OUTPUT_MAX = 64 << 20 };
+
+static const struct {
+    const char *name, *variable, *built, *installed;
+} programs[] = {
+    [CHILD_NND] = {"nnd", "NND_DAEMON", "../daemon/nnd", NND_SBINDIR "/nnd"},
+    [CHILD_WORKER] = {"nnd-worker", "NND_WORKER", "../worker/nnd-worker",
+                      NND_LIBEXECDIR "/nnd-worker"},
+    [CHILD_PROBE] = {"nnd-plugin-probe", "NND_PROBE",
+                     "../plugins/probe/nnd-plugin-probe",
+                     NND_LIBEXECDIR "/nnd-plugin-probe"},
+};
+
+/* The program beside nnctl, as a build tree has it; false when there is none. */
+static bool find_built(const char *built, char out[PATH_MAX])
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    char *slash;
+    int len;
+
+    if (n <= 0)
+        return false;
+    self[n] = '\0';
+    slash = strrchr(self, '/');
+    if (!slash)
+        return false;
+    *slash = '\0';
+    len = snprintf(out, PATH_MAX, "%s/%s", self, built);
+    return len < PATH_MAX && access(out, X_OK) == 0;
+}
+
+int child_find(enum child_program which, char out[PATH_MAX], struct err *e)
+{
+    const char *named = getenv(programs[which].variable);
+
+    if (named && *named)
+        snprintf(out, PATH_MAX, "%s", named);
+    else if (!find_built(programs[which].built, out))
+        snprintf(out, PATH_MAX, "%s", programs[which].installed);
+    if (access(out, X_OK) < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s: cannot be run as %s",
+                       programs[which].name, out);
+    return 0;
+}
+
+void child_arg(struct child_args *a, const char *text)
+{
+    if (a->n + 1 >= a->cap) {
+        size_t cap = a->cap ? 2 * a->cap : 32;
+        char **v = arena_calloc(a->arena, cap, sizeof(*v));
+
+        if (a->n)
+            memcpy(v, a->v, a->n * sizeof(*v));
+        a->v = v;
+        a->cap = cap;
+    }
+    a->v[a->n++] = arena_strdup(a->arena, text);
+}
+
+void child_option(struct child_args *a, const char *name, const char *value)
+{
+    if (!value)
+        return;
+    child_arg(a, name);
+    child_arg(a, value);
+}
+
+int child_become(enum child_program which, struct child_args *a, struct err *e)
+{
+    char path[PATH_MAX];
+    int rc = child_find(which, path, e);
+
+    if (rc < 0)
+        return rc;
+    fflush(stdout);
+    execv(path, a->v);
+    return err_sys(e, ERR_FAILED, errno, "%s", path);
+}
+
+static int read_all(int fd, struct buf *out, const char *path, struct err *e)
+{
+    for (;;) {
+        ssize_t n;
+
+        buf_reserve(out, 65536);
+        n = read(fd, out->data + out->len, 65536);
+        if (n == 0)
+            break;
+        if (n < 0 && errno != EINTR)
+            return err_sys(e, ERR_FAILED, errno, "%s: its output", path);
+        if (n > 0)
+            out->len += (size_t)n;
+        if (out->len > OUTPUT_MAX)
+            return err_set(e, ERR_FAILED, "%s: printed more than %d bytes", path,
+                           OUTPUT_MAX);
+    }
+    buf_add(out, "", 0);
+    return 0;
+}
+
+/* Start the program with standard output going to fd. */
+static pid_t start(const char *path, char **argv, int fd)
+{
+    pid_t pid = fork();
+
+    if (pid != 0)
+        return pid;
+    dup2(fd, STDOUT_FILENO);
+    execv(path, argv);
+    _exit(127);
+}
+
+int child_read(enum child_program which, struct child_args *a, struct buf *out,
+               struct err *e)
+{
+    char path[PATH_MAX];
+    int ends[2], status, rc = child_find(which, path, e);
+    pid_t pid;
+
+    if (rc < 0)
+        return rc;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s", path);
+    fflush(stdout);
+    pid = start(path, a->v, ends[1]);
+    close(ends[1]);
+    rc = pid < 0 ? err_sys(e, ERR_FAILED, errno, "%s", path)
+                 : read_all(ends[0], out, path, e);
+    close(ends[0]);
+    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return err_sys(e, ERR_FAILED, errno, "%s", path);
+    if (rc < 0)
+        return rc;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}

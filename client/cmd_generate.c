@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_generate.c - let a trained model write: nnd-worker does it.
+ */
+#include <dirent.h>
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "client/child.h"
+#include "client/cmd.h"
+
+struct options {
+    const char *prompt, *tokens, *temperature, *top_k, *top_p, *seed, *samples;
+    bool greedy;
+};
+
+/* Values are nnd-worker's to judge, and handed on as they are. */
+static const struct opt table[] = {
+    {OPT_TEXT, 'p', "prompt", "TEXT", offsetof(struct options, prompt),
+     "what the text begins with"},
+    {OPT_TEXT, 't', "tokens", "N", offsetof(struct options, tokens),
+     "how many tokens to write"},
+    {OPT_TEXT, 0, "temperature", "T", offsetof(struct options, temperature),
+     "above 1 for more surprise, below 1 for less"},
+    {OPT_TEXT, 0, "top-k", "K", offsetof(struct options, top_k),
+     "choose among the K likeliest tokens"},
+    {OPT_TEXT, 0, "top-p", "P", offsetof(struct options, top_p),
+     "choose among the likeliest tokens whose probabilities sum to P"},
+    {OPT_FLAG, 'g', "greedy", NULL, offsetof(struct options, greedy),
+     "always the likeliest token"},
+    {OPT_TEXT, 0, "seed", "N", offsetof(struct options, seed),
+     "other random choices; the same seed writes the same text"},
+    {OPT_TEXT, 'n', "samples", "N", offsetof(struct options, samples),
+     "how many texts to write"},
+    {0},
+};
+
+static int of_job(struct client *c, const char *text, char out[PATH_MAX], struct err *e)
+{
+    Wire__Show q = WIRE__SHOW__INIT;
+    Wire__ShowReply *reply;
+    int rc = client_id(text, &q.id, e);
+
+    q.has_id = true;
+    if (rc == 0)
+        rc = client_call(c, WIRE__TYPE__SHOW, &q, 0, &reply, e);
+    if (rc < 0)
+        return rc;
+    if (reply->job && reply->job->checkpoint && *reply->job->checkpoint)
+        snprintf(out, PATH_MAX, "%s", reply->job->checkpoint);
+    else
+        rc = err_set(e, ERR_NOTFOUND, "job %s: has no checkpoint yet", text);
+    chan_free(&reply->base);
+    return rc;
+}
+
+/* A folder with a manifest is a whole checkpoint. */
+static bool is_checkpoint(const char *dir)
+{
+    char path[PATH_MAX + 16];
+
+    snprintf(path, sizeof path, "%s/manifest.json", dir);
+    return fs_exists(path);
+}
+
+/* The checkpoint of the highest step in `dir`, whose names are step-N. */
+static bool newest_in(const char *dir, char out[PATH_MAX])
+{
+    DIR *d = opendir(dir);
+    struct dirent *entry;
+    char path[PATH_MAX];
+    uint64_t step, best = 0;
+    bool found = false;
+
+    while (d && (entry = readdir(d))) {
+        if (strncmp(entry->d_name, "step-", 5) != 0 ||
+            entry->d_name[5 + strspn(entry->d_name + 5, "0123456789")])
+            continue;
+        step = strtoull(entry->d_name + 5, NULL, 10);
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) >=
+                sizeof path ||
+            (found && step <= best) || !is_checkpoint(path))
+            continue;
+        memcpy(out, path, strlen(path) + 1);
+        best = step;
+        found = true;
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* A checkpoint, a folder of checkpoints, or a job's folder. */
+static int of_folder(const char *dir, char out[PATH_MAX], struct err *e)
+{
+    char inside[PATH_MAX];
+
+    if (!fs_exists(dir))
+        return err_set(e, ERR_NOTFOUND, "%s: is neither a job's number nor a folder",
+                       dir);
+    snprintf(inside, sizeof inside, "%s/checkpoints", dir);
+    if (is_checkpoint(dir))
+        snprintf(out, PATH_MAX, "%s", dir);
+    else if (!newest_in(dir, out) && !newest_in(inside, out))
+        return err_set(e, ERR_NOTFOUND, "%s: holds no checkpoint", dir);
+    return 0;
+}
+
+static int find_checkpoint(struct client *c, const char *what, char out[PATH_MAX],
+                           struct err *e)
+{
+    if (what[strspn(what, "0123456789")] == '\0' && !fs_exists(what))
+        return of_job(c, what, out, e);
+    return of_folder(what, out, e);
+}
+
+static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    const struct options *o = values;
+    struct child_args a = {.arena = c->arena};
+    char checkpoint[PATH_MAX];
+    int rc = find_checkpoint(c, argv[0], checkpoint, e);
+
+    (void)argc;
+    if (rc < 0)
+        return rc;
+    child_arg(&a, "nnd-worker");
+    child_arg(&a, "generate");
+    child_option(&a, "--checkpoint", checkpoint);
+    child_option(&a, "--prompt", o->prompt);
+    child_option(&a, "--tokens", o->tokens);
+    child_option(&a, "--temperature", o->temperature);
+    child_option(&a, "--top-k", o->top_k);
+    child_option(&a, "--top-p", o->top_p);
+    child_option(&a, "--seed", o->seed);
+    child_option(&a, "--samples", o->samples);
+    if (o->greedy)
+        child_arg(&a, "--greedy");
+    if (c->opt.json)
+        child_arg(&a, "--json");
+    return child_become(CHILD_WORKER, &a, e);
+}
+
+const struct verb verb_generate = {
+    .name = "generate",
+    .args = "ID|FOLDER",
+    .min_args = 1,
+    .max_args = 1,
+    .brief = "let a trained model write text",
+    .text =
+        "From the newest checkpoint of a job, or from a folder: a checkpoint, or one "
+        "that holds checkpoints, of which the newest is taken. A folder needs no "
+        "nnd.",
+    .options = {table},
+    .size = sizeof(struct options),
+    .run = run,
+};

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_metrics.c - what a job measured, step by step.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "client/cmd.h"
+#include "client/term.h"
+
+enum { POLL_MS = 1000 };
+
+struct options {
+    uint64_t since;
+    bool csv, follow;
+};
+
+static const struct opt table[] = {
+    {OPT_COUNT, 0, "since", "STEP", offsetof(struct options, since),
+     "only steps after STEP"},
+    {OPT_FLAG, 0, "csv", NULL, offsetof(struct options, csv),
+     "comma-separated values, one line of names first"},
+    {OPT_FLAG, 'f', "follow", NULL, offsetof(struct options, follow),
+     "go on until the job ends"},
+    {0},
+};
+
+/* What is shown of a step, as text and as CSV; --json shows all there is. */
+static const struct {
+    const char *key, *head;
+    int width;
+} fields[] = {
+    {"attempt", "try", 3},
+    {"step", "step", 7},
+    {"loss", "loss", 9},
+    {"val_loss", "val", 9},
+    {"lr", "lr", 10},
+    {"grad_norm", "norm", 9},
+    {"tokens_per_s", "tok/s", 9},
+    {"step_seconds", "seconds", 9},
+    {"aux_loss", "aux", 9},
+    {"z_loss", "z", 9},
+    {"dead_experts", "dead", 5},
+    {"max_overload", "overload", 8},
+    {"loss_scale", "scale", 9},
+    {"tokens", "tokens", 11},
+    {"skipped", "skipped", 7},
+};
+enum { NFIELDS = sizeof fields / sizeof *fields };
+
+static void value_text(const json_t *v, bool csv, char *out, size_t size)
+{
+    if (json_is_integer(v))
+        snprintf(out, size, "%lld", (long long)json_integer_value(v));
+    else if (json_is_real(v))
+        snprintf(out, size, csv ? "%.9g" : "%.5g", json_real_value(v));
+    else if (json_is_boolean(v))
+        snprintf(out, size, "%s", json_is_true(v) ? "true" : "false");
+    else
+        snprintf(out, size, "%s", csv ? "" : "-");
+}
+
+static void print_head(bool csv)
+{
+    for (size_t i = 0; i < NFIELDS; i++) {
+        if (csv)
+            printf("%s%s", i ? "," : "", fields[i].key);
+        else
+            printf("%s%*s", i ? " " : "", fields[i].width, fields[i].head);
+    }
+    putchar('\n');
+}
+
+static void print_step(const json_t *m, bool csv)
+{
+    for (size_t i = 0; i < NFIELDS; i++) {
+        char text[40];
+
+        value_text(json_object_get(m, fields[i].key), csv, text, sizeof text);
+        if (csv)
+            printf("%s%s", i ? "," : "", text);
+        else
+            printf("%s%*s", i ? " " : "", fields[i].width, text);
+    }
+    putchar('\n');
+}
+
+static void print_line(struct client *c, const struct options *o, const char *line,
+                       size_t len)
+{
+    json_t *m = json_loadb(line, len, 0, NULL);
+
+    if (!json_is_object(m)) { /* the last line before a crash */
+        json_decref(m);
+        return;
+    }
+    if (json_integer_value(json_object_get(m, "step")) <= (json_int_t)o->since)
+        json_decref(m);
+    else if (c->opt.json)
+        client_print_json(m);
+    else {
+        print_step(m, o->csv);
+        json_decref(m);
+    }
+}
+
+static void print_lines(struct client *c, const struct options *o,
+                        const ProtobufCBinaryData *lines)
+{
+    const char *p = (const char *)lines->data, *end = p + lines->len;
+
+    while (p < end) {
+        const char *stop = memchr(p, '\n', (size_t)(end - p));
+
+        stop = stop ? stop : end;
+        if (stop > p)
+            print_line(c, o, p, (size_t)(stop - p));
+        p = stop + 1;
+    }
+    fflush(stdout);
+}
+
+static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    const struct options *o = values;
+    Wire__Metrics q = WIRE__METRICS__INIT;
+    bool more = true, head = !c->opt.json;
+    int rc = client_id(argv[0], &q.id, e);
+
+    (void)argc;
+    q.has_id = q.has_offset = true;
+    if (o->follow)
+        term_catch_signals();
+    while (rc == 0 && more && !term_signal()) {
+        Wire__MetricsReply *reply;
+
+        rc = client_call(c, WIRE__TYPE__METRICS, &q, q.has_wait_ms ? POLL_MS : 0,
+                         &reply, e);
+        if (rc < 0)
+            return term_has_signal() ? 0 : rc;
+        if (head && reply->has_lines && reply->lines.len) {
+            print_head(o->csv);
+            head = false;
+        }
+        print_lines(c, o, &reply->lines);
+        q.offset = reply->next;
+        more = !reply->eof || (o->follow && !reply->final);
+        q.has_wait_ms = o->follow;
+        q.wait_ms = POLL_MS;
+        chan_free(&reply->base);
+    }
+    return rc;
+}
+
+const struct verb verb_metrics = {
+    .name = "metrics",
+    .args = "ID",
+    .min_args = 1,
+    .max_args = 1,
+    .brief = "print what a job measured, step by step",
+    .text = "After a restart the steps since the checkpoint come again, with the new "
+            "attempt's number. With --json, an object per step with all that was "
+            "measured.",
+    .options = {table},
+    .size = sizeof(struct options),
+    .run = run,
+};

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cmd_status.c - jobs, one a line.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/str.h"
+#include "client/cmd.h"
+#include "client/progress.h"
+#include "client/table.h"
+#include "client/wire_json.h"
+
+enum { PAGE = 1000, SPEED_MIN = 20 };
+
+struct options {
+    bool all, no_header;
+    double since;
+    uint64_t count;
+    const char *fields;
+};
+
+static const struct opt table[] = {
+    {OPT_FLAG, 'a', "all", NULL, offsetof(struct options, all),
+     "also jobs that have ended"},
+    {OPT_SPAN, 0, "since", "TIME", offsetof(struct options, since),
+     "only jobs submitted or ended in the last 90s, 6h, 2d, ..."},
+    {OPT_COUNT, 'c', "count", "N", offsetof(struct options, count),
+     "at most N jobs (1000)"},
+    {OPT_TEXT, 'o', "output", "FIELD,...", offsetof(struct options, fields),
+     "these fields only, named as in --json, with a tab between them"},
+    {OPT_FLAG, 'n', "no-header", NULL, offsetof(struct options, no_header),
+     "without the line of column names"},
+    {0},
+};
+
+static void preset(void *values)
+{
+    ((struct options *)values)->count = PAGE;
+}
+
+/* --- asking ----------------------------------------------------------------------- */
+
+/* The jobs to show, kept together with the answers that hold them. */
+struct jobs {
+    struct arena *arena;
+    const Wire__JobInfo **job;
+    size_t n, cap;
+    ProtobufCMessage **replies;
+    size_t nreplies, replies_cap;
+    bool more;
+};
+
+static void *grow(struct arena *a, void *items, size_t n, size_t *cap)
+{
+    void *bigger;
+
+    if (n < *cap)
+        return items;
+    *cap = *cap ? 2 * *cap : 16;
+    bigger = arena_calloc(a, *cap, sizeof(void *));
+    if (n)
+        memcpy(bigger, items, n * sizeof(void *));
+    return bigger;
+}
+
+static void keep_job(struct jobs *js, const Wire__JobInfo *j)
+{
+    js->job = grow(js->arena, js->job, js->n, &js->cap);
+    js->job[js->n++] = j;
+}
+
+static void keep_reply(struct jobs *js, ProtobufCMessage *m)
+{
+    js->replies = grow(js->arena, js->replies, js->nreplies, &js->replies_cap);
+    js->replies[js->nreplies++] = m;
+}
+
+static void jobs_free(struct jobs *js)
+{
+    for (size_t i = 0; i < js->nreplies; i++)
+        chan_free(js->replies[i]);
+}
+
+/* Page by page until nnd has no more, or --count is reached. */
+static int list_jobs(struct client *c, const struct options *o, struct jobs *js,
+                     struct err *e)
+{
+    Wire__List q = WIRE__LIST__INIT;
+
+    q.has_active = q.active = !o->all && o->since <= 0;
+    q.has_since_us = o->since > 0;
+    q.since_us = (uint64_t)(clock_wall_us() - (int64_t)(o->since * 1e6));
+    q.has_limit = true;
+    do {
+        Wire__ListReply *reply;
+        uint64_t left = o->count - js->n;
+        int rc;
+
+        q.limit = left < PAGE ? (uint32_t)left : PAGE;
+        rc = client_call(c, WIRE__TYPE__LIST, &q, 0, &reply, e);
+        if (rc < 0)
+            return rc;
+        keep_reply(js, &reply->base);
+        for (size_t i = 0; i < reply->n_jobs; i++)
+            keep_job(js, reply->jobs[i]);
+        js->more = reply->more && reply->n_jobs > 0;
+        if (js->n) {
+            q.has_before = true;
+            q.before = js->job[js->n - 1]->id;
+        }
+    } while (js->more && js->n < o->count);
+    return 0;
+}
+
+static int name_jobs(struct client *c, int argc, char **argv, struct jobs *js,
+                     struct err *e)
+{
+    for (int i = 0; i < argc; i++) {
+        Wire__Show q = WIRE__SHOW__INIT;
+        Wire__ShowReply *reply;
+        int rc = client_id(argv[i], &q.id, e);
+
+        q.has_id = true;
+        if (rc == 0)
+            rc = client_call(c, WIRE__TYPE__SHOW, &q, 0, &reply, e);
+        if (rc < 0)
+            return rc;
+        keep_reply(js, &reply->base);
+        if (reply->job)
+            keep_job(js, reply->job);
+    }
+    return 0;
+}
+
+/* --- showing -------------------------------------------------------------------------
+ */
+
+static const struct column columns[] = {
+    {"ID", true},   {"NAME", false},   {"USER", false}, {"ST", false},
+    {"STEP", true}, {"LOSS", true},    {"TOK/S", true}, {"RANKS", true},
+    {"TRY", true},  {"ELAPSED", true}, {"ETA", true},   {"INFO", false},
+};
+enum { ID, NAME, USER, ST, STEP, LOSS, TOK_S, RANKS, TRY, ELAPSED, ETA, INFO };
+
+static void time_cells(struct table *t, const Wire__JobInfo *j)
+{
+    bool running = j->state == WIRE__STATE__RUNNING;
+    double end = j->has_ended_us ? (double)j->ended_us : (double)clock_wall_us();
+    char text[32];
+
+    if (j->has_started_us) {
+        clock_human((end - (double)j->started_us) * 1e-6, text, sizeof text);
+        table_cell(t, ELAPSED, "%s", text);
+    }
+    if (running && j->has_step_seconds && j->steps >= j->step &&
+        j->step >= j->attempt_first_step + SPEED_MIN) {
+        clock_human(j->step_seconds * (double)(j->steps - j->step), text, sizeof text);
+        table_cell(t, ETA, "%s", text);
+    } else if (running) {
+        table_cell(t, ETA, "--");
+    }
+}
+
+static void job_row(struct table *t, const Wire__JobInfo *j)
+{
+    char text[32];
+
+    table_row(t);
+    table_cell(t, ID, "%llu", (unsigned long long)j->id);
+    table_cell(t, NAME, "%s", j->name ? j->name : "");
+    if (j->has_uid && j->uid != getuid())
+        table_cell(t, USER, "%u", j->uid);
+    table_cell(t, ST, "%s", wire_state_code(j->state));
+    table_cell(t, STEP, "%llu/%llu", (unsigned long long)j->step,
+               (unsigned long long)j->steps);
+    if (j->has_loss)
+        table_cell(t, LOSS, "%.4g", j->loss);
+    if (j->has_tokens_per_s && !wire_state_is_final(j->state)) {
+        progress_count(j->tokens_per_s, text, sizeof text);
+        table_cell(t, TOK_S, "%s", text);
+    }
+    if (j->has_ranks)
+        table_cell(t, RANKS, "%u", j->ranks);
+    if (j->attempt > 1)
+        table_cell(t, TRY, "%u", j->attempt);
+    time_cells(t, j);
+    table_cell(t, INFO, "%s", j->reason ? j->reason : "");
+}
+
+static void print_table(struct client *c, const struct options *o,
+                        const struct jobs *js)
+{
+    struct table t;
+
+    table_init(&t, columns, sizeof columns / sizeof *columns, c->arena);
+    for (size_t i = 0; i < js->n; i++)
+        job_row(&t, js->job[i]);
+    table_print(&t, !o->no_header, stdout);
+}
+
+/* A value of a JSON object as bare text. */
+static void print_field(const json_t *v)
+{
+    if (json_is_string(v))
+        fputs(json_string_value(v), stdout);
+    else if (v)
+        json_dumpf(v, stdout, JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
+}
+
+static int check_field(const char *name, struct err *e)
+{
+    const char *names[64], *near;
+    char shown[64];
+    size_t n = 0;
+
+    for (unsigned i = 0; i < wire__job_info__descriptor.n_fields && n < 64; i++) {
+        const char *field = wire__job_info__descriptor.fields[i].name;
+        size_t len = strlen(field);
+
+        if (len > 3 && strcmp(field + len - 3, "_us") == 0)
+            len -= 3;
+        if (strlen(name) == len && strncmp(name, field, len) == 0)
+            return 0;
+        names[n++] = field;
+    }
+    snprintf(shown, sizeof shown, "%s", name);
+    near = str_nearest(shown, names, n);
+    return err_set(e, ERR_USAGE, "--output: unknown field \"%s\"%s%s%s", shown,
+                   near ? "; did you mean \"" : "", near ? near : "",
+                   near ? "\"?" : "");
+}
+
+static int print_fields(struct client *c, const char *fields, const struct jobs *js,
+                        struct err *e)
+{
+    for (size_t i = 0; i < js->n; i++) {
+        json_t *object = wire_json_job(js->job[i]);
+        char *rest = arena_strdup(c->arena, fields), *name;
+        const char *gap = "";
+
+        while ((name = strsep(&rest, ","))) {
+            int rc = check_field(name, e);
+
+            if (rc < 0) {
+                json_decref(object);
+                return rc;
+            }
+            fputs(gap, stdout);
+            print_field(json_object_get(object, name));
+            gap = "\t";
+        }
+        putchar('\n');
+        json_decref(object);
+    }
+    return 0;
+}
+
+static void print_json(const struct jobs *js)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < js->n; i++)
+        json_array_append_new(array, wire_json_job(js->job[i]));
+    client_print_json(json_pack("{sosb}", "jobs", array, "more", js->more));
+}
+
+static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    const struct options *o = values;
+    struct jobs js = {.arena = c->arena};
+    int rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
+
+    if (rc < 0)
+        ;
+    else if (c->opt.json)
+        print_json(&js);
+    else if (o->fields)
+        rc = print_fields(c, o->fields, &js, e);
+    else
+        print_table(c, o, &js);
+    if (rc == 0 && js.more)
+        client_say(c, "only the newest %zu jobs are shown; --count shows more", js.n);
+    if (rc == 0 && !js.n && !c->opt.json && isatty(2))
+        client_say(c, "no jobs%s",
+                   o->all || o->since > 0 ? ""
+                                          : " that have not ended; --all shows all");
+    jobs_free(&js);
+    return rc;
+}
+
+const struct verb verb_status = {
+    .name = "status",
+    .alias = "list",
+    .args = "[ID...]",
+    .max_args = -1,
+    .brief = "list jobs",
+    .text = "Shows jobs that have not ended, newest first, or the jobs named. A column "
+            "that is empty for all of them is left out. INFO says why a job waits or "
+            "why it ended as it did.",
+    .options = {table},
+    .size = sizeof(struct options),
+    .preset = preset,
+    .run = run,
+};

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jobfile.c - from a job file to a job that nnd has accepted.
+ */
+#include "client/jobfile.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "proto/rules.h"
+
+const struct opt jobfile_options[] = {
+    {OPT_TEXT, 'f', "file", "JOB.yaml", offsetof(struct jobfile, file),
+     "the job file; - reads standard input"},
+    {OPT_LIST, 'S', "set", "KEY=VALUE", offsetof(struct jobfile, set),
+     "override a value, for example train.lr=3e-4; KEY+=VALUE adds to a list"},
+    {OPT_TEXT, 0, "name", "NAME", offsetof(struct jobfile, name),
+     "the job's name, instead of the file's"},
+    {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct jobfile, kernel),
+     "add a rule to kernels.rule: OP=NAME, OP=NAME? or OP=!NAME"},
+    {0},
+};
+
+static int read_stdin(struct spec *s, struct err *e)
+{
+    struct buf text = {0};
+    size_t n;
+    int rc = 0;
+
+    do {
+        buf_reserve(&text, 65536);
+        n = fread(text.data + text.len, 1, 65536, stdin);
+        text.len += n;
+    } while (n > 0 && text.len <= SPEC_TEXT_MAX);
+    buf_add(&text, "", 0);
+    if (ferror(stdin))
+        rc = err_sys(e, ERR_FAILED, errno, "standard input");
+    if (rc == 0)
+        rc = spec_load_text(s, "stdin", text.data, text.len, e);
+    buf_free(&text);
+    return rc;
+}
+
+static int override(const struct jobfile *o, struct spec *s, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < o->set.n && rc == 0; i++)
+        rc = spec_set(s, o->set.items[i], e);
+    for (size_t i = 0; i < o->kernel.n && rc == 0; i++)
+        rc = spec_add(s, "kernels.rule", o->kernel.items[i], "--kernel", e);
+    if (rc == 0 && o->name)
+        rc = spec_put(s, "name", o->name, "--name", e);
+    return rc;
+}
+
+static int read_job(const struct jobfile *o, const char *file, struct spec *s,
+                    struct err *e)
+{
+    char cwd[4096];
+    int rc = strcmp(file, "-") == 0 ? read_stdin(s, e) : spec_load_file(s, file, e);
+
+    if (rc == 0)
+        rc = override(o, s, e);
+    if (rc == 0 && !getcwd(cwd, sizeof cwd))
+        rc = err_sys(e, ERR_FAILED, errno, "the current folder");
+    if (rc == 0) {
+        spec_anchor(s, cwd);
+        rc = spec_resolve(s, e);
+    }
+    return rc;
+}
+
+int jobfile_read(const struct jobfile *o, int argc, char **args, struct spec **out,
+                 struct err *e)
+{
+    const char *file = o->file ? o->file : argc ? args[0] : NULL;
+    struct spec *s;
+    int rc;
+
+    if (!file)
+        return err_set(e, ERR_USAGE, "needs JOB.yaml, or - for standard input");
+    if (o->file && argc)
+        return err_set(e, ERR_USAGE, "takes one job file, got \"%s\" and \"%s\"",
+                       o->file, args[0]);
+    s = spec_create();
+    rc = read_job(o, file, s, e);
+    if (rc < 0) {
+        spec_destroy(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+void jobfile_hint(const struct client *c, const struct spec *s)
+{
+    struct buf lines = {0};
+
+    spec_hints(s, &lines);
+    for (char *line = lines.data, *next; line && *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next)
+            *next++ = '\0';
+        client_say(c, "hint: %s", line);
+    }
+    buf_free(&lines);
+}
+
+void jobfile_print(const struct client *c, struct spec *s)
+{
+    struct buf yaml = {0};
+    json_t *origins;
+
+    if (!c->opt.json) {
+        spec_print_yaml(s, &yaml);
+        fwrite(yaml.data, 1, yaml.len, stdout);
+        buf_free(&yaml);
+        return;
+    }
+    origins = json_object();
+    for (size_t i = 0; i < nrules; i++) {
+        const char *origin = spec_origin(s, rules[i].path);
+
+        if (origin)
+            json_object_set_new(origins, rules[i].path, json_string(origin));
+    }
+    client_print_json(
+        json_pack("{soso}", "job", spec_to_json(spec_job(s)), "origins", origins));
+}
+
+int jobfile_submit(struct client *c, const struct spec *s, const char *key, bool hold,
+                   uint64_t *id, bool *known, struct err *e)
+{
+    Wire__Submit q = WIRE__SUBMIT__INIT;
+    Wire__SubmitReply *reply;
+    struct buf packed = {0};
+    char cwd[4096], own_key[33];
+    int rc = spec_pack(s, &packed, e);
+
+    if (rc == 0 && !getcwd(cwd, sizeof cwd))
+        rc = err_sys(e, ERR_FAILED, errno, "the current folder");
+    if (rc == 0) {
+        chan_key(own_key);
+        q.has_job = true;
+        q.job = (ProtobufCBinaryData){packed.len, (uint8_t *)packed.data};
+        q.key = key ? (char *)key : own_key;
+        q.cwd = cwd;
+        q.has_hold = q.hold = hold;
+        rc = client_call(c, WIRE__TYPE__SUBMIT, &q, 0, &reply, e);
+    }
+    buf_free(&packed);
+    if (rc < 0)
+        return rc;
+    *id = reply->id;
+    *known = reply->known;
+    chan_free(&reply->base);
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * jobfile.h - the options that submit, run and plan share: from a job file and
+ * what overrides it to a job that is right.
+ */
+#ifndef CLIENT_JOBFILE_H
+#define CLIENT_JOBFILE_H
+
+#include <stdbool.h>
+
+#include "client/client.h"
+#include "proto/spec.h"
+
+/* First member of the structs that these verbs fill. */
+struct jobfile {
+    const char *file, *name;
+    struct opt_list set, kernel;
+};
+
+extern const struct opt jobfile_options[];
+
+/* The job named by --file or args[0] ("-": standard input), with overrides,
+ * anchored and resolved.  The caller owns *out. */
+int jobfile_read(const struct jobfile *o, int argc, char **args, struct spec **out,
+                 struct err *e);
+
+/* Print what is legal but unlikely to be meant, on stderr. */
+void jobfile_hint(const struct client *c, const struct spec *s);
+
+/* Print the resolved job with the origin of each value, as YAML or JSON. */
+void jobfile_print(const struct client *c, struct spec *s);
+
+/* Have nnd accept the job; --idem's key, or NULL for one of our own. */
+int jobfile_submit(struct client *c, const struct spec *s, const char *key, bool hold,
+                   uint64_t *id, bool *known, struct err *e);
+
+#endif
