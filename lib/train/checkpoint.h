@@ -8,8 +8,8 @@
  *                          states that belong to the model (routing bias)
  *   optimizer.safetensors  m.NAME and v.NAME of every logical weight, f32
  *   tokenizer.json         what text the ids stand for
- *   manifest.json          {"v":1, step, applied, loss_scale, clean, seed, job,
- *                          "tensors": {NAME: {file, dtype, shape, sha256}}}
+ *   manifest.json          the state, the job without its layout, the sha256 of
+ *                          every tensor and of all other bytes (manifest.h)
  * Every rank writes the elements it owns into the shared files of a folder with
  * another name; rank 0 hashes, writes the manifest, syncs and renames.  A folder
  * with a manifest is whole; loading verifies every hash.  Ranks read the slices
@@ -38,7 +38,9 @@ struct checkpoint_config {
     void *arg;
 };
 
-/* Allocate the copy (checkpoint_bytes) and start the writer. */
+/* Allocate the copy (checkpoint_bytes) and start the writer.  Rank 0 makes DIR and
+ * removes what earlier attempts left unfinished in it.  The config is copied, not
+ * what it points to.  Before the first step on every rank. */
 int checkpoint_create(const struct checkpoint_config *c, struct checkpoint **out,
                       struct err *e);
 
@@ -49,7 +51,8 @@ void checkpoint_destroy(struct checkpoint *c);
 size_t checkpoint_bytes(const struct graph *g, const struct update *u);
 
 /* Copy this rank's part and let the writer work; when the last one is still
- * being written, wait for it first.  An earlier failure to write is returned. */
+ * being written, wait for it first.  All ranks call it after the same step.  An
+ * earlier failure to write is returned, once, and this one is begun all the same. */
 int checkpoint_save(struct checkpoint *c, struct err *e);
 
 /* Wait until nothing is being written; the error of the last write, if any. */

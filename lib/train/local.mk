@@ -4,9 +4,17 @@
 
 noinst_LTLIBRARIES += lib/train/libtrain.la
 
+lib_train_libtrain_la_LIBADD = $(JANSSON_LIBS)
 lib_train_libtrain_la_SOURCES = \
-    lib/train/checkpoint.h \
+    lib/train/checkpoint.c lib/train/checkpoint.h \
+    lib/train/checkpoint_folder.c lib/train/checkpoint_folder.h \
+    lib/train/checkpoint_layout.c lib/train/checkpoint_layout.h \
+    lib/train/checkpoint_load.c \
+    lib/train/checkpoint_meet.c lib/train/checkpoint_meet.h \
+    lib/train/checkpoint_stored.c lib/train/checkpoint_stored.h \
+    lib/train/checkpoint_write.c lib/train/checkpoint_write.h \
     lib/train/init.c lib/train/init.h \
+    lib/train/manifest.c lib/train/manifest.h \
     lib/train/profile.c \
     lib/train/schedule.c lib/train/schedule.h \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \

@@ -74,6 +74,7 @@ static void add_piece(struct graph *g, const Nnd__Job *job, struct update *u,
 static int make_pieces(struct graph *g, const Nnd__Job *job, struct update *u,
                        struct err *e)
 {
+    u->moments = has_second_moment(job) ? 2 : 1;
     u->piece = arena_calloc(g->mem, (size_t)g->nparam + 1, sizeof(*u->piece));
     for (int plane = 0; plane < g->nplane; plane++) {
         if (shard_plane(g, plane, &u->shard[plane], e))

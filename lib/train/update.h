@@ -26,6 +26,7 @@ struct update {
     int reduce, apply, spread; /* programs                                    */
     struct piece *piece;       /* this rank's, by plane and weight            */
     int npieces;
+    int moments; /* states per element: 1 m, 2 m and v                  */
     struct shard shard[GRAPH_PLANES];
     struct value *norm;  /* f64 [1]: of the scaled gradients            */
     struct value *hyper; /* input f32 [NND_HYPER_COUNT]                 */
