@@ -12,21 +12,20 @@
 
 struct norm_attr {
     double eps;
-    bool layer; /* has a mean and a bias */
+    bool layer; /* has a mean, and may have a bias */
 };
 
 enum { NORM_X, NORM_W, NORM_B, NORM_RSTD, NORM_MEAN, NORM_DY };
 
 static int norm_want(const struct node *n, struct err *e)
 {
-    const struct norm_attr *at = n->attr;
     if (op_want(n, NORM_X, "norm input", 0, -1, -1, e))
         return -1;
     int64_t cols = shape_cols(&n->in[NORM_X]->shape);
     int dtype = n->in[NORM_X]->dtype;
     if (op_want(n, NORM_W, "norm weight", dtype, 1, cols, e))
         return -1;
-    return at->layer ? op_want(n, NORM_B, "norm bias", dtype, 1, cols, e) : 0;
+    return n->in[NORM_B] ? op_want(n, NORM_B, "norm bias", dtype, 1, cols, e) : 0;
 }
 
 static int norm_shape(struct graph *g, struct node *n, struct err *e)
@@ -62,7 +61,6 @@ static int norm_bind(const struct node *n, const struct bind *b, void *params)
 /* in: x, w, b, rstd, mean, dy; out: dx, dw, db. */
 static int norm_bwd_shape(struct graph *g, struct node *n, struct err *e)
 {
-    const struct norm_attr *at = n->attr;
     if (norm_want(n, e))
         return -1;
     const struct value *x = n->in[NORM_X], *w = n->in[NORM_W], *b = n->in[NORM_B];
@@ -71,7 +69,7 @@ static int norm_bwd_shape(struct graph *g, struct node *n, struct err *e)
         return -1;
     graph_out(g, n, grad_dtype(g, x), x->shape);
     graph_out(g, n, grad_dtype(g, w), w->shape);
-    if (at->layer)
+    if (b)
         graph_out(g, n, grad_dtype(g, b), b->shape);
     return 0;
 }
@@ -89,7 +87,7 @@ static int norm_bwd_bind(const struct node *n, const struct bind *b, void *param
         .dy = bind_matrix(b, n->in[NORM_DY]),
         .dx = bind_matrix(b, n->out[0]),
         .dw = bind_vector(b, n->out[1]),
-        .db = bind_vector(b, at->layer ? n->out[2] : NULL),
+        .db = bind_vector(b, n->in[NORM_B] ? n->out[2] : NULL),
         .eps = (float)at->eps,
     };
     return 0;
@@ -130,7 +128,7 @@ static void norm_grad(struct graph *g, const struct node *n)
         return;
     grad_add(g, n->in[NORM_X], d->out[0]);
     grad_add(g, n->in[NORM_W], d->out[1]);
-    if (at->layer)
+    if (n->in[NORM_B])
         grad_add(g, n->in[NORM_B], d->out[2]);
 }
 
@@ -167,7 +165,7 @@ struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w, dou
 struct value *op_norm_layer(struct graph *g, struct value *x, struct value *w,
                             struct value *b, double eps)
 {
-    if (!x || !w || !b)
+    if (!x || !w)
         return NULL;
     struct value *in[] = {x, w, b};
     struct norm_attr at = {.eps = eps, .layer = true};

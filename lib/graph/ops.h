@@ -35,7 +35,7 @@ struct value *op_add(struct graph *g, struct value *a, struct value *b);
 /* The same memory with another shape of as many elements. */
 struct value *op_view(struct graph *g, struct value *x, struct shape s);
 
-/* Root-mean-square and layer norm over the last axis; b NULL in the former. */
+/* Root-mean-square and layer norm over the last axis; b may be NULL. */
 struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w,
                           double eps);
 struct value *op_norm_layer(struct graph *g, struct value *x, struct value *w,

@@ -81,6 +81,8 @@ static int forward(struct model *m, const char *program, bool train, struct err 
     op_stats_begin(m->g, m->stats);
     struct value *logits = decoder(&b);
     graph_scope(m->g, "loss");
+    if (!logits)
+        graph_fail(m->g, "model: a block gave no result");
     op_stats_loss(m->g, op_xent(m->g, logits, &m->chunk), m->stats);
     return graph_status(m->g, e) ? e->code : p;
 }
