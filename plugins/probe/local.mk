@@ -1,3 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # plugins/probe/local.mk - nnd-plugin-probe: meets an unknown plugin first.
+
+pkglibexec_PROGRAMS += plugins/probe/nnd-plugin-probe
+
+plugins_probe_nnd_plugin_probe_CPPFLAGS = $(PROGRAM_CPPFLAGS)
+plugins_probe_nnd_plugin_probe_LDADD = \
+    lib/kernel/libkernel.la lib/tensor/libtensor.la $(BASE_LIBS) \
+    $(JANSSON_LIBS) -lm
+plugins_probe_nnd_plugin_probe_SOURCES = \
+    plugins/probe/call.c plugins/probe/call.h \
+    plugins/probe/check.c \
+    plugins/probe/child.c plugins/probe/child.h \
+    plugins/probe/compare.c plugins/probe/compare.h \
+    plugins/probe/family.c plugins/probe/family.h \
+    plugins/probe/family_act.c \
+    plugins/probe/family_attn.c \
+    plugins/probe/family_gemm.c \
+    plugins/probe/family_moe.c \
+    plugins/probe/family_norm.c \
+    plugins/probe/family_rows.c \
+    plugins/probe/family_xent.c \
+    plugins/probe/judge.c plugins/probe/judge.h \
+    plugins/probe/list.c \
+    plugins/probe/main.c \
+    plugins/probe/probe.h \
+    plugins/probe/run.c plugins/probe/run.h

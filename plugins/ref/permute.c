@@ -8,11 +8,11 @@
 static int supports_permute(const void *self, const void *params, struct nnd_error *e)
 {
     const struct nnd_permute *p = params;
-    int64_t t = p->x.dim[0], n = p->x.dim[1], r = p->y.dim[0];
+    int64_t t = p->x.dim[0], n = p->x.dim[1];
     const struct ref_shape shapes[] = {
         {"x", &p->x, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
         {"y", &p->y, REF_FLOAT, 2, {REF_ANY, n}},
-        {"source", &p->source, REF_I32, 1, {r}},
+        {"source", &p->source, REF_I32, 1, {REF_ANY}},
         {"gate", &p->gate, REF_FLOAT | REF_OPTIONAL, 2, {t, p->top_k}},
     };
     (void)self;
@@ -77,9 +77,10 @@ static int launch_permute(const void *self, void *plan, const void *params,
         if (s < 0)
             continue;
         int64_t t = s / p->top_k, k = s % p->top_k;
-        if (t >= p->x.dim[0])
-            return ref_refuse(e, NND_EINVAL, "source %d in row %lld of %lld rows", s,
-                              (long long)j, (long long)p->x.dim[0]);
+        if (t >= p->x.dim[0] || j >= p->y.dim[0])
+            return ref_refuse(e, NND_EINVAL, "source %d of %lld rows to row %lld of %lld",
+                              s, (long long)p->x.dim[0], (long long)j,
+                              (long long)p->y.dim[0]);
         for (int64_t n = 0; n < p->x.dim[1]; n++)
             ref_put(&p->y, at2(&p->y, j, n),
                     ref_get(&p->x, at2(&p->x, t, n)) * gate(p, t, k));

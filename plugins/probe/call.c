@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call.c - building calls, and the values that they start with.
+ */
+#include "call.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+void call_init(struct call *c, struct arena *arena)
+{
+    memset(c, 0, sizeof *c);
+    c->arena = arena;
+}
+
+struct slot *call_tensor(struct call *c, const char *name, struct nnd_tensor *t,
+                         enum role role, enum kind kind, int64_t a, int64_t b,
+                         int64_t n)
+{
+    assert(c->nslots < CALL_SLOTS);
+    struct slot *s = &c->slot[c->nslots++];
+    *s = (struct slot){.name = name,
+                       .tensor = t,
+                       .role = role,
+                       .kind = kind,
+                       .ndim = n >= 0   ? 3
+                               : b >= 0 ? 2
+                                        : 1,
+                       .dim = {a, b, n},
+                       .spread = 1,
+                       .slack = SLACK_ELEMENT,
+                       .terms = 1};
+    s->count = 1;
+    for (int i = 0; i < s->ndim; i++)
+        s->count *= s->dim[i];
+    return s;
+}
+
+void call_array(struct call *c, void *where, const void *data, size_t size)
+{
+    assert(c->narrays < CALL_ARRAYS);
+    void *copy = arena_alloc(c->arena, size + 1);
+    if (size)
+        memcpy(copy, data, size);
+    c->array[c->narrays++] = (struct array){where, copy, size};
+}
+
+int64_t *call_row_ids(struct call *c, int64_t n, int64_t tail)
+{
+    int64_t *row = arena_calloc(c->arena, (size_t)n + 1, sizeof *row);
+    for (int64_t i = n - tail; i < n; i++)
+        row[i] = ROW_ZERO;
+    return row;
+}
+
+double call_random(uint64_t a, uint64_t b)
+{
+    uint64_t bits = nnd_rng_mix(nnd_rng_mix(a) ^ b);
+    return (double)(bits >> 11) * 0x1p-52 - 1;
+}
+
+/* The row's id and the place within the row of element i. */
+static int64_t split(const struct slot *s, int64_t i, int64_t *within)
+{
+    int64_t inner = 1;
+    for (int axis = s->row_axis + 1; axis < s->ndim; axis++)
+        inner *= s->dim[axis];
+    int64_t n = s->dim[s->row_axis], row = i / inner % n;
+    *within = i / inner / n * inner + i % inner;
+    return s->row ? s->row[row] : row;
+}
+
+double call_value(const struct slot *s, int number, int64_t i)
+{
+    int64_t within, row = split(s, i, &within);
+    if (s->value)
+        return s->value[i];
+    if (row == ROW_ZERO)
+        return 0;
+    if (row == ROW_NAN)
+        return NAN;
+    uint64_t place = (uint64_t)row << 24 | (uint64_t)within;
+    return s->center + s->spread * call_random((uint64_t)number + 1, place);
+}
+
+int32_t call_number(uint64_t a, uint64_t b, int32_t lo, int32_t hi)
+{
+    uint64_t bits = nnd_rng_mix(nnd_rng_mix(a) ^ b);
+    return lo + (int32_t)(bits % (uint64_t)(hi - lo + 1));
+}
+
+int32_t *call_ints(struct call *c, int64_t n)
+{
+    return arena_calloc(c->arena, (size_t)n + 1, sizeof(int32_t));
+}

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * check.c - "check": every kernel of a plugin against its contract, each in a
+ * child of its own, so that one that crashes is a failure among others.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "child.h"
+#include "judge.h"
+#include "kernel/loader.h"
+#include "kernel/op.h"
+#include "probe.h"
+
+enum { CHECK_SECONDS = 300, THREADS = 3 };
+
+struct job {
+    const char *path, *name; /* of the file, of the kernel */
+    size_t index;            /* of the kernel              */
+};
+
+static const struct nnd_device_ops *
+find_device(const struct kernels *ks, const struct nnd_plugin *p, const char *type)
+{
+    for (uint32_t i = 0; i < p->ndevices; i++)
+        if (strcmp(p->devices[i]->type, type) == 0)
+            return p->devices[i];
+    return kernels_device(ks, type);
+}
+
+static json_t *lines_of(const char *text)
+{
+    json_t *list = json_array();
+    while (text && *text) {
+        size_t n = strcspn(text, "\n");
+        json_t *line = json_stringn(text, n);
+        json_array_append_new(list, line ? line : json_string("(not UTF-8)"));
+        text += n + (text[n] == '\n');
+    }
+    return list;
+}
+
+/* A check that has verified nothing has not passed. */
+static void close_verdict(const struct nnd_kernel *k, struct verdict *v)
+{
+    if (v->failed > JUDGE_FAILURES)
+        buf_printf(&v->failures, "%s: left alone after %d failures\n", k->name,
+                   v->failed);
+    if (v->skip[0] || v->refused < v->trials)
+        return;
+    v->failed++;
+    buf_printf(&v->failures, "%s: refused all %d trials, at last: %s\n", k->name,
+               v->trials, v->refusal);
+}
+
+/* In the child. */
+static int judge(void *arg, struct buf *out, struct err *e)
+{
+    const struct job *job = arg;
+    struct pool *pool;
+    struct kernels *ks;
+    const struct nnd_plugin *p;
+    child_stage("loading");
+    if (pool_create(THREADS, NULL, NULL, &pool, e) < 0 ||
+        kernels_create(pool, &ks, e) < 0 ||
+        loader_open(job->path, kernels_host(ks), &p, e) < 0)
+        return -1;
+    if (job->index >= p->nkernels)
+        return err_set(e, ERR_FAILED, "%s: has fewer kernels than before", job->path);
+    const struct nnd_kernel *k = p->kernels[job->index];
+    struct verdict v = {0};
+    judge_kernel(ks, k, find_device(ks, p, k->device), &v);
+    close_verdict(k, &v);
+    json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
+                          v.refused, "failed", v.failed, "skip", v.skip, "failures",
+                          lines_of(v.failures.data));
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    if (!text)
+        return err_set(e, ERR_FAILED, "%s: no verdict could be written", k->name);
+    buf_puts(out, text);
+    return 0;
+}
+
+/* A verdict on a kernel that took its process along. */
+static json_t *broken(const char *kernel, const struct err *e)
+{
+    json_t *line = json_sprintf("%s: %s", kernel, e->text);
+    return json_pack("{s:i, s:i, s:i, s:s, s:[o]}", "trials", 0, "refused", 0, "failed",
+                     1, "skip", "", "failures", line ? line : json_string(kernel));
+}
+
+static int number(const json_t *j, const char *key)
+{
+    return (int)json_integer_value(json_object_get(j, key));
+}
+
+static void print_verdict(const json_t *k, const json_t *v)
+{
+    const json_t *failures = json_object_get(v, "failures");
+    const char *skip = json_string_value(json_object_get(v, "skip"));
+    printf("%-6s %-20s %-16s",
+           number(v, "failed") ? "FAILED"
+           : skip[0]           ? "skip"
+                               : "ok",
+           json_string_value(json_object_get(k, "name")),
+           json_string_value(json_object_get(k, "op")));
+    if (skip[0])
+        printf(" %s\n", skip);
+    else
+        printf(" %d trials, %d refused, %d failed\n", number(v, "trials"),
+               number(v, "refused"), number(v, "failed"));
+    for (size_t i = 0; i < json_array_size(failures); i++)
+        printf("  %s\n", json_string_value(json_array_get(failures, i)));
+    fflush(stdout);
+}
+
+/* Judge kernel `index` of a described plugin and put the verdict into it. */
+static bool check_kernel(const struct options *o, const json_t *plugin, size_t index)
+{
+    json_t *k = json_array_get(json_object_get(plugin, "kernels"), index);
+    struct job job = {json_string_value(json_object_get(plugin, "path")),
+                      json_string_value(json_object_get(k, "name")), index};
+    struct buf out = {0};
+    struct err e = {0};
+    json_t *v = NULL;
+    double seconds = o->seconds > 0 ? o->seconds : CHECK_SECONDS;
+    if (child_run(judge, &job, seconds, &out, &e) == 0)
+        v = json_loads(out.data, 0, NULL);
+    if (!v)
+        v = broken(job.name, &e);
+    if (!o->json)
+        print_verdict(k, v);
+    bool ok = number(v, "failed") == 0;
+    json_object_update(k, v);
+    json_decref(v);
+    buf_free(&out);
+    return ok;
+}
+
+static bool is_asked(const struct options *o, const json_t *kernel)
+{
+    const char *op = json_string_value(json_object_get(kernel, "op"));
+    return !o->op || op_matches(op, o->op);
+}
+
+static int check_all(const struct options *o, json_t *plugin)
+{
+    json_t *kernels = json_object_get(plugin, "kernels");
+    bool ok = true;
+    for (size_t i = 0; i < json_array_size(kernels);) {
+        if (is_asked(o, json_array_get(kernels, i)))
+            ok &= check_kernel(o, plugin, i);
+        i++;
+    }
+    for (size_t i = json_array_size(kernels); i-- > 0;)
+        if (!is_asked(o, json_array_get(kernels, i)))
+            json_array_remove(kernels, i);
+    if (json_array_size(kernels) == 0) {
+        fprintf(stderr, "nnd-plugin-probe: %s: no kernel%s%s\n", o->files[0],
+                o->op ? " for " : "", o->op ? o->op : "");
+        return 1;
+    }
+    return ok ? 0 : 1;
+}
+
+int probe_check(const struct options *o)
+{
+    json_t *plugin = probe_describe(o->files[0], o->seconds);
+    int status = 1;
+    if (json_is_true(json_object_get(plugin, "ok")))
+        status = check_all(o, plugin);
+    else if (!o->json)
+        fprintf(stderr, "nnd-plugin-probe: %s\n",
+                json_string_value(json_object_get(plugin, "error")));
+    if (o->json) {
+        json_object_set_new(plugin, "version_of_format", json_integer(1));
+        json_object_set_new(plugin, "ok", json_boolean(status == 0));
+        json_dumpf(plugin, stdout, JSON_INDENT(2));
+        putchar('\n');
+    }
+    json_decref(plugin);
+    return status;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * child.h - run a part of the program in a process that may die.
+ *
+ * A plugin's code is only ever run in a child: with limits, in a session of its
+ * own, watched by the clock.  Its standard output goes nowhere; what it says on
+ * standard error is quoted when it dies.
+ */
+#ifndef PROBE_CHILD_H
+#define PROBE_CHILD_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Write the result to out; nonzero is a failure with its text in e. */
+typedef int child_f(void *arg, struct buf *out, struct err *e);
+
+/* Run fn in a child for at most `seconds` and append its result to out.  The
+ * text of an error is fn's own, or says how the child ended, by what signal, and
+ * at which stage. */
+int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct err *e);
+
+/* In the child: what is done next, for the parent to quote. */
+void child_stage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compare.c - tolerance and equality.
+ */
+#include "compare.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "tensor/dtype.h"
+
+static bool is_output(const struct slot *s)
+{
+    return s->role == ROLE_OUT || s->role == ROLE_INOUT;
+}
+
+/* "y[3,0,5]". */
+static const char *place_of(const struct slot *s, int64_t i, char *text, size_t size)
+{
+    int64_t at[CALL_DIMS] = {0};
+    for (int axis = s->ndim - 1; axis >= 0; axis--) {
+        at[axis] = i % s->dim[axis];
+        i /= s->dim[axis];
+    }
+    if (s->ndim == 1)
+        snprintf(text, size, "%s[%lld]", s->name, (long long)at[0]);
+    else if (s->ndim == 2)
+        snprintf(text, size, "%s[%lld,%lld]", s->name, (long long)at[0],
+                 (long long)at[1]);
+    else
+        snprintf(text, size, "%s[%lld,%lld,%lld]", s->name, (long long)at[0],
+                 (long long)at[1], (long long)at[2]);
+    return text;
+}
+
+static double allowed(const struct slot *s, int dtype)
+{
+    if (s->slack == SLACK_COPY)
+        return 0;
+    double u32 = dtype_unit(NND_F32), u = dtype_unit(dtype);
+    if (dtype == NND_F64)
+        return 4 * (s->single ? u32 : u) * sqrt((double)s->terms);
+    double sum = 4 * u32 * sqrt(fmax(1, (double)s->terms));
+    return dtype == NND_F32 ? sum : s->slack * u + sum;
+}
+
+/* Half the distance between the smallest numbers of a type. */
+static double floor_of(int dtype)
+{
+    return dtype == NND_F16 ? 0x1p-25 : 0;
+}
+
+/* One element that needs no norm: 0 fine, 1 to be measured, -1 wrong. */
+static int check_element(const struct slot *s, int64_t i, const struct result *r,
+                         const struct result *oracle, int n, struct err *e)
+{
+    char place[80];
+    double x = r->value[n][i], want = oracle->value[n][i];
+    bool written = r->written[n][i], should = oracle->written[n][i];
+    if (written != should && !(should && isnan(want)))
+        return err_set(e, ERR_FAILED, "%s is %s", place_of(s, i, place, sizeof place),
+                       written ? "written, though nothing asks for it" : "not written");
+    if (!should || isnan(want))
+        return 0;
+    if (isfinite(want) && isfinite(x) && s->kind != KIND_I32)
+        return 1;
+    if (x == want)
+        return 0;
+    return err_set(e, ERR_FAILED, "%s is %.9g, wanted %.9g",
+                   place_of(s, i, place, sizeof place), x, want);
+}
+
+static int compare_slot(const struct slot *s, int n, const struct result *r,
+                        const struct result *oracle, struct err *e)
+{
+    double error = 0, norm = 0, worst = -1;
+    int64_t at = 0, count = 0;
+    for (int64_t i = 0; i < s->count; i++) {
+        int rc = check_element(s, i, r, oracle, n, e);
+        if (rc < 0)
+            return rc;
+        if (rc == 0)
+            continue;
+        double d = r->value[n][i] - oracle->value[n][i];
+        error += d * d;
+        norm += oracle->value[n][i] * oracle->value[n][i];
+        count++;
+        if (fabs(d) > worst) {
+            worst = fabs(d);
+            at = i;
+        }
+    }
+    double limit = allowed(s, r->dtype[n]) * sqrt(norm) +
+                   floor_of(r->dtype[n]) * sqrt((double)count);
+    if (count == 0 || sqrt(error) <= limit)
+        return 0;
+    char place[80];
+    return err_set(e, ERR_FAILED,
+                   "%s is %.9g, wanted %.9g; relative error of %s %.2g, allowed %.2g",
+                   place_of(s, at, place, sizeof place), r->value[n][at],
+                   oracle->value[n][at], s->name, sqrt(error / norm),
+                   allowed(s, r->dtype[n]));
+}
+
+int compare_values(const struct call *c, const struct result *r,
+                   const struct result *oracle, struct err *e)
+{
+    for (int n = 0; n < c->nslots; n++)
+        if (is_output(&c->slot[n]) && compare_slot(&c->slot[n], n, r, oracle, e) < 0)
+            return -1;
+    return 0;
+}
+
+static bool same(const struct result *a, int64_t i, const struct result *b, int64_t j,
+                 int n)
+{
+    return a->bits[n][i] == b->bits[n][j] ||
+           (isnan(a->value[n][i]) && isnan(b->value[n][j]));
+}
+
+static int differ(const struct slot *s, int n, const struct result *a, int64_t i,
+                  const struct result *b, int64_t j, struct err *e)
+{
+    char place[80];
+    return err_set(e, ERR_FAILED, "%s is %.9g and then %.9g",
+                   place_of(s, i, place, sizeof place), a->value[n][i], b->value[n][j]);
+}
+
+static int compare_slot_bits(const struct slot *s, int n, const struct result *a,
+                             const struct result *b, struct err *e)
+{
+    for (int64_t i = 0; i < s->count; i++)
+        if (!same(a, i, b, i, n))
+            return differ(s, n, a, i, b, i, e);
+    return 0;
+}
+
+int compare_bits(const struct call *c, const struct result *a, const struct result *b,
+                 struct err *e)
+{
+    for (int n = 0; n < c->nslots; n++)
+        if (is_output(&c->slot[n]) && compare_slot_bits(&c->slot[n], n, a, b, e) < 0)
+            return -1;
+    return 0;
+}
+
+/* Element `within` of row `row` of a slot. */
+static int64_t element_of(const struct slot *s, int64_t row, int64_t within)
+{
+    int64_t inner = 1;
+    for (int axis = s->row_axis + 1; axis < s->ndim; axis++)
+        inner *= s->dim[axis];
+    return (within / inner * s->dim[s->row_axis] + row) * inner + within % inner;
+}
+
+static int64_t find_row(const struct slot *s, int64_t id)
+{
+    for (int64_t r = 0; r < s->dim[s->row_axis]; r++)
+        if (s->row[r] == id)
+            return r;
+    return -1;
+}
+
+static int compare_slot_rows(const struct slot *sa, const struct result *a,
+                             const struct slot *sb, const struct result *b, int n,
+                             struct err *e)
+{
+    int64_t rows = sb->dim[sb->row_axis], inner = rows ? sb->count / rows : 0;
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t other = sb->row[r] < 0 ? -1 : find_row(sa, sb->row[r]);
+        for (int64_t k = 0; other >= 0 && k < inner; k++) {
+            int64_t i = element_of(sa, other, k), j = element_of(sb, r, k);
+            if (!same(a, i, b, j, n))
+                return differ(sa, n, a, i, b, j, e);
+        }
+    }
+    return 0;
+}
+
+int compare_rows(const struct call *ca, const struct result *a, const struct call *cb,
+                 const struct result *b, bool sums, struct err *e)
+{
+    for (int n = 0; n < ca->nslots; n++) {
+        const struct slot *sa = &ca->slot[n], *sb = &cb->slot[n];
+        int rc = 0;
+        if (!is_output(sa))
+            continue;
+        if (sa->row)
+            rc = compare_slot_rows(sa, a, sb, b, n, e);
+        else if (sums && sa->count == sb->count)
+            rc = compare_slot_bits(sa, n, a, b, e);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}

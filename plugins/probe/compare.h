@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * compare.h - two results of a call, by value or by bit.
+ */
+#ifndef PROBE_COMPARE_H
+#define PROBE_COMPARE_H
+
+#include "run.h"
+
+/* Every output of r is as near to the oracle's as its slot allows, the same
+ * elements are written, infinities are where the oracle's are; where the oracle
+ * has a NaN anything goes.  0, or -1 with the first difference in e. */
+int compare_values(const struct call *c, const struct result *r,
+                   const struct result *oracle, struct err *e);
+
+/* The outputs have the same bits (a NaN equals a NaN). */
+int compare_bits(const struct call *c, const struct result *a, const struct result *b,
+                 struct err *e);
+
+/* The rows of call `b` that call `a` has as well, by id, have the same bits; so
+ * have, when asked for, the outputs without row ids. */
+int compare_rows(const struct call *ca, const struct result *a, const struct call *cb,
+                 const struct result *b, bool sums, struct err *e);
+
+#endif

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family_act.c - element by element: "act.*", "rope", "dropout", "sum".
+ */
+#include <stdio.h>
+
+#include "family.h"
+
+#define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
+
+static const struct {
+    int t, n;
+    double spread;
+    bool approx;
+} acts[] = {
+    {1, 1, 1, false},  {0, 3, 1, false},  {3, 5, 4, true},    {7, 64, 8, false},
+    {2, 67, 30, true}, {33, 17, 4, true}, {5, 129, 4, false}, {4, 15, 200, false},
+};
+
+static struct slot *add_act(struct call *c, const char *name, struct nnd_tensor *x,
+                            enum role role, int64_t t, int i, const int64_t *row)
+{
+    struct slot *s = call_tensor(c, name, x, role, KIND_ACT, t, acts[i].n, -1);
+    s->row = row;
+    s->terms = 4;
+    return s;
+}
+
+static bool act(struct call *c, int i, const struct window *w, bool two, bool bwd)
+{
+    if (i >= COUNT(acts))
+        return false;
+    struct nnd_act *p = &c->params.act;
+    int64_t t = window_rows(w, acts[i].t) + w->tail;
+    const int64_t *row = window_ids(c, w, acts[i].t);
+    *p = (struct nnd_act){.struct_size = sizeof *p, .approx = acts[i].approx};
+    c->rows = acts[i].t;
+    add_act(c, "a", &p->a, ROLE_IN, t, i, row)->spread = acts[i].spread;
+    if (two)
+        add_act(c, "b", &p->b, ROLE_IN, t, i, row);
+    if (!bwd) {
+        add_act(c, "y", &p->y, ROLE_OUT, t, i, row);
+    } else {
+        add_act(c, "dy", &p->dy, ROLE_IN, t, i, row);
+        add_act(c, "da", &p->da, ROLE_OUT, t, i, row);
+        if (two)
+            add_act(c, "db", &p->db, ROLE_OUT, t, i, row);
+    }
+    snprintf(c->text, sizeof c->text, "t=%d n=%d |a|<%g%s", acts[i].t, acts[i].n,
+             acts[i].spread, acts[i].approx ? " approx" : "");
+    return true;
+}
+
+bool family_swiglu_fwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, true, false);
+}
+
+bool family_swiglu_bwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, true, true);
+}
+
+bool family_gelu_fwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, false, false);
+}
+
+bool family_gelu_bwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, false, true);
+}
+
+static const struct {
+    int t, h, d, last_pos;
+    bool interleaved, inverse, in_place;
+} ropes[] = {
+    {1, 1, 2, 5, false, false, false},      {0, 2, 4, 1, false, false, false},
+    {5, 3, 6, 100, false, true, false},     {7, 2, 64, 500, true, false, false},
+    {13, 1, 128, 2000, false, false, true}, {3, 5, 10, 30, true, true, true},
+};
+
+bool family_rope(struct call *c, int i, const struct window *w)
+{
+    if (i >= COUNT(ropes))
+        return false;
+    struct nnd_rope *p = &c->params.rope;
+    int64_t t = window_rows(w, ropes[i].t) + w->tail;
+    const int64_t *row = window_ids(c, w, ropes[i].t);
+    *p = (struct nnd_rope){.struct_size = sizeof *p,
+                           .theta = 10000,
+                           .interleaved = ropes[i].interleaved,
+                           .inverse = ropes[i].inverse};
+    c->rows = ropes[i].t;
+    bool in_place = ropes[i].in_place;
+    struct slot *x =
+        call_tensor(c, in_place ? "x=y" : "x", &p->x, in_place ? ROLE_INOUT : ROLE_IN,
+                    KIND_ACT, t, ropes[i].h, ropes[i].d);
+    x->row = row;
+    x->alias = in_place ? &p->y : NULL;
+    struct slot *y = in_place ? x
+                              : call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t,
+                                            ropes[i].h, ropes[i].d);
+    y->row = row;
+    /* An angle in f32 is as far off as its integer part is large. */
+    y->terms = 16 + (int64_t)ropes[i].last_pos * ropes[i].last_pos / 16;
+    int32_t *pos = call_ints(c, t);
+    for (int64_t r = 0; r < t; r++)
+        pos[r] =
+            row[r] < 0 ? 0 : call_number(7, (uint64_t)row[r], 0, ropes[i].last_pos);
+    call_array(c, &p->pos, pos, (size_t)t * sizeof *pos);
+    snprintf(c->text, sizeof c->text, "t=%d h=%d d=%d pos<=%d%s%s%s", ropes[i].t,
+             ropes[i].h, ropes[i].d, ropes[i].last_pos,
+             ropes[i].interleaved ? " interleaved" : "",
+             ropes[i].inverse ? " inverse" : "", in_place ? " in place" : "");
+    return true;
+}
+
+static const struct {
+    int t, n;
+    float p;
+} drops[] = {{1, 1, 0.5f},   {0, 4, 0.5f},      {3, 5, 0.1f},
+             {17, 66, 0.3f}, {2, 257, 0.9375f}, {9, 12, 0}};
+
+bool family_dropout(struct call *c, int i, const struct window *w)
+{
+    static const uint64_t state[] = {99, 1000000};
+    if (i >= COUNT(drops))
+        return false;
+    struct nnd_drop *p = &c->params.drop;
+    int64_t t = window_rows(w, drops[i].t) + w->tail;
+    const int64_t *row = window_ids(c, w, drops[i].t);
+    *p = (struct nnd_drop){.struct_size = sizeof *p,
+                           .dropout = {.p = drops[i].p, .op = 12}};
+    c->rows = drops[i].t;
+    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, drops[i].n, -1)->row = row;
+    call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t, drops[i].n, -1)->row = row;
+    int32_t *sample = call_ints(c, t), *pos = call_ints(c, t);
+    for (int64_t r = 0; r < t; r++) {
+        sample[r] = (int32_t)(row[r] / 4);
+        pos[r] = (int32_t)(row[r] % 4);
+    }
+    call_array(c, &p->dropout.state, state, sizeof state);
+    call_array(c, &p->dropout.sample, sample, (size_t)t * sizeof *sample);
+    call_array(c, &p->dropout.pos, pos, (size_t)t * sizeof *pos);
+    snprintf(c->text, sizeof c->text, "t=%d n=%d p=%g", drops[i].t, drops[i].n,
+             (double)drops[i].p);
+    return true;
+}
+
+static const struct {
+    int t, n, terms;
+    enum kind x, y;
+    bool in_place; /* y is x[0] */
+} sums[] = {
+    {1, 1, 1, KIND_ACT, KIND_ACT, false},   {0, 3, 2, KIND_ACT, KIND_ACT, false},
+    {5, 67, 1, KIND_F32, KIND_ACT, false},  {3, 33, 1, KIND_ACT, KIND_F32, false},
+    {7, 19, 2, KIND_ACT, KIND_ACT, true},   {2, 65, 3, KIND_F32, KIND_F32, true},
+    {4, 31, 16, KIND_ACT, KIND_F32, false}, {1, 1000, 2, KIND_F64, KIND_F64, false},
+};
+
+bool family_sum(struct call *c, int i, const struct window *w)
+{
+    static const char *const names[] = {"x0",  "x1",  "x2",  "x3", "x4",  "x5",
+                                        "x6",  "x7",  "x8",  "x9", "x10", "x11",
+                                        "x12", "x13", "x14", "x15"};
+    if (i >= COUNT(sums))
+        return false;
+    struct nnd_sum *p = &c->params.sum;
+    int64_t t = window_rows(w, sums[i].t) + w->tail;
+    const int64_t *row = window_ids(c, w, sums[i].t);
+    *p = (struct nnd_sum){.struct_size = sizeof *p, .n = sums[i].terms};
+    c->rows = sums[i].t;
+    struct slot *y =
+        call_tensor(c, "y", &p->y, sums[i].in_place ? ROLE_INOUT : ROLE_OUT,
+                    sums[i].in_place ? sums[i].x : sums[i].y, t, sums[i].n, -1);
+    y->row = row;
+    y->terms = sums[i].terms;
+    y->alias = sums[i].in_place ? &p->x[0] : NULL;
+    for (int k = sums[i].in_place; k < sums[i].terms; k++)
+        call_tensor(c, names[k], &p->x[k], ROLE_IN, sums[i].x, t, sums[i].n, -1)->row =
+            row;
+    snprintf(c->text, sizeof c->text, "t=%d n=%d terms=%d%s%s", sums[i].t, sums[i].n,
+             sums[i].terms, sums[i].x != sums[i].y ? " converting" : "",
+             sums[i].in_place ? " in place" : "");
+    return true;
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family_attn.c - "attn.fwd", "attn.bwd".  A window cuts sequences.
+ */
+#include <math.h>
+#include <stdio.h>
+
+#include "family.h"
+
+#define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
+
+enum { SEQS = 4, ROW_STEP = 4096 };
+
+/* Lengths of queries, of keys, and how many of the keys count (-1: all). */
+struct seq {
+    int q, k, len;
+};
+
+static const struct {
+    int h, hk, d;
+    bool dense; /* all sequences as long as the first, no cu_q, cu_k */
+    struct seq seq[SEQS];
+    bool causal;
+    int window;
+    float softcap, drop, scale;
+} cases[] = {
+    {1, 1, 1, true, {{1, 1, -1}}, false, 0, 0, 0, 1},
+    {2,
+     2,
+     5,
+     false,
+     {{3, 3, -1}, {0, 4, -1}, {7, 7, -1}, {1, 1, -1}},
+     true,
+     0,
+     0,
+     0,
+     0.4f},
+    {6,
+     2,
+     16,
+     false,
+     {{17, 17, -1}, {5, 5, -1}, {2, 0, -1}, {31, 31, -1}},
+     true,
+     0,
+     0,
+     0,
+     0.25f},
+    {4,
+     1,
+     8,
+     false,
+     {{4, 9, -1}, {9, 4, -1}, {0, 0, -1}, {5, 2, -1}},
+     true,
+     0,
+     0,
+     0,
+     0.3f},
+    {2,
+     1,
+     32,
+     false,
+     {{33, 65, -1}, {1, 64, -1}, {3, 3, -1}, {2, 2, -1}},
+     false,
+     0,
+     0,
+     0,
+     0.2f},
+    {3, 3, 8, true, {{16, 16, -1}}, true, 5, 0, 0, 0.5f},
+    {2,
+     2,
+     8,
+     true,
+     {{1, 40, 33}, {1, 40, 1}, {1, 40, 0}, {1, 40, 40}},
+     true,
+     0,
+     0,
+     0,
+     0.3f},
+    {2,
+     1,
+     16,
+     false,
+     {{9, 20, 12}, {4, 6, 6}, {5, 8, 0}, {1, 2, 1}},
+     false,
+     7,
+     0,
+     0,
+     0.3f},
+    {2,
+     2,
+     4,
+     false,
+     {{8, 8, -1}, {13, 13, -1}, {1, 1, -1}, {3, 3, -1}},
+     true,
+     0,
+     2,
+     0,
+     1},
+    {4,
+     2,
+     12,
+     false,
+     {{10, 10, -1}, {23, 23, -1}, {3, 3, -1}, {6, 6, -1}},
+     true,
+     0,
+     0,
+     0.25f,
+     0.3f},
+    {1,
+     1,
+     64,
+     false,
+     {{70, 70, -1}, {2, 2, -1}, {1, 1, -1}, {0, 0, -1}},
+     true,
+     0,
+     0,
+     0,
+     0.125f},
+    {2,
+     2,
+     16,
+     false,
+     {{6, 6, -1}, {40, 40, -1}, {0, 0, -1}, {0, 0, -1}},
+     true,
+     0,
+     0,
+     0,
+     8},
+};
+
+/* A case's rows within a window. */
+struct rows {
+    int64_t n;    /* sequences */
+    int64_t q, k; /* rows of all, one of padding behind them unless dense */
+    int64_t *q_id, *k_id;
+    int32_t cu_q[SEQS + 1], cu_k[SEQS + 1], len[SEQS], max_q, max_k;
+    int32_t *sample, *pos;
+};
+
+static void add_seq(struct rows *r, int64_t which, const struct seq *s)
+{
+    int64_t len = s->len < 0 ? s->k : s->len;
+    for (int i = 0; i < s->q; i++) {
+        r->sample[r->q] = (int32_t)which;
+        r->pos[r->q] = i;
+        r->q_id[r->q++] = which * ROW_STEP + i;
+    }
+    for (int j = 0; j < s->k; j++)
+        r->k_id[r->k++] = j < len ? which * ROW_STEP + j : ROW_NAN;
+    r->len[r->n++] = (int32_t)len;
+    r->cu_q[r->n] = (int32_t)r->q;
+    r->cu_k[r->n] = (int32_t)r->k;
+    r->max_q = s->q > r->max_q ? s->q : r->max_q;
+    r->max_k = s->k > r->max_k ? s->k : r->max_k;
+}
+
+static void get_rows(struct call *c, int i, const struct window *w, struct rows *r)
+{
+    *r = (struct rows){.q_id = call_row_ids(c, 512, 0),
+                       .k_id = call_row_ids(c, 512, 0),
+                       .sample = call_ints(c, 512),
+                       .pos = call_ints(c, 512)};
+    for (int64_t s = w->first; s < w->first + window_rows(w, SEQS); s++)
+        add_seq(r, s, &cases[i].seq[cases[i].seq[s].k == 0 && cases[i].dense ? 0 : s]);
+    if (cases[i].dense)
+        return;
+    r->q_id[r->q++] = ROW_NAN;
+    r->k_id[r->k++] = ROW_NAN;
+}
+
+static void set_params(struct call *c, int i, const struct rows *r)
+{
+    static const uint64_t state[] = {1234, 5};
+    struct nnd_attn *p = &c->params.attn;
+    *p = (struct nnd_attn){.struct_size = sizeof *p,
+                           .batch = (int32_t)r->n,
+                           .max_q = r->max_q,
+                           .max_k = r->max_k,
+                           .causal = cases[i].causal,
+                           .window = cases[i].window,
+                           .scale = cases[i].scale,
+                           .softcap = cases[i].softcap,
+                           .dropout = {.p = cases[i].drop, .op = 3}};
+    if (!cases[i].dense) {
+        call_array(c, &p->cu_q, r->cu_q, (size_t)(r->n + 1) * sizeof r->cu_q[0]);
+        call_array(c, &p->cu_k, r->cu_k, (size_t)(r->n + 1) * sizeof r->cu_k[0]);
+    }
+    if (cases[i].seq[0].len >= 0)
+        call_array(c, &p->len_k, r->len, (size_t)r->n * sizeof r->len[0]);
+    if (cases[i].drop > 0) {
+        call_array(c, &p->dropout.state, state, sizeof state);
+        call_array(c, &p->dropout.sample, r->sample, (size_t)r->q * sizeof *r->sample);
+        call_array(c, &p->dropout.pos, r->pos, (size_t)r->q * sizeof *r->pos);
+    }
+    snprintf(
+        c->text, sizeof c->text,
+        "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g",
+        cases[i].h, cases[i].hk, cases[i].d, cases[i].seq[0].q, cases[i].seq[0].k,
+        cases[i].seq[1].q, cases[i].seq[1].k, cases[i].seq[2].q, cases[i].seq[2].k,
+        cases[i].seq[3].q, cases[i].seq[3].k, cases[i].causal ? " causal" : "",
+        cases[i].seq[0].len >= 0 ? " len_k" : "", cases[i].window,
+        (double)cases[i].softcap, (double)cases[i].drop);
+}
+
+static struct slot *add(struct call *c, const char *name, struct nnd_tensor *t,
+                        enum role role, int64_t rows, int64_t heads, int64_t d,
+                        const int64_t *row)
+{
+    struct slot *s = call_tensor(c, name, t, role, KIND_ACT, rows, heads, d);
+    s->row = row;
+    return s;
+}
+
+static void add_lse(struct call *c, enum role role, const struct rows *r, int i)
+{
+    struct slot *s = call_tensor(c, "lse", &c->params.attn.lse, role, KIND_F32,
+                                 cases[i].h, r->q, -1);
+    s->row = r->q_id;
+    s->row_axis = 1;
+    s->slack = SLACK_FORWARD;
+    s->terms = r->max_k * cases[i].d;
+}
+
+/* Rounding of a large score shows in its exponential: as many more terms. */
+static int64_t terms(int i, const struct rows *r)
+{
+    double s = fmax(1, (double)cases[i].scale);
+    return (int64_t)((double)((int64_t)r->max_k * cases[i].d) * s * s);
+}
+
+static bool build(struct call *c, int i, const struct window *w, bool bwd)
+{
+    if (i >= COUNT(cases))
+        return false;
+    struct nnd_attn *p = &c->params.attn;
+    struct rows r;
+    get_rows(c, i, w, &r);
+    set_params(c, i, &r);
+    c->rows = SEQS;
+    c->derive = bwd ? "attn.fwd" : NULL;
+    int64_t h = cases[i].h, hk = cases[i].hk, d = cases[i].d;
+    add(c, "q", &p->q, ROLE_IN, r.q, h, d, r.q_id);
+    add(c, "k", &p->k, ROLE_IN, r.k, hk, d, r.k_id);
+    add(c, "v", &p->v, ROLE_IN, r.k, hk, d, r.k_id);
+    struct slot *o =
+        add(c, "o", &p->o, bwd ? ROLE_DERIVED : ROLE_OUT, r.q, h, d, r.q_id);
+    o->slack = SLACK_FORWARD;
+    o->terms = terms(i, &r);
+    add_lse(c, bwd ? ROLE_DERIVED : ROLE_OUT, &r, i);
+    if (!bwd)
+        return true;
+    add(c, "dout", &p->dout, ROLE_IN, r.q, h, d, r.q_id);
+    struct slot *out[] = {add(c, "dq", &p->dq, ROLE_OUT, r.q, h, d, r.q_id),
+                          add(c, "dk", &p->dk, ROLE_OUT, r.k, hk, d, r.k_id),
+                          add(c, "dv", &p->dv, ROLE_OUT, r.k, hk, d, r.k_id)};
+    for (int n = 0; n < COUNT(out); n++) {
+        out[n]->slack = SLACK_BACKWARD;
+        out[n]->terms = terms(i, &r) * 4;
+    }
+    return true;
+}
+
+bool family_attn_fwd(struct call *c, int i, const struct window *w)
+{
+    return build(c, i, w, false);
+}
+
+bool family_attn_bwd(struct call *c, int i, const struct window *w)
+{
+    return build(c, i, w, true);
+}

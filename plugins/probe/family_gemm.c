@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family_gemm.c - "gemm", "gemm.grouped".
+ */
+#include <stdio.h>
+
+#include "family.h"
+
+#define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
+
+static const struct {
+    int m, n, k;
+    bool ta, tb;
+    float beta;
+    bool in_place, bias;
+} gemms[] = {
+    {1, 1, 1, false, false, 0, false, false},
+    {3, 5, 7, false, false, 0, false, false},
+    {0, 5, 7, false, true, 0, false, false},
+    {5, 3, 0, false, true, 0, false, true},
+    {17, 31, 33, false, true, 0, false, true},
+    {33, 16, 65, false, false, 1, false, false},
+    {64, 65, 257, false, true, 0, false, false},
+    {13, 64, 128, false, true, 0.5f, true, true},
+    {1, 67, 300, false, true, 0, false, false},
+    {9, 1, 96, false, false, 0, false, false},
+    {15, 17, 300, true, false, 0, false, false},
+    {32, 33, 511, true, false, 1, true, false},
+    {7, 9, 13, true, true, 0, false, false},
+    {16, 16, 0, true, false, 0, false, false},
+    {19, 21, 512, true, false, 0, false, false},
+};
+
+bool family_gemm(struct call *c, int i, const struct window *w)
+{
+    if (i >= COUNT(gemms))
+        return false;
+    struct nnd_gemm *p = &c->params.gemm;
+    bool ta = gemms[i].ta, tb = gemms[i].tb, reads_c = gemms[i].beta != 0;
+    int64_t n = gemms[i].n, m = gemms[i].m, k = gemms[i].k;
+    const int64_t *row = window_ids(c, w, ta ? k : m);
+    *(ta ? &k : &m) = window_rows(w, ta ? k : m) + w->tail;
+    c->rows = ta ? 0 : gemms[i].m;
+    c->summed = ta ? gemms[i].k : 0;
+    *p = (struct nnd_gemm){
+        .struct_size = sizeof *p, .trans_a = ta, .trans_b = tb, .beta = gemms[i].beta};
+    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, ta ? k : m, ta ? m : k, -1)->row =
+        row;
+    struct slot *b = call_tensor(c, "b", &p->b, ROLE_IN, ta ? KIND_ACT : KIND_WEIGHT,
+                                 tb ? n : k, tb ? k : n, -1);
+    b->row = ta && !tb ? row : NULL;
+    b->row_axis = 0;
+    struct slot *d =
+        call_tensor(c, "d", &p->d, gemms[i].in_place ? ROLE_INOUT : ROLE_OUT,
+                    KIND_RESULT, m, n, -1);
+    d->row = ta ? NULL : row;
+    d->alias = gemms[i].in_place ? &p->c : NULL;
+    d->slack = SLACK_FORWARD;
+    d->terms = k;
+    if (reads_c && !gemms[i].in_place)
+        call_tensor(c, "c", &p->c, ROLE_IN, KIND_RESULT, m, n, -1)->row = d->row;
+    if (gemms[i].bias)
+        call_tensor(c, "bias", &p->bias, ROLE_IN, KIND_WEIGHT, n, -1, -1);
+    snprintf(c->text, sizeof c->text, "m=%d n=%d k=%d%s%s beta=%g%s%s", gemms[i].m,
+             gemms[i].n, gemms[i].k, ta ? " trans_a" : "", tb ? " trans_b" : "",
+             (double)gemms[i].beta, gemms[i].in_place ? " c=d" : "",
+             gemms[i].bias ? " bias" : "");
+    return true;
+}
+
+enum { SEGMENTS = 5, ROW_STEP = 4096, GAP = 3 };
+
+static const struct {
+    int mode, n, k; /* K mode: k is M of the contract */
+    bool tb;
+    int rows[SEGMENTS], index[SEGMENTS];
+    bool accumulate;
+} grouped[] = {
+    {NND_GROUP_M, 5, 7, false, {3, 0, 1, 9, 2}, {2, 0, 1, 4, 2}, false},
+    {NND_GROUP_M, 33, 64, true, {17, 16, 0, 65, 1}, {0, 1, 2, 3, 4}, false},
+    {NND_GROUP_M, 64, 257, true, {0, 0, 70, 0, 0}, {0, 1, 2, 3, 4}, false},
+    {NND_GROUP_K, 5, 7, false, {3, 0, 1, 9, 255}, {2, 0, 1, 4, 3}, false},
+    {NND_GROUP_K, 17, 16, false, {256, 257, 600, 0, 1}, {0, 1, 2, 3, 4}, false},
+    {NND_GROUP_K, 17, 9, false, {12, 300, 0, 2, 7}, {4, 3, 2, 1, 0}, true},
+    {NND_GROUP_K, 6, 5, false, {256, 512, 0, 256, 0}, {4, 3, 2, 1, 0}, false},
+};
+
+/* The rows of a segment that this call has: its part, in whole blocks. */
+static void cut(int i, int s, const struct window *w, int64_t *from, int64_t *to)
+{
+    int64_t rows = grouped[i].rows[s];
+    int64_t half = rows / 2 / NND_BLOCK_ROWS * NND_BLOCK_ROWS;
+    *from = w->part == 2 ? half : 0;
+    *to = w->part == 1 ? half : rows;
+}
+
+/* Segments with a gap of padding behind each; returns the rows of all. */
+static int64_t place_segments(struct call *c, int i, const struct window *w,
+                              struct nnd_segment *seg, int64_t **row)
+{
+    int64_t n = window_rows(w, SEGMENTS), at = 0;
+    *row = call_row_ids(c, SEGMENTS * (1024 + GAP), 0);
+    bool by_k = grouped[i].mode == NND_GROUP_K;
+    for (int64_t s = 0; s < n; s++) {
+        int64_t which = w->first + s, from, to;
+        cut(i, (int)which, w, &from, &to);
+        int64_t rows = to - from, zeros = by_k ? w->tail : 0;
+        seg[s] = (struct nnd_segment){(int32_t)at, (int32_t)(rows + zeros),
+                                      grouped[i].index[which],
+                                      grouped[i].accumulate || w->part == 2};
+        for (int64_t r = from; r < to; r++)
+            (*row)[at++] = which * ROW_STEP + r;
+        for (int64_t r = 0; r < zeros; r++)
+            (*row)[at++] = ROW_ZERO;
+        for (int r = 0; r < GAP; r++)
+            (*row)[at++] = ROW_NAN;
+    }
+    return at;
+}
+
+static void grouped_m(struct call *c, int i, int64_t t, const int64_t *row)
+{
+    struct nnd_grouped_gemm *p = &c->params.grouped;
+    int64_t n = grouped[i].n, k = grouped[i].k;
+    c->rows = SEGMENTS;
+    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, t, k, -1)->row = row;
+    call_tensor(c, "b", &p->b, ROLE_IN, KIND_WEIGHT, SEGMENTS, grouped[i].tb ? n : k,
+                grouped[i].tb ? k : n);
+    struct slot *d = call_tensor(c, "d", &p->d, ROLE_OUT, KIND_RESULT, t, n, -1);
+    d->row = row;
+    d->slack = SLACK_FORWARD;
+    d->terms = k;
+}
+
+static void grouped_k(struct call *c, int i, int64_t t, const int64_t *row, bool add)
+{
+    struct nnd_grouped_gemm *p = &c->params.grouped;
+    c->parts = true;
+    c->summed = NND_BLOCK_ROWS;
+    for (int s = 0; s < SEGMENTS; s++)
+        if (grouped[i].rows[s] % NND_BLOCK_ROWS != 0)
+            c->summed = 1;
+    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, t, grouped[i].k, -1)->row = row;
+    call_tensor(c, "b", &p->b, ROLE_IN, KIND_ACT, t, grouped[i].n, -1)->row = row;
+    struct slot *d = call_tensor(c, "d", &p->d, add ? ROLE_INOUT : ROLE_OUT, KIND_F32,
+                                 SEGMENTS, grouped[i].k, grouped[i].n);
+    d->slack = SLACK_FORWARD;
+    d->terms = 600;
+}
+
+bool family_grouped(struct call *c, int i, const struct window *w)
+{
+    if (i >= COUNT(grouped))
+        return false;
+    struct nnd_grouped_gemm *p = &c->params.grouped;
+    struct nnd_segment seg[SEGMENTS];
+    int64_t *row, t = place_segments(c, i, w, seg, &row);
+    *p = (struct nnd_grouped_gemm){.struct_size = sizeof *p,
+                                   .nsegments = (int32_t)window_rows(w, SEGMENTS),
+                                   .mode = grouped[i].mode,
+                                   .trans_b = grouped[i].tb};
+    if (grouped[i].mode == NND_GROUP_M)
+        grouped_m(c, i, t, row);
+    else
+        grouped_k(c, i, t, row, grouped[i].accumulate || w->part == 2);
+    call_array(c, &p->segments, seg, (size_t)p->nsegments * sizeof *seg);
+    snprintf(c->text, sizeof c->text, "mode %c n=%d k=%d rows=%d,%d,%d,%d,%d%s%s",
+             grouped[i].mode == NND_GROUP_M ? 'M' : 'K', grouped[i].n, grouped[i].k,
+             grouped[i].rows[0], grouped[i].rows[1], grouped[i].rows[2],
+             grouped[i].rows[3], grouped[i].rows[4], grouped[i].tb ? " trans_b" : "",
+             grouped[i].accumulate ? " accumulate" : "");
+    return true;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * family_xent.c - both ends of a language model: "embed.*", "xent.*".
+ */
+#include <stdio.h>
+
+#include "family.h"
+
+#define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
+
+static const struct {
+    int t, v;
+    double spread;
+    bool in_place;
+} xents[] = {
+    {1, 1, 1, false},   {0, 5, 1, false},   {3, 7, 4, true},
+    {17, 65, 4, false}, {5, 1000, 2, true}, {9, 33, 60, false},
+};
+
+/* Every fourth row is padding and holds NaN. */
+static int64_t *with_padding(struct call *c, const int64_t *row, int64_t t)
+{
+    int64_t *id = call_row_ids(c, t, 0);
+    for (int64_t i = 0; i < t; i++)
+        id[i] = row[i] >= 0 && row[i] % 4 == 1 ? ROW_NAN : row[i];
+    return id;
+}
+
+static void add_target(struct call *c, int i, const int64_t *row, int64_t t)
+{
+    int32_t *target = call_ints(c, t);
+    for (int64_t r = 0; r < t; r++)
+        target[r] =
+            row[r] < 0 ? -1 : call_number(3, (uint64_t)row[r], 0, xents[i].v - 1);
+    call_array(c, &c->params.xent.target, target, (size_t)t * sizeof *target);
+}
+
+static struct slot *add_stat(struct call *c, const char *name, struct nnd_tensor *x,
+                             enum role role, int64_t t, int i, const int64_t *row)
+{
+    struct slot *s = call_tensor(c, name, x, role, KIND_F32, t, -1, -1);
+    s->row = row;
+    s->slack = SLACK_FORWARD;
+    s->terms = xents[i].v;
+    return s;
+}
+
+static bool xent(struct call *c, int i, const struct window *w, bool bwd)
+{
+    static const float seed = 0.0625f;
+    if (i >= COUNT(xents))
+        return false;
+    struct nnd_xent *p = &c->params.xent;
+    int64_t t = window_rows(w, xents[i].t) + w->tail, v = xents[i].v;
+    const int64_t *row = with_padding(c, window_ids(c, w, xents[i].t), t);
+    *p = (struct nnd_xent){.struct_size = sizeof *p};
+    c->rows = xents[i].t;
+    c->derive = bwd ? "xent.fwd" : NULL;
+    bool in_place = bwd && xents[i].in_place;
+    struct slot *z = call_tensor(c, in_place ? "logits=dlogits" : "logits", &p->logits,
+                                 in_place ? ROLE_INOUT : ROLE_IN, KIND_ACT, t, v, -1);
+    z->row = row;
+    z->spread = xents[i].spread;
+    z->alias = in_place ? &p->dlogits : NULL;
+    add_stat(c, "loss", &p->loss, bwd ? ROLE_SCRATCH : ROLE_OUT, t, i, row);
+    add_stat(c, "lse", &p->lse, bwd ? ROLE_DERIVED : ROLE_OUT, t, i, row);
+    struct slot *dz = z;
+    if (bwd && !in_place)
+        dz = call_tensor(c, "dlogits", &p->dlogits, ROLE_OUT, KIND_ACT, t, v, -1);
+    dz->row = row;
+    dz->slack = SLACK_BACKWARD;
+    /* lse is rounded to f32 at its own size before the exponential. */
+    dz->terms = (int64_t)(v + xents[i].spread * xents[i].spread);
+    add_target(c, i, row, t);
+    call_array(c, &p->seed, &seed, sizeof seed);
+    snprintf(c->text, sizeof c->text, "t=%d v=%d |z|<%g%s", xents[i].t, xents[i].v,
+             xents[i].spread, in_place ? " in place" : "");
+    return true;
+}
+
+bool family_xent_fwd(struct call *c, int i, const struct window *w)
+{
+    return xent(c, i, w, false);
+}
+
+bool family_xent_bwd(struct call *c, int i, const struct window *w)
+{
+    return xent(c, i, w, true);
+}
+
+static const struct {
+    int t, v, n;
+} embeds[] = {{1, 1, 1},     {0, 3, 4},     {7, 5, 3},
+              {300, 11, 17}, {13, 257, 64}, {256, 9, 5}};
+
+static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
+{
+    int32_t *id = call_ints(c, t);
+    for (int64_t r = 0; r < t; r++)
+        id[r] = row[r] < 0 ? -1 : call_number(5, (uint64_t)row[r], 0, embeds[i].v - 1);
+    call_array(c, &c->params.embed.id, id, (size_t)t * sizeof *id);
+}
+
+static void describe(struct call *c, int i)
+{
+    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d", embeds[i].t, embeds[i].v,
+             embeds[i].n);
+}
+
+bool family_embed_fwd(struct call *c, int i, const struct window *w)
+{
+    if (i >= COUNT(embeds))
+        return false;
+    struct nnd_embed *p = &c->params.embed;
+    int64_t t = window_rows(w, embeds[i].t) + w->tail;
+    const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
+    *p = (struct nnd_embed){.struct_size = sizeof *p};
+    c->rows = embeds[i].t;
+    call_tensor(c, "table", &p->table, ROLE_IN, KIND_ACT, embeds[i].v, embeds[i].n, -1);
+    struct slot *y = call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t, embeds[i].n, -1);
+    y->row = row;
+    y->slack = SLACK_COPY;
+    add_ids(c, i, row, t);
+    describe(c, i);
+    return true;
+}
+
+bool family_embed_bwd(struct call *c, int i, const struct window *w)
+{
+    if (i >= COUNT(embeds))
+        return false;
+    struct nnd_embed *p = &c->params.embed;
+    int64_t t = window_rows(w, embeds[i].t) + w->tail;
+    const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
+    *p = (struct nnd_embed){.struct_size = sizeof *p};
+    call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, t, embeds[i].n, -1)->row = row;
+    struct slot *d = call_tensor(c, "dtable", &p->dtable, ROLE_OUT, KIND_F32,
+                                 embeds[i].v, embeds[i].n, -1);
+    d->terms = embeds[i].t;
+    c->summed = embeds[i].t;
+    add_ids(c, i, row, t);
+    describe(c, i);
+    return true;
+}

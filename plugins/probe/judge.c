@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * judge.c - every case in every set of types and every layout.
+ */
+#include "judge.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "compare.h"
+#include "family.h"
+
+#define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
+
+static const struct types all_types[] = {
+    {"f32", NND_F32, NND_F32, NND_F32},
+    {"bf16", NND_BF16, NND_BF16, NND_BF16},
+    {"f16", NND_F16, NND_F16, NND_F16},
+    {"bf16,bf16,f32", NND_BF16, NND_BF16, NND_F32},
+    {"f16,f16,f32", NND_F16, NND_F16, NND_F32},
+    {"f32,bf16,f32", NND_F32, NND_BF16, NND_F32},
+};
+
+static const struct layout all_layouts[] = {
+    {"contiguous", 0, 1, 0},
+    {"padded rows", 64, 1, 0},
+    {"odd rows and start", 5, 1, 1},
+    {"every second element", 0, 2, 0},
+};
+
+/* One kernel before the judge. */
+struct bench {
+    const struct kernels *ks;
+    const struct nnd_kernel *kernel;
+    const struct nnd_device_ops *device;
+    const struct family *family;
+    struct verdict *verdict;
+};
+
+/* One case in one set of types. */
+struct trial_case {
+    int number;
+    const struct types *types;
+    struct arena *arena;
+    struct call call; /* whole */
+    struct result oracle;
+    bool has_oracle;
+};
+
+static const struct window whole = {.count = -1};
+
+static void fail(struct bench *b, const struct call *c, const struct types *t,
+                 const char *what, const struct err *e)
+{
+    struct verdict *v = b->verdict;
+    v->failed++;
+    if (v->failed <= JUDGE_FAILURES)
+        buf_printf(&v->failures, "%s [%s %s]: %s%s%s\n", b->kernel->name, t->name,
+                   c->text, what, what[0] ? ": " : "", e->text);
+}
+
+static const struct nnd_kernel *ref_kernel(const struct kernels *ks, const char *op)
+{
+    const struct nnd_plugin *ref = kernels_plugin(ks, 0);
+    for (uint32_t i = 0; i < ref->nkernels; i++)
+        if (strcmp(ref->kernels[i]->op, op) == 0)
+            return ref->kernels[i];
+    return NULL;
+}
+
+/* ref in f64. */
+static struct trial oracle_trial(const struct bench *b, const struct types *types,
+                                 const char *op)
+{
+    return (struct trial){.kernel = ref_kernel(b->ks, op),
+                          .device = kernels_device(b->ks, "cpu"),
+                          .types = types,
+                          .layout = &all_layouts[0],
+                          .nthreads = 1,
+                          .wide = true};
+}
+
+static struct trial kernel_trial(const struct bench *b, const struct types *types,
+                                 const struct layout *layout, int nthreads)
+{
+    return (struct trial){b->kernel, b->device, types, layout, nthreads, false};
+}
+
+/* The call of a window with what it derives; false when the case does not exist. */
+static bool build(struct bench *b, const struct trial_case *tc, const struct window *w,
+                  struct call *c)
+{
+    struct err e;
+    call_init(c, tc->arena);
+    if (!b->family->build(c, tc->number, w))
+        return false;
+    if (c->derive) {
+        struct trial t = oracle_trial(b, tc->types, c->derive);
+        if (run_derive(c, &t, &e) != 0)
+            fail(b, c, tc->types, "the suite itself", &e);
+    }
+    return true;
+}
+
+/* Sets that differ in a type that no slot has are the same set. */
+static bool is_new_set(const struct call *c, const struct types *t)
+{
+    bool weight = false, result = false;
+    for (int i = 0; i < c->nslots; i++) {
+        weight |= c->slot[i].kind == KIND_WEIGHT;
+        result |= c->slot[i].kind == KIND_RESULT;
+    }
+    return (weight || t->weight == t->act) && (result || t->result == t->act);
+}
+
+static int get_oracle(struct bench *b, struct trial_case *tc, struct err *e)
+{
+    if (tc->has_oracle)
+        return 0;
+    struct trial t = oracle_trial(b, tc->types, b->family->op);
+    if (run_call(&tc->call, &t, &tc->oracle, e) != 0)
+        return err_prefix(e, "the suite itself");
+    tc->has_oracle = true;
+    return 0;
+}
+
+static void check_repeats(struct bench *b, struct trial_case *tc,
+                          const struct layout *layout, const struct result *first)
+{
+    for (int nthreads = 1; nthreads <= 3; nthreads++) {
+        struct trial t = kernel_trial(b, tc->types, layout, nthreads);
+        struct result again;
+        struct err e;
+        char what[60];
+        snprintf(what, sizeof what, "not deterministic with %d thread%s", nthreads,
+                 nthreads == 1 ? "" : "s");
+        if (run_call(&tc->call, &t, &again, &e) != 0 ||
+            compare_bits(&tc->call, first, &again, &e) != 0) {
+            fail(b, &tc->call, tc->types, what, &e);
+            return;
+        }
+    }
+}
+
+static void check_window(struct bench *b, struct trial_case *tc, const struct window *w,
+                         const struct result *first)
+{
+    struct call part;
+    struct result r;
+    struct err e;
+    char what[100];
+    if (!build(b, tc, w, &part))
+        return;
+    struct trial t = kernel_trial(b, tc->types, &all_layouts[0], 2);
+    snprintf(what, sizeof what, "not invariant (rows from %d, %d of them, %d of zeros)",
+             (int)w->first, (int)w->count, (int)w->tail);
+    int rc = run_call(&part, &t, &r, &e);
+    if (rc == 0)
+        rc = compare_rows(&tc->call, first, &part, &r, w->tail > 0, &e);
+    if (rc != 0)
+        fail(b, &tc->call, tc->types, what, &e);
+}
+
+/* Rows alone, at another place, with other neighbours. */
+static void check_rows(struct bench *b, struct trial_case *tc,
+                       const struct result *first)
+{
+    int64_t n = tc->call.rows;
+    const struct window windows[] = {
+        {.first = 0, .count = 1},
+        {.first = n - 1, .count = 1},
+        {.first = n / 2, .count = n - n / 2},
+        {.first = 1, .count = n - 1},
+        {.first = 0, .count = n - 1},
+        {.first = n / 3, .count = n / 3 + 1},
+    };
+    for (int i = 0; n > 1 && i < COUNT(windows); i++)
+        check_window(b, tc, &windows[i], first);
+}
+
+/* Blocks of zeros behind whole blocks change no sum over rows. */
+static void check_tail(struct bench *b, struct trial_case *tc,
+                       const struct result *first)
+{
+    static const int tails[] = {1, NND_BLOCK_ROWS + 5};
+    if (tc->call.summed == 0 || tc->call.summed % NND_BLOCK_ROWS != 0)
+        return;
+    for (int i = 0; i < COUNT(tails); i++)
+        check_window(b, tc, &(struct window){.count = -1, .tail = tails[i]}, first);
+}
+
+/* The first blocks in one call, the others added in a second. */
+static void check_parts(struct bench *b, struct trial_case *tc,
+                        const struct result *first)
+{
+    struct call one, two;
+    struct result r1, r2;
+    struct err e = {0};
+    struct trial t = kernel_trial(b, tc->types, &all_layouts[0], 2);
+    if (!tc->call.parts)
+        return;
+    build(b, tc, &(struct window){.count = -1, .part = 1}, &one);
+    build(b, tc, &(struct window){.count = -1, .part = 2}, &two);
+    int rc = run_call(&one, &t, &r1, &e);
+    for (int i = 0; rc == 0 && i < two.nslots; i++)
+        if (two.slot[i].role == ROLE_INOUT)
+            two.slot[i].value = r1.value[i];
+    if (rc == 0)
+        rc = run_call(&two, &t, &r2, &e);
+    if (rc == 0)
+        rc = compare_bits(&tc->call, first, &r2, &e);
+    if (rc != 0)
+        fail(b, &tc->call, tc->types, "not invariant (in two calls)", &e);
+}
+
+static void check_layout(struct bench *b, struct trial_case *tc,
+                         const struct layout *layout)
+{
+    struct result r;
+    struct err e;
+    struct trial t = kernel_trial(b, tc->types, layout, 1);
+    b->verdict->trials++;
+    int rc = run_call(&tc->call, &t, &r, &e);
+    if (rc > 0) {
+        b->verdict->refused++;
+        snprintf(b->verdict->refusal, sizeof b->verdict->refusal, "%.250s", e.text);
+        return;
+    }
+    if (rc == 0)
+        rc = get_oracle(b, tc, &e);
+    if (rc == 0)
+        rc = compare_values(&tc->call, &r, &tc->oracle, &e);
+    if (rc != 0) {
+        fail(b, &tc->call, tc->types, layout == all_layouts ? "" : layout->name, &e);
+        return;
+    }
+    if (b->kernel->flags & NND_K_DETERMINISTIC)
+        check_repeats(b, tc, layout, &r);
+    if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])
+        return;
+    check_rows(b, tc, &r);
+    check_tail(b, tc, &r);
+    check_parts(b, tc, &r);
+}
+
+static bool check_case(struct bench *b, int number, const struct types *types)
+{
+    struct trial_case tc = {.number = number, .types = types, .arena = arena_create()};
+    bool exists = build(b, &tc, &whole, &tc.call);
+    if (exists && is_new_set(&tc.call, types))
+        for (int i = 0; i < COUNT(all_layouts) && b->verdict->failed <= JUDGE_FAILURES;
+             i++)
+            check_layout(b, &tc, &all_layouts[i]);
+    arena_destroy(tc.arena);
+    return exists;
+}
+
+void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
+                  const struct nnd_device_ops *device, struct verdict *v)
+{
+    struct bench b = {ks, k, device, family_find(k->op), v};
+    if (!b.family) {
+        snprintf(v->skip, sizeof v->skip, "operator %s is not in the catalogue", k->op);
+        return;
+    }
+    if (!device || device->count() < 1) {
+        snprintf(v->skip, sizeof v->skip, "no %s device here", k->device);
+        return;
+    }
+    for (int t = 0; t < COUNT(all_types); t++)
+        for (int i = 0; v->failed <= JUDGE_FAILURES && check_case(&b, i, &all_types[t]);
+             i++)
+            ;
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * judge.h - does a kernel keep the contract?  Runs it over its op's family and
+ * compares with the oracle: ref, all in f64, on the same rounded inputs.
+ *
+ * A result may be off, as relative L2 norm over a tensor, by `slack` units of
+ * its type (u = 2^-24 for f32, 2^-8 for bf16, 2^-11 for f16), 16-bit results,
+ * plus 4 u(f32) sqrt(terms), the accumulation in f32.
+ */
+#ifndef PROBE_JUDGE_H
+#define PROBE_JUDGE_H
+
+#include "base/buf.h"
+#include "kernel/kernel.h"
+
+enum { JUDGE_FAILURES = 10 }; /* listed per kernel before it is left alone */
+
+struct verdict {
+    int trials, refused, failed;
+    struct buf failures; /* lines */
+    char refusal[300];   /* the last reason of supports() */
+    char skip[200];      /* why nothing was run, or "" */
+};
+
+/* Judge one kernel.  v is zeroed by the caller; free v->failures. */
+void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
+                  const struct nnd_device_ops *device, struct verdict *v);
+
+#endif

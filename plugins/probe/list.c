@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * list.c - "list": what a plugin file says it is.
+ */
+#include "probe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/sha256.h"
+#include "child.h"
+#include "kernel/kernel.h"
+#include "kernel/loader.h"
+
+enum { LIST_SECONDS = 10 };
+
+static const struct {
+    unsigned flag;
+    const char *name;
+} flags[] = {
+    {NND_K_DETERMINISTIC, "deterministic"},
+    {NND_K_INVARIANT, "invariant"},
+    {NND_K_REENTRANT, "reentrant"},
+    {NND_K_CAPTURABLE, "capturable"},
+};
+
+static json_t *flag_names(unsigned set)
+{
+    json_t *names = json_array();
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+        if (set & flags[i].flag)
+            json_array_append_new(names, json_string(flags[i].name));
+    return names;
+}
+
+static json_t *kernel_list(const struct nnd_plugin *p)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < p->nkernels; i++) {
+        const struct nnd_kernel *k = p->kernels[i];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "name",
+                                              k->name, "op", k->op, "device", k->device,
+                                              "op_version", (int)k->op_version,
+                                              "priority", (int)k->priority, "flags",
+                                              flag_names(k->flags)));
+    }
+    return list;
+}
+
+static json_t *device_list(const struct nnd_plugin *p)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < p->ndevices; i++)
+        json_array_append_new(list, json_string(p->devices[i]->type));
+    return list;
+}
+
+/* Text of a plugin as JSON; what is not UTF-8 is left out. */
+static json_t *text_of(const char *text)
+{
+    json_t *s = json_string(text ? text : "");
+    return s ? s : json_string("");
+}
+
+/* In the child. */
+static int describe(void *arg, struct buf *out, struct err *e)
+{
+    const char *path = arg;
+    struct pool *pool;
+    struct kernels *ks;
+    const struct nnd_plugin *p;
+    if (pool_create(1, NULL, NULL, &pool, e) < 0 || kernels_create(pool, &ks, e) < 0)
+        return -1;
+    child_stage("loading");
+    if (loader_open(path, kernels_host(ks), &p, e) < 0)
+        return -1;
+    child_stage("describing");
+    char abi[32];
+    snprintf(abi, sizeof abi, "%u.%u", p->abi_major, p->abi_minor);
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "name", p->name,
+                          "version", p->version, "abi", abi, "license",
+                          text_of(p->license), "build", text_of(p->build), "kernels",
+                          kernel_list(p), "devices", device_list(p));
+    char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
+    if (!text)
+        return err_set(e, ERR_FAILED, "%s: cannot be described as JSON", path);
+    buf_puts(out, text);
+    return 0;
+}
+
+/* Errors of the loader begin with the path already; those of a child do not. */
+static json_t *error_of(const char *path, const struct err *e)
+{
+    return json_pack("{s:s, s:b, s:s}", "path", path, "ok", 0, "error", e->text);
+}
+
+json_t *probe_describe(const char *path, double seconds)
+{
+    struct buf out = {0};
+    struct err e = {0};
+    char hex[SHA256_HEX], *file = realpath(path, NULL);
+    json_t *j = NULL;
+    if (!file || sha256_file(path, hex, &e) < 0)
+        err_set(&e, ERR_NOTFOUND, "%s: cannot be read", path);
+    else if (child_run(describe, file, seconds > 0 ? seconds : LIST_SECONDS, &out,
+                       &e) == 0)
+        j = json_loads(out.data, JSON_REJECT_DUPLICATES, NULL);
+    if (j) {
+        json_object_set_new(j, "path", json_string(file));
+        json_object_set_new(j, "sha256", json_string(hex));
+        json_object_set_new(j, "ok", json_true());
+    } else {
+        j = error_of(file ? file : path, &e);
+    }
+    buf_free(&out);
+    free(file);
+    return j;
+}
+
+static void print_flags(const json_t *names)
+{
+    for (size_t i = 0; i < json_array_size(names); i++)
+        printf("%s%s", i ? "," : " ", json_string_value(json_array_get(names, i)));
+}
+
+static const char *field(const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+static void print_plugin(const json_t *p)
+{
+    const json_t *kernels = json_object_get(p, "kernels");
+    printf("%s %s  abi %s  sha256 %.12s  %s\n", field(p, "name"), field(p, "version"),
+           field(p, "abi"), field(p, "sha256"), field(p, "path"));
+    for (size_t i = 0; i < json_array_size(kernels); i++) {
+        const json_t *k = json_array_get(kernels, i);
+        printf("  %-20s %-16s %-5s priority %3d ", field(k, "name"), field(k, "op"),
+               field(k, "device"),
+               (int)json_integer_value(json_object_get(k, "priority")));
+        print_flags(json_object_get(k, "flags"));
+        putchar('\n');
+    }
+}
+
+int probe_list(const struct options *o)
+{
+    json_t *all = json_array();
+    int status = 0;
+    for (int i = 0; i < o->nfiles; i++) {
+        json_t *p = probe_describe(o->files[i], o->seconds);
+        bool ok = json_is_true(json_object_get(p, "ok"));
+        status |= !ok;
+        if (!o->json && ok)
+            print_plugin(p);
+        if (!o->json && !ok)
+            fprintf(stderr, "nnd-plugin-probe: %s\n", field(p, "error"));
+        json_array_append_new(all, p);
+    }
+    if (o->json) {
+        json_t *top = json_pack("{s:i, s:O}", "version", 1, "plugins", all);
+        json_dumpf(top, stdout, JSON_INDENT(2));
+        putchar('\n');
+        json_decref(top);
+    }
+    json_decref(all);
+    return status;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - nnd-plugin-probe: meets a plugin before anyone else has to.
+ *
+ * nnd and nnctl never load a plugin; they ask this program, which loads it in a
+ * child and says what it found.
+ */
+#include <dirent.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/str.h"
+#include "probe.h"
+
+enum { EXIT_USAGE = 2 };
+
+static const char usage[] =
+    "usage: nnd-plugin-probe list [--json] [--timeout S] [FILE...]\n"
+    "       nnd-plugin-probe check [--op OP] [--json] [--timeout S] FILE\n"
+    "\n"
+    "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
+    "       the plugin folder ($NND_PLUGIN_DIR, or " NND_PLUGINDIR ")\n"
+    "check  run every kernel of a plugin against the contract\n"
+    "\n"
+    "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
+    "  --json        print one JSON object\n"
+    "  --timeout S   end a child after S seconds (list 10, check 300 per kernel)\n"
+    "\n"
+    "Exit status: 0 all is well, 1 something is not, 2 usage.\n";
+
+static int bad_usage(const char *what, const char *arg)
+{
+    fprintf(stderr, "nnd-plugin-probe: %s%s\n%s", what, arg, usage);
+    return EXIT_USAGE;
+}
+
+static int is_plugin(const struct dirent *d)
+{
+    size_t n = strlen(d->d_name);
+    return n > 3 && d->d_name[0] != '.' && strcmp(d->d_name + n - 3, ".so") == 0;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* list without files: those of the folder. */
+static int list_folder(struct options *o)
+{
+    const char *dir = getenv("NND_PLUGIN_DIR");
+    struct dirent **found;
+    if (!dir || !*dir)
+        dir = NND_PLUGINDIR;
+    int n = scandir(dir, &found, is_plugin, by_name);
+    if (n < 0) {
+        fprintf(stderr, "nnd-plugin-probe: plugin folder %s: %m\n", dir);
+        return 1;
+    }
+    const char **files = calloc((size_t)n + 1, sizeof *files);
+    for (int i = 0; i < n; i++) {
+        struct buf path = {0};
+        buf_printf(&path, "%s/%s", dir, found[i]->d_name);
+        files[i] = path.data;
+        free(found[i]);
+    }
+    free(found);
+    o->files = files;
+    o->nfiles = n;
+    int status = probe_list(o);
+    for (int i = 0; i < n; i++)
+        free((char *)files[i]);
+    free(files);
+    return status;
+}
+
+static int run(const char *command, struct options *o)
+{
+    if (strcmp(command, "list") == 0)
+        return o->nfiles ? probe_list(o) : list_folder(o);
+    if (strcmp(command, "check") == 0)
+        return o->nfiles == 1 ? probe_check(o) : bad_usage("check wants one file", "");
+    return bad_usage("no such command: ", command);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},
+        {"op", required_argument, NULL, 'o'},
+        {"timeout", required_argument, NULL, 't'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    struct options o = {0};
+    for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (c) {
+        case 'j':
+            o.json = true;
+            break;
+        case 'o':
+            o.op = optarg;
+            break;
+        case 't':
+            if (!str_to_double(optarg, &o.seconds) || !(o.seconds > 0))
+                return bad_usage("--timeout wants seconds, not ", optarg);
+            break;
+        case 'h':
+            fputs(usage, stdout);
+            return 0;
+        default:
+            fputs(usage, stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind == argc)
+        return bad_usage("no command", "");
+    o.files = (const char *const *)argv + optind + 1;
+    o.nfiles = argc - optind - 1;
+    return run(argv[optind], &o);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * probe.h - the commands of nnd-plugin-probe.  See nnd-plugin-probe(1).
+ */
+#ifndef PROBE_PROBE_H
+#define PROBE_PROBE_H
+
+#include <stdbool.h>
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+struct options {
+    bool json;
+    const char *op; /* check: this operator, or all below it; or NULL */
+    double seconds; /* per child; 0: the command's default           */
+    const char *const *files;
+    int nfiles;
+};
+
+/* Load one file in a child and describe it: path, sha256, name, version, abi,
+ * license, build, kernels, devices; or path and error.  A new reference. */
+json_t *probe_describe(const char *path, double seconds);
+
+/* The commands; each returns the program's exit status. */
+int probe_list(const struct options *o);
+int probe_check(const struct options *o);
+
+#endif

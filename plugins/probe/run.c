@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - memory for a call, the call, and a look at all of the memory after.
+ *
+ * Each tensor has a block of its own on the kernel's device, with fences before
+ * and behind and between padded rows.  Outputs start as a NaN that nobody
+ * computes, workspace as NaN.
+ */
+#include "run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "child.h"
+#include "tensor/dtype.h"
+
+enum { FENCE = 256, FENCE_BYTE = 0xa5, POISON_BYTE = 0xff };
+
+/* A block of device memory and what was written there. */
+struct block {
+    char *before;
+    void *device;
+    size_t size; /* with fences */
+};
+
+struct run {
+    struct call *call;
+    const struct trial *trial;
+    struct block slot[CALL_SLOTS], array[CALL_ARRAYS], space;
+    struct nnd_stream stream;
+    bool deriving; /* this run computes the ROLE_DERIVED slots */
+};
+
+static uint64_t canary_of(int dtype)
+{
+    switch (dtype) {
+    case NND_F64:
+        return 0x7ff8deadbeef5aa5;
+    case NND_F32:
+        return 0x7fc5aaa5;
+    case NND_BF16:
+        return 0x7fda;
+    case NND_F16:
+        return 0x7eda;
+    default:
+        return 0x5aa5dead;
+    }
+}
+
+static int dtype_of(const struct trial *t, const struct slot *s, bool wide)
+{
+    switch (s->kind) {
+    case KIND_I32:
+        return NND_I32;
+    case KIND_F64:
+        return NND_F64;
+    case KIND_F32:
+        return wide ? NND_F64 : NND_F32;
+    case KIND_ACT:
+        return wide ? NND_F64 : t->types->act;
+    case KIND_WEIGHT:
+        return wide ? NND_F64 : t->types->weight;
+    case KIND_RESULT:
+        return wide ? NND_F64 : t->types->result;
+    }
+    return 0;
+}
+
+/* Is the slot part of this run, is it written, does it start with values? */
+static bool is_present(const struct run *r, const struct slot *s)
+{
+    return s->role != ROLE_SCRATCH || r->deriving;
+}
+
+static bool is_written(const struct run *r, const struct slot *s)
+{
+    bool computed = s->role == ROLE_DERIVED || s->role == ROLE_SCRATCH;
+    return s->role == ROLE_OUT || s->role == ROLE_INOUT || (computed && r->deriving);
+}
+
+static bool has_values(const struct run *r, const struct slot *s)
+{
+    return s->role == ROLE_IN || s->role == ROLE_INOUT ||
+           (s->role == ROLE_DERIVED && !r->deriving);
+}
+
+static int trailing_zeros(int64_t bytes)
+{
+    int n = 0;
+    while (n < 8 && bytes % 2 == 0) {
+        bytes /= 2;
+        n++;
+    }
+    return n;
+}
+
+/* Fill in everything but data. */
+static void shape_tensor(const struct run *r, const struct slot *s)
+{
+    const struct layout *l = r->trial->layout;
+    struct nnd_tensor *t = s->tensor;
+    *t = (struct nnd_tensor){.ndim = s->ndim,
+                             .dtype = dtype_of(r->trial, s, r->trial->wide)};
+    int64_t size = (int64_t)dtype_size(t->dtype), stride = l->step;
+    t->align_log2 = trailing_zeros(FENCE + l->shift * size);
+    for (int axis = s->ndim - 1; axis >= 0; axis--) {
+        bool padded = axis == 0 && s->ndim > 1;
+        t->dim[axis] = s->dim[axis];
+        t->stride[axis] = stride + (padded ? l->pad : 0);
+        stride = t->stride[axis] * (s->dim[axis] > 0 ? s->dim[axis] : 1);
+        int zeros = trailing_zeros(t->stride[axis] * size);
+        if (axis < s->ndim - 1 && zeros < t->align_log2)
+            t->align_log2 = zeros;
+    }
+}
+
+/* Elements from the first to behind the last. */
+static int64_t extent_of(const struct nnd_tensor *t)
+{
+    int64_t last = 0;
+    for (int axis = 0; axis < t->ndim; axis++) {
+        if (t->dim[axis] == 0)
+            return 0;
+        last += (t->dim[axis] - 1) * t->stride[axis];
+    }
+    return last + 1;
+}
+
+/* Byte offset in the block of the i-th element in contiguous order. */
+static size_t byte_of(const struct run *r, const struct nnd_tensor *t, int64_t i)
+{
+    int64_t at = r->trial->layout->shift;
+    for (int axis = t->ndim - 1; axis >= 0; axis--) {
+        at += i % t->dim[axis] * t->stride[axis];
+        i /= t->dim[axis];
+    }
+    return FENCE + (size_t)at * dtype_size(t->dtype);
+}
+
+static void put_element(const struct run *r, const struct slot *s, int number,
+                        char *base, int64_t i)
+{
+    const struct nnd_tensor *t = s->tensor;
+    void *to = base + byte_of(r, t, i);
+    uint64_t canary = canary_of(t->dtype);
+    if (!has_values(r, s)) {
+        memcpy(to, &canary, dtype_size(t->dtype));
+    } else if (s->kind == KIND_I32) {
+        memcpy(to, &s->number[i], sizeof s->number[i]);
+    } else {
+        uint64_t rounded = 0; /* as the kernel under test would see it */
+        double x = call_value(s, number, i);
+        int dtype = dtype_of(r->trial, s, false);
+        dtype_from_f64(dtype, &x, &rounded, 1);
+        dtype_to_f64(dtype, &rounded, &x, 1);
+        dtype_from_f64(t->dtype, &x, to, 1);
+    }
+}
+
+static int upload(struct run *r, struct block *b, struct err *e)
+{
+    const struct nnd_device_ops *d = r->trial->device;
+    if (d->alloc(0, b->size, &b->device) != NND_OK ||
+        d->copy(&r->stream, b->device, b->before, b->size) != NND_OK)
+        return err_set(e, ERR_FAILED, "cannot get %zu bytes of %s memory", b->size,
+                       d->type);
+    return 0;
+}
+
+static void make_block(struct run *r, struct block *b, size_t size, int byte)
+{
+    b->size = size + 2 * FENCE;
+    b->before = arena_alloc(r->call->arena, b->size);
+    memset(b->before, FENCE_BYTE, b->size);
+    memset(b->before + FENCE, byte, size);
+}
+
+static int place_slot(struct run *r, int i, struct err *e)
+{
+    const struct slot *s = &r->call->slot[i];
+    struct block *b = &r->slot[i];
+    if (!is_present(r, s))
+        return 0;
+    size_t elements = (size_t)(extent_of(s->tensor) + r->trial->layout->shift);
+    make_block(r, b, elements * dtype_size(s->tensor->dtype), FENCE_BYTE);
+    for (int64_t j = 0; j < s->count; j++)
+        put_element(r, s, i, b->before, j);
+    return upload(r, b, e);
+}
+
+/* All tensors without data, as supports() and need() see them. */
+static void shape_all(const struct run *r)
+{
+    struct call *c = r->call;
+    for (int i = 0; i < c->nslots; i++) {
+        const struct slot *s = &c->slot[i];
+        if (is_present(r, s))
+            shape_tensor(r, s);
+        else
+            *s->tensor = (struct nnd_tensor){0};
+        if (s->alias)
+            *s->alias = *s->tensor;
+    }
+    for (int i = 0; i < c->narrays; i++)
+        memset(c->array[i].where, 0, sizeof(void *));
+}
+
+static int place_all(struct run *r, struct err *e)
+{
+    struct call *c = r->call;
+    for (int i = 0; i < c->nslots; i++)
+        if (place_slot(r, i, e) < 0)
+            return -1;
+    for (int i = 0; i < c->narrays; i++) {
+        make_block(r, &r->array[i], c->array[i].size, 0);
+        memcpy(r->array[i].before + FENCE, c->array[i].data, c->array[i].size);
+        if (upload(r, &r->array[i], e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Point the params at the blocks. */
+static void set_data(const struct run *r)
+{
+    struct call *c = r->call;
+    for (int i = 0; i < c->nslots; i++) {
+        const struct slot *s = &c->slot[i];
+        if (!is_present(r, s))
+            continue;
+        size_t shift = (size_t)r->trial->layout->shift * dtype_size(s->tensor->dtype);
+        s->tensor->data = (char *)r->slot[i].device + FENCE + shift;
+        if (s->alias)
+            *s->alias = *s->tensor;
+    }
+    for (int i = 0; i < c->narrays; i++) {
+        void *data = (char *)r->array[i].device + FENCE;
+        memcpy(c->array[i].where, &data, sizeof data);
+    }
+}
+
+static void release(struct run *r)
+{
+    const struct nnd_device_ops *d = r->trial->device;
+    for (int i = 0; i < CALL_SLOTS; i++)
+        if (r->slot[i].device)
+            d->free(0, r->slot[i].device);
+    for (int i = 0; i < CALL_ARRAYS; i++)
+        if (r->array[i].device)
+            d->free(0, r->array[i].device);
+    if (r->space.device)
+        d->free(0, r->space.device);
+    d->stream_del(&r->stream);
+}
+
+static char *download(const struct run *r, const struct block *b, struct err *e)
+{
+    char *after = arena_alloc(r->call->arena, b->size);
+    if (r->trial->device->copy(&r->stream, after, b->device, b->size) != NND_OK ||
+        r->trial->device->stream_sync(&r->stream) != NND_OK) {
+        err_set(e, ERR_FAILED, "cannot read %s memory", r->trial->device->type);
+        return NULL;
+    }
+    return after;
+}
+
+/* Take the elements out of `after`, and put them into `before` as well, so that
+ * every difference that is left was not theirs. */
+static void take_elements(struct run *r, int i, const char *after, struct result *out)
+{
+    const struct slot *s = &r->call->slot[i];
+    size_t size = dtype_size(s->tensor->dtype);
+    struct arena *a = r->call->arena;
+    out->dtype[i] = s->tensor->dtype;
+    out->value[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(double));
+    out->bits[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(uint64_t));
+    out->written[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(bool));
+    for (int64_t j = 0; j < s->count; j++) {
+        size_t at = byte_of(r, s->tensor, j);
+        int32_t number;
+        memcpy(&out->bits[i][j], after + at, size);
+        out->written[i][j] = out->bits[i][j] != canary_of(s->tensor->dtype);
+        if (s->kind == KIND_I32) {
+            memcpy(&number, after + at, sizeof number);
+            out->value[i][j] = number;
+        } else {
+            dtype_to_f64(s->tensor->dtype, after + at, &out->value[i][j], 1);
+        }
+        if (is_written(r, s))
+            memcpy(r->slot[i].before + at, after + at, size);
+    }
+}
+
+static int check_block(const char *what, const char *name, const struct block *b,
+                       const char *after, struct err *e)
+{
+    for (size_t i = 0; i < b->size; i++)
+        if (after[i] != b->before[i])
+            return err_set(e, ERR_FAILED, "%s %s at byte %lld", what, name,
+                           (long long)i - FENCE);
+    return 0;
+}
+
+static int collect(struct run *r, struct result *out, struct err *e)
+{
+    struct call *c = r->call;
+    for (int i = 0; i < c->nslots; i++) {
+        const struct slot *s = &c->slot[i];
+        if (!is_present(r, s))
+            continue;
+        char *after = download(r, &r->slot[i], e);
+        if (!after)
+            return -1;
+        take_elements(r, i, after, out);
+        const char *what = is_written(r, s) ? "writes outside" : "changes its input";
+        if (check_block(what, s->name, &r->slot[i], after, e) < 0)
+            return -1;
+    }
+    for (int i = 0; i < c->narrays; i++) {
+        char *after = download(r, &r->array[i], e);
+        if (!after ||
+            check_block("changes", "an index array", &r->array[i], after, e) < 0)
+            return -1;
+    }
+    char *after = download(r, &r->space, e);
+    if (!after)
+        return -1;
+    memcpy(r->space.before + FENCE, after + FENCE, r->space.size - 2 * FENCE);
+    return check_block("writes outside", "the workspace", &r->space, after, e);
+}
+
+/* A plugin's text as part of a line. */
+static const char *clean(struct nnd_error *e)
+{
+    e->text[sizeof e->text - 1] = '\0';
+    for (char *p = e->text; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+    return e->text[0] ? e->text : "no reason given";
+}
+
+static int ask(struct run *r, struct err *e)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_error why = {{0}};
+    child_stage("supports() of %s, %s", k->name, r->call->text);
+    int rc = k->supports(k->self, &r->call->params, &why);
+    if (rc == NND_OK)
+        return 0;
+    if (rc > 0 || !why.text[0])
+        return err_set(e, ERR_FAILED, "supports() says %d and gives no reason", rc);
+    err_set(e, ERR_FAILED, "%s", clean(&why));
+    return 1;
+}
+
+static int get_space(struct run *r, struct err *e)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_need need = {.struct_size = sizeof need};
+    child_stage("need() of %s, %s", k->name, r->call->text);
+    int rc = k->need(k->self, &r->call->params, &need);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "need() says %d", rc);
+    if (need.workspace > (size_t)1 << 30)
+        return err_set(e, ERR_FAILED, "need() wants %zu bytes", need.workspace);
+    make_block(r, &r->space, need.workspace, POISON_BYTE);
+    return upload(r, &r->space, e);
+}
+
+static int launch(struct run *r, void *plan, struct err *e)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    size_t size = r->space.size - 2 * FENCE;
+    struct nnd_launch l = {.struct_size = sizeof l,
+                           .stream = r->stream,
+                           .workspace = size ? (char *)r->space.device + FENCE : NULL,
+                           .workspace_size = size,
+                           .nthreads = r->trial->nthreads};
+    struct nnd_error why = {{0}};
+    child_stage("launch() of %s, %s", k->name, r->call->text);
+    int rc = k->launch(k->self, plan, &r->call->params, &l, &why);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "launch() says %d: %s", rc, clean(&why));
+    rc = r->trial->device->stream_sync(&r->stream);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "the device says %d after launch()", rc);
+    return 0;
+}
+
+static int plan_and_launch(struct run *r, struct err *e)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_error why = {{0}};
+    void *plan = NULL;
+    if (k->plan) {
+        child_stage("plan() of %s, %s", k->name, r->call->text);
+        int rc = k->plan(k->self, &r->call->params, &plan, &why);
+        if (rc != NND_OK)
+            return err_set(e, ERR_FAILED, "plan() says %d: %s", rc, clean(&why));
+    }
+    set_data(r);
+    int rc = launch(r, plan, e);
+    if (k->plan_free && plan)
+        k->plan_free(plan);
+    return rc;
+}
+
+static int run(struct call *c, const struct trial *t, bool deriving, struct result *out,
+               struct err *e)
+{
+    struct run r = {.call = c, .trial = t, .deriving = deriving};
+    shape_all(&r);
+    int rc = ask(&r, e);
+    if (rc != 0)
+        return rc;
+    if (t->device->stream_new(0, 0, &r.stream) != NND_OK)
+        return err_set(e, ERR_FAILED, "cannot make a stream on %s", t->device->type);
+    memset(out, 0, sizeof *out);
+    if ((rc = get_space(&r, e)) == 0 && (rc = place_all(&r, e)) == 0 &&
+        (rc = plan_and_launch(&r, e)) == 0)
+        rc = collect(&r, out, e);
+    release(&r);
+    child_stage("comparing results of %s, %s", t->kernel->name, c->text);
+    return rc;
+}
+
+int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e)
+{
+    return run(c, t, false, r, e);
+}
+
+static void keep_derived(struct call *c, int i, const struct result *r)
+{
+    struct slot *s = &c->slot[i];
+    int32_t *number = arena_calloc(c->arena, (size_t)s->count + 1, sizeof *number);
+    for (int64_t j = 0; s->kind == KIND_I32 && j < s->count; j++)
+        number[j] = (int32_t)r->value[i][j];
+    s->number = number;
+    s->value = r->value[i];
+}
+
+int run_derive(struct call *c, const struct trial *t, struct err *e)
+{
+    struct result r;
+    if (!c->derive)
+        return 0;
+    int rc = run(c, t, true, &r, e);
+    if (rc != 0)
+        return err_prefix(e, "%s", t->kernel->name);
+    for (int i = 0; i < c->nslots; i++)
+        if (c->slot[i].role == ROLE_DERIVED)
+            keep_derived(c, i, &r);
+    return 0;
+}

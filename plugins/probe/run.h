@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h - carry out one call with one kernel, in fenced and poisoned memory.
+ */
+#ifndef PROBE_RUN_H
+#define PROBE_RUN_H
+
+#include "base/err.h"
+#include "call.h"
+
+/* The element types of one trial. */
+struct types {
+    const char *name;
+    int act, weight, result;
+};
+
+/* Where elements lie: rows `pad` elements apart from each other, `step` from
+ * element to element, the first `shift` behind an aligned address. */
+struct layout {
+    const char *name;
+    int pad, step, shift;
+};
+
+struct trial {
+    const struct nnd_kernel *kernel;
+    const struct nnd_device_ops *device;
+    const struct types *types; /* inputs are rounded to these          */
+    const struct layout *layout;
+    int nthreads;
+    bool wide; /* all floats are f64: the oracle's way */
+};
+
+/* What the slots held afterwards, in contiguous order. */
+struct result {
+    double *value[CALL_SLOTS];
+    uint64_t *bits[CALL_SLOTS];
+    bool *written[CALL_SLOTS];
+    int dtype[CALL_SLOTS];
+};
+
+/* 0; 1 when supports() refused, with the reason in e; < 0 when something was
+ * wrong that no refusal excuses: a status, a byte outside the outputs, an input
+ * changed.  The result lives in the call's arena. */
+int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e);
+
+/* Compute the call's ROLE_DERIVED slots with a kernel of the op c->derive.  Those
+ * slots are then inputs like others. */
+int run_derive(struct call *c, const struct trial *t, struct err *e);
+
+#endif
