@@ -118,6 +118,15 @@ void client_say(const struct client *c, const char *fmt, ...)
             text);
 }
 
+void client_leave(const struct client *c, const char *back, uint64_t id)
+{
+    client_say(c,
+               "detached; job %llu still running. Resume: nnctl %s %llu  "
+               "Stop: nnctl cancel %llu",
+               (unsigned long long)id, back, (unsigned long long)id,
+               (unsigned long long)id);
+}
+
 void client_print_json(json_t *object)
 {
     json_t *head = json_pack("{si}", "v", CLIENT_JSON_VERSION);

@@ -56,6 +56,9 @@ int client_id(const char *text, uint64_t *id, struct err *e);
 void client_say(const struct client *c, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Say that the job is left alone, and how to come back: "watch", "logs -f". */
+void client_leave(const struct client *c, const char *back, uint64_t id);
+
 /* Print an object as one line on stdout, "v" first, and drop the reference. */
 void client_print_json(json_t *object);
 

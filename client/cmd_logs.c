@@ -3,6 +3,7 @@
  * cmd_logs.c - what a job's ranks printed.
  */
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -10,7 +11,7 @@
 #include "client/cmd.h"
 #include "client/term.h"
 
-enum { POLL_MS = 1000 };
+enum { POLL_MS = 1000, PAUSE_MS = 300 };
 
 struct options {
     bool follow, label, err_only;
@@ -85,71 +86,104 @@ static void print_lines(struct client *c, const struct options *o,
     fflush(stdout);
 }
 
-/* 1: ask again; 0: all was printed. */
-static int next(const struct options *o, const Wire__LogReply *r, Wire__Log *q)
+/* Where the reading of a log stands. */
+struct reader {
+    Wire__Log q;
+    bool inside;  /* a line was begun and goes on                  */
+    bool ahead;   /* q asks for an attempt that may not be there   */
+    uint64_t end; /* where the attempt before it ended             */
+};
+
+static void reader_init(struct reader *r, const struct options *o, uint64_t id)
 {
-    q->has_tail = false;
-    q->has_offset = true;
-    q->offset = r->next;
-    q->has_attempt = r->attempt > 0;
-    q->attempt = r->attempt;
-    if (!r->eof)
-        return 1;
-    if (!o->follow || r->last || (r->final && o->attempt))
-        return 0;
-    if (r->final) { /* the next attempt, once there is one */
-        q->attempt = r->attempt + 1;
-        q->offset = 0;
-    }
-    return 1;
+    *r = (struct reader){.q = WIRE__LOG__INIT};
+    r->q.has_id = true;
+    r->q.id = id;
+    r->q.has_attempt = o->attempt > 0;
+    r->q.attempt = (uint32_t)o->attempt;
+    r->q.has_rank = o->rank >= 0;
+    r->q.rank = o->rank;
+    r->q.has_err_only = r->q.err_only = o->err_only;
+    r->q.has_tail = o->tail > 0;
+    r->q.tail = o->tail < UINT32_MAX ? (uint32_t)o->tail : UINT32_MAX;
 }
 
-static int leave(struct client *c, uint64_t id)
+/* Move behind what was answered.  False: nothing more is wanted. */
+static bool reader_advance(struct reader *r, const struct options *o,
+                           const Wire__LogReply *reply)
 {
-    client_say(c,
-               "detached; job %llu still running. Resume: nnctl logs -f %llu  "
-               "Stop: nnctl cancel %llu",
-               (unsigned long long)id, (unsigned long long)id, (unsigned long long)id);
-    return 0;
+    r->q.has_tail = r->ahead = false;
+    r->q.has_offset = true;
+    r->q.offset = reply->next;
+    r->q.has_attempt = reply->attempt > 0;
+    r->q.attempt = reply->attempt;
+    r->q.has_wait_ms = o->follow;
+    r->q.wait_ms = POLL_MS;
+    if (!reply->eof)
+        return true;
+    if (!o->follow || reply->last || (reply->final && o->attempt))
+        return false;
+    if (reply->final) {
+        r->ahead = true;
+        r->end = reply->next;
+        r->q.attempt++;
+        r->q.offset = 0;
+    }
+    return true;
+}
+
+/* There is no next attempt yet: ask again for the end of the one before, whose
+ * answer says whether there will be one. */
+static void reader_step_back(struct reader *r)
+{
+    r->ahead = false;
+    r->q.attempt--;
+    r->q.offset = r->end;
+    term_sleep_ms(PAUSE_MS);
+}
+
+/* Ask once and print.  1: ask again; 0: all was printed. */
+static int read_some(struct client *c, const struct options *o, struct reader *r,
+                     struct err *e)
+{
+    Wire__LogReply *reply;
+    int rc = client_call(c, WIRE__TYPE__LOG, &r->q, r->q.has_wait_ms ? POLL_MS : 0,
+                         &reply, e);
+
+    if (rc < 0 && term_has_signal())
+        return 1;
+    if (rc == ERR_NOTFOUND && r->ahead) {
+        reader_step_back(r);
+        return 1;
+    }
+    if (rc < 0)
+        return rc;
+    print_lines(c, o, reply, &r->inside);
+    rc = reader_advance(r, o, reply);
+    chan_free(&reply->base);
+    return rc;
 }
 
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
-    Wire__Log q = WIRE__LOG__INIT;
-    bool inside = false;
-    int more = 1, rc = client_id(argv[0], &q.id, e);
+    struct reader r;
+    uint64_t id;
+    int rc = client_id(argv[0], &id, e);
 
     (void)argc;
-    q.has_id = true;
-    q.has_attempt = o->attempt > 0;
-    q.attempt = (uint32_t)o->attempt;
-    q.has_rank = o->rank >= 0;
-    q.rank = o->rank;
-    q.has_err_only = q.err_only = o->err_only;
-    q.has_tail = o->tail > 0;
-    q.tail = (uint32_t)o->tail;
+    if (rc < 0)
+        return rc;
+    reader_init(&r, o, id);
     if (o->follow)
         term_catch_signals();
-    while (rc == 0 && more) {
-        Wire__LogReply *reply;
-
-        if (term_signal())
-            return leave(c, q.id);
-        rc =
-            client_call(c, WIRE__TYPE__LOG, &q, q.has_wait_ms ? POLL_MS : 0, &reply, e);
-        if (rc < 0 && term_has_signal()) {
-            rc = 0;
-            continue;
+    do {
+        if (term_signal()) {
+            client_leave(c, "logs -f", id);
+            return 0;
         }
-        if (rc < 0)
-            return rc;
-        print_lines(c, o, reply, &inside);
-        more = next(o, reply, &q);
-        q.has_wait_ms = o->follow;
-        q.wait_ms = POLL_MS;
-        chan_free(&reply->base);
-    }
+        rc = read_some(c, o, &r, e);
+    } while (rc > 0);
     return rc;
 }
 

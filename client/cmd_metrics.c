@@ -27,7 +27,8 @@ static const struct opt table[] = {
     {0},
 };
 
-/* What is shown of a step, as text and as CSV; --json shows all there is. */
+/* What is shown of a step as text (with a head) and as CSV (all); --json shows
+ * whatever there is. */
 static const struct {
     const char *key, *head;
     int width;
@@ -36,17 +37,17 @@ static const struct {
     {"step", "step", 7},
     {"loss", "loss", 9},
     {"val_loss", "val", 9},
-    {"lr", "lr", 10},
+    {"lr", "lr", 9},
     {"grad_norm", "norm", 9},
-    {"tokens_per_s", "tok/s", 9},
+    {"tokens_per_s", "tok/s", 8},
     {"step_seconds", "seconds", 9},
-    {"aux_loss", "aux", 9},
-    {"z_loss", "z", 9},
-    {"dead_experts", "dead", 5},
+    {"dead_experts", "dead", 4},
     {"max_overload", "overload", 8},
-    {"loss_scale", "scale", 9},
-    {"tokens", "tokens", 11},
-    {"skipped", "skipped", 7},
+    {"aux_loss", NULL, 0},
+    {"z_loss", NULL, 0},
+    {"loss_scale", NULL, 0},
+    {"tokens", NULL, 0},
+    {"skipped", NULL, 0},
 };
 enum { NFIELDS = sizeof fields / sizeof *fields };
 
@@ -67,7 +68,7 @@ static void print_head(bool csv)
     for (size_t i = 0; i < NFIELDS; i++) {
         if (csv)
             printf("%s%s", i ? "," : "", fields[i].key);
-        else
+        else if (fields[i].head)
             printf("%s%*s", i ? " " : "", fields[i].width, fields[i].head);
     }
     putchar('\n');
@@ -81,7 +82,7 @@ static void print_step(const json_t *m, bool csv)
         value_text(json_object_get(m, fields[i].key), csv, text, sizeof text);
         if (csv)
             printf("%s%s", i ? "," : "", text);
-        else
+        else if (fields[i].head)
             printf("%s%*s", i ? " " : "", fields[i].width, text);
     }
     putchar('\n');

@@ -99,11 +99,7 @@ static int follow(struct run *r, struct err *e)
         if (rc < 0)
             return rc;
         if (rc == 0) {
-            client_say(r->c,
-                       "detached; job %llu still running. Resume: nnctl watch %llu  "
-                       "Stop: nnctl cancel %llu",
-                       (unsigned long long)r->id, (unsigned long long)r->id,
-                       (unsigned long long)r->id);
+            client_leave(r->c, "watch", r->id);
             return EXIT_CANCELED;
         }
     }

@@ -45,6 +45,8 @@ static void print_json(const Wire__ShowReply *r, const Wire__KernelsReply *k)
     json_t *object = wire_json_job(r->job);
     json_t *rest = wire_json(r), *spec = spec_json(r);
 
+    json_object_set(rest, "processes", json_object_get(rest, "ranks"));
+    json_object_del(rest, "ranks"); /* which is a number in the job */
     json_object_del(rest, "job");
     json_object_update(object, rest);
     json_decref(rest);
@@ -182,18 +184,6 @@ static void print_attempts(struct client *c, const Wire__ShowReply *r)
     table_print(&t, true, stdout);
 }
 
-/* What the rank that failed first wrote last. */
-static void print_cause(const Wire__ShowReply *r)
-{
-    const Wire__AttemptInfo *a = r->n_attempts ? r->attempts[r->n_attempts - 1] : NULL;
-
-    if (!a || !a->n_cause)
-        return;
-    printf("\nattempt %u, rank %d, its last lines:\n", a->number, a->bad_rank);
-    for (size_t i = 0; i < a->n_cause; i++)
-        printf("  %s\n", a->cause[i]);
-}
-
 static void print_ranks(struct client *c, const Wire__ShowReply *r)
 {
     static const struct column columns[] = {
@@ -276,7 +266,7 @@ static int show(struct client *c, const struct options *o, const Wire__ShowReply
         print_job(r);
         if (r->n_attempts)
             print_attempts(c, r);
-        print_cause(r);
+        progress_cause(r, stdout);
         if (r->n_ranks)
             print_ranks(c, r);
     }

@@ -213,29 +213,35 @@ static void print_field(const json_t *v)
 
 static int check_field(const char *name, struct err *e)
 {
-    const char *names[64], *near;
-    char shown[64];
+    enum { MOST = 64 };
+    const ProtobufCMessageDescriptor *d = &wire__job_info__descriptor;
+    char fields[MOST][40];
+    const char *names[MOST], *near;
     size_t n = 0;
 
-    for (unsigned i = 0; i < wire__job_info__descriptor.n_fields && n < 64; i++) {
-        const char *field = wire__job_info__descriptor.fields[i].name;
-        size_t len = strlen(field);
-
-        if (len > 3 && strcmp(field + len - 3, "_us") == 0)
-            len -= 3;
-        if (strlen(name) == len && strncmp(name, field, len) == 0)
+    for (unsigned i = 0; i < d->n_fields && n < MOST; i++, n++) {
+        wire_json_key(&d->fields[i], fields[n], sizeof fields[n]);
+        names[n] = fields[n];
+        if (strcmp(name, fields[n]) == 0)
             return 0;
-        names[n++] = field;
     }
-    snprintf(shown, sizeof shown, "%s", name);
-    near = str_nearest(shown, names, n);
-    return err_set(e, ERR_USAGE, "--output: unknown field \"%s\"%s%s%s", shown,
+    near = str_nearest(name, names, n);
+    return err_set(e, ERR_USAGE, "--output: unknown field \"%.60s\"%s%s%s", name,
                    near ? "; did you mean \"" : "", near ? near : "",
                    near ? "\"?" : "");
 }
 
-static int print_fields(struct client *c, const char *fields, const struct jobs *js,
-                        struct err *e)
+static int check_fields(struct client *c, const char *fields, struct err *e)
+{
+    char *rest = arena_strdup(c->arena, fields), *name;
+    int rc = 0;
+
+    while (rc == 0 && (name = strsep(&rest, ",")))
+        rc = check_field(name, e);
+    return rc;
+}
+
+static void print_fields(struct client *c, const char *fields, const struct jobs *js)
 {
     for (size_t i = 0; i < js->n; i++) {
         json_t *object = wire_json_job(js->job[i]);
@@ -243,12 +249,6 @@ static int print_fields(struct client *c, const char *fields, const struct jobs 
         const char *gap = "";
 
         while ((name = strsep(&rest, ","))) {
-            int rc = check_field(name, e);
-
-            if (rc < 0) {
-                json_decref(object);
-                return rc;
-            }
             fputs(gap, stdout);
             print_field(json_object_get(object, name));
             gap = "\t";
@@ -256,7 +256,6 @@ static int print_fields(struct client *c, const char *fields, const struct jobs 
         putchar('\n');
         json_decref(object);
     }
-    return 0;
 }
 
 static void print_json(const struct jobs *js)
@@ -272,14 +271,16 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
 {
     const struct options *o = values;
     struct jobs js = {.arena = c->arena};
-    int rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
+    int rc = o->fields ? check_fields(c, o->fields, e) : 0;
 
+    if (rc == 0)
+        rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
     if (rc < 0)
         ;
     else if (c->opt.json)
         print_json(&js);
     else if (o->fields)
-        rc = print_fields(c, o->fields, &js, e);
+        print_fields(c, o->fields, &js);
     else
         print_table(c, o, &js);
     if (rc == 0 && js.more)

@@ -81,6 +81,13 @@ static int lost(struct client *c, struct progress *p, int *status, const struct 
     return FOLLOW_LOST;
 }
 
+static void say_end(struct progress *p, const Wire__ShowReply *r)
+{
+    progress_end(p, r->job);
+    if (r->job->state == WIRE__STATE__FAILED)
+        progress_cause(r, p->out);
+}
+
 int follow_job(struct client *c, uint64_t id, struct progress *p, double timeout_s,
                int *status, struct err *e)
 {
@@ -107,7 +114,7 @@ int follow_job(struct client *c, uint64_t id, struct progress *p, double timeout
             final = wire_state_is_final(reply->job->state);
             *status = follow_status(reply->job);
             if (final && p && !p->json)
-                progress_end(p, reply->job);
+                say_end(p, reply);
             chan_free(&reply->base);
         }
         if (final)
@@ -129,9 +136,6 @@ int follow_or_leave(struct client *c, uint64_t id, struct progress *p, int left,
         return status;
     if (p)
         progress_break(p);
-    client_say(c,
-               "detached; job %llu still running. Resume: nnctl watch %llu  "
-               "Stop: nnctl cancel %llu",
-               (unsigned long long)id, (unsigned long long)id, (unsigned long long)id);
+    client_leave(c, "watch", id);
     return left;
 }

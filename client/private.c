@@ -21,7 +21,7 @@
 #include "base/fs.h"
 #include "client/child.h"
 
-enum { START_MS = 15000, STOP_MS = 30000, TERM_MS = 5000, STEP_MS = 10 };
+enum { START_MS = 15000, STOP_MS = 30000, TERM_MS = 5000, ASK_MS = 1000, STEP_MS = 10 };
 
 static void sleep_ms(long ms)
 {
@@ -174,15 +174,16 @@ static bool gone_within(struct private_nnd *p, int ms)
 void private_stop(struct client *c, struct private_nnd *p)
 {
     Wire__Shutdown q = WIRE__SHUTDOWN__INIT;
-    Wire__ShutdownReply *reply;
+    ProtobufCMessage *reply;
 
     if (p->pid <= 0)
         return;
     q.has_stop_jobs = q.stop_jobs = true;
-    if (c->chan && client_call(c, WIRE__TYPE__SHUTDOWN, &q, 0, &reply, NULL) == 0)
-        chan_free(&reply->base);
-    else
+    if (!c->chan) /* it never listened */
         kill(p->pid, SIGTERM);
+    else if (chan_call(c->chan, WIRE__TYPE__SHUTDOWN, &q.base, ASK_MS, &reply, NULL) ==
+             0)
+        chan_free(reply); /* that it is gone is seen, whatever was heard */
     if (gone_within(p, STOP_MS))
         return;
     client_say(c, "private nnd: does not end; it is killed");

@@ -263,3 +263,25 @@ void progress_end(struct progress *p, const Wire__JobInfo *j)
     fflush(p->out);
     buf_free(&line);
 }
+
+/* A line of a rank may hold anything; a terminal obeys control characters. */
+static void print_clean(const char *text, FILE *out)
+{
+    for (; *text; text++)
+        putc((unsigned char)*text < 0x20 && *text != '\t' ? '?' : *text, out);
+}
+
+void progress_cause(const Wire__ShowReply *r, FILE *out)
+{
+    const Wire__AttemptInfo *a = r->n_attempts ? r->attempts[r->n_attempts - 1] : NULL;
+
+    if (!a || !a->n_cause)
+        return;
+    fprintf(out, "attempt %u, last lines of rank %d:\n", a->number,
+            a->has_bad_rank ? a->bad_rank : 0);
+    for (size_t i = 0; i < a->n_cause; i++) {
+        fputs("  ", out);
+        print_clean(a->cause[i], out);
+        putc('\n', out);
+    }
+}

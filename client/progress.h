@@ -61,6 +61,10 @@ void progress_break(struct progress *p);
 /* One line that says how the job ended; the job is in a final state. */
 void progress_end(struct progress *p, const Wire__JobInfo *j);
 
+/* What the rank that failed first wrote last, in the newest attempt; nothing when
+ * that is not known. */
+void progress_cause(const Wire__ShowReply *r, FILE *out);
+
 /* "41.2k", "950", "1.3M". */
 void progress_count(double n, char *out, size_t size);
 

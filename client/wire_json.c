@@ -184,15 +184,18 @@ static bool is_set(const ProtobufCFieldDescriptor *d, const char *m)
     return *(const protobuf_c_boolean *)(m + d->quantifier_offset);
 }
 
-/* "started_us" is shown as "started". */
+void wire_json_key(const ProtobufCFieldDescriptor *d, char *out, size_t size)
+{
+    snprintf(out, size, "%.*s", (int)strlen(d->name) - (is_time(d) ? 3 : 0), d->name);
+}
+
 static void put(json_t *object, const ProtobufCFieldDescriptor *d, json_t *v)
 {
     char name[64];
 
     if (!v)
         return;
-    snprintf(name, sizeof name, "%.*s", (int)strlen(d->name) - (is_time(d) ? 3 : 0),
-             d->name);
+    wire_json_key(d, name, sizeof name);
     json_object_set_new(object, name, v);
 }
 

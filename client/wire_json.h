@@ -16,6 +16,9 @@
  * become null; bytes that are not text are left out. */
 json_t *wire_json(const void *message);
 
+/* The key that a field has there. */
+void wire_json_key(const ProtobufCFieldDescriptor *d, char *out, size_t size);
+
 /* A JobInfo, without what only matters on the wire. */
 json_t *wire_json_job(const Wire__JobInfo *j);
 
