@@ -15,6 +15,7 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/checkpoint_write.c lib/train/checkpoint_write.h \
     lib/train/init.c lib/train/init.h \
     lib/train/manifest.c lib/train/manifest.h \
+    lib/train/plan_report.c lib/train/plan_report.h \
     lib/train/profile.c \
     lib/train/schedule.c lib/train/schedule.h \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \
