@@ -5,6 +5,7 @@
 noinst_LTLIBRARIES += lib/decode/libdecode.la
 
 lib_decode_libdecode_la_SOURCES = \
+    lib/decode/decoder.c lib/decode/decoder.h \
     lib/decode/sample.c lib/decode/sample.h
 
 unit_tests += tests/unit/test_decode_sample

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * decoder.c - the decode program of a model, bound for a number of rows.
+ */
+#include "decode/decoder.h"
+
+#include <stdlib.h>
+
+#include "model/model.h"
+
+struct decoder {
+    struct decoder_config c;
+    struct graph *g;
+    struct decode_step step;
+    struct kernel_table *table;
+    struct exec *x;
+    int program;
+    int64_t length;
+};
+
+static int build(struct decoder *d, struct err *e)
+{
+    static const int dtype[] = {
+        [NND__TRAIN__PRECISION__BF16] = NND_BF16,
+        [NND__TRAIN__PRECISION__FP16] = NND_F16,
+        [NND__TRAIN__PRECISION__FP32] = NND_F32,
+    };
+    const Nnd__Job *job = d->c.job;
+    struct mesh mesh;
+
+    if (mesh_make(1, 1, 1, 1, 1, 1, 1, 0, &mesh, e) < 0)
+        return e->code;
+    d->g = graph_create(&mesh, dtype[job->train->precision], NND_F32);
+    if (model_decode(d->g, job, d->c.vocab, d->c.rows, &d->step, e) < 0)
+        return e->code;
+    d->program = graph_find_program(d->g, "decode");
+    return 0;
+}
+
+/* Kernels whose bits do not depend on who else is decoded. */
+static int choose_kernels(struct decoder *d, struct err *e)
+{
+    struct kernel_policy p = {.device = d->c.job->kernels->device,
+                              .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
+                              .rules = d->c.rules,
+                              .nrules = d->c.nrules};
+    struct arena *a = arena_create();
+    struct kernel_want *want;
+    size_t n;
+    int rc = exec_wants(d->g, a, &want, &n, e);
+
+    if (rc == 0)
+        rc = kernel_select(d->c.kernels, &p, want, n, &d->table, e);
+    arena_destroy(a);
+    return rc;
+}
+
+static int create(struct decoder *d, struct err *e)
+{
+    if (build(d, e) < 0 || choose_kernels(d, e) < 0)
+        return e->code;
+    struct exec_config c = {.slots = 1,
+                            .positions = 1,
+                            .comms = {d->c.self, d->c.self, d->c.self},
+                            .device = d->c.job->kernels->device,
+                            .kernels = d->c.kernels,
+                            .table = d->table,
+                            .threads = d->c.threads};
+    return exec_create(d->g, &c, &d->x, e);
+}
+
+int decoder_create(const struct decoder_config *c, struct decoder **out, struct err *e)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    int rc;
+
+    if (!d)
+        return err_set(e, ERR_FAILED, "memory: a decoder");
+    d->c = *c;
+    rc = create(d, e);
+    if (rc < 0)
+        decoder_destroy(d);
+    else
+        *out = d;
+    return rc;
+}
+
+void decoder_destroy(struct decoder *d)
+{
+    if (!d)
+        return;
+    exec_destroy(d->x);
+    kernel_table_destroy(d->table);
+    graph_destroy(d->g);
+    free(d);
+}
+
+struct exec *decoder_exec(const struct decoder *d)
+{
+    return d->x;
+}
+
+int64_t decoder_length(const struct decoder *d)
+{
+    return d->length;
+}
+
+void decoder_reset(struct decoder *d)
+{
+    d->length = 0;
+}
+
+int decoder_step(struct decoder *d, const uint32_t *id, struct err *e)
+{
+    int64_t context = d->c.job->model->context;
+    const struct decode_step *s = &d->step;
+    int32_t *in = exec_data(d->x, s->id), *pos = exec_data(d->x, s->pos);
+    int32_t *slot = exec_data(d->x, s->slot), *len = exec_data(d->x, s->len);
+
+    if (d->length == context)
+        return err_set(e, ERR_FAILED, "decoding: the context of %lld tokens is full",
+                       (long long)context);
+    for (int r = 0; r < d->c.rows; r++) {
+        in[r] = (int32_t)id[r];
+        pos[r] = (int32_t)d->length;
+        slot[r] = (int32_t)(r * context + d->length);
+        len[r] = (int32_t)(d->length + 1);
+    }
+    if (exec_run(d->x, d->program, 0, 0, e) < 0)
+        return e->code;
+    d->length++;
+    return 0;
+}
+
+const float *decoder_logits(const struct decoder *d, int row)
+{
+    return (const float *)exec_data(d->x, d->step.logits) + row * d->c.vocab;
+}
