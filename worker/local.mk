@@ -5,9 +5,31 @@
 # All of the worker but its main, for tests as well.
 noinst_LTLIBRARIES += worker/libworker.la
 
-worker_libworker_la_LIBADD = $(HWLOC_LIBS)
+worker_libworker_la_CPPFLAGS = $(PROGRAM_CPPFLAGS)
+worker_libworker_la_LIBADD = $(HWLOC_LIBS) $(JANSSON_LIBS)
 worker_libworker_la_SOURCES = \
-    worker/topo.c worker/topo.h
+    worker/agent.c worker/agent.h \
+    worker/args.c worker/args.h \
+    worker/engine.c worker/engine.h \
+    worker/job.c worker/job.h \
+    worker/kernels.c worker/kernels.h \
+    worker/loop.c \
+    worker/metrics.c worker/metrics.h \
+    worker/run.c worker/run.h \
+    worker/stop.c worker/stop.h \
+    worker/task.h \
+    worker/task_generate.c \
+    worker/task_plan.c \
+    worker/task_train.c \
+    worker/topo.c worker/topo.h \
+    worker/world.c worker/world.h
+
+pkglibexec_PROGRAMS += worker/nnd-worker
+worker_nnd_worker_SOURCES = worker/main.c
+worker_nnd_worker_LDADD = \
+    worker/libworker.la \
+    $(MPI_COMM_LIBS) \
+    $(ENGINE_LIBS) -lm
 
 unit_tests += tests/unit/test_worker_topo
 tests_unit_test_worker_topo_LDADD = worker/libworker.la $(LDADD)

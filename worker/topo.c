@@ -233,3 +233,11 @@ int topo_bind(const struct topo *t, const struct topo_seat *s, int thread,
                        thread, pu->os_index);
     return 0;
 }
+
+int topo_unbind(const struct topo *t, struct err *e)
+{
+    if (hwloc_set_cpubind(t->hw, hwloc_get_root_obj(t->hw)->cpuset,
+                          HWLOC_CPUBIND_THREAD) < 0)
+        return err_sys(e, ERR_FAILED, errno, "topology: unbind a thread");
+    return 0;
+}

@@ -62,4 +62,7 @@ int topo_pu(const struct topo *t, const struct topo_seat *s, int thread);
 int topo_bind(const struct topo *t, const struct topo_seat *s, int thread,
               struct err *e);
 
+/* Let the calling thread run on every PU of t. */
+int topo_unbind(const struct topo *t, struct err *e);
+
 #endif

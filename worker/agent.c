@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * agent.c - the thread, its queue of messages, and its beats.
+ */
+#include "worker/agent.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/sha256.h"
+#include "proto/chan.h"
+
+enum {
+    BEAT_MS = 500,
+    CALL_MS = 1000, /* for one answer                                     */
+    END_MS = 1000,  /* for all that is left at the end                    */
+    QUEUE = 64,     /* messages kept while nnd is away; the oldest of
+                       metrics, which the file has as well, go first      */
+};
+
+struct message {
+    unsigned type;
+    ProtobufCMessage *body;
+};
+
+struct agent {
+    struct agent_config c;
+    struct chan *chan;
+    pthread_t thread;
+    pthread_mutex_t lock; /* of all below but stop */
+    pthread_cond_t news;
+    struct message queue[QUEUE];
+    int queued;
+    bool ending;
+    int64_t deadline; /* when ending: monotonic ns */
+    Wire__Phase phase;
+    int64_t step, first; /* first: 0 not known      */
+    uint64_t beats;
+    struct exec_progress *progress;
+    bool warned;
+    atomic_bool stop;
+};
+
+/* --- what is said --------------------------------------------------------------------
+ */
+
+static Wire__Rank who_of(const struct agent *a)
+{
+    Wire__Rank w = WIRE__RANK__INIT;
+
+    w.has_job = w.has_attempt = w.has_epoch = w.has_rank = 1;
+    w.job = a->c.job;
+    w.attempt = a->c.attempt;
+    w.epoch = a->c.epoch;
+    w.rank = a->c.rank;
+    return w;
+}
+
+/* A message of our own making can always be read again. */
+static ProtobufCMessage *copy_of(const ProtobufCMessage *m)
+{
+    size_t n = protobuf_c_message_get_packed_size(m);
+    uint8_t *bytes = malloc(n + 1);
+    ProtobufCMessage *out = NULL;
+    struct err e;
+
+    if (bytes) {
+        protobuf_c_message_pack(m, bytes);
+        if (chan_unpack(m->descriptor, bytes, n, &out, &e) < 0)
+            log_warn("a message for nnd is lost: %s", e.text);
+    }
+    free(bytes);
+    return out;
+}
+
+static void remove_at(struct agent *a, int i)
+{
+    chan_free(a->queue[i].body);
+    memmove(&a->queue[i], &a->queue[i + 1],
+            (size_t)(a->queued - i - 1) * sizeof *a->queue);
+    a->queued--;
+}
+
+static void make_room(struct agent *a)
+{
+    int i = 0;
+
+    if (a->queued < QUEUE)
+        return;
+    while (i < QUEUE - 1 && a->queue[i].type != WIRE__TYPE__RANK_METRIC)
+        i++;
+    remove_at(a, i);
+}
+
+static void say(struct agent *a, unsigned type, const ProtobufCMessage *m)
+{
+    ProtobufCMessage *body = copy_of(m);
+
+    if (!body)
+        return;
+    pthread_mutex_lock(&a->lock);
+    make_room(a);
+    a->queue[a->queued++] = (struct message){type, body};
+    pthread_cond_signal(&a->news);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void say_hello(struct agent *a)
+{
+    Wire__RankHello m = WIRE__RANK_HELLO__INIT;
+    Wire__Rank who = who_of(a);
+    char host[256] = "";
+
+    gethostname(host, sizeof host - 1);
+    m.who = &who;
+    m.has_pid = m.has_ranks = 1;
+    m.pid = (uint32_t)getpid();
+    m.ranks = a->c.ranks;
+    m.host = host;
+    say(a, WIRE__TYPE__RANK_HELLO, &m.base);
+}
+
+void agent_metrics(struct agent *a, const struct metrics *m)
+{
+    Wire__RankMetric w = WIRE__RANK_METRIC__INIT;
+    const struct step_report *r = &m->report;
+    const struct {
+        double v;
+        double *to;
+        protobuf_c_boolean *has;
+    } reals[] = {
+        {r->loss, &w.loss, &w.has_loss},
+        {m->val_loss, &w.val_loss, &w.has_val_loss},
+        {r->lr, &w.lr, &w.has_lr},
+        {r->grad_norm, &w.grad_norm, &w.has_grad_norm},
+        {metrics_tokens_per_s(m), &w.tokens_per_s, &w.has_tokens_per_s},
+        {r->seconds, &w.step_seconds, &w.has_step_seconds},
+        {r->loss_scale, &w.loss_scale, &w.has_loss_scale},
+        {r->moe_layers ? r->aux_loss : NAN, &w.aux_loss, &w.has_aux_loss},
+        {r->moe_layers ? r->z_loss : NAN, &w.z_loss, &w.has_z_loss},
+        {r->moe_layers ? r->overload : NAN, &w.max_overload, &w.has_max_overload},
+    };
+    Wire__Rank who;
+
+    if (!a)
+        return;
+    who = who_of(a);
+    w.who = &who;
+    w.has_step = w.has_tokens = w.has_skipped = 1;
+    w.step = (uint64_t)r->step;
+    w.tokens = (uint64_t)m->tokens;
+    w.skipped = r->skipped;
+    w.has_dead_experts = r->moe_layers > 0;
+    w.dead_experts = (uint32_t)r->dead_experts;
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        *reals[i].has = isfinite(reals[i].v) != 0;
+        *reals[i].to = *reals[i].has ? reals[i].v : 0;
+    }
+    say(a, WIRE__TYPE__RANK_METRIC, &w.base);
+}
+
+void agent_saved(struct agent *a, int64_t step, const char *path)
+{
+    Wire__RankSaved m = WIRE__RANK_SAVED__INIT;
+    char manifest[4096], hex[SHA256_HEX];
+    Wire__Rank who;
+    struct err e;
+
+    if (!a)
+        return;
+    who = who_of(a);
+    m.who = &who;
+    m.has_step = 1;
+    m.step = (uint64_t)step;
+    m.path = (char *)path;
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    if (sha256_file(manifest, hex, &e) == 0)
+        m.sha256 = hex;
+    say(a, WIRE__TYPE__RANK_SAVED, &m.base);
+}
+
+void agent_kernels(struct agent *a, Wire__Kernel **kernels, size_t n)
+{
+    Wire__RankKernels m = WIRE__RANK_KERNELS__INIT;
+    Wire__Rank who;
+
+    if (!a)
+        return;
+    who = who_of(a);
+    m.who = &who;
+    m.kernels = kernels;
+    m.n_kernels = n;
+    say(a, WIRE__TYPE__RANK_KERNELS, &m.base);
+}
+
+static void say_ended(struct agent *a, Wire__Failure why, const char *text)
+{
+    Wire__RankEnded m = WIRE__RANK_ENDED__INIT;
+    Wire__Rank who = who_of(a);
+
+    m.who = &who;
+    m.has_failure = m.has_step = 1;
+    m.failure = why;
+    m.step = (uint64_t)a->step;
+    m.text = (char *)text;
+    say(a, WIRE__TYPE__RANK_ENDED, &m.base);
+}
+
+/* --- where the rank is ---------------------------------------------------------------
+ */
+
+void agent_phase(struct agent *a, Wire__Phase phase)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->phase = phase;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void agent_step(struct agent *a, int64_t done)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->step = done;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void agent_first(struct agent *a, int64_t step)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->first = step;
+    a->step = step - 1;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void agent_watch(struct agent *a, struct exec_progress *p)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->progress = p;
+    pthread_mutex_unlock(&a->lock);
+}
+
+bool agent_stop_asked(const struct agent *a)
+{
+    return a && atomic_load_explicit(&a->stop, memory_order_relaxed);
+}
+
+/* "gemm model.layers.3.mlp", as long as nnd keeps it. */
+static void name_op(const struct exec_progress *p, char *out, size_t size)
+{
+    const char *op = atomic_load_explicit(&p->op, memory_order_relaxed);
+    const char *where = atomic_load_explicit(&p->where, memory_order_relaxed);
+
+    snprintf(out, size, "%s%s%s", op ? op : "", op && where ? " " : "",
+             where ? where : "");
+}
+
+/* --- the thread ----------------------------------------------------------------------
+ */
+
+/* This attempt is over: nobody waits for what this rank computes, and its thread
+ * may be deep inside a collective. */
+static void leave_now(const struct agent *a)
+{
+    struct err e;
+
+    err_set(&e, ERR_FAILED, "nnd says that attempt %u is over; leaving", a->c.attempt);
+    dprintf(STDERR_FILENO, "nnd-worker: rank %u: %s\n", a->c.rank, e.text);
+    _exit(EXIT_FAILURE);
+}
+
+static void hear(struct agent *a, const Wire__RankReply *r)
+{
+    if (!r->has_stop)
+        return;
+    if (r->stop == WIRE__STOP__LEAVE)
+        leave_now(a);
+    if (r->stop == WIRE__STOP__SAVE_AND_LEAVE)
+        atomic_store_explicit(&a->stop, true, memory_order_relaxed);
+}
+
+/* True when nnd has taken it, or never will. */
+static bool call(struct agent *a, unsigned type, const ProtobufCMessage *m, int ms)
+{
+    ProtobufCMessage *reply;
+    struct err e;
+    int rc = chan_call(a->chan, type, m, ms, &reply, &e);
+
+    if (rc == 0) {
+        hear(a, (const Wire__RankReply *)reply);
+        chan_free(reply);
+        return true;
+    }
+    if (rc == ERR_UNREACHABLE || rc == ERR_RETRY)
+        return false;
+    if (!a->warned)
+        log_warn("nnd refuses %s: %s", m->descriptor->short_name, e.text);
+    a->warned = true;
+    return true;
+}
+
+static bool beat(struct agent *a)
+{
+    Wire__RankBeat m = WIRE__RANK_BEAT__INIT;
+    Wire__Rank who = who_of(a);
+    char op[64] = "";
+
+    m.who = &who;
+    m.has_pid = m.has_phase = m.has_step = m.has_seq = 1;
+    m.pid = (uint32_t)getpid();
+    m.op = op;
+    pthread_mutex_lock(&a->lock);
+    m.phase = a->phase;
+    m.step = (uint64_t)a->step;
+    m.seq = ++a->beats;
+    m.has_first_step = a->first > 0;
+    m.first_step = (uint64_t)a->first;
+    if (a->progress)
+        name_op(a->progress, op, sizeof op);
+    pthread_mutex_unlock(&a->lock);
+    return call(a, WIRE__TYPE__RANK_BEAT, &m.base, CALL_MS);
+}
+
+/* The oldest message, which then belongs to the caller; body NULL: none. */
+static struct message take(struct agent *a)
+{
+    struct message m = {0};
+
+    pthread_mutex_lock(&a->lock);
+    if (a->queued) {
+        m = a->queue[0];
+        a->queue[0].body = NULL;
+        remove_at(a, 0);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return m;
+}
+
+static void put_back(struct agent *a, struct message m)
+{
+    pthread_mutex_lock(&a->lock);
+    make_room(a);
+    memmove(&a->queue[1], &a->queue[0], (size_t)a->queued * sizeof *a->queue);
+    a->queue[0] = m;
+    a->queued++;
+    pthread_mutex_unlock(&a->lock);
+}
+
+/* How long a call may take now: 0 when the time at the end is over. */
+static int time_left(struct agent *a)
+{
+    int64_t left = CALL_MS;
+
+    pthread_mutex_lock(&a->lock);
+    if (a->ending)
+        left = (a->deadline - clock_mono_ns()) / 1000000;
+    pthread_mutex_unlock(&a->lock);
+    return left < 0 ? 0 : left < CALL_MS ? (int)left : CALL_MS;
+}
+
+/* False when nnd does not answer. */
+static bool send_queue(struct agent *a)
+{
+    for (;;) {
+        int ms = time_left(a);
+        struct message m = ms ? take(a) : (struct message){0};
+
+        if (!m.body)
+            return ms > 0;
+        if (!call(a, m.type, m.body, ms)) {
+            put_back(a, m);
+            return false;
+        }
+        chan_free(m.body);
+    }
+}
+
+/* Sleep until there is something to say; true when it is time to end. */
+static bool rest(struct agent *a, int64_t until, bool answered)
+{
+    struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+    bool end;
+    int rc = 0;
+
+    pthread_mutex_lock(&a->lock);
+    while (!a->ending && (!a->queued || !answered) && rc == 0)
+        rc = pthread_cond_timedwait(&a->news, &a->lock, &t);
+    end = a->ending && (!a->queued || clock_mono_ns() >= a->deadline);
+    pthread_mutex_unlock(&a->lock);
+    return end;
+}
+
+static void *run(void *arg)
+{
+    struct agent *a = arg;
+    int64_t due = 0;
+    bool answered;
+
+    do {
+        answered = send_queue(a);
+        if (clock_mono_ns() >= due && time_left(a) == CALL_MS) {
+            due = clock_mono_ns() + BEAT_MS * INT64_C(1000000);
+            answered = beat(a) && answered;
+        }
+    } while (!rest(a, due, answered));
+    return NULL;
+}
+
+/* --- from start to end ---------------------------------------------------------------
+ */
+
+/* Signals are the main thread's. */
+static int start_thread(struct agent *a)
+{
+    sigset_t all, before;
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rc = pthread_create(&a->thread, NULL, run, a);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rc;
+}
+
+static void make_locks(struct agent *a)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&a->news, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&a->lock, NULL);
+}
+
+void agent_destroy(struct agent *a)
+{
+    if (!a)
+        return;
+    while (a->queued)
+        remove_at(a, 0);
+    chan_close(a->chan);
+    pthread_cond_destroy(&a->news);
+    pthread_mutex_destroy(&a->lock);
+    free(a);
+}
+
+int agent_start(const struct agent_config *c, struct agent **out, struct err *e)
+{
+    struct agent *a = calloc(1, sizeof *a);
+    int rc;
+
+    if (!a)
+        return err_sys(e, ERR_FAILED, ENOMEM, "nnd at %s", c->uri);
+    a->c = *c;
+    make_locks(a);
+    rc = chan_open(c->uri, false, &a->chan, e);
+    if (rc == 0) {
+        say_hello(a);
+        rc = start_thread(a);
+        if (rc != 0)
+            rc = err_sys(e, ERR_FAILED, rc, "a thread for nnd at %s", c->uri);
+    }
+    if (rc < 0)
+        agent_destroy(a);
+    else
+        *out = a;
+    return rc;
+}
+
+void agent_end(struct agent *a, Wire__Failure why, const char *text)
+{
+    if (!a)
+        return;
+    say_ended(a, why, text);
+    pthread_mutex_lock(&a->lock);
+    a->ending = true;
+    a->deadline = clock_mono_ns() + END_MS * INT64_C(1000000);
+    pthread_cond_signal(&a->news);
+    pthread_mutex_unlock(&a->lock);
+    pthread_join(a->thread, NULL);
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * args.h - a task's command line, from a table of its options.
+ *
+ * The table says where in the task's own struct a value goes, so parsing and
+ * --help are the same for every task.
+ */
+#ifndef WORKER_ARGS_H
+#define WORKER_ARGS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* What a field is. */
+enum arg_kind {
+    ARG_TEXT, /* const char *            */
+    ARG_LIST, /* struct arg_list         */
+    ARG_INT,  /* int64_t in [low, high]  */
+    ARG_REAL, /* double in [low, high]   */
+    ARG_FLAG, /* bool                    */
+};
+
+#define ARG_LIST_MAX 64
+
+/* Values of an option that may be given several times. */
+struct arg_list {
+    const char *value[ARG_LIST_MAX];
+    size_t n;
+};
+
+/* One option; a row without a name ends the table. */
+struct arg_row {
+    const char *name;
+    char letter;      /* -S, or 0                     */
+    const char *what; /* "FILE"; NULL for a flag      */
+    enum arg_kind kind;
+    size_t at; /* offset of the field          */
+    double low, high;
+    const char *help;
+};
+
+/* Fill *out, which holds the defaults, from argv[1...].  The strings stay argv's.
+ * 1: --help was asked for.  ERR_USAGE names the option, what was wanted and found. */
+int args_parse(const struct arg_row *rows, int argc, char **argv, void *out,
+               struct err *e);
+
+/* Print the table to standard output. */
+void args_help(const struct arg_row *rows);
+
+#endif

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * job.h - the job that a task works on, from wherever it is written down.
+ */
+#ifndef WORKER_JOB_H
+#define WORKER_JOB_H
+
+#include <stdint.h>
+
+#include "data/tokenizer.h"
+#include "proto/spec.h"
+#include "worker/args.h"
+
+/* Read, override and check a job: a packed one where the name ends in .pb, else
+ * YAML.  Errors as in spec.h. */
+int job_read(const char *path, const struct arg_list *set, struct spec **out,
+             struct err *e);
+
+/* The job and the tokenizer of a checkpoint folder. */
+int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **tokens,
+                      struct err *e);
+
+/* How many ids the model has: the job's number, or the tokenizer's.  ERR_SPEC when
+ * the former is less than the latter. */
+int job_vocab(const Nnd__Job *job, const struct tokenizer *t, int64_t *out,
+              struct err *e);
+
+/* The job as JSON text, exact in every number; appended. */
+int job_json(const Nnd__Job *job, struct buf *out, struct err *e);
+
+#endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * loop.c - step after step: report, validate, save, and what to do when a number
+ * is no number or somebody asks to stop.
+ *
+ * All ranks get the same reports and so decide alike; only a wish to stop, which
+ * one rank may hear before another, is agreed on at each step's boundary.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "worker/run.h"
+#include "worker/stop.h"
+#include "worker/task.h"
+#include "worker/world.h"
+
+enum {
+    TELL_NS = 1000000000, /* between two printed lines               */
+    ROLLBACKS_MAX = 8,    /* to one checkpoint: then it is no use    */
+};
+
+static int64_t step_of(const struct run *r)
+{
+    return trainer_state(r->trainer)->step;
+}
+
+static bool is_last(const struct run *r)
+{
+    return step_of(r) >= (int64_t)r->job->train->steps;
+}
+
+static bool due(const struct run *r, uint32_t every)
+{
+    return every && step_of(r) % every == 0;
+}
+
+/* --- reporting -----------------------------------------------------------------------
+ */
+
+static void print_progress(struct run *r)
+{
+    const struct metrics *m = &r->last;
+    const struct step_report *s = &m->report;
+
+    printf("step %lld/%u  loss %.4f", (long long)s->step, r->job->train->steps,
+           s->loss);
+    if (!isnan(m->val_loss))
+        printf("  val %.4f", m->val_loss);
+    printf("  lr %.3g  norm %.3g  %.0f tok/s", s->lr, s->grad_norm,
+           metrics_tokens_per_s(m));
+    if (s->skipped)
+        printf("  skipped");
+    printf("\n");
+    fflush(stdout);
+    r->told = clock_mono_ns();
+}
+
+static int report(struct run *r, struct err *e)
+{
+    bool first = r->told == 0, validated = !isnan(r->last.val_loss);
+
+    if (r->rank != 0)
+        return 0;
+    if (first || validated || is_last(r) || clock_mono_ns() - r->told >= TELL_NS)
+        print_progress(r);
+    if (!due(r, r->job->train->log_every) && !validated && !is_last(r))
+        return 0;
+    agent_metrics(r->agent, &r->last);
+    return metrics_add(r->metrics, &r->last, e);
+}
+
+static int validate(struct run *r, struct err *e)
+{
+    uint32_t every = r->job->train->valid_every;
+
+    if (!due(r, every) && !(every && is_last(r)))
+        return 0;
+    agent_phase(r->agent, WIRE__PHASE__EVAL);
+    return trainer_validate(r->trainer, &r->last.val_loss, e);
+}
+
+/* --- saving --------------------------------------------------------------------------
+ */
+
+/* What is wrong with the last checkpoint may be right again at the next one: only
+ * the one that was wanted at the end has to be there. */
+static void save(struct run *r)
+{
+    struct err e;
+
+    if (step_of(r) == r->saved)
+        return;
+    agent_phase(r->agent, WIRE__PHASE__SAVE);
+    if (checkpoint_save(r->checkpoint, &e) < 0 && r->rank != 0)
+        log_warn("%s", e.text); /* rank 0 has said so when it happened */
+    r->saved = step_of(r);
+    r->rollbacks = 0;
+}
+
+/* --- numbers that are none -----------------------------------------------------------
+ */
+
+/* In fp16 a step is skipped now and then to find the loss scale; that is no sign
+ * of anything as long as the loss itself is a number and there is scale to lose. */
+static bool is_overflow(const struct run *r)
+{
+    const struct step_report *s = &r->last.report;
+
+    return r->job->train->precision == NND__TRAIN__PRECISION__FP16 &&
+           isfinite(s->loss) && s->loss_scale > 1;
+}
+
+static int give_up(struct run *r, const char *why, struct err *e)
+{
+    const struct step_report *s = &r->last.report;
+
+    r->failure = WIRE__FAILURE__NAN;
+    return err_set(
+        e, ERR_FAILED,
+        "step %lld: wanted a finite loss and gradient norm, found %g and %g; "
+        "%s",
+        (long long)s->step, s->loss, s->grad_norm, why);
+}
+
+static int reload(struct run *r, struct err *e)
+{
+    struct buf notes = {0};
+    int rc = checkpoint_wait(r->checkpoint, e);
+
+    if (rc == 0)
+        rc = comm_barrier(r->control, e);
+    if (rc == 0)
+        rc = checkpoint_find(r->checkpoints, r->world, r->from, sizeof r->from, &notes,
+                             e);
+    if (r->rank == 0)
+        world_warn(notes.data);
+    buf_free(&notes);
+    if (rc == 0 && !r->from[0] && r->job->checkpoint->from[0])
+        snprintf(r->from, sizeof r->from, "%s", r->job->checkpoint->from);
+    if (rc < 0)
+        return rc;
+    return r->from[0] ? checkpoint_load(r->from, r->trainer, e)
+                      : trainer_start(r->trainer, e);
+}
+
+/* Whatever was damaged - a weight, a moment - is as it was at the checkpoint, and
+ * the batch that may have done it is passed over when its turn comes again. */
+static int roll_back(struct run *r, struct err *e)
+{
+    int64_t bad = r->last.report.step;
+
+    if (++r->rollbacks > ROLLBACKS_MAX || r->nbad == RUN_BAD_MAX)
+        return give_up(r, "rolling back does not help", e);
+    r->bad[r->nbad++] = bad;
+    if (reload(r, e) < 0)
+        return e->code;
+    r->saved = step_of(r);
+    r->seen = run_targets(r, r->saved);
+    agent_first(r->agent, r->saved + 1);
+    if (r->rank != 0)
+        return 0;
+    log_warn("step %lld is not finite: back to step %lld, without its batch",
+             (long long)bad, (long long)r->saved);
+    return metrics_drop(r->metrics, r->saved, e);
+}
+
+static int on_nonfinite(struct run *r, struct err *e)
+{
+    const struct step_report *s = &r->last.report;
+
+    if (is_overflow(r) || r->job->train->nonfinite == NND__TRAIN__NONFINITE__SKIP) {
+        if (r->rank == 0 && !is_overflow(r))
+            log_warn("step %lld is not finite: loss %g, gradient norm %g; skipped",
+                     (long long)s->step, s->loss, s->grad_norm);
+        return 0;
+    }
+    if (r->job->train->nonfinite == NND__TRAIN__NONFINITE__STOP)
+        return give_up(r, "train.nonfinite is stop", e);
+    return roll_back(r, e);
+}
+
+/* --- a step --------------------------------------------------------------------------
+ */
+
+static bool is_bad(const struct run *r, int64_t step)
+{
+    for (int i = 0; i < r->nbad; i++)
+        if (r->bad[i] == step)
+            return true;
+    return false;
+}
+
+/* Go on as if the step had been done, without its batch. */
+static void pass_over(struct run *r)
+{
+    trainer_skip(r->trainer);
+    r->seen = run_targets(r, step_of(r));
+    agent_step(r->agent, step_of(r));
+}
+
+static int do_step(struct run *r, struct err *e)
+{
+    struct metrics *m = &r->last;
+
+    agent_phase(r->agent, WIRE__PHASE__TRAIN);
+    if (is_bad(r, step_of(r) + 1)) {
+        pass_over(r);
+        return 0;
+    }
+    if (trainer_step(r->trainer, &m->report, e) < 0)
+        return e->code;
+    r->seen += m->report.targets;
+    m->tokens = r->seen;
+    m->val_loss = NAN;
+    m->attempt = (int)r->o->attempt;
+    agent_step(r->agent, m->report.step);
+    if (m->report.skipped && on_nonfinite(r, e) < 0)
+        return e->code;
+    if (step_of(r) != m->report.step) /* rolled back: there is nothing to tell */
+        return 0;
+    return validate(r, e) < 0 ? e->code : report(r, e);
+}
+
+/* 1: some rank was asked to stop. */
+static int asked_to_stop(struct run *r, struct err *e)
+{
+    int64_t stop = stop_asked() || agent_stop_asked(r->agent);
+
+    if (comm_allreduce(r->control, &stop, 1, COMM_MAX, e) < 0)
+        return e->code;
+    return stop != 0;
+}
+
+int run_loop(struct run *r, struct err *e)
+{
+    int stop = 0;
+
+    while (!is_last(r) && (stop = asked_to_stop(r, e)) == 0) {
+        if (do_step(r, e) < 0)
+            return e->code;
+        if (due(r, r->job->checkpoint->every))
+            save(r);
+    }
+    if (stop < 0)
+        return stop;
+    save(r);
+    if (checkpoint_wait(r->checkpoint, e) < 0)
+        return e->code;
+    return stop ? TASK_REQUEUE : 0;
+}

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.c - from options to a trainer that stands at its first step.
+ */
+#include "worker/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "data/batch.h"
+#include "plan/mesh.h"
+#include "worker/job.h"
+#include "worker/kernels.h"
+#include "worker/stop.h"
+#include "worker/world.h"
+
+/* --- agreement -----------------------------------------------------------------------
+ */
+
+/* The lowest rank that failed has the largest number. */
+int run_agree(struct run *r, int rc, struct err *e)
+{
+    int64_t mine = rc < 0 ? (int64_t)(comm_size(r->world) - r->rank) * 16 - rc : 0;
+    int64_t worst = mine;
+
+    if (comm_allreduce(r->control, &worst, 1, COMM_MAX, e) < 0)
+        return e->code;
+    if (worst == 0)
+        return 0;
+    if (worst != mine)
+        err_set(e, (enum err_code)(-(worst % 16)), "%s", "");
+    r->agreed = true;
+    return e->code;
+}
+
+/* --- entering ------------------------------------------------------------------------
+ */
+
+/* nnd's folders are called by the number of the job: DIR/jobs/ID. */
+static int job_number(const char *dir, uint64_t *out, struct err *e)
+{
+    const char *slash = strrchr(dir, '/');
+
+    if (!str_to_u64(slash ? slash + 1 : dir, out))
+        return err_set(e, ERR_USAGE,
+                       "--dir: with --uri wanted .../jobs/ID, found \"%s\"", dir);
+    return 0;
+}
+
+static int open_agent(struct run *r, struct err *e)
+{
+    const struct run_options *o = r->o;
+    struct agent_config c = {.uri = o->uri,
+                             .attempt = (uint32_t)o->attempt,
+                             .epoch = (uint64_t)o->epoch,
+                             .rank = (uint32_t)r->rank,
+                             .ranks = (uint32_t)comm_size(r->world)};
+
+    if (!o->uri)
+        return 0;
+    return job_number(o->dir, &c.job, e) < 0 ? e->code : agent_start(&c, &r->agent, e);
+}
+
+int run_enter(struct run *r, const struct run_options *o, struct err *e)
+{
+    memset(r, 0, sizeof *r);
+    r->o = o;
+    if (!o->job || !o->dir)
+        return err_set(e, ERR_USAGE, "train: wanted --job FILE and --dir DIR");
+    if (world_open(&r->world, e) < 0)
+        return e->code;
+    r->rank = comm_rank(r->world);
+    stop_catch();
+    if (comm_split(r->world, 0, &r->control, e) < 0)
+        return e->code;
+    return open_agent(r, e);
+}
+
+/* --- the job -------------------------------------------------------------------------
+ */
+
+static int check_mesh(const struct run *r, struct err *e)
+{
+    const Nnd__Parallel *p = r->job->parallel;
+    struct mesh m;
+
+    if (mesh_make((int)p->dp, (int)p->ep, (int)p->tp, (int)p->pp, (int)p->cp,
+                  (int)p->etp, (int)r->job->train->chunks, 0, &m, e) < 0)
+        return e->code;
+    if (m.world == comm_size(r->world))
+        return 0;
+    return err_set(e, ERR_SPEC,
+                   "parallel: wanted %d ranks for this mesh, found %d; start them with "
+                   "mpirun -np %d, or set parallel.dp",
+                   m.world, comm_size(r->world), m.world);
+}
+
+static int make_folders(struct run *r, struct err *e)
+{
+    int n =
+        snprintf(r->checkpoints, sizeof r->checkpoints, "%s/checkpoints", r->o->dir);
+
+    if (n < 0 || (size_t)n >= sizeof r->checkpoints)
+        return err_set(e, ERR_USAGE, "--dir: wanted a shorter path, found %zu bytes",
+                       strlen(r->o->dir));
+    return fs_mkdirs(r->checkpoints, e);
+}
+
+/* nnctl has told whoever submitted the job. */
+static void give_hints(const struct run *r)
+{
+    struct buf hints = {0};
+
+    spec_hints(r->spec, &hints);
+    if (r->rank == 0 && !r->o->uri)
+        world_warn(hints.data);
+    buf_free(&hints);
+}
+
+static int read_job(struct run *r, struct err *e)
+{
+    if (job_read(r->o->job, &r->o->set, &r->spec, e) < 0)
+        return e->code;
+    r->job = spec_job(r->spec);
+    give_hints(r);
+    return check_mesh(r, e) < 0 ? e->code : make_folders(r, e);
+}
+
+/* --- where to take up ----------------------------------------------------------------
+ */
+
+static int find_checkpoint(struct run *r, struct err *e)
+{
+    struct buf notes = {0};
+    int rc =
+        checkpoint_find(r->checkpoints, r->world, r->from, sizeof r->from, &notes, e);
+
+    if (r->rank == 0)
+        world_warn(notes.data);
+    buf_free(&notes);
+    if (rc < 0 || r->from[0] || !r->job->checkpoint->from[0])
+        return rc;
+    if (strlen(r->job->checkpoint->from) >= sizeof r->from)
+        return err_set(e, ERR_SPEC, "checkpoint.from: wanted a shorter path");
+    strcpy(r->from, r->job->checkpoint->from);
+    return 0;
+}
+
+/* --- the text ------------------------------------------------------------------------
+ */
+
+/* A checkpoint's ids mean what its tokenizer says. */
+static int open_tokenizer(struct run *r, struct err *e)
+{
+    struct buf job = {0}, text = {0};
+    int rc;
+
+    if (!r->from[0])
+        return corpus_tokenizer(r->job->data, &r->tokens, e);
+    rc = checkpoint_read_job(r->from, &job, &text, e);
+    if (rc == 0)
+        rc = tokenizer_load(r->from, text.data, text.len, &r->tokens, e);
+    buf_free(&job);
+    buf_free(&text);
+    return rc;
+}
+
+static int open_corpus(struct run *r, struct err *e)
+{
+    if (open_tokenizer(r, e) < 0)
+        return e->code;
+    return corpus_open(r->job->data, r->tokens, r->job->model->context, &r->corpus, e);
+}
+
+int64_t run_targets(const struct run *r, int64_t step)
+{
+    struct batch_source b;
+    int64_t n = 0;
+
+    batch_source_train(r->corpus, r->job->seed, r->job->train->batch, &b);
+    for (int64_t i = 0; i < step; i++)
+        n += (int64_t)batch_targets(&b, (uint64_t)i, 0, b.batch);
+    return n;
+}
+
+/* --- the trainer ---------------------------------------------------------------------
+ */
+
+static int open_trainer(struct run *r, struct err *e)
+{
+    struct trainer_config c = {.job = r->job,
+                               .world = r->world,
+                               .kernels = r->engine.kernels,
+                               .corpus = r->corpus,
+                               .threads = r->engine.seat.threads};
+
+    if (job_vocab(r->job, r->tokens, &c.vocab, e) < 0 ||
+        trainer_create(&c, &r->trainer, e) < 0)
+        return e->code;
+    agent_watch(r->agent, trainer_progress(r->trainer));
+    return r->from[0] ? checkpoint_load(r->from, r->trainer, e)
+                      : trainer_start(r->trainer, e);
+}
+
+/* In the writer's thread, on rank 0. */
+static void on_saved(void *arg, int64_t step, const char *path, const char *why)
+{
+    struct run *r = arg;
+
+    if (!path) {
+        log_warn("checkpoint of step %lld: %s", (long long)step, why);
+        return;
+    }
+    printf("checkpoint of step %lld: %s\n", (long long)step, path);
+    fflush(stdout);
+    agent_saved(r->agent, step, path);
+}
+
+/* The writer's thread must not sit on the first processor of the computing ones. */
+static int open_checkpoint(struct run *r, struct err *e)
+{
+    struct checkpoint_config c = {.dir = r->checkpoints,
+                                  .attempt = (int)r->o->attempt,
+                                  .keep = (int)r->job->checkpoint->keep,
+                                  .trainer = r->trainer,
+                                  .mesh = &trainer_graph(r->trainer)->mesh,
+                                  .done = on_saved,
+                                  .arg = r};
+    int rc = job_json(r->job, &r->json, e);
+
+    if (rc == 0)
+        rc = tokenizer_save(r->tokens, &r->vocabulary, e);
+    c.job_json = r->json.data;
+    c.tokenizer = r->vocabulary.data;
+    engine_unbind(&r->engine);
+    if (rc == 0)
+        rc = checkpoint_create(&c, &r->checkpoint, e);
+    engine_rebind(&r->engine);
+    return rc;
+}
+
+static int open_metrics(struct run *r, struct err *e)
+{
+    char path[PATH_MAX + 32];
+
+    if (r->rank != 0)
+        return 0;
+    snprintf(path, sizeof path, "%s/metrics.jsonl", r->o->dir);
+    return metrics_open(path, trainer_state(r->trainer)->step, &r->metrics, e);
+}
+
+/* --- all -----------------------------------------------------------------------------
+ */
+
+static void tell_start(struct run *r)
+{
+    int64_t step = trainer_state(r->trainer)->step;
+
+    agent_first(r->agent, step + 1);
+    r->seen = run_targets(r, step);
+    r->saved = step;
+    if (r->rank != 0)
+        return;
+    kernels_tell(r->trainer, r->job->kernels->device, r->agent);
+    if (r->from[0])
+        printf("took up step %lld: %s\n", (long long)step, r->from);
+    if (step >= (int64_t)r->job->train->steps)
+        printf("nothing to do: all %u steps are done\n", r->job->train->steps);
+    fflush(stdout);
+}
+
+int run_prepare(struct run *r, struct err *e)
+{
+    int threads;
+
+    if (run_agree(r, read_job(r, e), e) < 0)
+        return e->code;
+    threads = r->o->threads ? (int)r->o->threads : (int)r->job->train->threads;
+    if (engine_open(&r->engine, r->control, threads, r->o->plugins, e) < 0 ||
+        find_checkpoint(r, e) < 0 || run_agree(r, open_corpus(r, e), e) < 0 ||
+        open_trainer(r, e) < 0 || open_checkpoint(r, e) < 0 ||
+        run_agree(r, open_metrics(r, e), e) < 0)
+        return e->code;
+    tell_start(r);
+    return 0;
+}
+
+void run_release(struct run *r)
+{
+    agent_watch(r->agent, NULL);
+    checkpoint_destroy(r->checkpoint);
+    buf_free(&r->json);
+    buf_free(&r->vocabulary);
+    metrics_close(r->metrics);
+    trainer_destroy(r->trainer);
+    corpus_destroy(r->corpus);
+    tokenizer_destroy(r->tokens);
+    engine_close(&r->engine);
+    spec_destroy(r->spec);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * run.h - one rank's part in one attempt at a job: everything it holds, from the
+ * job file to the last checkpoint.
+ */
+#ifndef WORKER_RUN_H
+#define WORKER_RUN_H
+
+#include <limits.h>
+
+#include "data/corpus.h"
+#include "proto/spec.h"
+#include "train/checkpoint.h"
+#include "worker/agent.h"
+#include "worker/args.h"
+#include "worker/engine.h"
+#include "worker/metrics.h"
+
+struct run_options {
+    const char *job, *dir, *uri, *plugins;
+    struct arg_list set;
+    int64_t attempt, epoch, threads;
+};
+
+/* Steps whose batches are passed over, after they were rolled back from. */
+#define RUN_BAD_MAX 64
+
+struct run {
+    const struct run_options *o;
+    struct comm *world, *control; /* control: the same ranks, for what is
+                                     no part of a step                    */
+    int rank;
+    struct agent *agent; /* NULL without nnd                     */
+    struct spec *spec;
+    const Nnd__Job *job;
+    struct engine engine;
+    struct tokenizer *tokens;
+    struct corpus *corpus;
+    struct trainer *trainer;
+    struct buf json, vocabulary; /* job and tokenizer, for checkpoints   */
+    struct checkpoint *checkpoint;
+    struct metrics_file *metrics; /* of rank 0                            */
+    char from[PATH_MAX];          /* the checkpoint taken up, or ""       */
+    char checkpoints[PATH_MAX];   /* DIR/checkpoints                      */
+    struct metrics last;          /* of the last step done                */
+    int64_t seen;                 /* targets of all steps done            */
+    int64_t saved;                /* step of the newest checkpoint, or 0  */
+    int64_t told;                 /* when the last line was printed, ns   */
+    int64_t bad[RUN_BAD_MAX];
+    int nbad, rollbacks;   /* rollbacks: since the last checkpoint */
+    bool agreed;           /* all ranks know of the error and leave */
+    Wire__Failure failure; /* class of an error that is none of
+                              the general ones                     */
+};
+
+/* Become a rank: its world, its line to nnd.  run.c. */
+int run_enter(struct run *r, const struct run_options *o, struct err *e);
+
+/* Get ready for the first step.  Local errors are agreed on: then the lowest rank
+ * that has one returns its text, the others "". */
+int run_prepare(struct run *r, struct err *e);
+void run_release(struct run *r); /* the opposite of run_prepare */
+
+/* After the last step, or when asked to stop: 0 or TASK_REQUEUE.  loop.c. */
+int run_loop(struct run *r, struct err *e);
+
+/* All ranks fail when one did. */
+int run_agree(struct run *r, int rc, struct err *e);
+
+/* Every target of steps 1 to `step`. */
+int64_t run_targets(const struct run *r, int64_t step);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * task.h - what nnd-worker can be asked to do: one constant struct a task, one
+ * row of the table in main.c.
+ */
+#ifndef WORKER_TASK_H
+#define WORKER_TASK_H
+
+#include "worker/args.h"
+
+/* Exit codes other than 0 and those of enum err_code. */
+enum { TASK_REQUEUE = 75 /* stopped as asked, saved; run me again */ };
+
+struct task {
+    const char *name, *help; /* help: one line                          */
+    const struct arg_row *args;
+    const void *defaults; /* the options' struct, before the command line */
+    size_t size;          /* of that struct                             */
+
+    /* 0 or more: the exit status; negative: an error, for main to print. */
+    int (*run)(const void *options, struct err *e);
+};
+
+extern const struct task task_generate;
+extern const struct task task_plan;
+extern const struct task task_train;
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * task_plan.c - `nnd-worker plan`: what a job would take, before it takes it.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/corpus.h"
+#include "train/plan_report.h"
+#include "worker/engine.h"
+#include "worker/job.h"
+#include "worker/task.h"
+
+struct plan_options {
+    const char *job, *plugins;
+    struct arg_list set;
+    int64_t threads;
+    bool json;
+};
+
+#define AT(field) offsetof(struct plan_options, field)
+
+static const struct arg_row args[] = {
+    {"job", 0, "FILE", ARG_TEXT, AT(job), 0, 0, "the job: YAML, or packed (*.pb)"},
+    {"set", 'S', "KEY=VALUE", ARG_LIST, AT(set), 0, 0, "override a value of the job"},
+    {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024,
+     "threads of a rank; 0: as the job says"},
+    {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
+     "folders of kernel plugins"},
+    {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
+    {0},
+};
+
+static const struct plan_options defaults = {0};
+
+/* --- JSON ----------------------------------------------------------------------------
+ */
+
+static json_t *rank_json(const struct plan_rank *r, int number)
+{
+    json_t *bytes = json_object();
+
+    for (int k = 0; k < PLAN_KINDS; k++)
+        json_object_set_new(bytes, plan_kind_name[k], json_integer(r->bytes[k]));
+    json_object_set_new(bytes, "total", json_integer(plan_rank_total(r)));
+    return json_pack("{s:i, s:o, s:I}", "rank", number, "bytes", bytes, "wire",
+                     (json_int_t)r->wire);
+}
+
+static json_t *wire_json(const struct plan_wire *w)
+{
+    return json_pack("{s:s, s:s, s:I, s:I, s:b}", "collective", w->collective, "where",
+                     w->where, "bytes", (json_int_t)w->bytes, "calls",
+                     (json_int_t)w->calls, "routed", (int)w->routed);
+}
+
+/* "OP KEY PLUGIN/KERNEL VERSION WHY": the first three words. */
+static json_t *kernel_json(const char *line, size_t len)
+{
+    char op[64], key[192], kernel[192];
+    char text[512];
+
+    snprintf(text, sizeof text, "%.*s", (int)len, line);
+    if (sscanf(text, "%63s %191s %191s", op, key, kernel) != 3)
+        return NULL;
+    return json_pack("{s:s, s:s, s:s}", "op", op, "key", key, "kernel", kernel);
+}
+
+static json_t *to_json(const struct plan_report *p)
+{
+    json_t *ranks = json_array(), *wire = json_array(), *kernels = json_array();
+
+    for (int i = 0; i < p->ranks; i++)
+        json_array_append_new(ranks, rank_json(&p->rank[i], i));
+    for (size_t i = 0; i < p->nwire; i++)
+        json_array_append_new(wire, wire_json(&p->wire[i]));
+    for (const char *at = p->kernels; *at;) {
+        size_t n = strcspn(at, "\n");
+
+        json_array_append_new(kernels, kernel_json(at, n));
+        at += n + (at[n] == '\n');
+    }
+    return json_pack("{s:i, s:I, s:I, s:I, s:o, s:o, s:o}", "v", 1, "params",
+                     (json_int_t)p->params, "active_params", (json_int_t)p->active,
+                     "flops_per_token", (json_int_t)p->token_flops, "ranks", ranks,
+                     "wire", wire, "kernels", kernels);
+}
+
+static int print_json(const struct plan_report *p, struct err *e)
+{
+    json_t *j = to_json(p);
+    int rc = j && json_dumpf(j, stdout, JSON_COMPACT) == 0 ? 0 : -1;
+
+    json_decref(j);
+    putchar('\n');
+    return rc == 0 ? 0 : err_set(e, ERR_FAILED, "standard output: cannot be written");
+}
+
+/* --- for people ----------------------------------------------------------------------
+ */
+
+static void print_bytes(int64_t n)
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double v = (double)n;
+    int u = 0;
+
+    for (; v >= 1024 && u < 4; u++)
+        v /= 1024;
+    printf(u ? "  %9.1f %-3s" : "  %9.0f %-3s", v, unit[u]);
+}
+
+/* A row per kind, a column per rank; ranks alike are one column. */
+static bool same_as_before(const struct plan_report *p, int rank)
+{
+    return rank > 0 && memcmp(&p->rank[rank], &p->rank[rank - 1], sizeof *p->rank) == 0;
+}
+
+static void print_heads(const struct plan_report *p)
+{
+    printf("%-14s", "bytes of rank");
+    for (int r = 0; r < p->ranks; r++) {
+        int last = r;
+        char name[32];
+
+        if (same_as_before(p, r))
+            continue;
+        while (last + 1 < p->ranks && same_as_before(p, last + 1))
+            last++;
+        snprintf(name, sizeof name, last > r ? "%d-%d" : "%d", r, last);
+        printf("  %13s", name);
+    }
+    printf("\n");
+}
+
+static void print_ranks(const struct plan_report *p)
+{
+    print_heads(p);
+    for (int k = 0; k <= PLAN_KINDS + 1; k++) {
+        printf("  %-12s", k < PLAN_KINDS    ? plan_kind_name[k]
+                          : k == PLAN_KINDS ? "total"
+                                            : "wire/step");
+        for (int r = 0; r < p->ranks; r++)
+            if (!same_as_before(p, r))
+                print_bytes(k < PLAN_KINDS    ? p->rank[r].bytes[k]
+                            : k == PLAN_KINDS ? plan_rank_total(&p->rank[r])
+                                              : p->rank[r].wire);
+        printf("\n");
+    }
+}
+
+/* Collectives of one name together: there may be hundreds of places. */
+static void print_wire(const struct plan_report *p)
+{
+    printf("on the wire per step, all ranks\n");
+    for (size_t i = 0; i < p->nwire; i++) {
+        int64_t bytes = 0, calls = 0;
+        bool first = true;
+
+        for (size_t k = 0; k < p->nwire; k++) {
+            if (strcmp(p->wire[k].collective, p->wire[i].collective) != 0)
+                continue;
+            first = first && k >= i;
+            bytes += p->wire[k].bytes;
+            calls += p->wire[k].calls;
+        }
+        if (!first)
+            continue;
+        printf("  %-12s", p->wire[i].collective);
+        print_bytes(bytes);
+        printf("  %6lld calls%s\n", (long long)calls,
+               p->wire[i].routed ? "  at most: what data leaves in place stays" : "");
+    }
+}
+
+static void print_text(const struct plan_report *p)
+{
+    printf("parameters      %lld, active per token %lld\n", (long long)p->params,
+           (long long)p->active);
+    printf("per token       %lld FLOPs, forward and backward\n",
+           (long long)p->token_flops);
+    print_ranks(p);
+    if (p->nwire)
+        print_wire(p);
+    printf("kernels\n");
+    for (const char *at = p->kernels; *at;) {
+        size_t n = strcspn(at, "\n");
+
+        printf("  %.*s\n", (int)n, at);
+        at += n + (at[n] == '\n');
+    }
+}
+
+/* --- the task ------------------------------------------------------------------------
+ */
+
+/* What the text says: how many tokens there are, and what they take. */
+static int read_text(const Nnd__Job *job, int64_t *vocab, int64_t *bytes, struct err *e)
+{
+    struct tokenizer *t = NULL;
+    struct corpus *c = NULL;
+    int rc = corpus_tokenizer(job->data, &t, e);
+
+    if (rc == 0)
+        rc = job_vocab(job, t, vocab, e);
+    if (rc == 0)
+        rc = corpus_open(job->data, t, job->model->context, &c, e);
+    if (rc == 0)
+        *bytes = (int64_t)corpus_bytes(c);
+    corpus_destroy(c);
+    tokenizer_destroy(t);
+    return rc;
+}
+
+static int make(const struct plan_options *o, const Nnd__Job *job, struct comm *self,
+                struct err *e)
+{
+    struct engine x = {0};
+    struct plan_report report;
+    struct arena *a = arena_create();
+    int64_t vocab, bytes;
+    int threads = o->threads ? (int)o->threads : (int)job->train->threads;
+    int rc = read_text(job, &vocab, &bytes, e);
+
+    if (rc == 0)
+        rc = engine_open(&x, self, threads, o->plugins, e);
+    if (rc == 0)
+        rc = plan_report_make(job, x.kernels, vocab, bytes, a, &report, e);
+    if (rc == 0 && o->json)
+        rc = print_json(&report, e);
+    else if (rc == 0)
+        print_text(&report);
+    engine_close(&x);
+    arena_destroy(a);
+    return rc;
+}
+
+static int plan(const void *options, struct err *e)
+{
+    const struct plan_options *o = options;
+    struct spec *spec = NULL;
+    struct comm *self = NULL;
+    int rc;
+
+    if (!o->job)
+        return err_set(e, ERR_USAGE, "plan: wanted --job FILE");
+    rc = job_read(o->job, &o->set, &spec, e);
+    if (rc == 0)
+        rc = comm_self(&self, e);
+    if (rc == 0)
+        rc = make(o, spec_job(spec), self, e);
+    comm_destroy(self);
+    spec_destroy(spec);
+    return rc;
+}
+
+const struct task task_plan = {
+    .name = "plan",
+    .help = "print what a job would take: memory, work, traffic",
+    .args = args,
+    .defaults = &defaults,
+    .size = sizeof defaults,
+    .run = plan,
+};
