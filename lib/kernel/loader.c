@@ -154,13 +154,14 @@ static int find_entry(const char *path, void *so, nnd_plugin_v1_f **entry,
         memcpy(entry, &symbol, sizeof symbol);
         return 0;
     }
-    const char *why = dlerror();
+    const char *said = dlerror(); /* until the next call of dl... */
+    int rc = err_set(e, ERR_FAILED, "%s: not a plugin: %s", path,
+                     said ? said : NND_ENTRY " is NULL");
     int other = other_abi(so);
-    if (other)
-        return err_set(e, ERR_FAILED, "%s: built for plugin ABI %d, this nnd has %d.%d",
-                       path, other, NND_ABI_MAJOR, NND_ABI_MINOR);
-    return err_set(e, ERR_FAILED, "%s: not a plugin: %s", path,
-                   why ? why : NND_ENTRY " is NULL");
+    if (!other)
+        return rc;
+    return err_set(e, ERR_FAILED, "%s: built for plugin ABI %d, this nnd has %d.%d",
+                   path, other, NND_ABI_MAJOR, NND_ABI_MINOR);
 }
 
 static int open_and_call(const char *path, const struct nnd_host *host,

@@ -17,4 +17,6 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/select.c \
     lib/kernel/table.c lib/kernel/table.h
 
-unit_tests += tests/unit/test_kernel_select
+unit_tests += \
+    tests/unit/test_kernel_load \
+    tests/unit/test_kernel_select

@@ -59,7 +59,8 @@ static int check_element(const struct slot *s, int64_t i, const struct result *r
     bool written = r->written[n][i], should = oracle->written[n][i];
     if (written != should && !(should && isnan(want)))
         return err_set(e, ERR_FAILED, "%s is %s", place_of(s, i, place, sizeof place),
-                       written ? "written, though nothing asks for it" : "not written");
+                       written ? "written, though nothing asks for it"
+                               : "not written, or made of what was there before");
     if (!should || isnan(want))
         return 0;
     if (isfinite(want) && isfinite(x) && s->kind != KIND_I32)

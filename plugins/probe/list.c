@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/sha256.h"
+#include "base/str.h"
 #include "child.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
@@ -88,9 +89,11 @@ static int describe(void *arg, struct buf *out, struct err *e)
     return 0;
 }
 
-/* Errors of the loader begin with the path already; those of a child do not. */
-static json_t *error_of(const char *path, const struct err *e)
+/* Errors of the loader begin with the path; that a child died does not. */
+static json_t *error_of(const char *path, struct err *e)
 {
+    if (!str_starts(e->text, path))
+        err_prefix(e, "%s", path);
     return json_pack("{s:s, s:b, s:s}", "path", path, "ok", 0, "error", e->text);
 }
 

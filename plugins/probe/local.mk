@@ -26,3 +26,10 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/main.c \
     plugins/probe/probe.h \
     plugins/probe/run.c plugins/probe/run.h
+
+sys_tests += \
+    tests/sys/plugin_check.test \
+    tests/sys/plugin_load.test
+EXTRA_DIST += \
+    tests/plugins/bad-kernel.c \
+    tests/plugins/bad-load.c

@@ -78,9 +78,8 @@ static int launch_permute(const void *self, void *plan, const void *params,
             continue;
         int64_t t = s / p->top_k, k = s % p->top_k;
         if (t >= p->x.dim[0] || j >= p->y.dim[0])
-            return ref_refuse(e, NND_EINVAL, "source %d of %lld rows to row %lld of %lld",
-                              s, (long long)p->x.dim[0], (long long)j,
-                              (long long)p->y.dim[0]);
+            return ref_refuse(e, NND_EINVAL, "source[%lld] = %d is outside x or y",
+                              (long long)j, s);
         for (int64_t n = 0; n < p->x.dim[1]; n++)
             ref_put(&p->y, at2(&p->y, j, n),
                     ref_get(&p->x, at2(&p->x, t, n)) * gate(p, t, k));

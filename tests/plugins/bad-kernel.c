@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bad-kernel.c - a small gemm for f32 that breaks one rule of the contract per
+ * FAULT_X given to the compiler; plugin_check.test builds them all.  With
+ * FAULT_NONE it breaks none, and must pass.
+ */
+#include <nnd/plugin.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int supports(const void *self, const void *params, struct nnd_error *e)
+{
+    const struct nnd_gemm *p = params;
+    const struct nnd_tensor *all[] = {&p->a, &p->b, &p->d, &p->c, &p->bias};
+    (void)self;
+#if defined FAULT_REFUSES_ALL
+    snprintf(e->text, sizeof e->text, "not today");
+    return NND_EUNSUPPORTED;
+#endif
+    for (int i = 0; i < 5; i++) {
+        if (all[i]->ndim == 0 || all[i]->dtype == NND_F32)
+            continue;
+#if !defined FAULT_MUTE
+        snprintf(e->text, sizeof e->text, "dtype %d, wanted f32", all[i]->dtype);
+#endif
+        (void)e;
+        return NND_EUNSUPPORTED;
+    }
+    return NND_OK;
+}
+
+static int need(const void *self, const void *params, struct nnd_need *out)
+{
+    (void)self;
+    (void)params;
+    out->workspace = 256;
+    return NND_OK;
+}
+
+static float *at(const struct nnd_tensor *t, int64_t i, int64_t j)
+{
+    return (float *)t->data + i * t->stride[0] + j * t->stride[1];
+}
+
+/* In the order of k; from the other end when a fault says so. */
+static float dot(const struct nnd_gemm *p, int64_t m, int64_t n, int64_t nk,
+                 int backward)
+{
+    float sum = 0;
+    for (int64_t i = 0; i < nk; i++) {
+        int64_t k = backward ? nk - 1 - i : i;
+        sum += *at(&p->a, p->trans_a ? k : m, p->trans_a ? m : k) *
+               *at(&p->b, p->trans_b ? n : k, p->trans_b ? k : n);
+    }
+    return sum;
+}
+
+static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward)
+{
+    int64_t nk = p->a.dim[p->trans_a ? 0 : 1];
+    float sum = dot(p, m, n, nk, backward);
+#if defined FAULT_BETA
+    float c = *at(p->c.ndim ? &p->c : &p->d, m, n);
+    sum += p->beta * c;
+#else
+    if (p->beta != 0)
+        sum += p->beta * *at(&p->c, m, n);
+#endif
+    if (p->bias.ndim)
+        sum += ((const float *)p->bias.data)[n * p->bias.stride[0]];
+#if defined FAULT_NAN
+    sum = nk > 200 && m == 0 ? NAN : sum;
+#elif defined FAULT_WRONG
+    sum *= 1.0001f;
+#endif
+    *at(&p->d, m, n) = sum;
+}
+
+static int launch(const void *self, void *plan, const void *params,
+                  const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_gemm *p = params;
+    int64_t nm = p->d.dim[0], nn = p->d.dim[1], nk = p->a.dim[p->trans_a ? 0 : 1];
+    int backward = 0;
+    (void)self;
+    (void)plan;
+    (void)e;
+#if defined FAULT_THREADS
+    backward = l->nthreads == 2;
+#elif defined FAULT_ROWS
+    backward = nm % 2;
+#elif defined FAULT_INPUT
+    if (nm && nk)
+        *at(&p->a, 0, 0) += 1;
+#elif defined FAULT_WORKSPACE
+    ((char *)l->workspace)[l->workspace_size] = 0;
+#elif defined FAULT_STATUS
+    if (nk == 257) {
+        snprintf(e->text, sizeof e->text, "K is 257");
+        return NND_EKERNEL;
+    }
+#elif defined FAULT_CRASH
+    if (nk == 257)
+        *(volatile int *)8 = 1;
+#elif defined FAULT_LOOP
+    for (volatile int i = 0; nk == 257; i++)
+        ;
+#elif defined FAULT_ABORT
+    if (nk == 257) {
+        fprintf(stderr, "what: out of ideas\n");
+        abort();
+    }
+#endif
+    (void)l;
+    (void)nk;
+    for (int64_t m = 0; m < nm; m++)
+        for (int64_t n = 0; n < nn; n++)
+            element(p, m, n, backward);
+#if defined FAULT_PAST
+    if (nm && nn)
+        *(at(&p->d, nm - 1, nn - 1) + 1) = 0;
+#elif defined FAULT_SHORT
+    if (nm > 1 && nn)
+        *(uint32_t *)at(&p->d, nm - 1, nn - 1) = 0x7fc5aaa5; /* as if never written */
+#endif
+    return NND_OK;
+}
+
+static const struct nnd_kernel gemm = {
+    .struct_size = sizeof gemm,
+    .name = "small",
+    .op = "gemm",
+    .device = "cpu",
+    .op_version = 1,
+    .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
+    .priority = 10,
+    .supports = supports,
+    .need = need,
+    .launch = launch,
+};
+
+static const struct nnd_kernel *const kernels[] = {&gemm};
+
+static const struct nnd_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .abi_major = NND_ABI_MAJOR,
+    .abi_minor = NND_ABI_MINOR,
+    .name = "bad",
+    .version = "0.1",
+    .license = "Apache-2.0",
+    .build = "test",
+    .kernels = kernels,
+    .nkernels = 1,
+};
+
+nnd_plugin_v1_f nnd_plugin_v1;
+
+const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_error *e)
+{
+    (void)host;
+    (void)e;
+    return &plugin;
+}

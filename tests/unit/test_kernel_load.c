@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_kernel_load.c - files are looked at before they are run, and a folder is
+ * loaded in spite of those that cannot be.
+ */
+#include "kernel/elf.h"
+#include "kernel/kernel.h"
+
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fs.h"
+#include "unit.h"
+
+static char folder[64];
+static struct buf plugin; /* the bytes of ref.so */
+
+static int setup(void **state)
+{
+    struct err e;
+    char path[4096];
+    const char *build = getenv("NND_BUILDDIR");
+    snprintf(path, sizeof path, "%s/plugins/ref/.libs/ref.so", build ? build : ".");
+    if (fs_read(path, 0, &plugin, &e) < 0) {
+        fprintf(stderr, "%s\n", e.text);
+        return -1;
+    }
+    if (unit_dir_setup(state) != 0)
+        return -1;
+    strcpy(folder, *state);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    buf_free(&plugin);
+    return unit_dir_teardown(state);
+}
+
+static const char *write_file(const char *name, const void *data, size_t size,
+                              mode_t mode)
+{
+    static char path[200];
+    struct err e;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (fs_replace(path, data, size, &e) < 0)
+        fail_msg("%s", e.text);
+    chmod(path, mode);
+    return path;
+}
+
+static void expect(const char *path, const char *part)
+{
+    struct err e = {0};
+    assert_true(elf_check(path, &e) < 0);
+    if (!strstr(e.text, part) || !strstr(e.text, path))
+        fail_msg("said \"%s\", wanted \"%s\"", e.text, part);
+}
+
+static void a_whole_file_passes(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    if (elf_check(write_file("whole.so", plugin.data, plugin.len, 0644), &e) < 0)
+        fail_msg("%s", e.text);
+}
+
+/* Wherever it was cut. */
+static void a_truncated_file_is_seen(void **state)
+{
+    (void)state;
+    for (size_t len = 0; len < plugin.len; len += 61) {
+        const char *path = write_file("cut.so", plugin.data, len, 0644);
+        expect(path, len < 64 ? "too short" : "truncated");
+    }
+    expect(write_file("cut.so", plugin.data, plugin.len - 1, 0644), "truncated");
+}
+
+static void another_machine_is_seen(void **state)
+{
+    (void)state;
+    char *bytes = malloc(plugin.len);
+    memcpy(bytes, plugin.data, plugin.len);
+    bytes[18] = 0x2b; /* e_machine: SPARC */
+    expect(write_file("sparc.so", bytes, plugin.len, 0644), "another machine");
+    memcpy(bytes, plugin.data, plugin.len);
+    bytes[4] = 1; /* EI_CLASS: 32 bits */
+    expect(write_file("narrow.so", bytes, plugin.len, 0644), "another machine");
+    memcpy(bytes, plugin.data, plugin.len);
+    bytes[16] = 2; /* e_type: ET_EXEC */
+    expect(write_file("program.so", bytes, plugin.len, 0644), "wanted a shared object");
+    memcpy(bytes, plugin.data, plugin.len);
+    bytes[0] = 'x';
+    expect(write_file("other.so", bytes, plugin.len, 0644), "not an ELF file");
+    free(bytes);
+}
+
+static void wild_headers_are_seen(void **state)
+{
+    (void)state;
+    char *bytes = malloc(plugin.len);
+    for (int at = 32; at < 64; at++) { /* offsets, sizes and counts */
+        struct err e = {0};
+        memcpy(bytes, plugin.data, plugin.len);
+        bytes[at] = (char)0xff;
+        elf_check(write_file("wild.so", bytes, plugin.len, 0644), &e);
+    }
+    memcpy(bytes, plugin.data, plugin.len);
+    memset(bytes + 32, 0xff, 8); /* e_phoff */
+    expect(write_file("wild.so", bytes, plugin.len, 0644), "truncated");
+    free(bytes);
+}
+
+static void loose_files_are_refused(void **state)
+{
+    struct err e = {0};
+    (void)state;
+    expect(write_file("open.so", plugin.data, plugin.len, 0646),
+           "writable by everyone");
+    expect(folder, "not a regular file");
+    assert_int_equal(elf_check("/no/such/file.so", &e), ERR_NOTFOUND);
+}
+
+static void a_folder_is_loaded_all_the_same(void **state)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e = {0};
+    char dir[100];
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/dir", folder);
+    mkdir(dir, 0755);
+    write_file("dir/b.so", plugin.data, 5000, 0644);
+    write_file("dir/a.so", "no plugin at all", 16, 0644);
+    write_file("dir/c.so", plugin.data, plugin.len, 0644);
+    write_file("dir/notes.txt", "x", 1, 0644);
+    assert_int_equal(pool_create(1, NULL, NULL, &pool, &e), 0);
+    assert_int_equal(kernels_create(pool, &ks, &e), 0);
+    assert_int_equal(kernels_load_dir(ks, dir, &e), 0);
+    /* ref is compiled in: its file adds nothing. */
+    assert_int_equal(kernels_plugin_count(ks), 1);
+    const char *a = strstr(kernels_refused(ks), "/a.so: 16 bytes, too short");
+    const char *b = strstr(kernels_refused(ks), "/b.so: truncated");
+    assert_true(a && b && a < b);
+    assert_null(strstr(kernels_refused(ks), "c.so"));
+    assert_null(strstr(kernels_refused(ks), "notes"));
+    assert_int_equal(kernels_load_dir(ks, "/no/such/folder", &e), ERR_NOTFOUND);
+    kernels_destroy(ks);
+    pool_destroy(pool);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_whole_file_passes),
+        cmocka_unit_test(a_truncated_file_is_seen),
+        cmocka_unit_test(another_machine_is_seen),
+        cmocka_unit_test(wild_headers_are_seen),
+        cmocka_unit_test(loose_files_are_refused),
+        cmocka_unit_test(a_folder_is_loaded_all_the_same),
+    };
+
+    return cmocka_run_group_tests_name("kernel/load", tests, setup, teardown);
+}
