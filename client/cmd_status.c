@@ -27,7 +27,7 @@ static const struct opt table[] = {
     {OPT_FLAG, 'a', "all", NULL, offsetof(struct options, all),
      "also jobs that have ended"},
     {OPT_SPAN, 0, "since", "TIME", offsetof(struct options, since),
-     "only jobs submitted or ended in the last 90s, 6h, 2d, ..."},
+     "only jobs submitted or ended in the last 90s, 6h or 2d"},
     {OPT_COUNT, 'c', "count", "N", offsetof(struct options, count),
      "at most N jobs (1000)"},
     {OPT_TEXT, 'o', "output", "FIELD,...", offsetof(struct options, fields),

@@ -4,10 +4,13 @@
  */
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/cmd.h"
 #include "client/follow.h"
 #include "client/jobfile.h"
+
+enum { KEY_MIN = 16, KEY_MAX = 64 };
 
 struct options {
     struct jobfile file;
@@ -37,14 +40,27 @@ static int stay(struct client *c, const struct options *o, uint64_t id, struct e
     return follow_or_leave(c, id, o->watch ? &p : NULL, EXIT_CANCELED, e);
 }
 
+/* nnd checks it too, but cannot know that a person chose it. */
+static int check_key(const char *key, struct err *e)
+{
+    size_t len = key ? strlen(key) : KEY_MIN;
+
+    if (len < KEY_MIN || len > KEY_MAX)
+        return err_set(e, ERR_USAGE, "--idem: must be %d to %d characters, got %zu",
+                       KEY_MIN, KEY_MAX, len);
+    return 0;
+}
+
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
     struct spec *s;
     uint64_t id;
     bool known;
-    int rc = jobfile_read(&o->file, argc, argv, &s, e);
+    int rc = check_key(o->idem, e);
 
+    if (rc == 0)
+        rc = jobfile_read(&o->file, argc, argv, &s, e);
     if (rc < 0)
         return rc;
     jobfile_hint(c, s);

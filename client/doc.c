@@ -3,6 +3,7 @@
  * doc.c - what the table of verbs says, as --help, as a part of the manual page
  * and as bash completion.
  */
+#include <ctype.h>
 #include <string.h>
 
 #include "client/verb.h"
@@ -106,8 +107,8 @@ static void man_verb(const struct verb *v, FILE *out)
         man_text(v->args, out);
         fputs("\\fR", out);
     }
-    fputs("\n", out);
-    man_text(v->brief, out);
+    fprintf(out, "\n%c", toupper((unsigned char)*v->brief));
+    man_text(v->brief + 1, out);
     fputs(".\n", out);
     man_text(v->text, out);
     if (v->alias)

@@ -46,3 +46,26 @@ client_nnctl_LDADD = \
     proto/libjob.la \
     $(BASE_LIBS) \
     -lm
+
+# The manual and the completion are written by the program that knows its verbs.
+nodist_man_MANS += doc/nnctl.1
+bashcompletiondir = $(datadir)/bash-completion/completions
+nodist_bashcompletion_DATA = doc/completion/nnctl
+EXTRA_DIST += doc/nnctl.1.in
+CLEANFILES += doc/nnctl.1 doc/completion/nnctl
+
+doc/nnctl.1: doc/nnctl.1.in client/nnctl$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc && { \
+	    sed '/^@VERBS@$$/,$$d' $(srcdir)/doc/nnctl.1.in && \
+	    client/nnctl$(EXEEXT) help --man && \
+	    sed '1,/^@VERBS@$$/d' $(srcdir)/doc/nnctl.1.in; } >$@.tmp && mv $@.tmp $@
+
+doc/completion/nnctl: client/nnctl$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc/completion && \
+	client/nnctl$(EXEEXT) completion bash >$@.tmp && mv $@.tmp $@
+
+check_PROGRAMS += tests/sys/json-check
+tests_sys_json_check_SOURCES = tests/sys/json-check.c
+tests_sys_json_check_LDADD = $(JANSSON_LIBS)
+sys_tests += \
+    tests/sys/client_words.test
