@@ -26,3 +26,7 @@ tests_num_train_steps_SOURCES = tests/num/train_steps.c
 tests_num_train_steps_LDADD = $(MPI_COMM_LIBS) $(LDADD)
 sys_tests += tests/num/layout.test
 EXTRA_DIST += tests/num/layout.test
+
+unit_tests += \
+    tests/unit/test_train_checkpoint \
+    tests/unit/test_train_manifest
