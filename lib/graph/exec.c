@@ -360,6 +360,29 @@ static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
                    k->name, rc, why.text[0] ? why.text : "no reason given");
 }
 
+/* Bytes given to this rank's communicators so far. */
+static int64_t given(const struct exec *x, bool kept_too)
+{
+    struct comm *const all[] = {x->c.comms.world, x->c.comms.ep, x->c.comms.edp};
+    int64_t n = 0;
+    for (int i = 0; i < 3; i++) {
+        struct comm_count c = {0};
+        if (all[i])
+            c = comm_counted(all[i]);
+        n += c.remote + (kept_too ? c.local : 0);
+    }
+    return n;
+}
+
+static int run_collective(struct exec *x, const struct node *n, struct err *e)
+{
+    atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
+    int64_t before = given(x, n->op->routed);
+    int rc = n->op->run(x, n, e);
+    x->cost[n->id].wire += given(x, n->op->routed) - before;
+    return rc;
+}
+
 static int run_node(struct exec *x, const struct node *n, const struct record *r,
                     struct err *e)
 {
@@ -367,11 +390,10 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
         return 0;
     atomic_store_explicit(&x->progress.where, n->where, memory_order_relaxed);
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
-    if (n->op->wire)
-        atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
     int64_t begin = clock_mono_ns();
-    int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, e)
-                       : n->op->run(x, n, e);
+    int rc = r->kernel     ? launch(x, r->kernel, r->plan, r->params, n->where, e)
+             : n->op->wire ? run_collective(x, n, e)
+                           : n->op->run(x, n, e);
     x->cost[n->id].ns += clock_mono_ns() - begin;
     x->cost[n->id].calls++;
     return rc;

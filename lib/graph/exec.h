@@ -97,9 +97,10 @@ void *exec_grad_buffer(const struct exec *x, int plane, int buffer);
 int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
              int64_t elements, struct err *e);
 
-/* Nanoseconds and calls spent in each node since the last reset. */
+/* What each node took since the last reset: nanoseconds, calls, and what it gave
+ * to collectives - bytes to other ranks, of routed ops those kept as well. */
 struct exec_cost {
-    int64_t ns, calls;
+    int64_t ns, calls, wire;
 };
 const struct exec_cost *exec_profile(const struct exec *x);
 void exec_profile_reset(struct exec *x);

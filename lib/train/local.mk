@@ -21,11 +21,18 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \
     lib/train/update.c lib/train/update.h
 
-check_PROGRAMS += tests/num/train_steps
+# Programs that tests run under mpirun.
+check_LTLIBRARIES += tests/num/liblab.la
+tests_num_liblab_la_SOURCES = tests/num/lab.c tests/num/lab.h
+
+check_PROGRAMS += tests/num/train_plan tests/num/train_steps
+tests_num_train_plan_SOURCES = tests/num/train_plan.c
+tests_num_train_plan_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 tests_num_train_steps_SOURCES = tests/num/train_steps.c
-tests_num_train_steps_LDADD = $(MPI_COMM_LIBS) $(LDADD)
-sys_tests += tests/num/layout.test
-EXTRA_DIST += tests/num/layout.test
+tests_num_train_steps_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
+
+sys_tests += tests/num/layout.test tests/num/plan.test
+EXTRA_DIST += tests/num/layout.test tests/num/plan.test
 
 unit_tests += \
     tests/unit/test_train_checkpoint \

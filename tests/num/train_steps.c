@@ -18,39 +18,7 @@
 #include <string.h>
 
 #include "base/sha256.h"
-#include "proto/spec.h"
-#include "tensor/dtype.h"
-#include "train/trainer.h"
-
-static struct comm *world;
-
-static int fail(const struct err *e)
-{
-    fprintf(stderr, "train_steps: %s\n", e->text);
-    if (world)
-        comm_abort(world, 1);
-    return 1;
-}
-
-static int read_job(int argc, char **argv, struct spec **out, struct err *e)
-{
-    struct spec *s = spec_create();
-    int rc = spec_load_file(s, argv[1], e);
-    for (int i = 3; !rc && i + 1 < argc; i += 2)
-        rc = spec_set(s, argv[i + 1], e);
-    if (!rc) {
-        spec_anchor(s, getenv("PWD"));
-        rc = spec_resolve(s, e);
-    }
-    *out = s;
-    return rc;
-}
-
-static int join(struct err *e)
-{
-    return getenv("OMPI_COMM_WORLD_SIZE") ? comm_mpi_world(&world, e)
-                                          : comm_self(&world, e);
-}
+#include "tests/num/lab.h"
 
 static FILE *open_out(const char *base, const char *suffix)
 {
@@ -135,49 +103,19 @@ static int train(const struct trainer_config *c, const char *out, struct err *e)
     return rc;
 }
 
-static int run(const Nnd__Job *job, const char *out, struct err *e)
-{
-    struct pool *pool = NULL;
-    struct kernels *ks = NULL;
-    struct tokenizer *tok = NULL;
-    struct corpus *corpus = NULL;
-    int threads = job->train->threads ? (int)job->train->threads : 1;
-    const char *plugins = getenv("NND_PLUGIN_DIR");
-    int rc = pool_create(threads, NULL, NULL, &pool, e);
-    if (!rc)
-        rc = kernels_create(pool, &ks, e);
-    if (!rc && plugins)
-        rc = kernels_load_dir(ks, plugins, e);
-    if (!rc)
-        rc = corpus_tokenizer(job->data, &tok, e);
-    if (!rc)
-        rc = corpus_open(job->data, tok, job->model->context, &corpus, e);
-    struct trainer_config c = {.job = job,
-                               .world = world,
-                               .kernels = ks,
-                               .corpus = corpus,
-                               .vocab = tok ? tokenizer_vocab(tok) : 0,
-                               .threads = threads};
-    if (!rc)
-        rc = train(&c, out, e);
-    corpus_destroy(corpus);
-    tokenizer_destroy(tok);
-    kernels_destroy(ks);
-    pool_destroy(pool);
-    return rc;
-}
-
 int main(int argc, char **argv)
 {
     struct err e = {0};
-    struct spec *spec = NULL;
+    struct lab l = {0};
     if (argc < 3) {
         fprintf(stderr, "usage: train_steps JOB.yaml OUT [-S KEY=VALUE]...\n");
         return 2;
     }
-    if (join(&e) || read_job(argc, argv, &spec, &e) || run(spec_job(spec), argv[2], &e))
-        return fail(&e);
-    spec_destroy(spec);
-    comm_destroy(world);
+    if (lab_open(&l, argv[1], argc - 3, argv + 3, &e))
+        return lab_fail(&l, "train_steps", &e);
+    struct trainer_config c = lab_trainer(&l);
+    if (train(&c, argv[2], &e))
+        return lab_fail(&l, "train_steps", &e);
+    lab_close(&l);
     return 0;
 }

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * lab.h - what test programs need before they can train: the world, a job from a
+ * file, threads, kernels and text.
+ */
+#ifndef TESTS_NUM_LAB_H
+#define TESTS_NUM_LAB_H
+
+#include "proto/spec.h"
+#include "train/trainer.h"
+
+struct lab {
+    struct comm *world;
+    struct spec *spec;
+    struct pool *pool;
+    struct kernels *kernels;
+    struct tokenizer *tokenizer;
+    struct corpus *corpus;
+};
+
+/* Join the world (MPI under mpirun), read the job with its overrides ("-S",
+ * "KEY=VALUE", ...), load ref and the plugins of $NND_PLUGIN_DIR. */
+int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err *e);
+void lab_close(struct lab *l);
+
+/* A trainer's configuration; threads are the job's, or 1. */
+struct trainer_config lab_trainer(const struct lab *l);
+
+/* Say why on stderr and end all ranks; returns 1 when alone. */
+int lab_fail(struct lab *l, const char *who, const struct err *e);
+
+#endif
