@@ -35,5 +35,7 @@ plugins_ref_ref_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
 plugins_ref_ref_la_LIBADD = plugins/ref/libref.la
 plugins_ref_ref_la_SOURCES = plugins/ref/entry.c
 
-num_tests += tests/num/test_ref_grad
+num_tests += \
+    tests/num/test_ref_grad \
+    tests/num/test_ref_value
 EXTRA_DIST += tests/num/ref.h
