@@ -31,15 +31,16 @@ static size_t room_bytes(int64_t d)
 }
 
 /* Scores of lanes [c, c + VL) become weights; maximum and sum follow. */
-static void softmax_lanes(const struct attn_task *t, struct room *m, int64_t c,
-                          int64_t nk)
+static void softmax_lanes(const struct attn_task *t, struct room *m, int64_t c)
 {
     const struct nnd_attn *p = t->p;
     vf low = vec_all(-__builtin_inff());
     vf old = vec_get(m->max, NND_F32, c, VL), most = old, sum = vec_all(0);
     vf base, shrink;
+    int64_t lo, hi;
 
-    for (int64_t j = 0; j < nk; j++) {
+    lanes_span(&m->seen, c, &lo, &hi);
+    for (int64_t j = lo; j < hi; j++) {
         float *s = m->s + j * LANES_MAX;
         vf x = cap(vec_get(s, NND_F32, c, VL) * p->scale, p->softcap);
 
@@ -49,7 +50,7 @@ static void softmax_lanes(const struct attn_task *t, struct room *m, int64_t c,
     }
     base = vec_pick(most == low, vec_all(0), most);
     shrink = vec_exp(old - base);
-    for (int64_t j = 0; j < nk; j++) {
+    for (int64_t j = lo; j < hi; j++) {
         float *s = m->s + j * LANES_MAX;
         vf x = vec_exp(vec_get(s, NND_F32, c, VL) - base);
 
@@ -93,7 +94,7 @@ static void forward_tile(const struct attn_task *t, struct room *m, int64_t k0,
         drop_tile(m->drop, 1, LANES_MAX, p, &t->drop, t->head, t->s.q + t->row, t->rows,
                   k0, nk);
     for (int64_t c = 0; c < t->rows; c += VL)
-        softmax_lanes(t, m, c, nk);
+        softmax_lanes(t, m, c);
     shrink_rows(m, t->rows, o, d);
     ranges_pad(&m->seen, t->rows);
     tile_product(o, d, group_up(t->rows), d, w, &v, &m->seen);
@@ -133,7 +134,8 @@ static void forward_task(void *arg, int number, void *slot)
         m->max[i] = -__builtin_inff();
         m->sum[i] = 0;
     }
-    memset(m->drop, 0, sizeof m->drop);
+    if (t.p->dropout.p > 0)
+        memset(m->drop, 0, sizeof m->drop);
     for (int64_t k0 = 0; k0 < t.s.nk; k0 += KEYS)
         forward_tile(&t, m, k0, t.s.nk - k0 < KEYS ? t.s.nk - k0 : KEYS);
     finish_rows(&t, m, tile_number(m, 1, d), d);

@@ -149,14 +149,34 @@ static inline void tile_store(const struct nnd_tensor *t, int64_t row, int64_t h
     }
 }
 
-/* xt [D,LANES_MAX] = the rows as lanes; lanes behind them are 0. */
+/* xt [D,LANES_MAX] = the rows as lanes, by squares of 4 x 4; lanes behind the
+ * rows, up to a multiple of 16, are 0. */
 static inline void tile_transpose(float *xt, const struct tile *t, int64_t rows,
                                   int64_t d)
 {
-    for (int64_t j = 0; j < LANES_MAX; j += 16)
-        for (int64_t c = 0; c < d; c++)
-            for (int64_t i = j; i < j + 16; i++)
-                xt[c * LANES_MAX + i] = i < rows ? t->x[i * t->ld + c] : 0;
+    typedef float quad __attribute__((vector_size(16)));
+    typedef int32_t quad_index __attribute__((vector_size(16)));
+    const quad_index low = {0, 4, 1, 5}, high = {2, 6, 3, 7};
+    const quad_index first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+
+    for (int64_t c = 0; c < padded(d); c += 4) {
+        for (int64_t j = 0; j < padded(rows); j += 4) {
+            quad x[4] = {{0}}, ab[2], cd[2];
+
+            for (int i = 0; i < 4 && j < rows; i++)
+                memcpy(&x[i], t->x + (j + i) * t->ld + c, sizeof *x);
+            ab[0] = __builtin_shuffle(x[0], x[1], low);
+            ab[1] = __builtin_shuffle(x[0], x[1], high);
+            cd[0] = __builtin_shuffle(x[2], x[3], low);
+            cd[1] = __builtin_shuffle(x[2], x[3], high);
+            for (int i = 0; i < 2; i++) {
+                x[2 * i] = __builtin_shuffle(ab[i], cd[i], first);
+                x[2 * i + 1] = __builtin_shuffle(ab[i], cd[i], second);
+            }
+            for (int i = 0; i < 4; i++)
+                memcpy(xt + (c + i) * LANES_MAX + j, &x[i], sizeof *x);
+        }
+    }
 }
 
 static inline vf vec_fma(vf a, vf b, vf c)
@@ -176,61 +196,90 @@ struct weights {
     int64_t wr, wk;
 };
 
-/* GROUP rows and `wide` vectors of columns of tile_product(). */
+/* Steps [k, end) of GROUP rows and `wide` vectors of columns, for all rows.  The
+ * loops over rows and vectors unroll, so that acc stays in registers. */
 static inline __attribute__((always_inline)) void
-group_product(int wide, float *y, int64_t ldy, struct weights w, const float *x,
-              int64_t ldx, const int32_t *lows, const int32_t *highs)
+group_steps(int wide, vf acc[GROUP][WIDE], struct weights w, const float *x,
+            int64_t ldx, int32_t k, int32_t end)
 {
-    vf acc[GROUP][WIDE];
-    int32_t lo = lows[0], hi = highs[0], all_lo = lo, all_hi = hi;
+    for (; k < end; k++) {
+        vf b[WIDE];
 
-    for (int r = 1; r < GROUP; r++) {
-        lo = lows[r] < lo ? lows[r] : lo;
-        hi = highs[r] > hi ? highs[r] : hi;
-        all_lo = lows[r] > all_lo ? lows[r] : all_lo;
-        all_hi = highs[r] < all_hi ? highs[r] : all_hi;
-    }
-    if (all_hi < all_lo)
-        all_lo = all_hi = hi;
-    for (int r = 0; r < GROUP; r++)
+#pragma GCC unroll 4
         for (int v = 0; v < wide; v++)
-            memcpy(&acc[r][v], y + r * ldy + v * VL, sizeof(vf));
-    for (int32_t k = lo; k < hi;) {
-        int32_t end = k >= all_lo && k < all_hi ? all_hi : k < all_lo ? all_lo : hi;
-        int every = k >= all_lo && k < all_hi;
+            memcpy(&b[v], x + k * ldx + v * VL, sizeof(vf));
+#pragma GCC unroll 4
+        for (int r = 0; r < GROUP; r++) {
+            vf a = vec_all(w.w[r * w.wr + k * w.wk]);
 
-        for (; every && k < end; k++)
+#pragma GCC unroll 4
+            for (int v = 0; v < wide; v++)
+                acc[r][v] = vec_fma(a, b[v], acc[r][v]);
+        }
+    }
+}
+
+/* The same for the rows whose range holds k. */
+static inline __attribute__((always_inline)) void
+group_steps_masked(int wide, vf acc[GROUP][WIDE], struct weights w, const float *x,
+                   int64_t ldx, int32_t k, int32_t end, const int32_t *lo,
+                   const int32_t *hi)
+{
+    for (; k < end; k++) {
+#pragma GCC unroll 4
+        for (int r = 0; r < GROUP; r++) {
+            vf a = vec_all(w.w[r * w.wr + k * w.wk]);
+
+            if (k < lo[r] || k >= hi[r])
+                continue;
+#pragma GCC unroll 4
             for (int v = 0; v < wide; v++) {
                 vf b;
 
                 memcpy(&b, x + k * ldx + v * VL, sizeof b);
-                for (int r = 0; r < GROUP; r++)
-                    acc[r][v] =
-                        vec_fma(vec_all(w.w[r * w.wr + k * w.wk]), b, acc[r][v]);
+                acc[r][v] = vec_fma(a, b, acc[r][v]);
             }
-        for (; !every && k < end; k++)
-            for (int r = 0; r < GROUP; r++) {
-                if (k < lows[r] || k >= highs[r])
-                    continue;
-                for (int v = 0; v < wide; v++) {
-                    vf b;
-
-                    memcpy(&b, x + k * ldx + v * VL, sizeof b);
-                    acc[r][v] =
-                        vec_fma(vec_all(w.w[r * w.wr + k * w.wk]), b, acc[r][v]);
-                }
-            }
+        }
     }
+}
+
+/* y [GROUP, wide * VL] of tile_product(): what only some rows take, what all
+ * take, and again what only some take. */
+static inline __attribute__((always_inline)) void
+group_product(int wide, float *y, int64_t ldy, struct weights w, const float *x,
+              int64_t ldx, const int32_t *lo, const int32_t *hi)
+{
+    vf acc[GROUP][WIDE];
+    int32_t first = lo[0], last = hi[0], all_lo = first, all_hi = last;
+
+    for (int r = 1; r < GROUP; r++) {
+        first = lo[r] < first ? lo[r] : first;
+        last = hi[r] > last ? hi[r] : last;
+        all_lo = lo[r] > all_lo ? lo[r] : all_lo;
+        all_hi = hi[r] < all_hi ? hi[r] : all_hi;
+    }
+    if (all_hi < all_lo)
+        all_lo = all_hi = last;
+#pragma GCC unroll 4
     for (int r = 0; r < GROUP; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < wide; v++)
+            memcpy(&acc[r][v], y + r * ldy + v * VL, sizeof(vf));
+    group_steps_masked(wide, acc, w, x, ldx, first, all_lo, lo, hi);
+    group_steps(wide, acc, w, x, ldx, all_lo, all_hi);
+    group_steps_masked(wide, acc, w, x, ldx, all_hi, last, lo, hi);
+#pragma GCC unroll 4
+    for (int r = 0; r < GROUP; r++)
+#pragma GCC unroll 4
         for (int v = 0; v < wide; v++)
             memcpy(y + r * ldy + v * VL, &acc[r][v], sizeof(vf));
 }
 
 /* y [rows,cols] += sum over k in row r's range of w(r,k) x[k,cols], k ascending;
  * rows a multiple of GROUP, cols of 16. */
-static inline void tile_product(float *y, int64_t ldy, int64_t rows, int64_t cols,
-                                struct weights w, const struct tile *x,
-                                const struct ranges *seen)
+static void tile_product(float *y, int64_t ldy, int64_t rows, int64_t cols,
+                         struct weights w, const struct tile *x,
+                         const struct ranges *seen)
 {
     for (int64_t r = 0; r < rows; r += GROUP) {
         struct weights wr = {w.w + r * w.wr, w.wr, w.wk};
@@ -239,6 +288,8 @@ static inline void tile_product(float *y, int64_t ldy, int64_t rows, int64_t col
 
         for (; c + WIDE * VL <= cols; c += WIDE * VL)
             group_product(WIDE, y + r * ldy + c, ldy, wr, x->x + c, x->ld, lo, hi);
+        for (; c + 2 * VL <= cols; c += 2 * VL)
+            group_product(2, y + r * ldy + c, ldy, wr, x->x + c, x->ld, lo, hi);
         for (; c < cols; c += VL)
             group_product(1, y + r * ldy + c, ldy, wr, x->x + c, x->ld, lo, hi);
     }
@@ -279,6 +330,19 @@ static inline void tile_scores(float *y, const struct tile *a, int64_t rows,
 static inline vf cap(vf s, float softcap)
 {
     return softcap > 0 ? softcap * vec_tanh(s / softcap) : s;
+}
+
+/* The rows that any of the lanes [c, c + VL) sees. */
+static inline void lanes_span(const struct ranges *r, int64_t c, int64_t *lo,
+                              int64_t *hi)
+{
+    *lo = LANES_MAX;
+    *hi = 0;
+    for (int64_t i = c; i < c + VL; i++)
+        if (r->lo[i] < r->hi[i]) {
+            *lo = r->lo[i] < *lo ? r->lo[i] : *lo;
+            *hi = r->hi[i] > *hi ? r->hi[i] : *hi;
+        }
 }
 
 /* Which of the lanes [c, c + VL) see row `row`. */
