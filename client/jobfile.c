@@ -10,7 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/term.h"
 #include "proto/rules.h"
+
+enum { SUBMIT_TRIES = 5 };
 
 const struct opt jobfile_options[] = {
     {OPT_TEXT, 'f', "file", "JOB.yaml", offsetof(struct jobfile, file),
@@ -132,6 +135,19 @@ void jobfile_print(const struct client *c, struct spec *s)
         json_pack("{soso}", "job", spec_to_json(spec_job(s)), "origins", origins));
 }
 
+/* Whether a job was accepted must be known, so a signal waits: the same key makes
+ * no second job. */
+static int submit(struct client *c, const Wire__Submit *q, Wire__SubmitReply **reply,
+                  struct err *e)
+{
+    int rc, tries = 0;
+
+    do {
+        rc = client_call(c, WIRE__TYPE__SUBMIT, q, 0, reply, e);
+    } while (rc == ERR_FAILED && term_has_signal() && tries++ < SUBMIT_TRIES);
+    return rc;
+}
+
 int jobfile_submit(struct client *c, const struct spec *s, const char *key, bool hold,
                    uint64_t *id, bool *known, struct err *e)
 {
@@ -150,7 +166,7 @@ int jobfile_submit(struct client *c, const struct spec *s, const char *key, bool
         q.key = key ? (char *)key : own_key;
         q.cwd = cwd;
         q.has_hold = q.hold = hold;
-        rc = client_call(c, WIRE__TYPE__SUBMIT, &q, 0, &reply, e);
+        rc = submit(c, &q, &reply, e);
     }
     buf_free(&packed);
     if (rc < 0)
