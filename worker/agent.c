@@ -260,16 +260,6 @@ bool agent_stop_asked(const struct agent *a)
     return a && atomic_load_explicit(&a->stop, memory_order_relaxed);
 }
 
-/* "gemm model.layers.3.mlp", as long as nnd keeps it. */
-static void name_op(const struct exec_progress *p, char *out, size_t size)
-{
-    const char *op = atomic_load_explicit(&p->op, memory_order_relaxed);
-    const char *where = atomic_load_explicit(&p->where, memory_order_relaxed);
-
-    snprintf(out, size, "%s%s%s", op ? op : "", op && where ? " " : "",
-             where ? where : "");
-}
-
 /* --- the thread ----------------------------------------------------------------------
  */
 
@@ -318,21 +308,23 @@ static bool beat(struct agent *a)
 {
     Wire__RankBeat m = WIRE__RANK_BEAT__INIT;
     Wire__Rank who = who_of(a);
-    char op[64] = "";
+    const char *op = NULL;
+    char where[64];
 
     m.who = &who;
     m.has_pid = m.has_phase = m.has_step = m.has_seq = 1;
     m.pid = (uint32_t)getpid();
-    m.op = op;
     pthread_mutex_lock(&a->lock);
     m.phase = a->phase;
     m.step = (uint64_t)a->step;
     m.seq = ++a->beats;
     m.has_first_step = a->first > 0;
     m.first_step = (uint64_t)a->first;
-    if (a->progress)
-        name_op(a->progress, op, sizeof op);
+    if (a->progress) /* "model.layers.3.mlp.up_proj": it names the op as well */
+        op = atomic_load_explicit(&a->progress->where, memory_order_relaxed);
+    snprintf(where, sizeof where, "%s", op ? op : "");
     pthread_mutex_unlock(&a->lock);
+    m.op = where;
     return call(a, WIRE__TYPE__RANK_BEAT, &m.base, CALL_MS);
 }
 

@@ -12,33 +12,35 @@
 #include "base/fs.h"
 #include "train/checkpoint.h"
 
-static bool is_packed(const char *path)
+/* What was packed holds zeros, for every field is written; text holds none. */
+static bool is_packed(const struct buf *b)
 {
-    size_t n = strlen(path);
-
-    return n > 3 && strcmp(path + n - 3, ".pb") == 0;
+    return b->len && memchr(b->data, 0, b->len) != NULL;
 }
 
-static int read_packed(const char *path, struct spec **out, struct err *e)
-{
-    struct buf b = {0};
-    int rc = fs_read(path, SPEC_PACKED_MAX, &b, e);
-
-    if (rc == 0 && (rc = spec_unpack(b.data, b.len, out, e)) < 0)
-        err_prefix(e, "%s", path);
-    buf_free(&b);
-    return rc;
-}
-
-static int read_yaml(const char *path, struct spec **out, struct err *e)
+static int read_text(const char *path, const struct buf *b, struct spec **out,
+                     struct err *e)
 {
     struct spec *s = spec_create();
-    int rc = spec_load_file(s, path, e);
+    int rc = spec_load_text(s, path, b->data ? b->data : "", b->len, e);
 
     if (rc < 0)
         spec_destroy(s);
     else
         *out = s;
+    return rc;
+}
+
+static int read_file(const char *path, struct spec **out, struct err *e)
+{
+    struct buf b = {0};
+    int rc = fs_read(path, SPEC_TEXT_MAX, &b, e);
+
+    if (rc == 0 && !is_packed(&b))
+        rc = read_text(path, &b, out, e);
+    else if (rc == 0 && (rc = spec_unpack(b.data, b.len, out, e)) < 0)
+        err_prefix(e, "%s", path);
+    buf_free(&b);
     return rc;
 }
 
@@ -59,7 +61,7 @@ int job_read(const char *path, const struct arg_list *set, struct spec **out,
              struct err *e)
 {
     struct spec *s;
-    int rc = is_packed(path) ? read_packed(path, &s, e) : read_yaml(path, &s, e);
+    int rc = read_file(path, &s, e);
 
     if (rc < 0)
         return rc;
@@ -72,14 +74,15 @@ int job_read(const char *path, const struct arg_list *set, struct spec **out,
 }
 
 /* JSON is YAML; the paths in it are absolute already. */
-static int parse_job(const char *path, const struct buf *json, struct spec **out,
-                     struct err *e)
+static int parse_json(const char *path, const struct buf *json, struct spec **out,
+                      struct err *e)
 {
-    struct spec *s = spec_create();
-    int rc = spec_load_text(s, path, json->data, json->len, e);
+    struct spec *s;
+    int rc = read_text(path, json, &s, e);
 
-    if (rc == 0)
-        rc = spec_resolve(s, e);
+    if (rc < 0)
+        return rc;
+    rc = spec_resolve(s, e);
     if (rc < 0)
         spec_destroy(s);
     else
@@ -95,7 +98,7 @@ int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **to
     int rc = checkpoint_read_job(path, &job, &text, e);
 
     if (rc == 0)
-        rc = parse_job(path, &job, &s, e);
+        rc = parse_json(path, &job, &s, e);
     if (rc == 0)
         rc = tokenizer_load(path, text.data, text.len, tokens, e);
     if (rc < 0)

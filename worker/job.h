@@ -11,8 +11,7 @@
 #include "proto/spec.h"
 #include "worker/args.h"
 
-/* Read, override and check a job: a packed one where the name ends in .pb, else
- * YAML.  Errors as in spec.h. */
+/* Read, override and check a job, packed or YAML.  Errors as in spec.h. */
 int job_read(const char *path, const struct arg_list *set, struct spec **out,
              struct err *e);
 

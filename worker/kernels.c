@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * kernels.c - the lines of a kernel table ("OP KEY PLUGIN/KERNEL VERSION WHY", see
- * kernel/kernel.h) as messages.
+ * kernel/kernel.h) taken apart.
  */
 #include "worker/kernels.h"
 
 #include <string.h>
-
-#include "base/log.h"
 
 /* Cut the next word off *text. */
 static char *word(char **text)
@@ -46,28 +44,23 @@ static void read_line(char *line, Wire__Kernel *k)
         *slash = '\0';
 }
 
-void kernels_tell(struct trainer *t, const char *device, struct agent *a)
+Wire__Kernel **kernels_rows(const char *table, const char *device,
+                            const struct kernel_want *want, size_t nwant,
+                            struct arena *a, size_t *n)
 {
-    struct arena *mem = arena_create();
-    char *text = arena_strdup(mem, trainer_kernels(t)), *rest = NULL;
-    Wire__Kernel **row = arena_calloc(mem, strlen(text) + 1, sizeof *row);
-    struct kernel_want *want;
-    size_t nwant, n = 0;
-    struct err e;
+    char *text = arena_strdup(a, table), *rest = NULL;
+    Wire__Kernel **row = arena_calloc(a, strlen(text) + 1, sizeof *row);
 
-    if (exec_wants(trainer_graph(t), mem, &want, &nwant, &e) < 0) {
-        log_warn("%s", e.text);
-        nwant = 0;
-    }
+    *n = 0;
     for (char *line = strtok_r(text, "\n", &rest); line;
          line = strtok_r(NULL, "\n", &rest)) {
-        row[n] = arena_alloc(mem, sizeof **row);
-        wire__kernel__init(row[n]);
-        read_line(line, row[n]);
-        row[n]->has_nodes = nwant > 0;
-        row[n]->nodes = count_nodes(want, nwant, row[n]->op, row[n]->dtype);
-        row[n++]->device = (char *)device;
+        Wire__Kernel *k = row[(*n)++] = arena_alloc(a, sizeof *k);
+
+        wire__kernel__init(k);
+        read_line(line, k);
+        k->has_nodes = 1;
+        k->nodes = count_nodes(want, nwant, k->op, k->dtype);
+        k->device = (char *)device;
     }
-    agent_kernels(a, row, n);
-    arena_destroy(mem);
+    return row;
 }

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels.h - the kernels that a job was given, for nnd to show.
+ * kernels.h - the kernels that a job was given, for people and nnd to read.
  */
 #ifndef WORKER_KERNELS_H
 #define WORKER_KERNELS_H
 
-#include "train/trainer.h"
-#include "worker/agent.h"
+#include "base/arena.h"
+#include "kernel/kernel.h"
+#include "proto/wire.pb-c.h"
 
-/* Send the trainer's table, with the number of nodes that each row serves. */
-void kernels_tell(struct trainer *t, const char *device, struct agent *a);
+/* The rows of a table's text, in arena a; *n of them.  `want`: the calls of a graph,
+ * to count the nodes that each row serves. */
+Wire__Kernel **kernels_rows(const char *table, const char *device,
+                            const struct kernel_want *want, size_t nwant,
+                            struct arena *a, size_t *n);
 
 #endif

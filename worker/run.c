@@ -256,6 +256,22 @@ static int open_metrics(struct run *r, struct err *e)
 /* --- all -----------------------------------------------------------------------------
  */
 
+static void tell_kernels(struct run *r)
+{
+    struct arena *a = arena_create();
+    struct kernel_want *want;
+    Wire__Kernel **rows;
+    size_t nwant, n;
+    struct err e;
+
+    if (exec_wants(trainer_graph(r->trainer), a, &want, &nwant, &e) < 0)
+        nwant = 0;
+    rows = kernels_rows(trainer_kernels(r->trainer), r->job->kernels->device, want,
+                        nwant, a, &n);
+    agent_kernels(r->agent, rows, n);
+    arena_destroy(a);
+}
+
 static void tell_start(struct run *r)
 {
     int64_t step = trainer_state(r->trainer)->step;
@@ -265,7 +281,7 @@ static void tell_start(struct run *r)
     r->saved = step;
     if (r->rank != 0)
         return;
-    kernels_tell(r->trainer, r->job->kernels->device, r->agent);
+    tell_kernels(r);
     if (r->from[0])
         printf("took up step %lld: %s\n", (long long)step, r->from);
     if (step >= (int64_t)r->job->train->steps)

@@ -11,6 +11,7 @@
 #include "train/plan_report.h"
 #include "worker/engine.h"
 #include "worker/job.h"
+#include "worker/kernels.h"
 #include "worker/task.h"
 
 struct plan_options {
@@ -23,7 +24,7 @@ struct plan_options {
 #define AT(field) offsetof(struct plan_options, field)
 
 static const struct arg_row args[] = {
-    {"job", 0, "FILE", ARG_TEXT, AT(job), 0, 0, "the job: YAML, or packed (*.pb)"},
+    {"job", 0, "FILE", ARG_TEXT, AT(job), 0, 0, "the job: YAML, or packed"},
     {"set", 'S', "KEY=VALUE", ARG_LIST, AT(set), 0, 0, "override a value of the job"},
     {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024,
      "threads of a rank; 0: as the job says"},
@@ -56,36 +57,34 @@ static json_t *wire_json(const struct plan_wire *w)
                      (json_int_t)w->calls, "routed", (int)w->routed);
 }
 
-/* "OP KEY PLUGIN/KERNEL VERSION WHY": the first three words. */
-static json_t *kernel_json(const char *line, size_t len)
+static json_t *kernels_json(const struct plan_report *p)
 {
-    char op[64], key[192], kernel[192];
-    char text[512];
+    struct arena *a = arena_create();
+    json_t *all = json_array();
+    size_t n;
+    Wire__Kernel **k = kernels_rows(p->kernels, NULL, p->want, p->nwant, a, &n);
 
-    snprintf(text, sizeof text, "%.*s", (int)len, line);
-    if (sscanf(text, "%63s %191s %191s", op, key, kernel) != 3)
-        return NULL;
-    return json_pack("{s:s, s:s, s:s}", "op", op, "key", key, "kernel", kernel);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            all, json_pack("{s:s, s:s, s:s, s:s, s:i, s:s}", "op", k[i]->op, "name",
+                           k[i]->name, "plugin", k[i]->plugin, "dtype", k[i]->dtype,
+                           "nodes", (int)k[i]->nodes, "why", k[i]->why));
+    arena_destroy(a);
+    return all;
 }
 
 static json_t *to_json(const struct plan_report *p)
 {
-    json_t *ranks = json_array(), *wire = json_array(), *kernels = json_array();
+    json_t *ranks = json_array(), *wire = json_array();
 
     for (int i = 0; i < p->ranks; i++)
         json_array_append_new(ranks, rank_json(&p->rank[i], i));
     for (size_t i = 0; i < p->nwire; i++)
         json_array_append_new(wire, wire_json(&p->wire[i]));
-    for (const char *at = p->kernels; *at;) {
-        size_t n = strcspn(at, "\n");
-
-        json_array_append_new(kernels, kernel_json(at, n));
-        at += n + (at[n] == '\n');
-    }
     return json_pack("{s:i, s:I, s:I, s:I, s:o, s:o, s:o}", "v", 1, "params",
                      (json_int_t)p->params, "active_params", (json_int_t)p->active,
                      "flops_per_token", (json_int_t)p->token_flops, "ranks", ranks,
-                     "wire", wire, "kernels", kernels);
+                     "wire", wire, "kernels", kernels_json(p));
 }
 
 static int print_json(const struct plan_report *p, struct err *e)

@@ -14,7 +14,7 @@
 #define AT(field) offsetof(struct run_options, field)
 
 static const struct arg_row args[] = {
-    {"job", 0, "FILE", ARG_TEXT, AT(job), 0, 0, "the job: YAML, or packed (*.pb)"},
+    {"job", 0, "FILE", ARG_TEXT, AT(job), 0, 0, "the job: YAML, or packed"},
     {"dir", 0, "DIR", ARG_TEXT, AT(dir), 0, 0, "for checkpoints and metrics"},
     {"set", 'S', "KEY=VALUE", ARG_LIST, AT(set), 0, 0, "override a value of the job"},
     {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024,

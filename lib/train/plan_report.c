@@ -182,6 +182,10 @@ static int survey_rank(struct survey *s, int rank, struct err *e)
     rc = survey_memory(s, &p, &s->out->rank[rank], e);
     if (rc == 0)
         survey_wire(s, &p, rank);
+    if (rc == 0 && rank == 0)
+        rc = exec_wants(p.g, s->a, &s->out->want, &s->out->nwant, e);
+    for (size_t i = 0; rc == 0 && rank == 0 && i < s->out->nwant; i++)
+        s->out->want[i].where = NULL;
     graph_destroy(p.g);
     return rc;
 }

@@ -47,7 +47,9 @@ struct plan_report {
     struct plan_rank *rank; /* [ranks]                                       */
     struct plan_wire *wire; /* [nwire]                                       */
     size_t nwire;
-    const char *kernels; /* the table as text (kernel.h)                    */
+    const char *kernels;      /* the table as text, and the calls of rank 0, whose */
+    struct kernel_want *want; /* `where` and params are gone (kernel.h)      */
+    size_t nwant;
 };
 
 /* The job is resolved, its vocabulary known; corpus_bytes is what the text takes in
