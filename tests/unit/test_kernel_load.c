@@ -67,15 +67,18 @@ static void a_whole_file_passes(void **state)
         fail_msg("%s", e.text);
 }
 
-/* Wherever it was cut. */
+/* Wherever it was cut: at 200 places, from the last byte down to none. */
 static void a_truncated_file_is_seen(void **state)
 {
+    const char *path = write_file("cut.so", plugin.data, plugin.len, 0644);
+    size_t step = plugin.len / 200;
     (void)state;
-    for (size_t len = 0; len < plugin.len; len += 61) {
-        const char *path = write_file("cut.so", plugin.data, len, 0644);
+    for (size_t len = plugin.len - 1;; len -= len < step ? len : step) {
+        assert_int_equal(truncate(path, (off_t)len), 0);
         expect(path, len < 64 ? "too short" : "truncated");
+        if (len == 0)
+            break;
     }
-    expect(write_file("cut.so", plugin.data, plugin.len - 1, 0644), "truncated");
 }
 
 static void another_machine_is_seen(void **state)
