@@ -105,7 +105,7 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* Steps are multiples of what BLIS's inner tiles like: 6 rows, 16 columns. */
+/* Steps are multiples of BLIS's inner tiles, 6 x 16 or 12 x 32. */
 static int64_t step_of(int64_t size, int64_t parts, int64_t unit)
 {
     return divide_up(divide_up(size, parts), unit) * unit;
@@ -128,8 +128,8 @@ struct grid grid_make(int64_t m, int64_t n, double flops, int threads, int bound
         else
             cols++;
     }
-    g.m_step = step_of(m, rows, 6);
-    g.n_step = step_of(n, cols, 16);
+    g.m_step = step_of(m, rows, 12);
+    g.n_step = step_of(n, cols, 32);
     g.rows = (int)divide_up(m, g.m_step);
     g.cols = (int)divide_up(n, g.n_step);
     return g;

@@ -13,7 +13,7 @@
 #include <nnd/plugin.h>
 
 /* Largest tile when an operand is 16 bits wide and passes through a slot. */
-#define TILE_ROWS 192
+#define TILE_ROWS 384
 #define TILE_COLS 512
 
 /* op(A) or op(B) from the tile's corner on: element (i, j) is i * rs + j * cs
