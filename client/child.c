@@ -5,15 +5,11 @@
 #include "client/child.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
-
-enum { OUTPUT_MAX = 64 << 20 };
 
 static const struct {
     const char *name, *variable, *built, *installed;
@@ -91,62 +87,4 @@ int child_become(enum child_program which, struct child_args *a, struct err *e)
     fflush(stdout);
     execv(path, a->v);
     return err_sys(e, ERR_FAILED, errno, "%s", path);
-}
-
-static int read_all(int fd, struct buf *out, const char *path, struct err *e)
-{
-    for (;;) {
-        ssize_t n;
-
-        buf_reserve(out, 65536);
-        n = read(fd, out->data + out->len, 65536);
-        if (n == 0)
-            break;
-        if (n < 0 && errno != EINTR)
-            return err_sys(e, ERR_FAILED, errno, "%s: its output", path);
-        if (n > 0)
-            out->len += (size_t)n;
-        if (out->len > OUTPUT_MAX)
-            return err_set(e, ERR_FAILED, "%s: printed more than %d bytes", path,
-                           OUTPUT_MAX);
-    }
-    buf_add(out, "", 0);
-    return 0;
-}
-
-/* Start the program with standard output going to fd. */
-static pid_t start(const char *path, char **argv, int fd)
-{
-    pid_t pid = fork();
-
-    if (pid != 0)
-        return pid;
-    dup2(fd, STDOUT_FILENO);
-    execv(path, argv);
-    _exit(127);
-}
-
-int child_read(enum child_program which, struct child_args *a, struct buf *out,
-               struct err *e)
-{
-    char path[PATH_MAX];
-    int ends[2], status, rc = child_find(which, path, e);
-    pid_t pid;
-
-    if (rc < 0)
-        return rc;
-    if (pipe2(ends, O_CLOEXEC) < 0)
-        return err_sys(e, ERR_FAILED, errno, "%s", path);
-    fflush(stdout);
-    pid = start(path, a->v, ends[1]);
-    close(ends[1]);
-    rc = pid < 0 ? err_sys(e, ERR_FAILED, errno, "%s", path)
-                 : read_all(ends[0], out, path, e);
-    close(ends[0]);
-    while (pid > 0 && waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return err_sys(e, ERR_FAILED, errno, "%s", path);
-    if (rc < 0)
-        return rc;
-    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

@@ -6,10 +6,8 @@
 #define CLIENT_CHILD_H
 
 #include <limits.h>
-#include <sys/types.h>
 
 #include "base/arena.h"
-#include "base/buf.h"
 #include "base/err.h"
 
 enum child_program { CHILD_NND, CHILD_WORKER, CHILD_PROBE };
@@ -33,10 +31,5 @@ void child_option(struct child_args *a, const char *name, const char *value);
 /* Become the program: its output is nnctl's, and its exit status.  Returns only
  * with an error. */
 int child_become(enum child_program which, struct child_args *a, struct err *e);
-
-/* Run the program with arguments a->v[1...], append what it prints on standard
- * output to *out, and return its exit status, 128 + signal included. */
-int child_read(enum child_program which, struct child_args *a, struct buf *out,
-               struct err *e);
 
 #endif

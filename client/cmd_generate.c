@@ -2,11 +2,9 @@
 /*
  * cmd_generate.c - let a trained model write: nnd-worker does it.
  */
-#include <dirent.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/fs.h"
@@ -15,6 +13,8 @@
 
 struct options {
     const char *prompt, *tokens, *temperature, *top_k, *top_p, *seed, *samples;
+    const char *threads;
+    struct opt_list kernel;
     bool greedy;
 };
 
@@ -36,9 +36,14 @@ static const struct opt table[] = {
      "other random choices; the same seed writes the same text"},
     {OPT_TEXT, 'n', "samples", "N", offsetof(struct options, samples),
      "how many texts to write"},
+    {OPT_TEXT, 0, "threads", "N", offsetof(struct options, threads),
+     "threads to compute with; all processors when not given"},
+    {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
+     "a rule for kernels, besides the job's"},
     {0},
 };
 
+/* The job's folder: nnd-worker takes the newest whole checkpoint in it. */
 static int of_job(struct client *c, const char *text, char out[PATH_MAX], struct err *e)
 {
     Wire__Show q = WIRE__SHOW__INIT;
@@ -50,64 +55,12 @@ static int of_job(struct client *c, const char *text, char out[PATH_MAX], struct
         rc = client_call(c, WIRE__TYPE__SHOW, &q, 0, &reply, e);
     if (rc < 0)
         return rc;
-    if (reply->job && reply->job->checkpoint && *reply->job->checkpoint)
-        snprintf(out, PATH_MAX, "%s", reply->job->checkpoint);
+    if (reply->job && reply->job->checkpoint && reply->dir)
+        snprintf(out, PATH_MAX, "%s", reply->dir);
     else
         rc = err_set(e, ERR_NOTFOUND, "job %s: has no checkpoint yet", text);
     chan_free(&reply->base);
     return rc;
-}
-
-/* A folder with a manifest is a whole checkpoint. */
-static bool is_checkpoint(const char *dir)
-{
-    char path[PATH_MAX + 16];
-
-    snprintf(path, sizeof path, "%s/manifest.json", dir);
-    return fs_exists(path);
-}
-
-/* The checkpoint of the highest step in `dir`, whose names are step-N. */
-static bool newest_in(const char *dir, char out[PATH_MAX])
-{
-    DIR *d = opendir(dir);
-    struct dirent *entry;
-    char path[PATH_MAX];
-    uint64_t step, best = 0;
-    bool found = false;
-
-    while (d && (entry = readdir(d))) {
-        if (strncmp(entry->d_name, "step-", 5) != 0 ||
-            entry->d_name[5 + strspn(entry->d_name + 5, "0123456789")])
-            continue;
-        step = strtoull(entry->d_name + 5, NULL, 10);
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, entry->d_name) >=
-                sizeof path ||
-            (found && step <= best) || !is_checkpoint(path))
-            continue;
-        memcpy(out, path, strlen(path) + 1);
-        best = step;
-        found = true;
-    }
-    if (d)
-        closedir(d);
-    return found;
-}
-
-/* A checkpoint, a folder of checkpoints, or a job's folder. */
-static int of_folder(const char *dir, char out[PATH_MAX], struct err *e)
-{
-    char inside[PATH_MAX];
-
-    if (!fs_exists(dir))
-        return err_set(e, ERR_NOTFOUND, "%s: is neither a job's number nor a folder",
-                       dir);
-    snprintf(inside, sizeof inside, "%s/checkpoints", dir);
-    if (is_checkpoint(dir))
-        snprintf(out, PATH_MAX, "%s", dir);
-    else if (!newest_in(dir, out) && !newest_in(inside, out))
-        return err_set(e, ERR_NOTFOUND, "%s: holds no checkpoint", dir);
-    return 0;
 }
 
 static int find_checkpoint(struct client *c, const char *what, char out[PATH_MAX],
@@ -115,7 +68,11 @@ static int find_checkpoint(struct client *c, const char *what, char out[PATH_MAX
 {
     if (what[strspn(what, "0123456789")] == '\0' && !fs_exists(what))
         return of_job(c, what, out, e);
-    return of_folder(what, out, e);
+    if (!fs_exists(what))
+        return err_set(e, ERR_NOTFOUND, "%s: is neither a job's number nor a folder",
+                       what);
+    snprintf(out, PATH_MAX, "%s", what);
+    return 0;
 }
 
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
@@ -138,6 +95,9 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     child_option(&a, "--top-p", o->top_p);
     child_option(&a, "--seed", o->seed);
     child_option(&a, "--samples", o->samples);
+    child_option(&a, "--threads", o->threads);
+    for (size_t i = 0; i < o->kernel.n; i++)
+        child_option(&a, "--kernel", o->kernel.items[i]);
     if (o->greedy)
         child_arg(&a, "--greedy");
     if (c->opt.json)

@@ -7,3 +7,4 @@ dist_examples_DATA = \
     examples/demo.yaml \
     examples/dense.yaml \
     examples/gpt2.yaml
+EXTRA_DIST += examples/demo.sh
