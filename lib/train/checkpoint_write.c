@@ -373,7 +373,7 @@ static void tidy(const struct writing *w)
     struct err e;
 
     if (folder_prune(w->p->dir, w->p->state.step, w->p->keep, &e) < 0 ||
-        folder_clean(w->p->dir, w->p->attempt, &e) < 0)
+        folder_clean(w->p->dir, w->p->state.step, w->p->attempt, &e) < 0)
         log_warn("old checkpoint: %s", e.text);
 }
 

@@ -36,4 +36,5 @@ EXTRA_DIST += tests/num/layout.test tests/num/plan.test
 
 unit_tests += \
     tests/unit/test_train_checkpoint \
+    tests/unit/test_train_folder \
     tests/unit/test_train_manifest
