@@ -31,5 +31,7 @@ worker_nnd_worker_LDADD = \
     $(MPI_COMM_LIBS) \
     $(ENGINE_LIBS) -lm
 
+dist_man_MANS += doc/nnd-worker.8
+sys_tests += tests/sys/worker.test
 unit_tests += tests/unit/test_worker_topo
 tests_unit_test_worker_topo_LDADD = worker/libworker.la $(LDADD)

@@ -18,8 +18,9 @@
 #include "worker/world.h"
 
 enum {
-    TELL_NS = 1000000000, /* between two printed lines               */
-    ROLLBACKS_MAX = 8,    /* to one checkpoint: then it is no use    */
+    TELL_NS = 1000000000, /* between two printed lines           */
+    BAD_MANY = 8,         /* so many roll-backs within ...       */
+    BAD_NEAR = 200,       /* ... so many steps are of no use     */
 };
 
 static int64_t step_of(const struct run *r)
@@ -97,7 +98,6 @@ static void save(struct run *r)
     if (checkpoint_save(r->checkpoint, &e) < 0 && r->rank != 0)
         log_warn("%s", e.text); /* rank 0 has said so when it happened */
     r->saved = step_of(r);
-    r->rollbacks = 0;
 }
 
 /* --- numbers that are none -----------------------------------------------------------
@@ -152,7 +152,8 @@ static int roll_back(struct run *r, struct err *e)
 {
     int64_t bad = r->last.report.step;
 
-    if (++r->rollbacks > ROLLBACKS_MAX || r->nbad == RUN_BAD_MAX)
+    if (r->nbad == RUN_BAD_MAX ||
+        (r->nbad >= BAD_MANY && bad - r->bad[r->nbad - BAD_MANY] < BAD_NEAR))
         return give_up(r, "rolling back does not help", e);
     r->bad[r->nbad++] = bad;
     if (reload(r, e) < 0)
@@ -194,11 +195,22 @@ static bool is_bad(const struct run *r, int64_t step)
 }
 
 /* Go on as if the step had been done, without its batch. */
-static void pass_over(struct run *r)
+static int pass_over(struct run *r, struct err *e)
 {
     trainer_skip(r->trainer);
     r->seen = run_targets(r, step_of(r));
     agent_step(r->agent, step_of(r));
+    r->last = (struct metrics){.report = {.step = step_of(r),
+                                          .loss = NAN,
+                                          .grad_norm = NAN,
+                                          .lr = NAN,
+                                          .loss_scale = NAN,
+                                          .seconds = NAN,
+                                          .skipped = true},
+                               .val_loss = NAN,
+                               .tokens = r->seen,
+                               .attempt = (int)r->o->attempt};
+    return validate(r, e) < 0 ? e->code : report(r, e);
 }
 
 static int do_step(struct run *r, struct err *e)
@@ -206,10 +218,8 @@ static int do_step(struct run *r, struct err *e)
     struct metrics *m = &r->last;
 
     agent_phase(r->agent, WIRE__PHASE__TRAIN);
-    if (is_bad(r, step_of(r) + 1)) {
-        pass_over(r);
-        return 0;
-    }
+    if (is_bad(r, step_of(r) + 1))
+        return pass_over(r, e);
     if (trainer_step(r->trainer, &m->report, e) < 0)
         return e->code;
     r->seen += m->report.targets;

@@ -22,7 +22,7 @@ struct metrics_file {
 
 double metrics_tokens_per_s(const struct metrics *m)
 {
-    return m->report.seconds > 0 ? (double)m->report.targets / m->report.seconds : 0;
+    return (double)m->report.targets / m->report.seconds;
 }
 
 /* --- a line --------------------------------------------------------------------------

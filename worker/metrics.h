@@ -19,6 +19,7 @@ struct metrics {
     int attempt;
 };
 
+/* Not finite where no time was taken. */
 double metrics_tokens_per_s(const struct metrics *m);
 
 struct metrics_file;

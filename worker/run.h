@@ -20,9 +20,10 @@ struct run_options {
     const char *job, *dir, *uri, *plugins;
     struct arg_list set;
     int64_t attempt, epoch, threads;
+    bool profile;
 };
 
-/* Steps whose batches are passed over, after they were rolled back from. */
+/* Most roll-backs in an attempt; what they were from is passed over afterwards. */
 #define RUN_BAD_MAX 64
 
 struct run {

@@ -21,6 +21,8 @@ static const struct arg_row args[] = {
      "threads of this rank; 0: as the job says"},
     {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
      "folders of kernel plugins"},
+    {"profile", 0, NULL, ARG_FLAG, AT(profile), 0, 0,
+     "print at the end where the time of rank 0 went"},
     {"uri", 0, "URI", ARG_TEXT, AT(uri), 0, 0, "nnd, which is told how it goes"},
     {"attempt", 0, "N", ARG_INT, AT(attempt), 0, INT32_MAX, "number of this attempt"},
     {"epoch", 0, "N", ARG_INT, AT(epoch), 0, INT64_MAX, "what nnd knows it by"},
@@ -61,6 +63,15 @@ static int fail(struct run *r, const struct err *e)
     return -e->code;
 }
 
+static void print_profile(struct run *r)
+{
+    struct buf b = {0};
+
+    trainer_profile(r->trainer, &b);
+    printf("%s", b.data ? b.data : "");
+    buf_free(&b);
+}
+
 static int leave(struct run *r, int rc)
 {
     agent_phase(r->agent, WIRE__PHASE__DONE);
@@ -68,6 +79,8 @@ static int leave(struct run *r, int rc)
               rc == TASK_REQUEUE ? "stopped as asked" : "done");
     if (r->rank == 0 && rc == TASK_REQUEUE)
         printf("stopped after step %lld\n", (long long)r->saved);
+    if (r->rank == 0 && r->o->profile)
+        print_profile(r);
     return rc;
 }
 
