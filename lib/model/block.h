@@ -35,6 +35,9 @@ struct value *block_mlp(struct build *b, const char *scope, struct value *x, int
 struct value *block_moe(struct build *b, const char *scope, struct value *x);
 struct value *block_dropout(struct build *b, struct value *x);
 
+/* GELU in the form that the job names: by erf, or its tanh approximation. */
+struct value *block_gelu(struct build *b, struct value *x);
+
 /* Connect the balancing losses when all MoE layers have been built. */
 void block_moe_finish(struct build *b);
 

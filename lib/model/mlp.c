@@ -5,6 +5,11 @@
  */
 #include "model/block.h"
 
+struct value *block_gelu(struct build *b, struct value *x)
+{
+    return op_gelu(b->g, x, b->spec->activation == NND__MODEL__ACTIVATION__GELU_TANH);
+}
+
 struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f)
 {
     struct graph *g = b->g;
@@ -15,7 +20,7 @@ struct value *block_mlp(struct build *b, const char *scope, struct value *x, int
         struct value *gate = block_linear(b, "gate_proj", x, f, s->init_std);
         a = op_swiglu(g, gate, block_linear(b, "up_proj", x, f, s->init_std));
     } else {
-        a = op_gelu(g, block_linear(b, "up_proj", x, f, s->init_std), false);
+        a = block_gelu(b, block_linear(b, "up_proj", x, f, s->init_std));
     }
     return block_linear(b, "down_proj", a, s->width, block_residual_std(b));
 }

@@ -56,7 +56,7 @@ static struct value *expert_rows(struct build *b, const struct experts *x,
         a = op_swiglu(b->g, op_grouped(b->g, rows, gate_w, w.seg_m, w.seg_k, x->leaves),
                       up);
     } else {
-        a = op_gelu(b->g, up, false);
+        a = block_gelu(b, up);
     }
     struct value *down_w =
         expert_weight(b, x, "experts.{}.down_proj.weight", h, f, block_residual_std(b));
