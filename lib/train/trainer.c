@@ -352,11 +352,13 @@ static int apply(struct trainer *t, struct step_report *r, struct err *e)
     double coef = 1;
     if (tr->clip > 0 && r->grad_norm > 0)
         coef = fmin(1, tr->clip / (r->grad_norm + 1e-6));
+    /* Of the betas that kernels have: 1 - 0.999f is 1.3e-5 away from 0.001. */
+    double beta1 = (double)(float)tr->beta1, beta2 = (double)(float)tr->beta2;
     double steps = (double)(t->s.applied + 1);
     hyper[NND_HYPER_LR] = (float)r->lr;
     hyper[NND_HYPER_GRAD_SCALE] = (float)(coef / t->s.loss_scale);
-    hyper[NND_HYPER_BIAS1] = (float)(1 / (1 - pow(tr->beta1, steps)));
-    hyper[NND_HYPER_BIAS2] = (float)(1 / (1 - pow(tr->beta2, steps)));
+    hyper[NND_HYPER_BIAS1] = (float)(1 / (1 - pow(beta1, steps)));
+    hyper[NND_HYPER_BIAS2] = (float)(1 / (1 - pow(beta2, steps)));
     if (exec_run(t->x, t->p.update.apply, 0, 0, e))
         return e->code;
     update_bias(t);
