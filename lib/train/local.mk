@@ -34,6 +34,16 @@ tests_num_train_steps_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 sys_tests += tests/num/layout.test tests/num/plan.test
 EXTRA_DIST += tests/num/layout.test tests/num/plan.test
 
+# Fixtures are made by the script, which needs PyTorch; the tests do not.
+num_tests += tests/num/test_parity
+EXTRA_DIST += \
+    tests/fixtures/make_parity.py \
+    tests/fixtures/parity-gpt2.safetensors \
+    tests/fixtures/parity-llama.safetensors \
+    tests/fixtures/parity-mixtral.safetensors \
+    tests/fixtures/parity-qwen3-norm.safetensors \
+    tests/fixtures/parity-qwen3-raw.safetensors
+
 unit_tests += \
     tests/unit/test_train_checkpoint \
     tests/unit/test_train_folder \
