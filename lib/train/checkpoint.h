@@ -39,7 +39,7 @@ struct checkpoint_config {
 };
 
 /* Allocate the copy (checkpoint_bytes) and start the writer.  Rank 0 makes DIR and
- * removes what earlier attempts left unfinished in it.  The config is copied, not
+ * removes what earlier attempts left unfinished in it.  Texts of the config are
  * what it points to.  Before the first step on every rank. */
 int checkpoint_create(const struct checkpoint_config *c, struct checkpoint **out,
                       struct err *e);

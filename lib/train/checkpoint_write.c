@@ -367,13 +367,14 @@ static int write_part(struct writing *w, struct err *e)
     return rc < 0 ? rc : finish_files(w, e);
 }
 
-/* What hinders tidying up does not make the checkpoint worse. */
+/* What hinders tidying up does not make the checkpoint worse.  This attempt's own
+ * folders stay: the other ranks may have begun the next checkpoint. */
 static void tidy(const struct writing *w)
 {
     struct err e;
 
     if (folder_prune(w->p->dir, w->p->state.step, w->p->keep, &e) < 0 ||
-        folder_clean(w->p->dir, w->p->state.step, w->p->attempt, &e) < 0)
+        folder_clean(w->p->dir, w->p->attempt - 1, &e) < 0)
         log_warn("old checkpoint: %s", e.text);
 }
 

@@ -552,6 +552,7 @@ static void old_ones_and_leavings_go(void **state)
     write_all(&one, 5);
     make_folder(state, "step-000000004"); /* lost its manifest */
     make_folder(state, ".step-000000007.attempt-2.tmp");
+    make_folder(state, ".step-000000009.attempt-3.tmp"); /* the next is begun */
     make_folder(state, ".step-000000007.attempt-4.tmp");
     write_all(&one, 6);
     assert_true(exists(state, "step-000000005"));
@@ -562,6 +563,7 @@ static void old_ones_and_leavings_go(void **state)
     assert_true(exists(state, "step-000000007"));
     assert_true(exists(state, "step-000000040"));
     assert_false(exists(state, ".step-000000007.attempt-2.tmp"));
+    assert_true(exists(state, ".step-000000009.attempt-3.tmp"));
     assert_true(exists(state, ".step-000000007.attempt-4.tmp"));
     ranks_free(&one);
 }
