@@ -40,7 +40,7 @@ struct checkpoint_config {
 
 /* Allocate the copy (checkpoint_bytes) and start the writer.  Rank 0 makes DIR and
  * removes what earlier attempts left unfinished in it.  Texts of the config are
- * what it points to.  Before the first step on every rank. */
+ * copied.  Before the first step on every rank. */
 int checkpoint_create(const struct checkpoint_config *c, struct checkpoint **out,
                       struct err *e);
 

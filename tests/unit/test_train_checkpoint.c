@@ -612,7 +612,7 @@ static void a_missing_rank_is_named(void **state)
     struct ranks all = ranks_make(state, 4, 2, "adamw");
 
     for (int i = 0; i < 4; i++) {
-        all.r[i].part.patience = 0.5;
+        all.r[i].part.patience = 2;
         if (i != 2)
             start(&all.r[i]);
     }
@@ -642,7 +642,7 @@ static void a_slow_rank_is_waited_for(void **state)
     char folder[128];
     struct err e;
 
-    all.r[0].part.patience = 0.4;
+    all.r[0].part.patience = 1;
     start(&all.r[0]);
     assert_int_equal(folder_temporary(*state, 10, 1, folder, sizeof folder, &e), 0);
     slow = (struct meet){
@@ -651,8 +651,8 @@ static void a_slow_rank_is_waited_for(void **state)
         usleep(1000);
     assert_int_equal(meet_wait_ready(&slow, &e), 0);
     assert_int_equal(meet_here(&slow, &e), 0);
-    for (int i = 0; i < 10; i++) {
-        usleep(100000);
+    for (int i = 0; i < 40; i++) {
+        usleep(50000);
         meet_touch(&slow);
     }
     all.r[1].part.state = all.r[0].part.state;
