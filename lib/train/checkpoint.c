@@ -163,7 +163,7 @@ static int prepare_dir(const struct checkpoint *c, struct err *e)
     if (access(c->part.dir, W_OK | X_OK) < 0)
         return err_sys(e, err_code_of(errno), errno, "checkpoint: write in %s",
                        c->part.dir);
-    return folder_clean(c->part.dir, INT64_MAX, c->part.attempt, e);
+    return folder_clean(c->part.dir, c->part.attempt, e);
 }
 
 static int prepare(struct checkpoint *c, struct err *e)

@@ -91,12 +91,14 @@ static bool step_of(const char *name, int64_t *step)
     return strcmp(name, again) == 0;
 }
 
-/* Step and attempt in the name of an unfinished one. */
-static bool unfinished(const char *name, int64_t *step, int *attempt)
+/* The attempt in the name of an unfinished one. */
+static bool attempt_of(const char *name, int *attempt)
 {
+    int64_t step;
     int n = 0;
 
-    return sscanf(name, ".step-%" SCNd64 ".attempt-%d.tmp%n", step, attempt, &n) == 2 &&
+    return sscanf(name, ".step-%" SCNd64 ".attempt-%d.tmp%n", &step, attempt, &n) ==
+               2 &&
            n > 0;
 }
 
@@ -151,17 +153,16 @@ static int remove_in(const char *dir, const char *name, struct err *e)
     return rc < 0 ? rc : fs_remove_tree(path, e);
 }
 
-int folder_clean(const char *dir, int64_t step, int attempt, struct err *e)
+int folder_clean(const char *dir, int attempt, struct err *e)
 {
     const struct dirent *entry;
-    int64_t at;
     DIR *d;
     int rc = open_dir(dir, &d, e), of;
 
     if (rc < 0 || !d)
         return rc;
     while (rc == 0 && (entry = readdir(d)))
-        if (unfinished(entry->d_name, &at, &of) && at <= step && of <= attempt)
+        if (attempt_of(entry->d_name, &of) && of <= attempt)
             rc = remove_in(dir, entry->d_name, e);
     closedir(d);
     return rc;

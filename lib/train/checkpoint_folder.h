@@ -27,9 +27,8 @@ int folder_publish(const char *dir, const char *from, const char *to, struct err
  * none when there is no dir.  The caller frees *out. */
 int folder_list(const char *dir, int64_t **out, size_t *n, struct err *e);
 
-/* Remove what attempts up to this one left unfinished below dir, of checkpoints of
- * steps up to `step`: the next one may have been begun by a faster rank. */
-int folder_clean(const char *dir, int64_t step, int attempt, struct err *e);
+/* Remove what attempts up to this one left unfinished below dir. */
+int folder_clean(const char *dir, int attempt, struct err *e);
 
 /* Of the checkpoints up to `step`, that one included, keep the newest `keep` (at
  * least one) and remove the others, and what lost its manifest.  Later ones are
