@@ -21,6 +21,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/oom.h"
+#include "daemon/catchup.h"
 #include "daemon/launch.h"
 #include "daemon/outcome.h"
 #include "daemon/proc.h"
@@ -28,11 +29,11 @@
 #define MS 1000000LL /* nanoseconds */
 
 enum {
-    KILL_GRACE_MS = 2000,   /* the shepherd's, between TERM and KILL            */
+    KILL_GRACE_MS = 2000, /* the shepherd's, between TERM and KILL            */
     SWEEP_EVERY_MS = 20,
-    LOOK_EVERY_MS = 50,     /* while a shepherd has not told its pid            */
+    LOOK_EVERY_MS = 50, /* while a shepherd has not told its pid            */
     LOOK_MAX_MS = 30000,
-    LOST_GRACE_MS = 3000,   /* for mpirun to end by itself after a rank's death */
+    LOST_GRACE_MS = 3000, /* for mpirun to end by itself after a rank's death */
 };
 
 void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX])
@@ -84,7 +85,8 @@ void attempt_destroy(struct attempt *a)
     free(a);
 }
 
-/* --- watching ------------------------------------------------------------------------ */
+/* --- watching ------------------------------------------------------------------------
+ */
 
 /* Event data: the job's number and, from 1, the rank; 0 is the shepherd. */
 static void watch(struct hub *h, const struct attempt *a, int fd, uint32_t who)
@@ -168,7 +170,8 @@ void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t p
         watch(h, a, r->fd, rank + 1);
 }
 
-/* --- starting -------------------------------------------------------------------------- */
+/* --- starting
+ * -------------------------------------------------------------------------- */
 
 static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
 {
@@ -210,7 +213,8 @@ static int take_lock(const struct attempt *a, int *fd, struct err *e)
     return 1;
 }
 
-static char **command(struct hub *h, struct attempt *a, int lock_fd, struct arena *arena)
+static char **command(struct hub *h, struct attempt *a, int lock_fd,
+                      struct arena *arena)
 {
     char job_dir[PATH_MAX];
     struct launch l = {
@@ -228,10 +232,20 @@ static char **command(struct hub *h, struct attempt *a, int lock_fd, struct aren
     };
     const char *tmp = arena_printf(arena, "%s/tmp", a->dir);
     const char *front[] = {
-        h->opt.shepherd, "--dir", a->dir, "--marker", a->marker, "--grace",
-        arena_printf(arena, "%d", KILL_GRACE_MS), "--lock-fd",
-        arena_printf(arena, "%d", lock_fd), "--tmp", tmp, "--tmp",
-        *a->shm ? a->shm : tmp, "--",
+        h->opt.shepherd,
+        "--dir",
+        a->dir,
+        "--marker",
+        a->marker,
+        "--grace",
+        arena_printf(arena, "%d", KILL_GRACE_MS),
+        "--lock-fd",
+        arena_printf(arena, "%d", lock_fd),
+        "--tmp",
+        tmp,
+        "--tmp",
+        *a->shm ? a->shm : tmp,
+        "--",
     };
     size_t n = sizeof front / sizeof *front, m = 0;
     char **launch, **argv;
@@ -313,7 +327,8 @@ void attempt_start(struct hub *h, struct job *j)
              (unsigned long long)j->id, j->attempt, j->ranks, j->threads, (int)a->pid);
 }
 
-/* --- taking up after a restart ---------------------------------------------------------- */
+/* --- taking up after a restart
+ * ---------------------------------------------------------- */
 
 /* Nobody holds the lock: it ended, or was killed, while nnd was away. */
 static void adopt_ended(struct hub *h, struct attempt *a)
@@ -358,17 +373,36 @@ static void look(struct hub *h, struct attempt *a)
         close(fd);
 }
 
+/* What the ranks did while nobody listened is in their job's folder. */
+static void catch_up(struct hub *h, struct job *j)
+{
+    struct event ev = {.kind = EVENT_SAVED, .bad_rank = -1};
+    char dir[PATH_MAX], path[PATH_MAX];
+    struct err e;
+
+    attempt_job_dir(h, j->id, dir);
+    catchup_metrics(dir, &j->metric);
+    if (!catchup_checkpoint(dir, path, &ev.step) ||
+        (j->checkpoint && ev.step <= j->checkpoint_step))
+        return;
+    ev.text = path;
+    hub_post(h, j, &ev, &e);
+}
+
 void attempt_adopt(struct hub *h, struct job *j)
 {
     struct attempt *a = attempt_create(h, j);
 
+    catch_up(h, j);
     a->stage = ATTEMPT_LOOKING;
     look(h, a);
     log_info("took up: job=%llu attempt=%u %s pid=%d", (unsigned long long)j->id,
-             j->attempt, a->stage == ATTEMPT_SWEEPING ? "ended" : "running", (int)a->pid);
+             j->attempt, a->stage == ATTEMPT_SWEEPING ? "ended" : "running",
+             (int)a->pid);
 }
 
-/* --- stopping ------------------------------------------------------------------------------ */
+/* --- stopping
+ * ------------------------------------------------------------------------------ */
 
 void attempt_signal(struct attempt *a, int sig)
 {
@@ -387,7 +421,8 @@ void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
     hub_wake(h, a->term_at);
 }
 
-/* --- acting ---------------------------------------------------------------------------------- */
+/* --- acting
+ * ---------------------------------------------------------------------------------- */
 
 /* Its shepherd is gone.  A shepherd that was killed could not sweep. */
 static void act_sweep(struct hub *h, struct attempt *a)
@@ -418,10 +453,15 @@ static void act_asked(struct hub *h, struct attempt *a)
 {
     bool paused = a->job->state == WIRE__STATE__SUSPENDED;
 
-    if (a->job->state == WIRE__STATE__STOPPING && a->stop == WIRE__STOP__GO_ON)
+    if (a->job->state == WIRE__STATE__STOPPING && a->stop == WIRE__STOP__GO_ON) {
+        if (a->job->failure == WIRE__FAILURE__HANG)
+            a->term_at = h->now; /* who hangs cannot save */
         attempt_stop(h, a, WIRE__STOP__SAVE_AND_LEAVE);
-    if (paused != a->paused && a->stop == WIRE__STOP__GO_ON)
+    }
+    if (paused != a->paused && a->stop == WIRE__STOP__GO_ON) {
         attempt_signal(a, paused ? SIGTSTP : SIGCONT);
+        a->moved_at = h->now;
+    }
     a->paused = paused;
 }
 
@@ -442,6 +482,66 @@ static void act_lost(struct hub *h, struct attempt *a)
     a->lost_posted = hub_post(h, a->job, &ev, &e) == 0;
     if (!a->term_at)
         a->term_at = h->now + LOST_GRACE_MS * MS;
+}
+
+/* The rank that was heard last of all is the likely cause. */
+static void describe_hang(const struct hub *h, struct attempt *a, char *out,
+                          size_t size)
+{
+    uint32_t silent = 0;
+    const struct rank *r;
+
+    if (a->nup < a->job->ranks) {
+        snprintf(out, size, "%u of %u ranks are up after %lld s", a->nup, a->job->ranks,
+                 (long long)((h->now - a->since) / 1000000000));
+        return;
+    }
+    for (uint32_t i = 1; i < a->job->ranks; i++)
+        if (a->ranks[i].beat_at < a->ranks[silent].beat_at)
+            silent = i;
+    r = &a->ranks[silent];
+    a->first_bad = (int)silent;
+    snprintf(
+        out, size,
+        "no rank moved for %lld s; rank %u was last heard %.1f s ago, at step %llu%s%s",
+        (long long)((h->now - a->moved_at) / 1000000000), silent,
+        (double)(h->now - r->beat_at) / 1e9, (unsigned long long)r->step,
+        *r->op ? " in " : "", r->op);
+}
+
+/* How long nothing may move: a step may be slow, the first one needs its data and
+ * kernels, and a checkpoint or a validation has no steps at all. */
+static int64_t patience_ns(const struct hub *h, const struct attempt *a)
+{
+    int64_t least = h->opt.hang_ms * MS, steps = (int64_t)(a->slowest_s * 10e9);
+    bool busy = a->slowest_s == 0;
+
+    for (uint32_t i = 0; i < a->job->ranks; i++)
+        busy |= a->ranks[i].phase != WIRE__PHASE__TRAIN;
+    if (busy)
+        least *= 10;
+    return steps > least ? steps : least;
+}
+
+/* Two things must agree before it is called a hang: no rank says that it moved,
+ * and no figures came. */
+static void act_hang(struct hub *h, struct attempt *a)
+{
+    struct event ev = {
+        .kind = EVENT_STOP, .failure = WIRE__FAILURE__HANG, .bad_rank = -1};
+    int64_t deadline = a->moved_at + patience_ns(h, a);
+    char text[256];
+    struct err e;
+
+    if (a->job->state != WIRE__STATE__RUNNING && a->job->state != WIRE__STATE__STARTING)
+        return;
+    if (h->now < deadline) {
+        hub_wake(h, deadline);
+        return;
+    }
+    describe_hang(h, a, text, sizeof text);
+    ev.text = text;
+    hub_post(h, a->job, &ev, &e);
 }
 
 static void act_term(struct hub *h, struct attempt *a)
@@ -467,6 +567,7 @@ void attempt_act(struct hub *h, struct attempt *a)
         act_asked(h, a);
         act_up(h, a);
         act_lost(h, a);
+        act_hang(h, a);
         act_term(h, a);
     }
     if (a->stage == ATTEMPT_SWEEPING)

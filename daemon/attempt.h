@@ -23,10 +23,10 @@
 
 /* What nnd knows of one rank; all from its own messages. */
 struct rank {
-    bool up;         /* said hello                             */
-    bool gone;       /* its process ended                      */
-    bool ended;      /* said why it leaves                     */
-    int fd;          /* pidfd, or -1                           */
+    bool up;    /* said hello                             */
+    bool gone;  /* its process ended                      */
+    bool ended; /* said why it leaves                     */
+    int fd;     /* pidfd, or -1                           */
     uint32_t pid;
     char host[64];
     Wire__Phase phase;
@@ -46,26 +46,26 @@ struct attempt {
     struct job *job;
     enum attempt_stage stage;
     char dir[PATH_MAX];
-    char shm[160];         /* folder for shared memory, "" for none     */
-    char marker[128];      /* NND_ATTEMPT of its processes              */
-    int fd;                /* pidfd of the shepherd, or -1              */
-    pid_t pid;             /* of the shepherd                           */
-    bool child;            /* it is this process's child: to be reaped  */
-    int64_t since;         /* when this stage began                     */
-    struct status status;  /* valid when `told`                         */
-    bool told;             /* the shepherd said how it ended            */
-    bool swept_boot;       /* the machine was restarted                 */
-    bool was_up;           /* every rank has been up                    */
-    bool paused;           /* told to stand still                       */
+    char shm[160];        /* folder for shared memory, "" for none     */
+    char marker[128];     /* NND_ATTEMPT of its processes              */
+    int fd;               /* pidfd of the shepherd, or -1              */
+    pid_t pid;            /* of the shepherd                           */
+    bool child;           /* it is this process's child: to be reaped  */
+    int64_t since;        /* when this stage began                     */
+    struct status status; /* valid when `told`                         */
+    bool told;            /* the shepherd said how it ended            */
+    bool swept_boot;      /* the machine was restarted                 */
+    bool was_up;          /* every rank has been up                    */
+    bool paused;          /* told to stand still                       */
     bool lost_posted;
-    struct rank *ranks;    /* job->ranks of them                        */
+    struct rank *ranks; /* job->ranks of them                        */
     uint32_t nup, ngone;
-    Wire__Stop stop;       /* what ranks are told                       */
-    int64_t term_at;       /* when to send TERM, 0 never                */
-    int64_t moved_at;      /* when any rank last moved                  */
-    double slowest_s;      /* slowest step so far                       */
-    int first_bad;         /* the first rank that failed, or -1         */
-    Wire__Failure said;    /* what the first bad rank said              */
+    Wire__Stop stop;    /* what ranks are told                       */
+    int64_t term_at;    /* when to send TERM, 0 never                */
+    int64_t moved_at;   /* when any rank last moved                  */
+    double slowest_s;   /* slowest step so far                       */
+    int first_bad;      /* the first rank that failed, or -1         */
+    Wire__Failure said; /* what the first bad rank said              */
     char said_text[512];
     char start_error[512]; /* why it could not be started, or ""        */
 };
@@ -100,6 +100,7 @@ void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t p
 
 /* "DIR/jobs/ID", "DIR/jobs/ID/attempt-N". */
 void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX]);
-void attempt_dir(const struct hub *h, uint64_t job, uint32_t number, char out[PATH_MAX]);
+void attempt_dir(const struct hub *h, uint64_t job, uint32_t number,
+                 char out[PATH_MAX]);
 
 #endif

@@ -14,7 +14,7 @@
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <zmq.h>
@@ -30,11 +30,12 @@
 
 #define SECOND 1000000000LL
 
-enum { IDLE_S = 10, LEAVE_MAX_S = 30 };
+enum { IDLE_S = 10 };
 
 static const unsigned not_final = (1u << WIRE__STATE__COMPLETED) - 1;
 
-/* --- jobs ---------------------------------------------------------------------------------- */
+/* --- jobs
+ * ---------------------------------------------------------------------------------- */
 
 struct job *hub_find(const struct hub *h, uint64_t id)
 {
@@ -104,7 +105,8 @@ void hub_changed(struct hub *h, struct job *j)
     h->change++;
 }
 
-/* --- the commit ------------------------------------------------------------------------------ */
+/* --- the commit
+ * ------------------------------------------------------------------------------ */
 
 /* Take the durable fields from the store again; false when it is not there. */
 static bool reload(struct hub *h, struct job *j)
@@ -188,7 +190,9 @@ static void commit(struct hub *h)
         act_on_commit(h);
 }
 
-/* --- the loop ----------------------------------------------------------------------------------- */
+/* --- the loop
+ * -----------------------------------------------------------------------------------
+ */
 
 /* Processes that ended. */
 static void take_endings(struct hub *h)
@@ -275,10 +279,13 @@ static int wait_for_news(struct hub *h, struct err *e)
         {.fd = h->signal_fd, .events = ZMQ_POLLIN},
     };
     int64_t left = h->wake - clock_mono_ns();
-    long ms = h->wake == INT64_MAX ? -1 : left <= 0 ? 0 : (long)((left + 999999) / 1000000);
+    long ms = h->wake == INT64_MAX ? -1
+              : left <= 0          ? 0
+                                   : (long)((left + 999999) / 1000000);
 
     if (zmq_poll(items, 3, ms) < 0 && zmq_errno() != EINTR)
-        return err_set(e, ERR_FAILED, "waiting for news: %s", zmq_strerror(zmq_errno()));
+        return err_set(e, ERR_FAILED, "waiting for news: %s",
+                       zmq_strerror(zmq_errno()));
     return 0;
 }
 
@@ -298,6 +305,8 @@ static void round_once(struct hub *h)
 
 int hub_run(struct hub *h, struct err *e)
 {
+    /* libzmq drops what a client has not read yet when the connection ends */
+    const struct timespec last = {0, 200000000};
     int rc = 0;
 
     h->busy_at = clock_mono_ns();
@@ -310,11 +319,14 @@ int hub_run(struct hub *h, struct err *e)
             break;
     }
     rpc_flush(h->rpc, NULL);
+    nanosleep(&last, NULL);
     log_info("end: jobs=%zu", h->njobs);
     return rc;
 }
 
-/* --- opening -------------------------------------------------------------------------------------- */
+/* --- opening
+ * --------------------------------------------------------------------------------------
+ */
 
 /* One nnd per folder: the second would take the first one's socket away, since
  * binding an ipc address removes what is there. */

@@ -20,13 +20,13 @@
 struct rpc;
 
 struct hub_options {
-    const char *dir, *uri;                 /* absolute folder, ipc://...     */
+    const char *dir, *uri;                  /* absolute folder, ipc://...     */
     const char *shepherd, *worker, *mpirun; /* programs                      */
-    uint32_t slots;                        /* 0: as many as processors       */
-    bool oversubscribe;                    /* take jobs bigger than that     */
+    uint32_t slots;                         /* 0: as many as processors       */
+    bool oversubscribe;                     /* take jobs bigger than that     */
     bool exit_when_idle;
-    int grace_ms;                          /* for a graceful stop            */
-    int hang_ms;                           /* shortest silence called a hang */
+    int grace_ms; /* for a graceful stop            */
+    int hang_ms;  /* shortest silence called a hang */
 };
 
 struct hub {
@@ -36,17 +36,17 @@ struct hub {
     int64_t started_us;
     struct store *store;
     struct rpc *rpc;
-    struct job **jobs;   /* not ended, by id                                */
+    struct job **jobs; /* not ended, by id                                */
     size_t njobs, cap;
-    struct job **dirty;  /* touched since the last commit                   */
+    struct job **dirty; /* touched since the last commit                   */
     size_t ndirty, dirty_cap;
     uint32_t slots, slots_used;
     int lock_fd, watch_fd, signal_fd; /* watch_fd: epoll over pidfds        */
-    int64_t now, wake;   /* monotonic ns; when to look again                */
-    int64_t busy_at;     /* when somebody last asked, or a job was there    */
-    uint64_t change;     /* counts visible changes: long polls look again   */
-    bool leaving;        /* end the loop when possible                      */
-    bool stop_jobs;      /* and stop what runs before                       */
+    int64_t now, wake; /* monotonic ns; when to look again                */
+    int64_t busy_at;   /* when somebody last asked, or a job was there    */
+    uint64_t change;   /* counts visible changes: long polls look again   */
+    bool leaving;      /* end the loop when possible                      */
+    bool stop_jobs;    /* and stop what runs before                       */
 };
 
 /* Take the folder's lock, open the store, take up what runs, bind the socket. */

@@ -20,21 +20,21 @@ struct attempt;
 
 /* One line of the journal.  Fields that an event has no use for are 0. */
 struct event {
-    uint64_t seq;       /* given by the store                               */
-    int64_t time_us;    /* given by the store                               */
+    uint64_t seq;    /* given by the store                               */
+    int64_t time_us; /* given by the store                               */
     uint64_t job;
     enum event_kind kind;
-    Wire__State state;  /* after it                                         */
+    Wire__State state; /* after it                                         */
     uint32_t attempt;
     Wire__Failure failure;
     int exit_code, signal;
-    int bad_rank;       /* the first rank that failed, or -1                */
-    uint64_t step;      /* SAVED: of the checkpoint; ends: steps done       */
+    int bad_rank;        /* the first rank that failed, or -1                */
+    uint64_t step;       /* SAVED: of the checkpoint; ends: steps done       */
     uint64_t first_step; /* ends: where the attempt took up                 */
-    int64_t due_us;     /* RETRY: when to queue again                       */
-    uint32_t pid;       /* START: unused; ends: of the shepherd             */
-    const char *text;   /* one line: reason, path of the checkpoint; or NULL */
-    const char *cause;  /* ends: last lines of the bad rank, or NULL        */
+    int64_t due_us;      /* RETRY: when to queue again                       */
+    uint32_t pid;        /* START: unused; ends: of the shepherd             */
+    const char *text;    /* one line: reason, path of the checkpoint; or NULL */
+    const char *cause;   /* ends: last lines of the bad rank, or NULL        */
     const Wire__RankMetric *metric; /* ends: the newest figures, or NULL    */
 };
 
@@ -46,19 +46,19 @@ struct job {
     uint32_t ranks, threads; /* threads per rank, > 0 */
     uint64_t steps;
     uint32_t retry_max;
-    double retry_delay;      /* seconds */
+    double retry_delay; /* seconds */
     int64_t submitted_us;
 
     /* the sum of its events */
     Wire__State state;
     char *reason;
-    uint32_t attempt;        /* number of the newest, 0 before the first   */
-    uint64_t epoch;          /* seq of that attempt's START                */
-    uint32_t retries;        /* since the last checkpoint                  */
+    uint32_t attempt; /* number of the newest, 0 before the first   */
+    uint64_t epoch;   /* seq of that attempt's START                */
+    uint32_t retries; /* since the last checkpoint                  */
     bool cancel_asked;
     Wire__Failure failure;
     int exit_code, signal;
-    uint64_t failed_step;    /* where the attempt before failed            */
+    uint64_t failed_step; /* where the attempt before failed            */
     char *checkpoint;
     uint64_t checkpoint_step;
     uint64_t first_step;
@@ -67,9 +67,9 @@ struct job {
     uint64_t seq;            /* of its newest event                        */
 
     /* while this nnd runs */
-    struct attempt *live;    /* its processes, or NULL                     */
-    char pending[96];        /* why it is still queued                     */
-    uint64_t version;        /* differs after every visible change         */
+    struct attempt *live; /* its processes, or NULL                     */
+    char pending[96];     /* why it is still queued                     */
+    uint64_t version;     /* differs after every visible change         */
 };
 
 struct job *job_create(uint64_t id);

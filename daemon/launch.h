@@ -23,7 +23,7 @@ struct launch {
     const char *uri;             /* of nnd                                     */
     uint32_t ranks, threads, attempt;
     uint64_t epoch;
-    bool root;                   /* started by root                            */
+    bool root; /* started by root                            */
 };
 
 /* How a launcher ended. */

@@ -9,6 +9,7 @@ noinst_LTLIBRARIES += daemon/libdaemon.la
 daemon_libdaemon_la_LIBADD = $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
     daemon/attempt.c daemon/attempt.h \
+    daemon/catchup.c daemon/catchup.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
     daemon/launch.h \
@@ -46,3 +47,17 @@ tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
 tests_sys_fake_worker_LDADD = $(JOB_LIBS)
 tests_sys_ask_SOURCES = tests/sys/ask.c
 tests_sys_ask_LDADD = $(JOB_LIBS)
+
+daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
+unit_tests += \
+    tests/unit/test_chan \
+    tests/unit/test_state \
+    tests/unit/test_store
+tests_unit_test_chan_LDADD = $(daemon_test_libs)
+tests_unit_test_state_LDADD = $(daemon_test_libs)
+tests_unit_test_store_LDADD = $(daemon_test_libs)
+sys_tests += \
+    tests/sys/daemon_crash.test \
+    tests/sys/daemon_kill.test \
+    tests/sys/daemon_life.test
+EXTRA_DIST += tests/sys/daemon.sh

@@ -177,7 +177,8 @@ static int parse(struct settings *s, int argc, char **argv, struct err *e)
     return rc;
 }
 
-/* --- where the other programs are ----------------------------------------------------------- */
+/* --- where the other programs are
+ * ----------------------------------------------------------- */
 
 /* The program `name` beside this one (a build tree), else where it is installed. */
 static void default_program(char out[PATH_MAX], const char *folder, const char *name,
@@ -202,7 +203,8 @@ static void default_programs(struct settings *s)
     slash = strrchr(folder, '/');
     if (slash)
         *slash = '\0';
-    default_program(s->shepherd, folder, "nnd-shepherd", NND_LIBEXECDIR "/nnd-shepherd");
+    default_program(s->shepherd, folder, "nnd-shepherd",
+                    NND_LIBEXECDIR "/nnd-shepherd");
     default_program(s->worker, folder, "../worker/nnd-worker",
                     NND_LIBEXECDIR "/nnd-worker");
     default_program(s->mpirun, "", "", NND_MPIRUN);
@@ -228,7 +230,8 @@ static int fill_in(struct settings *s, struct err *e)
     return rc;
 }
 
-/* --- the background ---------------------------------------------------------------------------- */
+/* --- the background
+ * ---------------------------------------------------------------------------- */
 
 /* Fork; the parent waits for the child's word, passes on its complaint or its
  * silence, and ends.  Returns, in the child, where to say "ready". */
@@ -284,8 +287,8 @@ static int serve(const struct settings *s, int ready)
 
     if (hub_open(&s->hub, &h, &e) < 0)
         return complain(&e, ready);
-    log_info("listening: version=%s uri=%s slots=%u jobs=%zu", PACKAGE_VERSION,
-             s->uri, h.slots, h.njobs);
+    log_info("listening: version=%s uri=%s slots=%u jobs=%zu", PACKAGE_VERSION, s->uri,
+             h.slots, h.njobs);
     if (ready >= 0) {
         if (write(ready, "ready", 5) < 0)
             log_warn("the starting program is gone");

@@ -30,7 +30,8 @@ struct ending {
     char text[700];
 };
 
-/* --- the policy ------------------------------------------------------------------------- */
+/* --- the policy
+ * ------------------------------------------------------------------------- */
 
 /* What the job's own code does wrong it will do wrong again; what happened to it
  * may not happen again. */
@@ -68,7 +69,8 @@ static bool is_deterministic(const struct job *j, const struct ending *end,
            j->signal == s && j->failed_step == step && step > 0;
 }
 
-/* --- the log -------------------------------------------------------------------------------- */
+/* --- the log
+ * -------------------------------------------------------------------------------- */
 
 /* The end of the attempt's log: whole lines. */
 static void read_tail(const struct attempt *a, struct buf *out)
@@ -144,8 +146,8 @@ static void add_text(struct buf *out, const char *text, size_t len)
 
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)text[i];
-        char clean = c == '\t' || (c >= 0x20 && c != 0x7f && (c < 0x80 || utf8)) ? (char)c
-                                                                                 : '?';
+        char clean =
+            c == '\t' || (c >= 0x20 && c != 0x7f && (c < 0x80 || utf8)) ? (char)c : '?';
         buf_add(out, &clean, 1);
     }
 }
@@ -170,7 +172,8 @@ static void gather_cause(const struct buf *tail, int rank, bool said, struct buf
     }
 }
 
-/* --- the class ---------------------------------------------------------------------------- */
+/* --- the class
+ * ---------------------------------------------------------------------------- */
 
 static void say(struct ending *end, Wire__Failure f, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -210,9 +213,11 @@ static void classify_signal(const struct attempt *a, struct ending *end)
     else
         say(end, WIRE__FAILURE__SIGNAL, "a rank was killed by signal %d (%s)",
             end->exit.signal, name);
-    if (a->nup == 0 && !end->exit.self) /* mpirun's codes are ambiguous then */
-        say(end, WIRE__FAILURE__START_FAIL, "mpirun ended with code %d before any rank "
-                                            "was up",
+    if (!a->was_up && a->nup == 0 &&
+        !end->exit.self) /* mpirun's codes are ambiguous then */
+        say(end, WIRE__FAILURE__START_FAIL,
+            "mpirun ended with code %d before any rank "
+            "was up",
             128 + end->exit.signal);
 }
 
@@ -242,8 +247,9 @@ static void classify_seen(const struct attempt *a, struct ending *end)
     else if (end->exit.signal)
         classify_signal(a, end);
     else if (code == OUTCOME_REQUEUE_ME)
-        say(end, WIRE__FAILURE__PREEMPT, "asked to be queued again (exit code %d)", code);
-    else if (code && a->nup == 0)
+        say(end, WIRE__FAILURE__PREEMPT, "asked to be queued again (exit code %d)",
+            code);
+    else if (code && !a->was_up && a->nup == 0)
         say(end, WIRE__FAILURE__START_FAIL,
             "mpirun ended with code %d before any rank was up", code);
     else if (code && end->bad_rank >= 0)
@@ -253,7 +259,8 @@ static void classify_seen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
 }
 
-/* --- the event ------------------------------------------------------------------------------ */
+/* --- the event
+ * ------------------------------------------------------------------------------ */
 
 static enum event_kind decide(const struct attempt *a, const struct ending *end,
                               uint64_t step)
@@ -288,10 +295,10 @@ static void word_reason(const struct job *j, enum event_kind kind, double delay,
         snprintf(at, room, "; retry %u of %u in %.1f s", j->retries + 1, j->retry_max,
                  delay);
     else if (kind == EVENT_FAIL && outcome_is_retried(end->failure))
-        snprintf(at, room, j->retries < j->retry_max
-                               ? "; the same as the time before, not retried"
-                               : "; no retry is left of %u",
-                 j->retry_max);
+        snprintf(at, room, "; %s",
+                 j->retries < j->retry_max ? "as the time before, so not retried"
+                 : j->retry_max            ? "no retry is left"
+                                           : "retries are off");
 }
 
 static void examine(const struct attempt *a, struct ending *end, struct buf *cause)

@@ -52,10 +52,11 @@ static bool read_stat(pid_t pid, struct stat_line *out)
     if (read_proc(pid, "stat", text, sizeof text) <= 0)
         return false;
     p = strrchr(text, ')');
-    if (!p || sscanf(p + 1,
-                     " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-                     "%*d %*d %llu",
-                     &out->state, &parent, &session, &start) != 4)
+    if (!p ||
+        sscanf(p + 1,
+               " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
+               "%*d %*d %llu",
+               &out->state, &parent, &session, &start) != 4)
         return false;
     out->parent = parent;
     out->session = session;

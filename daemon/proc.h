@@ -16,7 +16,7 @@
 
 /* A process for good: pids come again, this triple does not. */
 struct proc_id {
-    char boot[40];  /* /proc/sys/kernel/random/boot_id */
+    char boot[40]; /* /proc/sys/kernel/random/boot_id */
     pid_t pid;
     uint64_t start; /* clock ticks since boot */
 };

@@ -21,8 +21,9 @@ int queue_slots(uint32_t *out, struct err *e)
         n = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU);
     hwloc_topology_destroy(topology);
     if (n <= 0)
-        return err_set(e, ERR_FAILED, "counting processors: hwloc finds none; say how "
-                                      "many with --slots");
+        return err_set(e, ERR_FAILED,
+                       "counting processors: hwloc finds none; say how "
+                       "many with --slots");
     *out = (uint32_t)n;
     return 0;
 }
@@ -38,8 +39,8 @@ int queue_fit(const struct hub *h, uint32_t ranks, uint32_t threads, struct job 
         return err_set(e, ERR_SPEC,
                        "parallel: %u ranks x %u threads need %llu slots, nnd has %u; "
                        "make the job smaller or start nnd with --oversubscribe",
-                       j->ranks, j->threads,
-                       (unsigned long long)j->ranks * j->threads, h->slots);
+                       j->ranks, j->threads, (unsigned long long)j->ranks * j->threads,
+                       h->slots);
     return 0;
 }
 

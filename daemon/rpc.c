@@ -24,45 +24,46 @@
 #include "proto/wire.pb-c.h"
 
 enum {
-    BATCH = 256,       /* messages taken before the next commit     */
+    BATCH = 256,        /* messages taken before the next commit     */
     MAX_WAITING = 1000, /* long polls                                */
     FILE_POLL_MS = 100,
 };
 
 /* A request that is not answered yet, or an answer that has not left yet. */
 struct envelope {
-    zmq_msg_t route;       /* routing id of the asker                */
+    zmq_msg_t route; /* routing id of the asker                */
     struct chan_header h;
     ProtobufCMessage *request;
     rpc_handler_f *handler;
     uid_t uid;
     pid_t pid;
-    int64_t until;         /* a long poll's deadline, monotonic ns   */
-    int64_t again;         /* when to look again, 0 at a change      */
-    uint64_t change;       /* hub->change when it was last looked at */
-    uint8_t *body;         /* the packed answer                      */
+    int64_t until;   /* a long poll's deadline, monotonic ns   */
+    int64_t again;   /* when to look again, 0 at a change      */
+    uint64_t change; /* hub->change when it was last looked at */
+    uint8_t *body;   /* the packed answer                      */
     size_t size;
 };
 
 struct rpc {
     void *ctx, *socket;
     uid_t owner;
-    struct envelope **out;     /* answers to be sent after the commit */
+    struct envelope **out; /* answers to be sent after the commit */
     size_t nout, out_cap;
     struct envelope **waiting; /* long polls                          */
     size_t nwaiting;
-    uint64_t dropped;          /* messages that were not understood   */
+    uint64_t dropped; /* messages that were not understood   */
 };
 
-/* --- opening ---------------------------------------------------------------------------- */
+/* --- opening
+ * ---------------------------------------------------------------------------- */
 
 static int bind_socket(struct rpc *r, const char *uri, struct err *e)
 {
     const struct {
         int option, value;
     } ints[] = {
-        {ZMQ_LINGER, 200},       {ZMQ_ROUTER_MANDATORY, 1}, {ZMQ_SNDHWM, 1000},
-        {ZMQ_RCVHWM, 1000},      {ZMQ_BACKLOG, 128},        {ZMQ_HANDSHAKE_IVL, 5000},
+        {ZMQ_LINGER, 2000}, {ZMQ_ROUTER_MANDATORY, 1}, {ZMQ_SNDHWM, 1000},
+        {ZMQ_RCVHWM, 1000}, {ZMQ_BACKLOG, 128},        {ZMQ_HANDSHAKE_IVL, 5000},
     };
     int64_t max = CHAN_MAX_MESSAGE;
     mode_t mask;
@@ -134,7 +135,8 @@ size_t rpc_waiting(const struct rpc *r)
     return r->nwaiting;
 }
 
-/* --- answers ------------------------------------------------------------------------------ */
+/* --- answers
+ * ------------------------------------------------------------------------------ */
 
 void *rpc_message(struct arena *a, const ProtobufCMessageDescriptor *d)
 {
@@ -207,7 +209,8 @@ void rpc_flush(struct rpc *r, const struct err *lost)
     r->nout = 0;
 }
 
-/* --- handling -------------------------------------------------------------------------------- */
+/* --- handling
+ * -------------------------------------------------------------------------------- */
 
 static rpc_handler_f *find_handler(uint16_t type)
 {
@@ -282,7 +285,8 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
     arena_destroy(call.arena);
 }
 
-/* --- receiving --------------------------------------------------------------------------------- */
+/* --- receiving
+ * --------------------------------------------------------------------------------- */
 
 /* "localhost:UID:GID:PID" */
 static bool parse_peer(const char *text, uid_t *uid, pid_t *pid)
@@ -294,7 +298,8 @@ static bool parse_peer(const char *text, uid_t *uid, pid_t *pid)
     if (!text || strlen(text) >= sizeof copy)
         return false;
     strcpy(copy, text);
-    for (char *t = strtok_r(copy, ":", &save); t && n < 4; t = strtok_r(NULL, ":", &save))
+    for (char *t = strtok_r(copy, ":", &save); t && n < 4;
+         t = strtok_r(NULL, ":", &save))
         part[n++] = t;
     if (n != 4 || strcmp(part[0], "localhost") != 0 || !str_to_u64(part[1], &u) ||
         !str_to_u64(part[2], &g) || !str_to_u64(part[3], &p) || u >= UINT32_MAX)
@@ -328,10 +333,12 @@ static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err 
     int rc;
 
     if (v->h.version != CHAN_VERSION)
-        return err_set(e, ERR_PROTOCOL, "nnd speaks protocol version %d, the request %d",
-                       CHAN_VERSION, v->h.version);
+        return err_set(e, ERR_PROTOCOL,
+                       "nnd speaks protocol version %d, the request %d", CHAN_VERSION,
+                       v->h.version);
     if (v->uid != r->owner)
-        return err_set(e, ERR_DENIED, "nnd belongs to user %u, the request is user %u's",
+        return err_set(e, ERR_DENIED,
+                       "nnd belongs to user %u, the request is user %u's",
                        (unsigned)r->owner, (unsigned)v->uid);
     v->handler = op ? find_handler(v->h.type) : NULL;
     if (!v->handler)
@@ -340,7 +347,8 @@ static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err 
     if (v->h.length != zmq_msg_size(body))
         return err_set(e, ERR_PROTOCOL, "%s: request is %zu bytes, its header says %u",
                        op->name, zmq_msg_size(body), v->h.length);
-    rc = chan_unpack(op->request, zmq_msg_data(body), zmq_msg_size(body), &v->request, e);
+    rc = chan_unpack(op->request, zmq_msg_data(body), zmq_msg_size(body), &v->request,
+                     e);
     return rc;
 }
 
@@ -379,7 +387,8 @@ static void take(struct rpc *r, struct hub *h, zmq_msg_t frames[3], int n)
                 : err_set(&e, ERR_PROTOCOL, "message: must be 2 frames, got %d", n - 1);
     if (rc == 0 && v->h.flags != 0)
         rc = err_set(&e, ERR_PROTOCOL, "message: flags must be 0, got %d", v->h.flags);
-    if (rc == 0 && !parse_peer(zmq_msg_gets(&frames[1], "Peer-Address"), &v->uid, &v->pid))
+    if (rc == 0 &&
+        !parse_peer(zmq_msg_gets(&frames[1], "Peer-Address"), &v->uid, &v->pid))
         rc = err_set(&e, ERR_DENIED, "message: the system does not say whose it is");
     zmq_msg_move(&v->route, &frames[0]);
     if (rc < 0 || is_waiting(r, v)) {

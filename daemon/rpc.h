@@ -21,13 +21,13 @@ struct rpc;
 /* One request on its way through a handler. */
 struct rpc_call {
     struct hub *hub;
-    struct arena *arena;             /* for the answer, until it is packed      */
+    struct arena *arena; /* for the answer, until it is packed      */
     const ProtobufCMessage *request;
-    ProtobufCMessage *reply;         /* set by the handler                      */
-    uid_t uid;                       /* of the asking process, from the kernel  */
+    ProtobufCMessage *reply; /* set by the handler                      */
+    uid_t uid;               /* of the asking process, from the kernel  */
     pid_t pid;
-    bool late;                       /* a long poll whose time is up: answer now */
-    uint32_t retry_after_ms;         /* with ERR_RETRY                          */
+    bool late;               /* a long poll whose time is up: answer now */
+    uint32_t retry_after_ms; /* with ERR_RETRY                          */
 };
 
 /* Returned by a handler instead of an answer: ask me again within wait_ms, after
@@ -38,7 +38,7 @@ enum { RPC_WAIT = 1, RPC_WAIT_FILE = 2 };
 typedef int rpc_handler_f(struct rpc_call *call, struct err *e);
 
 struct rpc_row {
-    uint16_t type;            /* Wire__Type */
+    uint16_t type; /* Wire__Type */
     rpc_handler_f *handler;
 };
 

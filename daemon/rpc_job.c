@@ -30,7 +30,8 @@ enum {
 /* Free bytes below which no job is accepted: those that run need to end well. */
 static const uint64_t disk_reserve = 16 << 20;
 
-/* --- hello ----------------------------------------------------------------------------- */
+/* --- hello
+ * ----------------------------------------------------------------------------- */
 
 static int on_hello(struct rpc_call *call, struct err *e)
 {
@@ -42,7 +43,8 @@ static int on_hello(struct rpc_call *call, struct err *e)
     m->dir = (char *)h->opt.dir;
     m->host = h->host;
     m->has_protocol = m->has_pid = m->has_uid = m->has_slots = m->has_slots_used = 1;
-    m->has_started_us = m->has_exit_when_idle = m->has_jobs_active = m->has_event_seq = 1;
+    m->has_started_us = m->has_exit_when_idle = m->has_jobs_active = m->has_event_seq =
+        1;
     m->protocol = CHAN_VERSION;
     m->pid = (uint32_t)getpid();
     m->uid = h->uid;
@@ -55,7 +57,8 @@ static int on_hello(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- submit ---------------------------------------------------------------------------- */
+/* --- submit
+ * ---------------------------------------------------------------------------- */
 
 static int check_room(const struct hub *h, struct err *e)
 {
@@ -64,8 +67,9 @@ static int check_room(const struct hub *h, struct err *e)
     if (statvfs(h->opt.dir, &fs) < 0 ||
         (uint64_t)fs.f_bavail * fs.f_frsize >= disk_reserve)
         return 0;
-    return err_set(e, ERR_RETRY, "%s: the disk is full: %llu MiB are kept for jobs that "
-                                 "run already",
+    return err_set(e, ERR_RETRY,
+                   "%s: the disk is full: %llu MiB are kept for jobs that "
+                   "run already",
                    h->opt.dir, (unsigned long long)(disk_reserve >> 20));
 }
 
@@ -136,8 +140,8 @@ static int store_new(struct hub *h, struct job *j, const Wire__Submit *m, bool *
     return rc == 0 ? hub_post(h, j, &next, e) : rc;
 }
 
-static int accept_job(struct rpc_call *call, const Wire__Submit *m, const Nnd__Job *spec,
-                      struct err *e)
+static int accept_job(struct rpc_call *call, const Wire__Submit *m,
+                      const Nnd__Job *spec, struct err *e)
 {
     Wire__SubmitReply *reply = RPC_REPLY(call, Wire__SubmitReply, submit_reply);
     struct job *j;
@@ -174,7 +178,8 @@ static int on_submit(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- list and show ----------------------------------------------------------------------- */
+/* --- list and show
+ * ----------------------------------------------------------------------- */
 
 static char *keep(struct arena *a, char *text)
 {
@@ -314,7 +319,8 @@ static int show_attempts(struct rpc_call *call, const struct job *j,
 
     if (rc < 0)
         return rc;
-    reply->attempts = arena_calloc(call->arena, t.n - first + 1, sizeof *reply->attempts);
+    reply->attempts =
+        arena_calloc(call->arena, t.n - first + 1, sizeof *reply->attempts);
     for (size_t i = first; i < t.n; i++) {
         Wire__AttemptInfo *m = t.v[i % ATTEMPTS_MAX];
 
@@ -386,7 +392,8 @@ static int on_show(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- change -------------------------------------------------------------------------------- */
+/* --- change
+ * -------------------------------------------------------------------------------- */
 
 static const struct {
     Wire__Action action;
@@ -396,7 +403,8 @@ static const struct {
     {WIRE__ACTION__CANCEL, EVENT_CANCEL, 1u << WIRE__STATE__CANCELED},
     {WIRE__ACTION__HOLD, EVENT_HOLD, 1u << WIRE__STATE__HELD},
     {WIRE__ACTION__RELEASE, EVENT_RELEASE,
-     1u << WIRE__STATE__QUEUED | 1u << WIRE__STATE__STARTING | 1u << WIRE__STATE__RUNNING},
+     1u << WIRE__STATE__QUEUED | 1u << WIRE__STATE__STARTING |
+         1u << WIRE__STATE__RUNNING},
     {WIRE__ACTION__SUSPEND, EVENT_SUSPEND, 1u << WIRE__STATE__SUSPENDED},
     {WIRE__ACTION__RESUME, EVENT_RESUME, 1u << WIRE__STATE__RUNNING},
 };
@@ -416,12 +424,13 @@ static int change(struct rpc_call *call, struct job *j, Wire__Action action,
             ev.text = "canceled";
         return hub_post(call->hub, j, &ev, e);
     }
-    return err_set(e, ERR_PROTOCOL, "change.action: %d is not known to this nnd", action);
+    return err_set(e, ERR_PROTOCOL, "change.action: %d is not known to this nnd",
+                   action);
 }
 
 /* A job that has ended: asking for what it is already is no error. */
-static int change_ended(struct rpc_call *call, const Wire__Change *m, Wire__State *state,
-                        struct err *e)
+static int change_ended(struct rpc_call *call, const Wire__Change *m,
+                        Wire__State *state, struct err *e)
 {
     struct job *j;
     int rc = store_job(call->hub->store, m->id, &j, e);
@@ -453,7 +462,8 @@ static int on_change(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- events --------------------------------------------------------------------------------- */
+/* --- events
+ * --------------------------------------------------------------------------------- */
 
 struct journal {
     struct rpc_call *call;
@@ -538,7 +548,8 @@ static int on_events(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- shutdown -------------------------------------------------------------------------------- */
+/* --- shutdown
+ * -------------------------------------------------------------------------------- */
 
 static int on_shutdown(struct rpc_call *call, struct err *e)
 {
@@ -559,9 +570,9 @@ static int on_shutdown(struct rpc_call *call, struct err *e)
 }
 
 const struct rpc_row rpc_job_rows[] = {
-    {WIRE__TYPE__HELLO, on_hello},   {WIRE__TYPE__SUBMIT, on_submit},
-    {WIRE__TYPE__LIST, on_list},     {WIRE__TYPE__SHOW, on_show},
-    {WIRE__TYPE__CHANGE, on_change}, {WIRE__TYPE__EVENTS, on_events},
+    {WIRE__TYPE__HELLO, on_hello},       {WIRE__TYPE__SUBMIT, on_submit},
+    {WIRE__TYPE__LIST, on_list},         {WIRE__TYPE__SHOW, on_show},
+    {WIRE__TYPE__CHANGE, on_change},     {WIRE__TYPE__EVENTS, on_events},
     {WIRE__TYPE__SHUTDOWN, on_shutdown},
 };
 const size_t rpc_job_nrows = sizeof rpc_job_rows / sizeof *rpc_job_rows;

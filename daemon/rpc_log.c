@@ -18,8 +18,8 @@
 #include "proto/wire.pb-c.h"
 
 enum {
-    PIECE = 64 << 10,       /* bytes of a file per answer                        */
-    TAIL_SEARCH = 4 << 20,  /* how far from its end the last lines are looked for */
+    PIECE = 64 << 10,      /* bytes of a file per answer                        */
+    TAIL_SEARCH = 4 << 20, /* how far from its end the last lines are looked for */
 };
 
 /* The job as it is now; *stored must be destroyed after use. */
@@ -57,7 +57,8 @@ static ssize_t read_at(const char *path, uint64_t offset, char *out, size_t max,
     return n > 0 ? n : 0;
 }
 
-/* --- metrics ------------------------------------------------------------------------------- */
+/* --- metrics
+ * ------------------------------------------------------------------------------- */
 
 static int on_metrics(struct rpc_call *call, struct err *e)
 {
@@ -91,7 +92,9 @@ static int on_metrics(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- log ------------------------------------------------------------------------------------ */
+/* --- log
+ * ------------------------------------------------------------------------------------
+ */
 
 /* What of a log is wanted. */
 struct filter {
@@ -129,7 +132,8 @@ static uint64_t find_tail(struct rpc_call *call, const char *path, uint32_t line
     size = from + (uint64_t)read_at(path, from, text, (size_t)(size - from), &size);
     if (from > 0) /* begin with a whole line */
         at = line_length(text, (size_t)(size - from));
-    for (; at < size - from && (len = line_length(text + at, (size_t)(size - from) - at));
+    for (;
+         at < size - from && (len = line_length(text + at, (size_t)(size - from) - at));
          at += len) {
         launch_local.line(text + at, len, &rank, &err);
         if (wanted(f, rank, err))
@@ -164,8 +168,8 @@ static void add_line(struct rpc_call *call, Wire__LogReply *reply, const char *p
 
 /* Split a piece into lines; what of it was used.  A line without an end is kept
  * back until it has one, or nothing will come any more, or it fills the piece. */
-static size_t split(struct rpc_call *call, Wire__LogReply *reply, const char *p, size_t n,
-                    const struct filter *f, bool over, bool full)
+static size_t split(struct rpc_call *call, Wire__LogReply *reply, const char *p,
+                    size_t n, const struct filter *f, bool over, bool full)
 {
     size_t at = 0, count = 1, len;
 
@@ -228,7 +232,8 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
     reply->next = offset + used;
     reply->eof = reply->next >= size || used == 0;
     reply->final = reply->eof && over && (j->attempt > 0 || state_is_final(j->state));
-    reply->last = reply->final && state_is_final(j->state) && reply->attempt == j->attempt;
+    reply->last =
+        reply->final && state_is_final(j->state) && reply->attempt == j->attempt;
     if (used == 0 && !reply->final && !call->late)
         return RPC_WAIT_FILE;
     return 0;
@@ -247,7 +252,8 @@ static int on_log(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- kernels --------------------------------------------------------------------------------- */
+/* --- kernels
+ * --------------------------------------------------------------------------------- */
 
 /* Copy what was unpacked into the arena, by packing it once more. */
 static int parse_kernels(struct rpc_call *call, const char *path, struct err *e)

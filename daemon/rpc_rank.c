@@ -191,8 +191,8 @@ static int on_ended(struct rpc_call *call, struct err *e)
 }
 
 const struct rpc_row rpc_rank_rows[] = {
-    {WIRE__TYPE__RANK_HELLO, on_hello},     {WIRE__TYPE__RANK_BEAT, on_beat},
-    {WIRE__TYPE__RANK_METRIC, on_metric},   {WIRE__TYPE__RANK_KERNELS, on_kernels},
-    {WIRE__TYPE__RANK_SAVED, on_saved},     {WIRE__TYPE__RANK_ENDED, on_ended},
+    {WIRE__TYPE__RANK_HELLO, on_hello},   {WIRE__TYPE__RANK_BEAT, on_beat},
+    {WIRE__TYPE__RANK_METRIC, on_metric}, {WIRE__TYPE__RANK_KERNELS, on_kernels},
+    {WIRE__TYPE__RANK_SAVED, on_saved},   {WIRE__TYPE__RANK_ENDED, on_ended},
 };
 const size_t rpc_rank_nrows = sizeof rpc_rank_rows / sizeof *rpc_rank_rows;

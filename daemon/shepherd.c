@@ -42,12 +42,12 @@ struct shepherd {
     const char *marker;       /* NND_ATTEMPT of its processes                 */
     const char *tmp[MAX_TMP]; /* folders to remove at the end                 */
     int ntmp;
-    int grace_ms;             /* between asking and killing                   */
-    int lock_fd;              /* held as long as this process lives, or -1    */
-    char **argv;              /* the launcher                                 */
+    int grace_ms; /* between asking and killing                   */
+    int lock_fd;  /* held as long as this process lives, or -1    */
+    char **argv;  /* the launcher                                 */
     struct status status;
     pid_t child;
-    int64_t kill_at;          /* monotonic ms, 0 while nobody asked to stop   */
+    int64_t kill_at; /* monotonic ms, 0 while nobody asked to stop   */
 };
 
 static void die(const char *what)
@@ -80,10 +80,10 @@ static const char usage_text[] =
     "Runs LAUNCHER for nnd(8); see nnd-shepherd(8).\n";
 
 static const struct option options[] = {
-    {"dir", required_argument, NULL, 'd'},   {"marker", required_argument, NULL, 'm'},
-    {"grace", required_argument, NULL, 'g'}, {"tmp", required_argument, NULL, 't'},
+    {"dir", required_argument, NULL, 'd'},     {"marker", required_argument, NULL, 'm'},
+    {"grace", required_argument, NULL, 'g'},   {"tmp", required_argument, NULL, 't'},
     {"lock-fd", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},     {NULL, 0, NULL, 0},
+    {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
 };
 
 static void usage(int fd, int status)
@@ -135,8 +135,8 @@ static void take_lock(const struct shepherd *s)
 {
     int flags = s->lock_fd < 0 ? 0 : fcntl(s->lock_fd, F_GETFD);
 
-    if (flags < 0 || (s->lock_fd >= 0 &&
-                      fcntl(s->lock_fd, F_SETFD, flags | FD_CLOEXEC) < 0))
+    if (flags < 0 ||
+        (s->lock_fd >= 0 && fcntl(s->lock_fd, F_SETFD, flags | FD_CLOEXEC) < 0))
         die("--lock-fd");
 }
 
@@ -228,7 +228,8 @@ static int launch(struct shepherd *s)
     return n == (ssize_t)sizeof sys ? sys : 0;
 }
 
-/* --- watch ------------------------------------------------------------------------- */
+/* --- watch -------------------------------------------------------------------------
+ */
 
 /* Reap whoever ended; true once the launcher is among them. */
 static bool reap(struct shepherd *s)
@@ -279,7 +280,8 @@ static void watch(struct shepherd *s, int signals)
     }
 }
 
-/* --- end ---------------------------------------------------------------------------- */
+/* --- end ----------------------------------------------------------------------------
+ */
 
 /* Kill what is left.  Orphans become children of this process, so that even one
  * which left the session and dropped the marker is found in a later round. */

@@ -84,9 +84,9 @@ const char *state_name(Wire__State s)
 const char *event_name(enum event_kind kind)
 {
     static const char *const names[EVENT_COUNT] = {
-        "?",      "submit", "queue",    "hold",  "release", "start",    "up",
-        "suspend", "resume", "saved",   "lost",  "cancel",  "stop",     "complete",
-        "retry",  "requeue", "fail",    "canceled", "timeout",
+        "?",       "submit",  "queue", "hold",     "release", "start", "up",
+        "suspend", "resume",  "saved", "lost",     "cancel",  "stop",  "complete",
+        "retry",   "requeue", "fail",  "canceled", "timeout",
     };
 
     return (unsigned)kind < EVENT_COUNT ? names[kind] : "?";

@@ -41,14 +41,14 @@ static int sync_dir(const char *dir)
 int status_write(const char *dir, const struct status *s)
 {
     char path[4096], beside[4096 + 8], text[512];
-    int len = snprintf(text, sizeof text,
-                       "version %d\nboot %s\npid %d\nstart %llu\nstarted_us %lld\n"
-                       "ended_us %lld\nended %d\nwait %d\nexec_errno %d\nasked %d\n"
-                       "left %d\n",
-                       STATUS_VERSION, s->boot, (int)s->pid,
-                       (unsigned long long)s->start, (long long)s->started_us,
-                       (long long)s->ended_us, s->ended, s->wait, s->exec_errno,
-                       s->asked, s->left);
+    int len =
+        snprintf(text, sizeof text,
+                 "version %d\nboot %s\npid %d\nstart %llu\nstarted_us %lld\n"
+                 "ended_us %lld\nended %d\nwait %d\nexec_errno %d\nasked %d\n"
+                 "left %d\n",
+                 STATUS_VERSION, s->boot, (int)s->pid, (unsigned long long)s->start,
+                 (long long)s->started_us, (long long)s->ended_us, s->ended, s->wait,
+                 s->exec_errno, s->asked, s->left);
     int fd, rc;
 
     snprintf(path, sizeof path, "%s/status", dir);

@@ -13,16 +13,16 @@
 #include <sys/types.h>
 
 struct status {
-    char boot[40];       /* boot id of the machine                              */
-    pid_t pid;           /* the shepherd                                        */
-    uint64_t start;      /* when it was started, clock ticks since boot         */
-    int64_t started_us;  /* wall clock                                          */
+    char boot[40];      /* boot id of the machine                              */
+    pid_t pid;          /* the shepherd                                        */
+    uint64_t start;     /* when it was started, clock ticks since boot         */
+    int64_t started_us; /* wall clock                                          */
     int64_t ended_us;
-    int ended;           /* 1: all processes are gone; what follows holds       */
-    int wait;            /* raw wait status of the launcher                     */
-    int exec_errno;      /* why the launcher could not be started, or 0         */
-    int asked;           /* 1: TERM was received                                */
-    int left;            /* processes that could not be killed                  */
+    int ended;      /* 1: all processes are gone; what follows holds       */
+    int wait;       /* raw wait status of the launcher                     */
+    int exec_errno; /* why the launcher could not be started, or 0         */
+    int asked;      /* 1: TERM was received                                */
+    int left;       /* processes that could not be killed                  */
 };
 
 /* Replace DIR/status, durably.  0, or -1 with errno. */

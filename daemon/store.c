@@ -21,7 +21,8 @@ static const char schema[] =
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE job ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uid INTEGER NOT NULL, key TEXT NOT NULL,"
-    " hash TEXT NOT NULL, name TEXT NOT NULL, cwd TEXT NOT NULL, ranks INTEGER NOT NULL,"
+    " hash TEXT NOT NULL, name TEXT NOT NULL, cwd TEXT NOT NULL, ranks INTEGER NOT "
+    "NULL,"
     " threads INTEGER NOT NULL, steps INTEGER NOT NULL, retry_max INTEGER NOT NULL,"
     " retry_delay REAL NOT NULL, submitted_us INTEGER NOT NULL,"
     " state INTEGER NOT NULL, reason TEXT, attempt INTEGER NOT NULL,"
@@ -78,7 +79,8 @@ static const char *const sql[STORE_STATEMENTS] = {
                          " seq > ?2 ORDER BY seq",
 };
 
-/* --- statements -------------------------------------------------------------------- */
+/* --- statements --------------------------------------------------------------------
+ */
 
 int store_fail(struct store *s, struct err *e)
 {
@@ -159,7 +161,8 @@ const char *store_uuid(const struct store *s)
     return s->uuid;
 }
 
-/* --- opening ------------------------------------------------------------------------ */
+/* --- opening ------------------------------------------------------------------------
+ */
 
 /* Run a pragma or query and keep the first value as text. */
 static int ask(struct store *s, const char *query, char *out, size_t size,
@@ -297,7 +300,8 @@ void store_close(struct store *s)
     free(s);
 }
 
-/* --- writing ------------------------------------------------------------------------ */
+/* --- writing ------------------------------------------------------------------------
+ */
 
 static void bind_text(sqlite3_stmt *st, int i, const char *text)
 {
@@ -332,11 +336,14 @@ static int put_job(struct store *s, const struct job *j, struct err *e)
 {
     sqlite3_stmt *st = s->st[STORE_PUT];
     const int64_t head[] = {(int64_t)j->id, j->state};
-    const int64_t middle[] = {j->attempt, (int64_t)j->epoch, j->retries,
-                              j->cancel_asked, j->failure, j->exit_code,
-                              j->signal, (int64_t)j->failed_step};
-    const int64_t tail[] = {(int64_t)j->checkpoint_step, (int64_t)j->first_step,
-                            j->started_us, j->attempt_started_us, j->ended_us,
+    const int64_t middle[] = {
+        j->attempt, (int64_t)j->epoch, j->retries, j->cancel_asked,
+        j->failure, j->exit_code,      j->signal,  (int64_t)j->failed_step};
+    const int64_t tail[] = {(int64_t)j->checkpoint_step,
+                            (int64_t)j->first_step,
+                            j->started_us,
+                            j->attempt_started_us,
+                            j->ended_us,
                             j->due_us};
 
     bind_ints(st, 1, head, 2);
@@ -353,10 +360,19 @@ static int append(struct store *s, const struct event *ev, struct err *e)
 {
     sqlite3_stmt *st = s->st[STORE_APPEND];
     const int64_t numbers[] = {
-        ev->time_us,       (int64_t)ev->job,        ev->kind,   ev->state,
-        ev->attempt,       ev->failure,             ev->exit_code, ev->signal,
-        ev->bad_rank,      (int64_t)ev->step,       (int64_t)ev->first_step,
-        ev->due_us,        ev->pid,
+        ev->time_us,
+        (int64_t)ev->job,
+        ev->kind,
+        ev->state,
+        ev->attempt,
+        ev->failure,
+        ev->exit_code,
+        ev->signal,
+        ev->bad_rank,
+        (int64_t)ev->step,
+        (int64_t)ev->first_step,
+        ev->due_us,
+        ev->pid,
     };
 
     bind_ints(st, 1, numbers, 13);

@@ -44,8 +44,8 @@ struct store {
     sqlite3_stmt *st[STORE_STATEMENTS];
     char path[PATH_MAX];
     char uuid[33];
-    bool dirty;   /* a transaction is open                      */
-    bool broken;  /* something failed: nothing of it may survive */
+    bool dirty;  /* a transaction is open                      */
+    bool broken; /* something failed: nothing of it may survive */
     uint64_t seq, durable_seq;
 };
 

@@ -118,7 +118,8 @@ int store_each(struct store *s, unsigned states, uint64_t before, int64_t since_
     bool more = true;
     int rc = 0;
 
-    sqlite3_bind_int64(st, 1, before && before < INT64_MAX ? (int64_t)before : INT64_MAX);
+    sqlite3_bind_int64(st, 1,
+                       before && before < INT64_MAX ? (int64_t)before : INT64_MAX);
     sqlite3_bind_int64(st, 2, states);
     sqlite3_bind_int64(st, 3, since_us);
     while (more && (rc = store_step(s, st, e)) == 1) {
@@ -192,7 +193,8 @@ int store_events(struct store *s, uint64_t job, uint64_t since, store_event_f *f
     return rc < 0 ? rc : 0;
 }
 
-/* --- replay ------------------------------------------------------------------------- */
+/* --- replay -------------------------------------------------------------------------
+ */
 
 struct replay {
     struct job *job;
@@ -270,8 +272,9 @@ int store_check(struct store *s, uint64_t id, struct err *e)
     if (rc == 0)
         rc = store_events(s, id, 0, replay_one, &r, e);
     if (rc == 0 && r.refused)
-        rc = err_set(e, ERR_FAILED, "job %llu: event %llu cannot follow those before it",
-                     (unsigned long long)id, (unsigned long long)r.refused);
+        rc =
+            err_set(e, ERR_FAILED, "job %llu: event %llu cannot follow those before it",
+                    (unsigned long long)id, (unsigned long long)r.refused);
     if (rc == 0)
         field = difference(r.job, row);
     if (field)

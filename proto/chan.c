@@ -45,8 +45,9 @@ int chan_default_dir(const char *xdg_state_home, const char *home, char *out,
     else if (home && *home == '/')
         n = snprintf(path, sizeof path, "%s/.local/state/nnd", home);
     else
-        return err_set(e, ERR_USAGE, "nnd's folder: neither XDG_STATE_HOME nor HOME is "
-                                     "an absolute path; name the folder with --dir");
+        return err_set(e, ERR_USAGE,
+                       "nnd's folder: neither XDG_STATE_HOME nor HOME is "
+                       "an absolute path; name the folder with --dir");
     if (n < 0 || (size_t)n >= sizeof path || (size_t)n >= size)
         return err_set(e, ERR_USAGE, "nnd's folder: the path is too long");
     memcpy(out, path, (size_t)n + 1);
@@ -55,7 +56,7 @@ int chan_default_dir(const char *xdg_state_home, const char *home, char *out,
 
 int chan_default_uri(const char *dir, char *out, size_t size, struct err *e)
 {
-    size_t room = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
+    size_t room = sizeof((struct sockaddr_un *)0)->sun_path - 1;
     size_t len = strlen(dir) + strlen("/sock");
 
     if (len > room || len + strlen("ipc://") >= size)
@@ -92,16 +93,17 @@ static int probe(const char *uri, struct err *e)
 
 static int check_uri(const char *uri, struct err *e)
 {
-    size_t room = sizeof ((struct sockaddr_un *)0)->sun_path - 1;
+    size_t room = sizeof((struct sockaddr_un *)0)->sun_path - 1;
 
     if (!str_starts(uri, "ipc:///"))
         return err_set(e, ERR_USAGE,
                        "address of nnd: must be ipc:///PATH/OF/A/SOCKET, got \"%s\"",
                        uri);
     if (strlen(uri) - strlen("ipc://") > room)
-        return err_set(e, ERR_USAGE,
-                       "address of nnd: the path must be at most %zu bytes, got %zu: %s",
-                       room, strlen(uri) - strlen("ipc://"), uri);
+        return err_set(
+            e, ERR_USAGE,
+            "address of nnd: the path must be at most %zu bytes, got %zu: %s", room,
+            strlen(uri) - strlen("ipc://"), uri);
     return 0;
 }
 
@@ -110,9 +112,8 @@ static int connect_socket(struct chan *c, struct err *e)
     const struct {
         int option, value;
     } ints[] = {
-        {ZMQ_LINGER, 0},         {ZMQ_IMMEDIATE, 1},
-        {ZMQ_SNDHWM, 100},       {ZMQ_RCVHWM, 100},
-        {ZMQ_RECONNECT_IVL, 20}, {ZMQ_RECONNECT_IVL_MAX, 500},
+        {ZMQ_LINGER, 0},   {ZMQ_IMMEDIATE, 1},      {ZMQ_SNDHWM, 100},
+        {ZMQ_RCVHWM, 100}, {ZMQ_RECONNECT_IVL, 20}, {ZMQ_RECONNECT_IVL_MAX, 500},
     };
     int64_t max = CHAN_MAX_MESSAGE;
 
@@ -181,8 +182,8 @@ static int question_pack(struct chan *c, unsigned type, const ProtobufCMessage *
                        request->descriptor->short_name);
     q->size = protobuf_c_message_get_packed_size(request);
     if (q->size > CHAN_MAX_MESSAGE)
-        return err_set(e, ERR_SPEC, "%s: must be at most %d bytes, got %zu", q->op->name,
-                       CHAN_MAX_MESSAGE, q->size);
+        return err_set(e, ERR_SPEC, "%s: must be at most %d bytes, got %zu",
+                       q->op->name, CHAN_MAX_MESSAGE, q->size);
     q->body = malloc(q->size + 1);
     if (!q->body)
         return err_set(e, ERR_FAILED, "%s: out of memory", q->op->name);

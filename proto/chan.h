@@ -19,17 +19,17 @@
 
 enum {
     CHAN_VERSION = 1,
-    CHAN_HEADER = 16,              /* bytes of the first frame             */
-    CHAN_MAX_MESSAGE = 1 << 20,    /* bytes of the second frame            */
-    CHAN_MAX_UNPACKED = 16 << 20,  /* bytes of memory one message may take */
-    CHAN_MAX_WAIT_MS = 60000,      /* longest wait_ms of a long poll       */
+    CHAN_HEADER = 16,             /* bytes of the first frame             */
+    CHAN_MAX_MESSAGE = 1 << 20,   /* bytes of the second frame            */
+    CHAN_MAX_UNPACKED = 16 << 20, /* bytes of memory one message may take */
+    CHAN_MAX_WAIT_MS = 60000,     /* longest wait_ms of a long poll       */
 };
 
 enum chan_flag { CHAN_ANSWER = 1, CHAN_ERROR = 2 };
 
 struct chan_header {
     uint8_t version, flags;
-    uint16_t type;  /* Wire__Type */
+    uint16_t type; /* Wire__Type */
     uint32_t length;
     uint32_t id;
 };

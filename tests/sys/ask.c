@@ -6,10 +6,9 @@
  *   ask URI show ID [FIELD]                   all fields, or the value of one
  *   ask URI wait ID SECONDS                   until it has ended; prints the state
  *   ask URI until ID STATE SECONDS            until it is in that state
- *   ask URI list | hello | events [ID] | log ID [RANK] | metrics ID | cause ID
- *   ask URI cancel|hold|release|suspend|resume ID
- *   ask URI shutdown [stop]
- * The exit status is that of the error, as nnctl's.
+ *   ask URI list | hello | events [ID] | ranks ID | log ID [RANK] | metrics ID | cause
+ * ID ask URI cancel|hold|release|suspend|resume ID ask URI shutdown [stop] The exit
+ * status is that of the error, as nnctl's.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -58,7 +57,8 @@ static void print(const ProtobufCMessage *m, const char *only)
         const char *at = (const char *)m + f->offset;
         int has = 1;
 
-        if (f->label == PROTOBUF_C_LABEL_REPEATED || (only && strcmp(only, f->name) != 0))
+        if (f->label == PROTOBUF_C_LABEL_REPEATED ||
+            (only && strcmp(only, f->name) != 0))
             continue;
         if (f->type != PROTOBUF_C_TYPE_STRING)
             has = *(const protobuf_c_boolean *)((const char *)m + f->quantifier_offset);
@@ -96,7 +96,7 @@ static void ask_submit(int argc, char **argv)
     check(spec_put(s, "parallel.dp", argv[1], "test", &e), &e);
     check(spec_put(s, "name", argv[2], "test", &e), &e);
     check(spec_put(s, "train.threads", "1", "test", &e), &e);
-    check(spec_put(s, "retry.delay", "0.1", "test", &e), &e);
+    check(spec_put(s, "retry.delay", "0.5", "test", &e), &e);
     check(spec_put(s, "retry.max", "2", "test", &e), &e);
     check(spec_put(s, "data.train", "/etc/hostname", "test", &e), &e);
     check(spec_resolve(s, &e), &e);
@@ -106,7 +106,8 @@ static void ask_submit(int argc, char **argv)
     m.job.data = (uint8_t *)b.data;
     m.job.len = b.len;
     m.has_hold = m.hold = getenv("ASK_HOLD") != NULL;
-    printf("%" PRIu64 "\n", ((Wire__SubmitReply *)call(WIRE__TYPE__SUBMIT, &m.base))->id);
+    printf("%" PRIu64 "\n",
+           ((Wire__SubmitReply *)call(WIRE__TYPE__SUBMIT, &m.base))->id);
 }
 
 static Wire__ShowReply *show(uint64_t id, uint32_t wait_ms, uint64_t version)
@@ -190,9 +191,9 @@ static void ask_events(int argc, char **argv)
     m.id = number(argc > 0 ? argv[0] : NULL);
     r = call(WIRE__TYPE__EVENTS, &m.base);
     for (size_t i = 0; i < r->n_events; i++)
-        printf("%" PRIu64 " %" PRIu64 " %s %s %s\n", r->events[i]->seq, r->events[i]->job,
-               r->events[i]->name, state_word(r->events[i]->state),
-               r->events[i]->text ? r->events[i]->text : "");
+        printf("%" PRIu64 " %" PRIu64 " %s %s %" PRIu64 " %s\n", r->events[i]->seq,
+               r->events[i]->job, r->events[i]->name, state_word(r->events[i]->state),
+               r->events[i]->step, r->events[i]->text ? r->events[i]->text : "");
 }
 
 static void ask_log(int argc, char **argv)
@@ -280,10 +281,10 @@ static const struct {
     int args;
     void (*run)(int argc, char **argv);
 } verbs[] = {
-    {"submit", 3, ask_submit}, {"show", 1, ask_show},     {"wait", 1, ask_wait},
-    {"until", 2, ask_until},   {"list", 0, ask_list},     {"hello", 0, ask_hello},
-    {"events", 0, ask_events}, {"log", 1, ask_log},       {"metrics", 1, ask_metrics},
-    {"cause", 1, ask_cause},   {"ranks", 1, ask_ranks},   {"shutdown", 0, ask_shutdown},
+    {"submit", 3, ask_submit}, {"show", 1, ask_show},   {"wait", 1, ask_wait},
+    {"until", 2, ask_until},   {"list", 0, ask_list},   {"hello", 0, ask_hello},
+    {"events", 0, ask_events}, {"log", 1, ask_log},     {"metrics", 1, ask_metrics},
+    {"cause", 1, ask_cause},   {"ranks", 1, ask_ranks}, {"shutdown", 0, ask_shutdown},
 };
 
 static const struct {

@@ -9,7 +9,7 @@
  *   kill=R@S/SIG  rank R sends itself signal SIG after step S
  *   exit=R@S/C    rank R ends with code C after step S
  *   say=R@S       rank R reports an error, and ends with code 1, after step S
- *   stop=R@S      rank R stands still for ever after step S
+ *   stop=R@S      rank R stands still for ever after step S; R 99 is every rank
  *   until=A       goes wrong in attempts up to A only
  *   orphan        rank 0 leaves a child behind, in a session of its own, without
  *                 the attempt's marker and deaf to TERM
@@ -33,6 +33,8 @@
 #include "proto/chan.h"
 #include "proto/spec.h"
 #include "proto/wire.pb-c.h"
+
+enum { ALL = 99 };
 
 struct fault {
     int rank;
@@ -75,7 +77,8 @@ static void sleep_ms(unsigned long ms)
     nanosleep(&t, NULL);
 }
 
-/* --- what it was told --------------------------------------------------------------- */
+/* --- what it was told ---------------------------------------------------------------
+ */
 
 static void parse_args(struct worker *w, int argc, char **argv)
 {
@@ -135,7 +138,8 @@ static void parse_word(struct worker *w, const char *word)
         w->mute = true;
     else if (!parse_fault(word, "kill=", &w->kill) &&
              !parse_fault(word, "exit=", &w->exit) &&
-             !parse_fault(word, "say=", &w->say) && !parse_fault(word, "stop=", &w->stop))
+             !parse_fault(word, "say=", &w->say) &&
+             !parse_fault(word, "stop=", &w->stop))
         return;
 }
 
@@ -146,7 +150,8 @@ static void read_job(struct worker *w)
     struct err e;
     char *save = NULL, name[128];
 
-    if (fs_read(w->job, 1 << 20, &b, &e) < 0 || spec_unpack(b.data, b.len, &spec, &e) < 0)
+    if (fs_read(w->job, 1 << 20, &b, &e) < 0 ||
+        spec_unpack(b.data, b.len, &spec, &e) < 0)
         fail(e.text);
     w->steps = spec_job(spec)->train->steps;
     w->kill.rank = w->exit.rank = w->say.rank = w->stop.rank = -1;
@@ -158,7 +163,8 @@ static void read_job(struct worker *w)
     buf_free(&b);
 }
 
-/* --- talking to nnd ------------------------------------------------------------------ */
+/* --- talking to nnd ------------------------------------------------------------------
+ */
 
 static void tell(struct worker *w, unsigned type, ProtobufCMessage *m)
 {
@@ -208,7 +214,8 @@ static void metric(struct worker *w)
     FILE *f;
 
     m.who = &w->who;
-    m.has_step = m.has_loss = m.has_tokens_per_s = 1;
+    m.has_step = m.has_loss = m.has_tokens_per_s = m.has_step_seconds = 1;
+    m.step_seconds = (double)w->ms / 1000;
     m.step = w->step;
     m.loss = 10.0 / (double)(w->step + 1);
     m.tokens_per_s = 1000;
@@ -234,7 +241,8 @@ static void ended(struct worker *w, Wire__Failure failure, const char *text)
     tell(w, WIRE__TYPE__RANK_ENDED, &m.base);
 }
 
-/* --- checkpoints: a folder that names the step ----------------------------------------- */
+/* --- checkpoints: a folder that names the step
+ * ----------------------------------------- */
 
 static void save(struct worker *w)
 {
@@ -266,9 +274,10 @@ static void resume(struct worker *w)
     buf_free(&b);
 }
 
-/* --- life -------------------------------------------------------------------------------- */
+/* --- life
+ * -------------------------------------------------------------------------------- */
 
-static void leave_orphan(void)
+static void leave_orphan(const struct worker *w)
 {
     pid_t pid = fork();
 
@@ -278,13 +287,16 @@ static void leave_orphan(void)
     signal(SIGTERM, SIG_IGN);
     if (fork() != 0)
         _exit(0);
-    execle("/bin/sleep", "nnd-fake-orphan", "600", (char *)NULL, (char *[]){NULL});
+    for (int fd = 0; fd < 64; fd++) /* mpirun waits for its ranks' output to end */
+        close(fd);
+    execle("/bin/sleep", w->dir, "600", (char *)NULL, (char *[]){NULL});
     _exit(1);
 }
 
 static bool due(const struct worker *w, const struct fault *f)
 {
-    return f->rank == (int)w->rank && f->step == w->step && w->attempt <= w->until;
+    return (f->rank == (int)w->rank || f->rank == ALL) && f->step == w->step &&
+           w->attempt <= w->until;
 }
 
 static void go_wrong(struct worker *w)
@@ -360,7 +372,7 @@ int main(int argc, char **argv)
     w.who.rank = w.rank;
     hello(&w);
     if (w.orphan && w.rank == 0)
-        leave_orphan();
+        leave_orphan(&w);
     train(&w);
     beat(&w, WIRE__PHASE__DONE);
     ended(&w, WIRE__FAILURE__NO_FAILURE, "all steps done");
