@@ -69,3 +69,14 @@ tests_sys_json_check_SOURCES = tests/sys/json-check.c
 tests_sys_json_check_LDADD = $(JANSSON_LIBS)
 sys_tests += \
     tests/sys/client_words.test
+unit_tests += \
+    tests/unit/test_client_progress \
+    tests/unit/test_client_text
+client_test_libs = \
+    client/libclient.la \
+    proto/libproto.la \
+    $(BASE_LIBS) \
+    $(CMOCKA_LIBS) \
+    -lm
+tests_unit_test_client_progress_LDADD = $(client_test_libs)
+tests_unit_test_client_text_LDADD = $(client_test_libs)

@@ -17,9 +17,9 @@ enum {
     SPEED_MIN = 20,    /* steps before an ETA is worth showing         */
     BAR_MAX = 20,
     BAR_MIN = 8,
+    LINES = 20, /* off a terminal: one for each 5 % */
 };
 static const int64_t line_ns = INT64_C(60000000000);
-static const double line_share = 0.05;
 
 void progress_init(struct progress *p, FILE *out, bool json)
 {
@@ -203,18 +203,17 @@ static void show_terminal(struct progress *p, const Wire__JobInfo *j)
 static void show_lines(struct progress *p, const Wire__JobInfo *j, int64_t now_ns)
 {
     struct buf line = {0};
-    double share = share_done(j);
+    uint64_t part = j->steps ? j->step * LINES / j->steps : 0;
 
     if (j->state != WIRE__STATE__RUNNING)
         return;
-    if (p->printed_ns && now_ns - p->printed_ns < line_ns &&
-        share < p->printed_share + line_share && share >= p->printed_share)
+    if (p->printed_ns && now_ns - p->printed_ns < line_ns && part == p->printed_part)
         return;
     progress_line(p, j, 200, &line);
     fprintf(p->out, "%s\n", line.data);
     fflush(p->out);
     p->printed_ns = now_ns;
-    p->printed_share = share;
+    p->printed_part = part;
     buf_free(&line);
 }
 

@@ -35,8 +35,8 @@ struct progress {
     int64_t looked_ns;
     uint32_t speed_attempt;
 
-    int64_t printed_ns; /* off a terminal: the latest line            */
-    double printed_share;
+    int64_t printed_ns;    /* off a terminal: the latest line            */
+    uint64_t printed_part; /* how many times 5 % it said */
 };
 
 /* Lines go to `out`; json: one object per change instead, for programs. */
