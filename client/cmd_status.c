@@ -175,6 +175,7 @@ static void job_row(struct table *t, const Wire__JobInfo *j)
     if (j->has_uid && j->uid != getuid())
         table_cell(t, USER, "%u", j->uid);
     table_cell(t, ST, "%s", wire_state_code(j->state));
+    table_paint(t, ST, wire_state_paint(j->state));
     table_cell(t, STEP, "%llu/%llu", (unsigned long long)j->step,
                (unsigned long long)j->steps);
     if (j->has_loss)
@@ -197,6 +198,7 @@ static void print_table(struct client *c, const struct options *o,
     struct table t;
 
     table_init(&t, columns, sizeof columns / sizeof *columns, c->arena);
+    t.colored = c->colored;
     for (size_t i = 0; i < js->n; i++)
         job_row(&t, js->job[i]);
     table_print(&t, !o->no_header, stdout);
@@ -273,6 +275,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     struct jobs js = {.arena = c->arena};
     int rc = o->fields ? check_fields(c, o->fields, e) : 0;
 
+    if (rc == 0 && o->count == 0)
+        rc = err_set(e, ERR_USAGE, "--count: must be at least 1, got 0");
     if (rc == 0)
         rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
     if (rc < 0)

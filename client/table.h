@@ -20,12 +20,18 @@ struct column {
     bool right; /* numbers stand to the right */
 };
 
+struct cell {
+    const char *text;
+    const char *paint; /* how a terminal shows it, "31" for red; or NULL */
+};
+
 struct table {
     struct arena *arena;
     const struct column *columns;
     size_t ncolumns;
-    const char **cells; /* row by row */
+    struct cell *cells; /* row by row */
     size_t nrows, cap;
+    bool colored; /* obey paint; false at first */
 };
 
 /* An empty table; what is added lives in the arena. */
@@ -36,6 +42,9 @@ void table_init(struct table *t, const struct column *columns, size_t n,
 void table_row(struct table *t);
 void table_cell(struct table *t, size_t column, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Give the cell a colour: a number of SGR, ECMA-48 8.3.117. */
+void table_paint(struct table *t, size_t column, const char *paint);
 
 void table_print(const struct table *t, bool header, FILE *out);
 

@@ -17,20 +17,20 @@
 
 /* Each state's word and Slurm's letters, by number. */
 static const struct {
-    const char *name, *code;
+    const char *name, *code, *paint;
 } states[] = {
-    [WIRE__STATE__NEW] = {"new", "N"},
-    [WIRE__STATE__HELD] = {"held", "H"},
-    [WIRE__STATE__QUEUED] = {"queued", "PD"},
-    [WIRE__STATE__STARTING] = {"starting", "CF"},
-    [WIRE__STATE__RUNNING] = {"running", "R"},
-    [WIRE__STATE__SUSPENDED] = {"suspended", "S"},
-    [WIRE__STATE__STOPPING] = {"stopping", "CG"},
-    [WIRE__STATE__RETRY_WAIT] = {"retry_wait", "RW"},
-    [WIRE__STATE__COMPLETED] = {"completed", "CD"},
-    [WIRE__STATE__FAILED] = {"failed", "F"},
-    [WIRE__STATE__CANCELED] = {"canceled", "CA"},
-    [WIRE__STATE__TIMEOUT] = {"timeout", "TO"},
+    [WIRE__STATE__NEW] = {"new", "N", NULL},
+    [WIRE__STATE__HELD] = {"held", "H", NULL},
+    [WIRE__STATE__QUEUED] = {"queued", "PD", NULL},
+    [WIRE__STATE__STARTING] = {"starting", "CF", NULL},
+    [WIRE__STATE__RUNNING] = {"running", "R", "32"},
+    [WIRE__STATE__SUSPENDED] = {"suspended", "S", "33"},
+    [WIRE__STATE__STOPPING] = {"stopping", "CG", "33"},
+    [WIRE__STATE__RETRY_WAIT] = {"retry_wait", "RW", "33"},
+    [WIRE__STATE__COMPLETED] = {"completed", "CD", NULL},
+    [WIRE__STATE__FAILED] = {"failed", "F", "31"},
+    [WIRE__STATE__CANCELED] = {"canceled", "CA", NULL},
+    [WIRE__STATE__TIMEOUT] = {"timeout", "TO", "31"},
 };
 
 static const char *const failures[] = {
@@ -62,6 +62,11 @@ const char *wire_state_name(Wire__State s)
 const char *wire_state_code(Wire__State s)
 {
     return (unsigned)s < COUNT(states) ? states[s].code : "?";
+}
+
+const char *wire_state_paint(Wire__State s)
+{
+    return (unsigned)s < COUNT(states) ? states[s].paint : NULL;
 }
 
 const char *wire_failure_name(Wire__Failure f)

@@ -30,6 +30,9 @@ const char *wire_phase_name(Wire__Phase p);
 /* "R": as Slurm says it; nnctl(1), JOB STATES. */
 const char *wire_state_code(Wire__State s);
 
+/* The colour of a state on a terminal, "31"; NULL where none is called for. */
+const char *wire_state_paint(Wire__State s);
+
 /* COMPLETED, FAILED, CANCELED, TIMEOUT. */
 int wire_state_is_final(Wire__State s);
 

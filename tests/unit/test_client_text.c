@@ -149,6 +149,29 @@ static void columns_fit_and_empty_ones_go(void **state)
     arena_destroy(a);
 }
 
+static void colours_do_not_count_as_width(void **state)
+{
+    static const struct column columns[] = {{"ST", false}, {"INFO", false}};
+    struct arena *a = arena_create();
+    struct table t;
+    char *text;
+
+    (void)state;
+    table_init(&t, columns, 2, a);
+    table_row(&t);
+    table_cell(&t, 0, "F");
+    table_paint(&t, 0, wire_state_paint(WIRE__STATE__FAILED));
+    table_cell(&t, 1, "why");
+    text = printed(&t, false);
+    assert_string_equal(text, "F  why\n");
+    free(text);
+    t.colored = true;
+    text = printed(&t, false);
+    assert_string_equal(text, "\033[31mF\033[0m  why\n");
+    free(text);
+    arena_destroy(a);
+}
+
 static void no_rows_no_header(void **state)
 {
     static const struct column columns[] = {{"ID", true}};
@@ -220,6 +243,7 @@ int main(void)
         cmocka_unit_test(leading_options_stop_at_a_word),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(columns_fit_and_empty_ones_go),
+        cmocka_unit_test(colours_do_not_count_as_width),
         cmocka_unit_test(no_rows_no_header),
         cmocka_unit_test(messages_become_json),
         cmocka_unit_test(every_number_has_its_word),
