@@ -33,5 +33,10 @@ worker_nnd_worker_LDADD = \
 
 dist_man_MANS += doc/nnd-worker.8
 sys_tests += tests/sys/worker.test
-unit_tests += tests/unit/test_worker_topo
+unit_tests += \
+    tests/unit/test_worker_agent \
+    tests/unit/test_worker_files \
+    tests/unit/test_worker_topo
+tests_unit_test_worker_agent_LDADD = worker/libworker.la $(LDADD) $(ZMQ_LIBS)
+tests_unit_test_worker_files_LDADD = worker/libworker.la $(LDADD)
 tests_unit_test_worker_topo_LDADD = worker/libworker.la $(LDADD)

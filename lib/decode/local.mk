@@ -9,3 +9,6 @@ lib_decode_libdecode_la_SOURCES = \
     lib/decode/sample.c lib/decode/sample.h
 
 unit_tests += tests/unit/test_decode_sample
+
+num_tests += tests/num/test_decode
+tests_num_test_decode_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)

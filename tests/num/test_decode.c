@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_decode.c - a token a step against a cache is the whole text at once: the
+ * loss of the validation text, computed from a decoder's logits, is what the
+ * trainer's own validation says, for every kind of block.
+ */
+#include <math.h>
+#include <unistd.h>
+
+#include "data/batch.h"
+#include "decode/decoder.h"
+#include "tests/num/lab.h"
+#include "tests/unit/unit.h"
+
+enum { ROWS = 3, MAX_ROWS = 64 };
+
+/* Weights far from zero, so that attention has something to say. */
+static const char yaml[] =
+    "data: {train: text, tokenizer: char, valid_fraction: 0.2}\n"
+    "model: {layers: 2, width: 32, heads: 4, kv_heads: 2, context: 24,\n"
+    "        init_std: 0.3, tie_embeddings: false}\n"
+    "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
+
+struct scene {
+    struct lab lab;
+    struct trainer *trainer;
+    struct decoder *decoder;
+    int64_t vocab;
+};
+
+static void must(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s", e->text);
+}
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void write_text(const char *path)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    for (int i = 0; i < 300; i++)
+        fprintf(f, "%d times %c;", i * i % 37, 'a' + i * 7 % 11);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* The decoder's weights become the trainer's. */
+static void copy_model(struct scene *s)
+{
+    struct exec *from = trainer_exec(s->trainer), *to = decoder_exec(s->decoder);
+    const struct graph *a = exec_graph(from), *b = exec_graph(to);
+    struct err e;
+
+    for (int i = 0; i < b->nparam; i++)
+        for (int k = 0; k < a->nparam; k++) {
+            const struct value *v = b->param[i]->value, *w = a->param[k]->value;
+
+            if (strcmp(a->param[k]->name, b->param[i]->name) != 0)
+                continue;
+            assert_int_equal(value_bytes(v), value_bytes(w));
+            must(exec_write(to, v, exec_data(from, w), &e), &e);
+        }
+    assert_int_equal(a->nparam, b->nparam);
+}
+
+static void open_scene(struct scene *s, void **state, int n, char **overrides)
+{
+    struct trainer_config c;
+    struct err e;
+
+    write_text(unit_path(state, "text"));
+    write_file(unit_path(state, "job.yaml"), yaml);
+    must(lab_open(&s->lab, unit_path(state, "job.yaml"), n, overrides, &e), &e);
+    c = lab_trainer(&s->lab);
+    s->vocab = c.vocab;
+    must(trainer_create(&c, &s->trainer, &e), &e);
+    must(trainer_start(s->trainer, &e), &e);
+    must(decoder_create(&(struct decoder_config){.job = c.job,
+                                                 .vocab = c.vocab,
+                                                 .rows = ROWS,
+                                                 .kernels = c.kernels,
+                                                 .self = c.world,
+                                                 .threads = 1},
+                        &s->decoder, &e),
+         &e);
+    copy_model(s);
+}
+
+static void close_scene(struct scene *s)
+{
+    decoder_destroy(s->decoder);
+    trainer_destroy(s->trainer);
+    lab_close(&s->lab);
+}
+
+static double nll(const float *logits, int64_t n, int32_t target)
+{
+    double top = logits[0], sum = 0;
+
+    for (int64_t i = 1; i < n; i++)
+        top = fmax(top, logits[i]);
+    for (int64_t i = 0; i < n; i++)
+        sum += exp(logits[i] - top);
+    return top + log(sum) - logits[target];
+}
+
+/* One sample, in row `row`; the other rows hold other tokens. */
+static double decode_sample(struct scene *s, const struct batch_source *b,
+                            uint64_t step, uint32_t sample, int64_t *targets)
+{
+    int32_t id[MAX_ROWS], target[MAX_ROWS], pos[MAX_ROWS], of[MAX_ROWS];
+    struct batch_rows rows = {id, target, pos, of};
+    int row = (int)(sample % ROWS);
+    double sum = 0;
+    struct err e;
+
+    batch_fill(b, step, sample, 1, &rows);
+    decoder_reset(s->decoder);
+    for (uint32_t i = 0; i < b->context && pos[i] >= 0; i++) {
+        uint32_t in[ROWS];
+
+        for (int r = 0; r < ROWS; r++)
+            in[r] = (uint32_t)(r == row ? id[i] : (id[i] + 1 + r) % (int)s->vocab);
+        must(decoder_step(s->decoder, in, &e), &e);
+        if (target[i] < 0)
+            continue;
+        sum += nll(decoder_logits(s->decoder, row), s->vocab, target[i]);
+        ++*targets;
+    }
+    return sum;
+}
+
+static double decode_loss(struct scene *s)
+{
+    const Nnd__Job *job = spec_job(s->lab.spec);
+    struct batch_source b;
+    int64_t targets = 0;
+    double sum = 0;
+
+    batch_source_valid(s->lab.corpus, job->train->batch, 0, &b);
+    for (uint64_t i = 0; i < batch_steps(&b); i++)
+        for (uint32_t k = 0; k < b.batch; k++)
+            sum += decode_sample(s, &b, i, k, &targets);
+    return sum / (double)targets;
+}
+
+static void compare(void **state, int n, char **overrides)
+{
+    struct scene s = {0};
+    double want, got;
+    struct err e;
+
+    open_scene(&s, state, n, overrides);
+    must(trainer_validate(s.trainer, &want, &e), &e);
+    got = decode_loss(&s);
+    close_scene(&s);
+    if (!(want > 0 && fabs(got - want) <= 1e-5 * want))
+        fail_msg("loss: the decoder says %.9g, validation %.9g", got, want);
+}
+
+#define COMPARE(state, ...)                                                            \
+    compare(state, (int)(sizeof(char *[]){__VA_ARGS__} / sizeof(char *)),              \
+            (char *[]){__VA_ARGS__})
+
+static void rope_and_grouped_heads(void **state)
+{
+    COMPARE(state, "-S", "model.qk_norm=true");
+}
+
+static void gpt2(void **state)
+{
+    COMPARE(state, "-S", "model.position=learned", "-S", "model.norm=layer", "-S",
+            "model.activation=gelu", "-S", "model.bias=true", "-S",
+            "model.tie_embeddings=true");
+}
+
+static void experts(void **state)
+{
+    COMPARE(state, "-S", "model.moe.experts=4", "-S", "model.moe.shared_experts=1");
+}
+
+static void experts_by_sigmoid(void **state)
+{
+    COMPARE(state, "-S", "model.moe.experts=4", "-S", "model.moe.score=sigmoid", "-S",
+            "model.moe.bias_rate=0.01");
+}
+
+/* What a full decoder is asked for beyond its context is refused. */
+static void a_full_context_says_so(void **state)
+{
+    struct scene s = {0};
+    uint32_t id[ROWS] = {0};
+    struct err e;
+
+    open_scene(&s, state, 0, NULL);
+    for (int i = 0; i < 24; i++)
+        must(decoder_step(s.decoder, id, &e), &e);
+    assert_int_equal(decoder_length(s.decoder), 24);
+    assert_int_equal(decoder_step(s.decoder, id, &e), ERR_FAILED);
+    decoder_reset(s.decoder);
+    must(decoder_step(s.decoder, id, &e), &e);
+    close_scene(&s);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, unit_dir_setup, unit_dir_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(rope_and_grouped_heads),
+        TEST(gpt2),
+        TEST(experts),
+        TEST(experts_by_sigmoid),
+        TEST(a_full_context_says_so),
+    };
+
+    return cmocka_run_group_tests_name("decoder", tests, NULL, NULL);
+}
