@@ -1,3 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # doc/local.mk - manual pages and other documents.
+
+dist_man_MANS += \
+    doc/nnd-plugin-probe.8 \
+    doc/nnd-plugin.7
+dist_doc_DATA = \
+    README.md \
+    doc/plugins.md \
+    doc/reproducibility.md
+
+sys_tests += tests/sys/docs.test
