@@ -62,6 +62,7 @@ struct slot {
     const int32_t *number; /* [count]: of KIND_I32 inputs   */
     int slack;
     int64_t terms; /* length of the longest sum in an element      */
+    double cancel; /* size of terms whose difference an element is, or 0 */
     bool single;   /* an f64 result that may be computed from f32s */
 };
 

@@ -44,6 +44,13 @@ static double allowed(const struct slot *s, int dtype)
     return dtype == NND_F32 ? sum : s->slack * u + sum;
 }
 
+/* An element that is a difference of larger terms has their rounding errors,
+ * however little of them is left: over one key, dq is 0 but for those. */
+static double cancelled(const struct slot *s)
+{
+    return s->cancel * 4 * dtype_unit(NND_F32) * sqrt(fmax(1, (double)s->terms));
+}
+
 /* Half the distance between the smallest numbers of a type. */
 static double floor_of(int dtype)
 {
@@ -92,7 +99,7 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
         }
     }
     double limit = allowed(s, r->dtype[n]) * sqrt(norm) +
-                   floor_of(r->dtype[n]) * sqrt((double)count);
+                   (floor_of(r->dtype[n]) + cancelled(s)) * sqrt((double)count);
     if (count == 0 || sqrt(error) <= limit)
         return 0;
     char place[80];

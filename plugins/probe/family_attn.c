@@ -256,6 +256,7 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     for (int n = 0; n < COUNT(out); n++) {
         out[n]->slack = SLACK_BACKWARD;
         out[n]->terms = terms(i, &r) * 4;
+        out[n]->cancel = n < 2; /* dq, dk: from dout v - delta */
     }
     return true;
 }

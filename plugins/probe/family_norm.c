@@ -37,7 +37,9 @@ static void add_gradients(struct call *c, bool layer, int64_t t, int64_t n,
 {
     struct nnd_norm *p = &c->params.norm;
     add(c, "dy", &p->dy, ROLE_IN, t, n, row);
-    add(c, "dx", &p->dx, ROLE_OUT, t, n, row)->slack = SLACK_BACKWARD;
+    struct slot *dx = add(c, "dx", &p->dx, ROLE_OUT, t, n, row);
+    dx->slack = SLACK_BACKWARD;
+    dx->cancel = 4; /* dy w rstd, less its projections */
     struct slot *dw = call_tensor(c, "dw", &p->dw, ROLE_OUT, KIND_F32, n, -1, -1);
     dw->slack = SLACK_BACKWARD;
     dw->terms = t + n;
