@@ -4,7 +4,9 @@
 
 dist_man_MANS += \
     doc/nnd-plugin-probe.8 \
-    doc/nnd-plugin.7
+    doc/nnd-plugin.7 \
+    doc/nnd-shepherd.8 \
+    doc/nnd.8
 dist_doc_DATA = \
     README.md \
     doc/plugins.md \
