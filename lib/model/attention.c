@@ -43,7 +43,7 @@ static struct value *heads_of(struct build *b, struct value *x, int64_t heads,
     int64_t rows = shape_rows(&x->shape), d = s->head_dim;
     x = op_view(b->g, x, shape_of(3, rows, heads, d));
     if (norm && s->qk_norm)
-        x = block_norm(b, norm, x, d);
+        x = block_norm_rms(b, norm, x, d);
     if (norm && s->position == NND__MODEL__POSITION__ROPE)
         x = op_rope(b->g, x, b->step ? b->step->pos : b->m->chunk.pos, s->rope_theta,
                     false);

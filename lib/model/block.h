@@ -28,6 +28,8 @@ struct build {
 
 struct value *block_embed(struct build *b);
 struct value *block_norm(struct build *b, const char *name, struct value *x, int64_t n);
+struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
+                             int64_t n);
 struct value *block_linear(struct build *b, const char *name, struct value *x,
                            int64_t out, double std);
 struct value *block_attention(struct build *b, const char *scope, struct value *x);

@@ -46,5 +46,4 @@ EXTRA_DIST += \
 
 unit_tests += \
     tests/unit/test_train_checkpoint \
-    tests/unit/test_train_folder \
     tests/unit/test_train_manifest
