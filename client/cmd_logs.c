@@ -42,7 +42,8 @@ static void preset(void *values)
 
 static void print_json(const Wire__LogReply *r, const Wire__LogLine *l)
 {
-    json_t *text = json_stringn((const char *)l->text.data, l->text.len);
+    json_t *text = l->text.len ? json_stringn((const char *)l->text.data, l->text.len)
+                               : json_string("");
     json_t *object = json_pack("{sisisbso*}", "attempt", (int)r->attempt, "rank",
                                l->rank, "stderr", (int)l->err, "text", text);
 
@@ -68,7 +69,8 @@ static void print_line(const struct options *o, const Wire__LogLine *l, bool *in
         printf("%d: ", l->rank);
     else if (o->label && !*inside)
         printf("-: ");
-    fwrite(l->text.data, 1, l->text.len, stdout);
+    if (l->text.len > 0) /* an empty line's data is NULL */
+        fwrite(l->text.data, 1, l->text.len, stdout);
     *inside = l->cut;
     if (!l->cut)
         putchar('\n');

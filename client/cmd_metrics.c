@@ -110,7 +110,7 @@ static void print_line(struct client *c, const struct options *o, const char *li
 static void print_lines(struct client *c, const struct options *o,
                         const ProtobufCBinaryData *lines)
 {
-    const char *p = (const char *)lines->data, *end = p + lines->len;
+    const char *p = (const char *)lines->data, *end = lines->len ? p + lines->len : p;
 
     while (p < end) {
         const char *stop = memchr(p, '\n', (size_t)(end - p));
