@@ -62,8 +62,9 @@ struct slot {
     const int32_t *number; /* [count]: of KIND_I32 inputs   */
     int slack;
     int64_t terms; /* length of the longest sum in an element      */
-    double cancel; /* size of terms whose difference an element is, or 0 */
     bool single;   /* an f64 result that may be computed from f32s */
+    double floor;  /* what errors are relative to where the exact
+                      result is 0; 0: the result itself           */
 };
 
 /* A pointer in the params that is no tensor: int32, float, segments. */
@@ -100,6 +101,7 @@ struct call {
     int nslots, narrays;
     int64_t rows;       /* how many rows a window may cut; 0: none           */
     int64_t summed;     /* rows that outputs without ids are sums of, or 0   */
+    bool exact;         /* the contract leaves no choice of bits: ref's      */
     bool parts;         /* may be computed in two calls, see struct window   */
     const char *derive; /* the op that computes ROLE_DERIVED slots, or NULL  */
     char text[160];     /* what is special: "m=3 n=5 k=7 trans_a" */

@@ -44,13 +44,6 @@ static double allowed(const struct slot *s, int dtype)
     return dtype == NND_F32 ? sum : s->slack * u + sum;
 }
 
-/* An element that is a difference of larger terms has their rounding errors,
- * however little of them is left: over one key, dq is 0 but for those. */
-static double cancelled(const struct slot *s)
-{
-    return s->cancel * 4 * dtype_unit(NND_F32) * sqrt(fmax(1, (double)s->terms));
-}
-
 /* Half the distance between the smallest numbers of a type. */
 static double floor_of(int dtype)
 {
@@ -98,15 +91,16 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
             at = i;
         }
     }
-    double limit = allowed(s, r->dtype[n]) * sqrt(norm) +
-                   (floor_of(r->dtype[n]) + cancelled(s)) * sqrt((double)count);
+    double size = fmax(sqrt(norm), s->floor * sqrt((double)count));
+    double limit =
+        allowed(s, r->dtype[n]) * size + floor_of(r->dtype[n]) * sqrt((double)count);
     if (count == 0 || sqrt(error) <= limit)
         return 0;
     char place[80];
     return err_set(e, ERR_FAILED,
                    "%s is %.9g, wanted %.9g; relative error of %s %.2g, allowed %.2g",
                    place_of(s, at, place, sizeof place), r->value[n][at],
-                   oracle->value[n][at], s->name, sqrt(error / norm),
+                   oracle->value[n][at], s->name, sqrt(error) / size,
                    allowed(s, r->dtype[n]));
 }
 

@@ -171,6 +171,7 @@ bool family_sum(struct call *c, int i, const struct window *w)
     const int64_t *row = window_ids(c, w, sums[i].t);
     *p = (struct nnd_sum){.struct_size = sizeof *p, .n = sums[i].terms};
     c->rows = sums[i].t;
+    c->exact = true;
     struct slot *y =
         call_tensor(c, "y", &p->y, sums[i].in_place ? ROLE_INOUT : ROLE_OUT,
                     sums[i].in_place ? sums[i].x : sums[i].y, t, sums[i].n, -1);

@@ -256,7 +256,8 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     for (int n = 0; n < COUNT(out); n++) {
         out[n]->slack = SLACK_BACKWARD;
         out[n]->terms = terms(i, &r) * 4;
-        out[n]->cancel = n < 2; /* dq, dk: from dout v - delta */
+        /* One key takes all: its score has no gradient but rounding. */
+        out[n]->floor = r.max_k == 1 ? (double)cases[i].scale : 0;
     }
     return true;
 }

@@ -124,6 +124,20 @@ static int get_oracle(struct bench *b, struct trial_case *tc, struct err *e)
     return 0;
 }
 
+/* Where the contract fixes every rounding, ref in the same types is the oracle. */
+static int check_exact(struct bench *b, struct trial_case *tc, const struct result *r,
+                       struct err *e)
+{
+    struct trial t = oracle_trial(b, tc->types, b->family->op);
+    struct result want;
+    t.wide = false;
+    if (!tc->call.exact)
+        return 0;
+    if (run_call(&tc->call, &t, &want, e) != 0)
+        return err_prefix(e, "the suite itself");
+    return compare_bits(&tc->call, &want, r, e) == 0 ? 0 : err_prefix(e, "not as ref");
+}
+
 static void check_repeats(struct bench *b, struct trial_case *tc,
                           const struct layout *layout, const struct result *first)
 {
@@ -230,6 +244,8 @@ static void check_layout(struct bench *b, struct trial_case *tc,
         rc = get_oracle(b, tc, &e);
     if (rc == 0)
         rc = compare_values(&tc->call, &r, &tc->oracle, &e);
+    if (rc == 0)
+        rc = check_exact(b, tc, &r, &e);
     if (rc != 0) {
         fail(b, &tc->call, tc->types, layout == all_layouts ? "" : layout->name, &e);
         return;

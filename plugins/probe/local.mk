@@ -29,6 +29,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
 
 sys_tests += \
     tests/sys/plugin_check.test \
+    tests/sys/plugin_kernels.test \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
     tests/plugins/bad-kernel.c \

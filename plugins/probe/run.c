@@ -168,12 +168,15 @@ static int upload(struct run *r, struct block *b, struct err *e)
     return 0;
 }
 
-static void make_block(struct run *r, struct block *b, size_t size, int byte)
+static int make_block(struct block *b, size_t size, int byte, struct err *e)
 {
     b->size = size + 2 * FENCE;
-    b->before = arena_alloc(r->call->arena, b->size);
+    b->before = malloc(b->size);
+    if (!b->before)
+        return err_set(e, ERR_FAILED, "out of memory: %zu bytes", b->size);
     memset(b->before, FENCE_BYTE, b->size);
     memset(b->before + FENCE, byte, size);
+    return 0;
 }
 
 static int place_slot(struct run *r, int i, struct err *e)
@@ -183,7 +186,8 @@ static int place_slot(struct run *r, int i, struct err *e)
     if (!is_present(r, s))
         return 0;
     size_t elements = (size_t)(extent_of(s->tensor) + r->trial->layout->shift);
-    make_block(r, b, elements * dtype_size(s->tensor->dtype), FENCE_BYTE);
+    if (make_block(b, elements * dtype_size(s->tensor->dtype), FENCE_BYTE, e) < 0)
+        return -1;
     for (int64_t j = 0; j < s->count; j++)
         put_element(r, s, i, b->before, j);
     return upload(r, b, e);
@@ -213,7 +217,8 @@ static int place_all(struct run *r, struct err *e)
         if (place_slot(r, i, e) < 0)
             return -1;
     for (int i = 0; i < c->narrays; i++) {
-        make_block(r, &r->array[i], c->array[i].size, 0);
+        if (make_block(&r->array[i], c->array[i].size, 0, e) < 0)
+            return -1;
         memcpy(r->array[i].before + FENCE, c->array[i].data, c->array[i].size);
         if (upload(r, &r->array[i], e) < 0)
             return -1;
@@ -240,18 +245,21 @@ static void set_data(const struct run *r)
     }
 }
 
+static void release_block(const struct run *r, struct block *b)
+{
+    if (b->device)
+        r->trial->device->free(0, b->device);
+    free(b->before);
+}
+
 static void release(struct run *r)
 {
-    const struct nnd_device_ops *d = r->trial->device;
     for (int i = 0; i < CALL_SLOTS; i++)
-        if (r->slot[i].device)
-            d->free(0, r->slot[i].device);
+        release_block(r, &r->slot[i]);
     for (int i = 0; i < CALL_ARRAYS; i++)
-        if (r->array[i].device)
-            d->free(0, r->array[i].device);
-    if (r->space.device)
-        d->free(0, r->space.device);
-    d->stream_del(&r->stream);
+        release_block(r, &r->array[i]);
+    release_block(r, &r->space);
+    r->trial->device->stream_del(&r->stream);
 }
 
 static char *download(const struct run *r, const struct block *b, struct err *e)
@@ -302,6 +310,25 @@ static int check_block(const char *what, const char *name, const struct block *b
     return 0;
 }
 
+/* Workspace may be large and hold anything: only its fences are looked at. */
+static int check_space(const struct run *r, struct err *e)
+{
+    const struct nnd_device_ops *d = r->trial->device;
+    size_t size = r->space.size - 2 * FENCE;
+    char fence[2 * FENCE];
+    const char *end = (const char *)r->space.device + FENCE + size;
+    if (d->copy(&r->stream, fence, r->space.device, FENCE) != NND_OK ||
+        d->copy(&r->stream, fence + FENCE, end, FENCE) != NND_OK ||
+        d->stream_sync(&r->stream) != NND_OK)
+        return err_set(e, ERR_FAILED, "cannot read %s memory", d->type);
+    for (size_t i = 0; i < sizeof fence; i++)
+        if (fence[i] != (char)FENCE_BYTE)
+            return err_set(e, ERR_FAILED, "writes outside the workspace at byte %lld",
+                           i < FENCE ? (long long)i - FENCE
+                                     : (long long)(i - FENCE + size));
+    return 0;
+}
+
 static int collect(struct run *r, struct result *out, struct err *e)
 {
     struct call *c = r->call;
@@ -323,11 +350,7 @@ static int collect(struct run *r, struct result *out, struct err *e)
             check_block("changes", "an index array", &r->array[i], after, e) < 0)
             return -1;
     }
-    char *after = download(r, &r->space, e);
-    if (!after)
-        return -1;
-    memcpy(r->space.before + FENCE, after + FENCE, r->space.size - 2 * FENCE);
-    return check_block("writes outside", "the workspace", &r->space, after, e);
+    return check_space(r, e);
 }
 
 /* A plugin's text as part of a line. */
@@ -364,8 +387,8 @@ static int get_space(struct run *r, struct err *e)
         return err_set(e, ERR_FAILED, "need() says %d", rc);
     if (need.workspace > (size_t)1 << 30)
         return err_set(e, ERR_FAILED, "need() wants %zu bytes", need.workspace);
-    make_block(r, &r->space, need.workspace, POISON_BYTE);
-    return upload(r, &r->space, e);
+    rc = make_block(&r->space, need.workspace, POISON_BYTE, e);
+    return rc < 0 ? rc : upload(r, &r->space, e);
 }
 
 static int launch(struct run *r, void *plan, struct err *e)
