@@ -8,7 +8,8 @@
  * operator on one kind of device; it is a table of four functions over one
  * params struct:
  *
- *   supports()  can you do this call?  "no" always comes with a reason
+ *   supports()  can you do this call?  "no" always comes with a reason, and is
+ *               NND_EKERNEL where this machine can do none
  *   need()      how much workspace?
  *   plan()      optional: prepare what does not depend on data
  *   launch()    enqueue the work; no sync, allocation, MPI or new threads
@@ -140,7 +141,8 @@ struct nnd_host {
     /* Run fn(arg, i) for 0 <= i < n over the host's threads; returns when all
      * have ended.  Kernels start no threads of their own. */
     int (*parallel)(void *h, int n, void (*fn)(void *arg, int i), void *arg);
-    const char *(*config)(void *h, const char *key); /* or NULL */
+    /* A setting, or NULL.  "threads": how many parallel() has. */
+    const char *(*config)(void *h, const char *key);
     int (*register_dtype)(void *h, const struct nnd_dtype_def *, int32_t *id);
     const struct nnd_device_ops *(*device)(void *h, const char *type);
     const void *(*extension)(void *h, const char *name); /* or NULL */

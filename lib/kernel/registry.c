@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ struct kernels {
     struct plugin *plugins;
     size_t count, room;
     struct buf refused;
+    char threads[16];
 };
 
 static void host_log(void *h, int level, const char *msg)
@@ -77,12 +79,12 @@ static int host_parallel(void *h, int n, void (*fn)(void *arg, int i), void *arg
     return NND_OK;
 }
 
-/* No setting of nnd is meant for plugins yet. */
+/* "threads" is how many parallel() has: a kernel that gives each of them room
+ * must know it when it is asked what it needs. */
 static const char *host_config(void *h, const char *key)
 {
-    (void)h;
-    (void)key;
-    return NULL;
+    struct kernels *ks = h;
+    return strcmp(key, "threads") == 0 ? ks->threads : NULL;
 }
 
 static int host_register_dtype(void *h, const struct nnd_dtype_def *def, int32_t *id)
@@ -182,6 +184,7 @@ int kernels_create(struct pool *pool, struct kernels **out, struct err *e)
     struct kernels *ks = arena_alloc(arena, sizeof *ks);
     ks->arena = arena;
     ks->pool = pool;
+    snprintf(ks->threads, sizeof ks->threads, "%d", pool_threads(pool));
     host_fill(ks);
     int rc = add_built_in(ks, e);
     if (rc < 0) {

@@ -146,7 +146,7 @@ static int kernel_supports(const void *self, const void *params, struct nnd_erro
     int r;
 
     if (!isa_runs(k->isa))
-        return op_refuse(e, NND_EUNSUPPORTED, "this CPU does not run x86-64-%s",
+        return op_refuse(e, NND_EKERNEL, "this CPU does not run x86-64-%s",
                          isa_name(k->isa));
     r = check_args(k->op, params, e);
     if (!r && k->op->check)

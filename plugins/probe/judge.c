@@ -235,6 +235,8 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     struct trial t = kernel_trial(b, tc->types, layout, 1);
     b->verdict->trials++;
     int rc = run_call(&tc->call, &t, &r, &e);
+    if (rc == RUN_NEVER)
+        snprintf(b->verdict->skip, sizeof b->verdict->skip, "%.190s", e.text);
     if (rc > 0) {
         b->verdict->refused++;
         snprintf(b->verdict->refusal, sizeof b->verdict->refusal, "%.250s", e.text);
@@ -284,7 +286,7 @@ void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
         return;
     }
     for (int t = 0; t < COUNT(all_types); t++)
-        for (int i = 0; v->failed <= JUDGE_FAILURES && check_case(&b, i, &all_types[t]);
-             i++)
-            ;
+        for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0]; i++)
+            if (!check_case(&b, i, &all_types[t]))
+                break;
 }

@@ -374,7 +374,7 @@ static int ask(struct run *r, struct err *e)
     if (rc > 0 || !why.text[0])
         return err_set(e, ERR_FAILED, "supports() says %d and gives no reason", rc);
     err_set(e, ERR_FAILED, "%s", clean(&why));
-    return 1;
+    return rc == NND_EKERNEL ? RUN_NEVER : RUN_REFUSED;
 }
 
 static int get_space(struct run *r, struct err *e)

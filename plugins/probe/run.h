@@ -38,7 +38,10 @@ struct result {
     int dtype[CALL_SLOTS];
 };
 
-/* 0; 1 when supports() refused, with the reason in e; < 0 when something was
+/* What supports() says no to: this call, or all of them on this machine. */
+enum { RUN_REFUSED = 1, RUN_NEVER = 2 };
+
+/* 0; one of the above, with the reason in e; < 0 when something was
  * wrong that no refusal excuses: a status, a byte outside the outputs, an input
  * changed.  The result lives in the call's arena. */
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e);

@@ -18,6 +18,9 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 #if defined FAULT_REFUSES_ALL
     snprintf(e->text, sizeof e->text, "not today");
     return NND_EUNSUPPORTED;
+#elif defined FAULT_UNABLE
+    snprintf(e->text, sizeof e->text, "no such unit here");
+    return NND_EKERNEL;
 #endif
     for (int i = 0; i < 5; i++) {
         if (all[i]->ndim == 0 || all[i]->dtype == NND_F32)
