@@ -4,6 +4,7 @@
 
 EXTRA_DIST += \
     bench/README.md \
+    bench/checkpoint.sh \
     bench/common.sh \
     bench/shakespeare-moe.yaml \
     bench/shakespeare.sh \
