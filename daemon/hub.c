@@ -34,8 +34,7 @@ enum { IDLE_S = 10 };
 
 static const unsigned not_final = (1u << WIRE__STATE__COMPLETED) - 1;
 
-/* --- jobs
- * ---------------------------------------------------------------------------------- */
+/* --- jobs ------------------------------------------------------------------ */
 
 struct job *hub_find(const struct hub *h, uint64_t id)
 {
@@ -105,8 +104,18 @@ void hub_changed(struct hub *h, struct job *j)
     h->change++;
 }
 
-/* --- the commit
- * ------------------------------------------------------------------------------ */
+void hub_failpoint(struct hub *h, const char *name)
+{
+    size_t len = strlen(name);
+
+    if (!h->opt.failpoint || strncmp(h->opt.failpoint, name, len) != 0 ||
+        h->opt.failpoint[len] != ':')
+        return;
+    if (++h->failpoint_hits == (unsigned)atoi(h->opt.failpoint + len + 1))
+        kill(getpid(), SIGKILL);
+}
+
+/* --- the commit ------------------------------------------------------------ */
 
 /* Take the durable fields from the store again; false when it is not there. */
 static bool reload(struct hub *h, struct job *j)
@@ -175,8 +184,13 @@ static void commit(struct hub *h)
 {
     struct err e;
     bool dirty = store_dirty(h->store);
-    int rc = store_commit(h->store, &e);
+    int rc;
 
+    if (dirty)
+        hub_failpoint(h, "before-commit");
+    rc = store_commit(h->store, &e);
+    if (dirty)
+        hub_failpoint(h, "after-commit");
     if (rc < 0) {
         log_warn("disk refused: error=\"%s\"", e.text);
         roll_back(h);
@@ -186,13 +200,13 @@ static void commit(struct hub *h)
         h->change++;
     rpc_flush(h->rpc, rc < 0 ? &e : NULL);
     h->ndirty = 0;
+    if (dirty)
+        hub_failpoint(h, "after-answer");
     if (rc == 0 && dirty)
         act_on_commit(h);
 }
 
-/* --- the loop
- * -----------------------------------------------------------------------------------
- */
+/* --- the loop -------------------------------------------------------------- */
 
 /* Processes that ended. */
 static void take_endings(struct hub *h)
@@ -324,9 +338,7 @@ int hub_run(struct hub *h, struct err *e)
     return rc;
 }
 
-/* --- opening
- * --------------------------------------------------------------------------------------
- */
+/* --- opening --------------------------------------------------------------- */
 
 /* One nnd per folder: the second would take the first one's socket away, since
  * binding an ipc address removes what is there. */
@@ -377,6 +389,7 @@ static int open_signals(struct hub *h, struct err *e)
     sigset_t set;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files is a full disk, not an end */
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);

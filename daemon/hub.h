@@ -25,8 +25,9 @@ struct hub_options {
     uint32_t slots;                         /* 0: as many as processors       */
     bool oversubscribe;                     /* take jobs bigger than that     */
     bool exit_when_idle;
-    int grace_ms; /* for a graceful stop            */
-    int hang_ms;  /* shortest silence called a hang */
+    int grace_ms;          /* for a graceful stop            */
+    const char *failpoint; /* for tests: "NAME:N", die there the Nth time */
+    int hang_ms;           /* shortest silence called a hang */
 };
 
 struct hub {
@@ -46,7 +47,8 @@ struct hub {
     int64_t busy_at;   /* when somebody last asked, or a job was there    */
     uint64_t change;   /* counts visible changes: long polls look again   */
     bool leaving;      /* end the loop when possible                      */
-    bool stop_jobs;    /* and stop what runs before                       */
+    unsigned failpoint_hits;
+    bool stop_jobs; /* and stop what runs before                       */
 };
 
 /* Take the folder's lock, open the store, take up what runs, bind the socket. */
@@ -67,6 +69,9 @@ int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e);
 
 /* Look again at `at` (monotonic ns) at the latest. */
 void hub_wake(struct hub *h, int64_t at);
+
+/* For tests: die by SIGKILL here when the options say so. */
+void hub_failpoint(struct hub *h, const char *name);
 
 /* A visible change that is not in the journal (figures, a rank's step). */
 void hub_changed(struct hub *h, struct job *j);

@@ -59,5 +59,6 @@ tests_unit_test_store_LDADD = $(daemon_test_libs)
 sys_tests += \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_kill.test \
-    tests/sys/daemon_life.test
+    tests/sys/daemon_life.test \
+    tests/sys/daemon_points.test
 EXTRA_DIST += tests/sys/daemon.sh

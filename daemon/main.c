@@ -53,6 +53,7 @@ enum {
     OPT_SHEPHERD,
     OPT_MPIRUN,
     OPT_DEBUG,
+    OPT_FAILPOINT,
     OPT_HELP,
     OPT_VERSION,
 };
@@ -70,6 +71,7 @@ static const struct option options[] = {
     {"shepherd", required_argument, NULL, OPT_SHEPHERD},
     {"mpirun", required_argument, NULL, OPT_MPIRUN},
     {"debug", no_argument, NULL, OPT_DEBUG},
+    {"failpoint", required_argument, NULL, OPT_FAILPOINT},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -149,6 +151,9 @@ static int set_option(struct settings *s, int option, const char *value, struct 
         return set_path(s->shepherd, "--shepherd", value, e);
     case OPT_MPIRUN:
         return set_path(s->mpirun, "--mpirun", value, e);
+    case OPT_FAILPOINT:
+        s->hub.failpoint = value;
+        return 0;
     case OPT_DEBUG:
         s->debug = true;
         return 0;
@@ -177,8 +182,7 @@ static int parse(struct settings *s, int argc, char **argv, struct err *e)
     return rc;
 }
 
-/* --- where the other programs are
- * ----------------------------------------------------------- */
+/* --- where the other programs are ------------------------------------------ */
 
 /* The program `name` beside this one (a build tree), else where it is installed. */
 static void default_program(char out[PATH_MAX], const char *folder, const char *name,
@@ -230,8 +234,7 @@ static int fill_in(struct settings *s, struct err *e)
     return rc;
 }
 
-/* --- the background
- * ---------------------------------------------------------------------------- */
+/* --- the background -------------------------------------------------------- */
 
 /* Fork; the parent waits for the child's word, passes on its complaint or its
  * silence, and ends.  Returns, in the child, where to say "ready". */

@@ -30,8 +30,7 @@ struct ending {
     char text[700];
 };
 
-/* --- the policy
- * ------------------------------------------------------------------------- */
+/* --- the policy ------------------------------------------------------------ */
 
 /* What the job's own code does wrong it will do wrong again; what happened to it
  * may not happen again. */
@@ -69,8 +68,7 @@ static bool is_deterministic(const struct job *j, const struct ending *end,
            j->signal == s && j->failed_step == step && step > 0;
 }
 
-/* --- the log
- * -------------------------------------------------------------------------------- */
+/* --- the log --------------------------------------------------------------- */
 
 /* The end of the attempt's log: whole lines. */
 static void read_tail(const struct attempt *a, struct buf *out)
@@ -126,6 +124,15 @@ struct last_lines {
     size_t n;
 };
 
+/* mpirun frames what it says in lines of dashes. */
+static bool is_rule(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] != '-')
+            return false;
+    return true;
+}
+
 static void keep_line(void *arg, const char *line, size_t len)
 {
     struct last_lines *k = arg;
@@ -133,7 +140,7 @@ static void keep_line(void *arg, const char *line, size_t len)
     bool err;
     size_t skip = launch_local.line(line, len, &rank, &err);
 
-    if (rank != k->rank || !err || len == skip)
+    if (rank != k->rank || !err || len == skip || is_rule(line + skip, len - skip))
         return;
     k->line[k->n % CAUSE_LINES] = line + skip;
     k->len[k->n++ % CAUSE_LINES] = len - skip;
@@ -172,8 +179,7 @@ static void gather_cause(const struct buf *tail, int rank, bool said, struct buf
     }
 }
 
-/* --- the class
- * ---------------------------------------------------------------------------- */
+/* --- the class ------------------------------------------------------------- */
 
 static void say(struct ending *end, Wire__Failure f, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -195,6 +201,9 @@ static void classify_unseen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__START_FAIL, "cannot start: %s", a->start_error);
     else if (a->swept_boot)
         say(end, WIRE__FAILURE__NODE_LOST, "the machine was restarted");
+    else if (a->status.pid == 0)
+        say(end, WIRE__FAILURE__DAEMON_LOST,
+            "nnd ended before it could start the ranks");
     else
         say(end, WIRE__FAILURE__DAEMON_LOST,
             "nnd-shepherd was killed; how the attempt ended is not known");
@@ -259,8 +268,7 @@ static void classify_seen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
 }
 
-/* --- the event
- * ------------------------------------------------------------------------------ */
+/* --- the event ------------------------------------------------------------- */
 
 static enum event_kind decide(const struct attempt *a, const struct ending *end,
                               uint64_t step)

@@ -10,6 +10,8 @@
 
 #include "base/clock.h"
 
+enum { MAX_RANKS = 4096 };
+
 int queue_slots(uint32_t *out, struct err *e)
 {
     hwloc_topology_t topology;
@@ -33,6 +35,9 @@ int queue_fit(const struct hub *h, uint32_t ranks, uint32_t threads, struct job 
 {
     uint32_t share = ranks && h->slots > ranks ? h->slots / ranks : 1;
 
+    if (ranks > MAX_RANKS)
+        return err_set(e, ERR_SPEC, "parallel: nnd starts at most %d ranks, got %u",
+                       MAX_RANKS, ranks);
     j->ranks = ranks ? ranks : 1;
     j->threads = threads ? threads : share;
     if ((uint64_t)j->ranks * j->threads > h->slots && !h->opt.oversubscribe)

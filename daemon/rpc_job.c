@@ -30,8 +30,7 @@ enum {
 /* Free bytes below which no job is accepted: those that run need to end well. */
 static const uint64_t disk_reserve = 16 << 20;
 
-/* --- hello
- * ----------------------------------------------------------------------------- */
+/* --- hello ----------------------------------------------------------------- */
 
 static int on_hello(struct rpc_call *call, struct err *e)
 {
@@ -57,8 +56,7 @@ static int on_hello(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- submit
- * ---------------------------------------------------------------------------- */
+/* --- submit ---------------------------------------------------------------- */
 
 static int check_room(const struct hub *h, struct err *e)
 {
@@ -178,8 +176,7 @@ static int on_submit(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- list and show
- * ----------------------------------------------------------------------- */
+/* --- list and show --------------------------------------------------------- */
 
 static char *keep(struct arena *a, char *text)
 {
@@ -392,8 +389,7 @@ static int on_show(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- change
- * -------------------------------------------------------------------------------- */
+/* --- change ---------------------------------------------------------------- */
 
 static const struct {
     Wire__Action action;
@@ -462,8 +458,7 @@ static int on_change(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- events
- * --------------------------------------------------------------------------------- */
+/* --- events ---------------------------------------------------------------- */
 
 struct journal {
     struct rpc_call *call;
@@ -548,8 +543,7 @@ static int on_events(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- shutdown
- * -------------------------------------------------------------------------------- */
+/* --- shutdown -------------------------------------------------------------- */
 
 static int on_shutdown(struct rpc_call *call, struct err *e)
 {

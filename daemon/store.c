@@ -79,8 +79,7 @@ static const char *const sql[STORE_STATEMENTS] = {
                          " seq > ?2 ORDER BY seq",
 };
 
-/* --- statements --------------------------------------------------------------------
- */
+/* --- statements ------------------------------------------------------------ */
 
 int store_fail(struct store *s, struct err *e)
 {
@@ -139,8 +138,10 @@ int store_commit(struct store *s, struct err *e)
         rc = run(s, STORE_COMMIT, e);
     if (rc < 0 && !sqlite3_get_autocommit(s->db))
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
-    if (rc < 0)
+    if (rc < 0) { /* what the log no longer needs may be room enough */
         s->seq = s->durable_seq;
+        sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    }
     s->durable_seq = s->seq;
     s->dirty = s->broken = false;
     return rc;
@@ -161,8 +162,7 @@ const char *store_uuid(const struct store *s)
     return s->uuid;
 }
 
-/* --- opening ------------------------------------------------------------------------
- */
+/* --- opening --------------------------------------------------------------- */
 
 /* Run a pragma or query and keep the first value as text. */
 static int ask(struct store *s, const char *query, char *out, size_t size,
@@ -300,8 +300,7 @@ void store_close(struct store *s)
     free(s);
 }
 
-/* --- writing ------------------------------------------------------------------------
- */
+/* --- writing --------------------------------------------------------------- */
 
 static void bind_text(sqlite3_stmt *st, int i, const char *text)
 {

@@ -24,6 +24,7 @@
 #include "proto/wire.pb-c.h"
 
 static struct chan *chan;
+static int patience_ms = 10000; /* ASK_MS */
 
 static void check(int rc, const struct err *e)
 {
@@ -38,7 +39,7 @@ static void *call(unsigned type, ProtobufCMessage *m)
     ProtobufCMessage *reply;
     struct err e;
 
-    check(chan_call(chan, type, m, 10000, &reply, &e), &e);
+    check(chan_call(chan, type, m, patience_ms, &reply, &e), &e);
     return reply;
 }
 
@@ -302,6 +303,8 @@ int main(int argc, char **argv)
 
     if (argc < 3)
         return 2;
+    if (getenv("ASK_MS"))
+        patience_ms = atoi(getenv("ASK_MS"));
     check(chan_open(argv[1], true, &chan, &e), &e);
     for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
         if (strcmp(argv[2], verbs[i].name) == 0 && argc - 3 >= verbs[i].args) {
