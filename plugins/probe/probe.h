@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * probe.h - the commands of nnd-plugin-probe.  See nnd-plugin-probe(1).
+ * probe.h - the commands of nnd-plugin-probe.  See nnd-plugin-probe(8).
  */
 #ifndef PROBE_PROBE_H
 #define PROBE_PROBE_H
