@@ -111,27 +111,30 @@ static int find(struct generate *g, struct err *e)
     return rc;
 }
 
+/* Of several rules for an operator the last one counts: those of the command line
+ * come after the job's. */
 static int open_decoder(struct generate *g, struct err *e)
 {
     const Nnd__Job *job = spec_job(g->spec);
-    const char *rule[ARG_LIST_MAX + 256];
-    size_t n = 0;
+    size_t of_job = job->kernels->n_rule, n = of_job + g->o->rules.n;
+    const char **rule = calloc(n + 1, sizeof *rule);
+    int rc;
 
-    for (size_t i = 0; i < job->kernels->n_rule && n < 256; i++)
-        rule[n++] = job->kernels->rule[i];
-    for (size_t i = 0; i < g->o->rules.n; i++)
-        rule[n++] = g->o->rules.value[i];
-    struct decoder_config c = {.job = job,
-                               .vocab = g->vocab,
-                               .rows = g->rows,
-                               .kernels = g->engine.kernels,
-                               .rules = rule,
-                               .nrules = n,
-                               .self = g->self,
-                               .threads = g->engine.seat.threads};
-    if (decoder_create(&c, &g->decoder, e) < 0)
-        return e->code;
-    return checkpoint_load_weights(g->path, decoder_exec(g->decoder), e);
+    if (!rule)
+        return err_set(e, ERR_FAILED, "memory: %zu rules for kernels", n);
+    for (size_t i = 0; i < n; i++)
+        rule[i] = i < of_job ? job->kernels->rule[i] : g->o->rules.value[i - of_job];
+    rc = decoder_create(&(struct decoder_config){.job = job,
+                                                 .vocab = g->vocab,
+                                                 .rows = g->rows,
+                                                 .kernels = g->engine.kernels,
+                                                 .rules = rule,
+                                                 .nrules = n,
+                                                 .self = g->self,
+                                                 .threads = g->engine.seat.threads},
+                        &g->decoder, e);
+    free(rule);
+    return rc < 0 ? rc : checkpoint_load_weights(g->path, decoder_exec(g->decoder), e);
 }
 
 /* The prompt's ids, to every row. */

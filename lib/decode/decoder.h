@@ -19,7 +19,8 @@ struct decoder_config {
     int64_t vocab;
     int rows;
     const struct kernels *kernels;
-    const char *const *rules; /* for kernels (kernel.h), instead of the job's */
+    const char *const *rules; /* for kernels (kernel.h), instead of the job's;
+                                 decoder_create needs them, no one later    */
     size_t nrules;
     struct comm *self; /* a world of one */
     int threads;
