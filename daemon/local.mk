@@ -41,12 +41,15 @@ daemon_nnd_shepherd_SOURCES = \
 daemon_nnd_shepherd_CFLAGS = $(AM_CFLAGS)
 daemon_nnd_shepherd_LDADD =
 
-# For the system tests: a rank that trains nothing, and a client of few words.
-check_PROGRAMS += tests/sys/fake-worker tests/sys/ask
+# For the system tests: a rank that trains nothing, a client of few words, and
+# one of bad manners.
+check_PROGRAMS += tests/sys/fake-worker tests/sys/ask tests/sys/hostile
 tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
 tests_sys_fake_worker_LDADD = $(JOB_LIBS)
 tests_sys_ask_SOURCES = tests/sys/ask.c
 tests_sys_ask_LDADD = $(JOB_LIBS)
+tests_sys_hostile_SOURCES = tests/sys/hostile.c
+tests_sys_hostile_LDADD = $(JOB_LIBS)
 
 daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
 unit_tests += \
@@ -58,6 +61,7 @@ tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
 sys_tests += \
     tests/sys/daemon_crash.test \
+    tests/sys/daemon_guard.test \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test

@@ -26,6 +26,7 @@
 enum {
     BATCH = 256,        /* messages taken before the next commit     */
     MAX_WAITING = 1000, /* long polls                                */
+    MAX_OF_ONE = 32,    /* of one client; it may be gone, and nobody says so */
     FILE_POLL_MS = 100,
 };
 
@@ -241,14 +242,40 @@ static uint32_t wait_ms(const ProtobufCMessage *m)
     return ms < CHAN_MAX_WAIT_MS ? ms : CHAN_MAX_WAIT_MS;
 }
 
+static bool same_route(const struct envelope *a, const struct envelope *b)
+{
+    zmq_msg_t *x = (zmq_msg_t *)&a->route, *y = (zmq_msg_t *)&b->route;
+
+    return zmq_msg_size(x) == zmq_msg_size(y) &&
+           memcmp(zmq_msg_data(x), zmq_msg_data(y), zmq_msg_size(x)) == 0;
+}
+
+/* A question that was sent again while it waits: keep the one. */
+static bool is_waiting(const struct rpc *r, const struct envelope *v)
+{
+    for (size_t i = 0; i < r->nwaiting; i++)
+        if (r->waiting[i]->h.id == v->h.id && same_route(r->waiting[i], v))
+            return true;
+    return false;
+}
+
+static bool may_wait(const struct rpc *r, const struct envelope *v)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->nwaiting; i++)
+        n += same_route(r->waiting[i], v);
+    return r->nwaiting < MAX_WAITING && n < MAX_OF_ONE;
+}
+
 /* Put a long poll aside; false when there are too many. */
 static bool set_aside(struct rpc *r, struct hub *h, struct envelope *v, int how)
 {
+    if (!may_wait(r, v))
+        return false;
     v->change = h->change;
     v->again = how == RPC_WAIT_FILE ? h->now + FILE_POLL_MS * 1000000LL : 0;
     hub_wake(h, v->again && v->again < v->until ? v->again : v->until);
-    if (r->nwaiting == MAX_WAITING)
-        return false;
     r->waiting[r->nwaiting++] = v;
     return true;
 }
@@ -346,20 +373,6 @@ static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err 
     rc = chan_unpack(op->request, zmq_msg_data(body), zmq_msg_size(body), &v->request,
                      e);
     return rc;
-}
-
-/* A question that was sent again while it waits: keep the one. */
-static bool is_waiting(const struct rpc *r, struct envelope *v)
-{
-    for (size_t i = 0; i < r->nwaiting; i++) {
-        struct envelope *w = r->waiting[i];
-
-        if (w->h.id == v->h.id && zmq_msg_size(&w->route) == zmq_msg_size(&v->route) &&
-            memcmp(zmq_msg_data(&w->route), zmq_msg_data(&v->route),
-                   zmq_msg_size(&v->route)) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* A message that cannot be answered sensibly is dropped. */

@@ -55,11 +55,8 @@ nnd_down()
 # Every process of a job names a folder below $dir in its command line.
 left()
 {
-    for p in /proc/[0-9]*; do
-        if grep -qs -- "$dir/s/jobs/" "$p/cmdline" && [ "${p#/proc/}" != "$$" ]; then
-            echo "${p#/proc/}"
-        fi
-    done
+    grep -ls -- "$dir/s/jobs[/]" /proc/[0-9]*/cmdline | grep -v "/$$/" | cut -d/ -f3
+    return 0
 }
 
 nnd_clean()
