@@ -72,7 +72,7 @@ static void rows_make(struct rows *r, const struct opt_group *groups, size_t n,
             add_row(r, o, groups[g].values);
 }
 
-/* --- values ---------------------------------------------------------------------- */
+/* --- values --------------------------------------------------------------- */
 
 static void list_add(struct opt_list *list, const char *item, struct arena *a)
 {
@@ -131,8 +131,7 @@ static int set_value(const struct opt *o, char *at, const char *text, struct are
     return err_set(e, ERR_USAGE, "--%s: must be a number, got \"%s\"", o->name, text);
 }
 
-/* --- complaints --------------------------------------------------------------------
- */
+/* --- complaints ----------------------------------------------------------- */
 
 static const struct opt *row_of(const struct rows *r, int code)
 {
@@ -199,8 +198,7 @@ int cli_parse(const struct opt_group *groups, size_t n, int argc, char **argv,
     return 0;
 }
 
-/* --- help ---------------------------------------------------------------------------
- */
+/* --- help ----------------------------------------------------------------- */
 
 void cli_help(const struct opt *table, FILE *out)
 {

@@ -28,7 +28,7 @@ const struct opt common_options[] = {
     {0},
 };
 
-/* --- connection ------------------------------------------------------------------ */
+/* --- connection ----------------------------------------------------------- */
 
 int client_find_uri(struct client *c, struct err *e)
 {
@@ -103,8 +103,7 @@ int client_id(const char *text, uint64_t *id, struct err *e)
     return 0;
 }
 
-/* --- saying ------------------------------------------------------------------------
- */
+/* --- saying --------------------------------------------------------------- */
 
 void client_say(const struct client *c, const char *fmt, ...)
 {

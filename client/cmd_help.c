@@ -11,7 +11,7 @@
 #include "client/cmd.h"
 #include "client/wire_json.h"
 
-/* --- version ---------------------------------------------------------------------- */
+/* --- version -------------------------------------------------------------- */
 
 static int version(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
@@ -54,7 +54,7 @@ const struct verb verb_version = {
     .run = version,
 };
 
-/* --- completion ------------------------------------------------------------------- */
+/* --- completion ----------------------------------------------------------- */
 
 static int completion(struct client *c, void *values, int argc, char **argv,
                       struct err *e)
@@ -79,7 +79,7 @@ const struct verb verb_completion = {
     .run = completion,
 };
 
-/* --- help ------------------------------------------------------------------------- */
+/* --- help ----------------------------------------------------------------- */
 
 struct help {
     bool man;

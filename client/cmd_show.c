@@ -25,7 +25,7 @@ static const struct opt table[] = {
     {0},
 };
 
-/* --- JSON ------------------------------------------------------------------------- */
+/* --- JSON ----------------------------------------------------------------- */
 
 static json_t *spec_json(const Wire__ShowReply *r)
 {
@@ -61,7 +61,7 @@ static void print_json(const Wire__ShowReply *r, const Wire__KernelsReply *k)
     client_print_json(object);
 }
 
-/* --- text ------------------------------------------------------------------------- */
+/* --- text ----------------------------------------------------------------- */
 
 static void line(const char *name, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
@@ -246,7 +246,7 @@ static int print_spec(const Wire__ShowReply *r, struct err *e)
     return 0;
 }
 
-/* --- the verb --------------------------------------------------------------------- */
+/* --- the verb ------------------------------------------------------------- */
 
 static int show(struct client *c, const struct options *o, const Wire__ShowReply *r,
                 const Wire__KernelsReply *k, struct err *e)

@@ -42,7 +42,7 @@ static void preset(void *values)
     ((struct options *)values)->count = PAGE;
 }
 
-/* --- asking ----------------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 /* The jobs to show, kept together with the answers that hold them. */
 struct jobs {
@@ -136,8 +136,7 @@ static int name_jobs(struct client *c, int argc, char **argv, struct jobs *js,
     return 0;
 }
 
-/* --- showing -------------------------------------------------------------------------
- */
+/* --- showing -------------------------------------------------------------- */
 
 static const struct column columns[] = {
     {"ID", true},   {"NAME", false},   {"USER", false}, {"ST", false},

@@ -34,7 +34,7 @@ static bool has_options(const struct verb *v)
     return v->options[0] || v->options[1];
 }
 
-/* --- --help ----------------------------------------------------------------------- */
+/* --- --help --------------------------------------------------------------- */
 
 void verb_help(const struct verb *v, FILE *out)
 {
@@ -63,7 +63,7 @@ void verb_help_all(FILE *out)
     fputs("\nnnctl VERB --help says what a verb takes; nnctl(1) says all.\n", out);
 }
 
-/* --- manual ----------------------------------------------------------------------- */
+/* --- manual --------------------------------------------------------------- */
 
 /* Text as troff wants it: a hyphen that is a minus, no request by accident. */
 static void man_text(const char *text, FILE *out)
@@ -127,7 +127,7 @@ void verb_print_man(FILE *out)
     man_options(common_options, out);
 }
 
-/* --- bash ------------------------------------------------------------------------- */
+/* --- bash ----------------------------------------------------------------- */
 
 static void bash_options(const struct opt *table, FILE *out)
 {

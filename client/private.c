@@ -30,7 +30,7 @@ static void sleep_ms(long ms)
     nanosleep(&t, NULL);
 }
 
-/* --- starting --------------------------------------------------------------------- */
+/* --- starting ------------------------------------------------------------- */
 
 static int make_dir(struct private_nnd *p, struct err *e)
 {
@@ -154,7 +154,7 @@ int private_start(struct client *c, const char *dir, bool oversubscribe,
     return rc;
 }
 
-/* --- stopping --------------------------------------------------------------------- */
+/* --- stopping ------------------------------------------------------------- */
 
 /* True once the process is gone. */
 static bool gone_within(struct private_nnd *p, int ms)

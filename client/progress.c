@@ -27,7 +27,7 @@ void progress_init(struct progress *p, FILE *out, bool json)
     p->tty = !json && isatty(fileno(out));
 }
 
-/* --- speed ------------------------------------------------------------------------ */
+/* --- speed ---------------------------------------------------------------- */
 
 void progress_measure(struct progress *p, const Wire__JobInfo *j, int64_t now_ns)
 {
@@ -61,8 +61,7 @@ double progress_eta(const struct progress *p, const Wire__JobInfo *j)
     return p->step_s * (double)(j->steps - j->step);
 }
 
-/* --- one line -----------------------------------------------------------------------
- */
+/* --- one line ------------------------------------------------------------- */
 
 void progress_count(double n, char *out, size_t size)
 {

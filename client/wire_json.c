@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 
-/* --- words ------------------------------------------------------------------------ */
+/* --- words ---------------------------------------------------------------- */
 
 /* Each state's word and Slurm's letters, by number. */
 static const struct {
@@ -85,8 +85,7 @@ int wire_state_is_final(Wire__State s)
            s == WIRE__STATE__CANCELED || s == WIRE__STATE__TIMEOUT;
 }
 
-/* --- values ------------------------------------------------------------------------
- */
+/* --- values --------------------------------------------------------------- */
 
 static json_t *word(const ProtobufCFieldDescriptor *d, int number)
 {
@@ -165,8 +164,7 @@ static size_t value_size(const ProtobufCFieldDescriptor *d)
     }
 }
 
-/* --- messages ----------------------------------------------------------------------
- */
+/* --- messages ------------------------------------------------------------- */
 
 static json_t *list(const ProtobufCFieldDescriptor *d, const char *m)
 {

@@ -85,7 +85,7 @@ void attempt_destroy(struct attempt *a)
     free(a);
 }
 
-/* --- watching -------------------------------------------------------------- */
+/* --- watching ------------------------------------------------------------- */
 
 /* Event data: the job's number and, from 1, the rank; 0 is the shepherd. */
 static void watch(struct hub *h, const struct attempt *a, int fd, uint32_t who)
@@ -169,7 +169,7 @@ void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t p
         watch(h, a, r->fd, rank + 1);
 }
 
-/* --- starting -------------------------------------------------------------- */
+/* --- starting ------------------------------------------------------------- */
 
 static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
 {
@@ -328,7 +328,7 @@ void attempt_start(struct hub *h, struct job *j)
              (unsigned long long)j->id, j->attempt, j->ranks, j->threads, (int)a->pid);
 }
 
-/* --- taking up after a restart --------------------------------------------- */
+/* --- taking up after a restart -------------------------------------------- */
 
 /* Nobody holds the lock: it ended, or was killed, while nnd was away. */
 static void adopt_ended(struct hub *h, struct attempt *a)
@@ -401,7 +401,7 @@ void attempt_adopt(struct hub *h, struct job *j)
              (int)a->pid);
 }
 
-/* --- stopping -------------------------------------------------------------- */
+/* --- stopping ------------------------------------------------------------- */
 
 void attempt_signal(struct attempt *a, int sig)
 {
@@ -420,7 +420,7 @@ void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
     hub_wake(h, a->term_at);
 }
 
-/* --- acting ---------------------------------------------------------------- */
+/* --- acting --------------------------------------------------------------- */
 
 /* Its shepherd is gone.  A shepherd that was killed could not sweep. */
 static void act_sweep(struct hub *h, struct attempt *a)

@@ -19,7 +19,7 @@
 
 enum { TAIL = 64 << 10 };
 
-/* --- metrics --------------------------------------------------------------- */
+/* --- metrics -------------------------------------------------------------- */
 
 /* A JSON object's numbers under the names of RankMetric's fields. */
 static void take_object(const json_t *object, Wire__RankMetric *m)
@@ -92,7 +92,7 @@ void catchup_metrics(const char *job_dir, Wire__RankMetric *m)
     buf_free(&text);
 }
 
-/* --- checkpoints ----------------------------------------------------------- */
+/* --- checkpoints ---------------------------------------------------------- */
 
 static bool is_whole(const char *job_dir, const char *name, uint64_t *step)
 {

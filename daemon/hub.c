@@ -34,7 +34,7 @@ enum { IDLE_S = 10 };
 
 static const unsigned not_final = (1u << WIRE__STATE__COMPLETED) - 1;
 
-/* --- jobs ------------------------------------------------------------------ */
+/* --- jobs ----------------------------------------------------------------- */
 
 struct job *hub_find(const struct hub *h, uint64_t id)
 {
@@ -115,7 +115,7 @@ void hub_failpoint(struct hub *h, const char *name)
         kill(getpid(), SIGKILL);
 }
 
-/* --- the commit ------------------------------------------------------------ */
+/* --- the commit ----------------------------------------------------------- */
 
 /* Take the durable fields from the store again; false when it is not there. */
 static bool reload(struct hub *h, struct job *j)
@@ -206,7 +206,7 @@ static void commit(struct hub *h)
         act_on_commit(h);
 }
 
-/* --- the loop -------------------------------------------------------------- */
+/* --- the loop ------------------------------------------------------------- */
 
 /* Processes that ended. */
 static void take_endings(struct hub *h)
@@ -338,7 +338,7 @@ int hub_run(struct hub *h, struct err *e)
     return rc;
 }
 
-/* --- opening --------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 /* One nnd per folder: the second would take the first one's socket away, since
  * binding an ipc address removes what is there. */

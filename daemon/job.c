@@ -50,7 +50,7 @@ static void set_text(char **to, const char *text)
     *to = copy;
 }
 
-/* --- folding --------------------------------------------------------------- */
+/* --- folding -------------------------------------------------------------- */
 
 static void apply_start(struct job *j, const struct event *ev)
 {
@@ -115,7 +115,7 @@ bool job_apply(struct job *j, const struct event *ev)
     return true;
 }
 
-/* --- figures --------------------------------------------------------------- */
+/* --- figures -------------------------------------------------------------- */
 
 void job_measure(Wire__RankMetric *into, const Wire__RankMetric *from)
 {
@@ -137,7 +137,7 @@ void job_measure(Wire__RankMetric *into, const Wire__RankMetric *from)
     }
 }
 
-/* --- as clients see it ----------------------------------------------------- */
+/* --- as clients see it ---------------------------------------------------- */
 
 #define SET(field, value) (out->has_##field = 1, out->field = (value))
 #define SET_IF(field, value)                                                           \

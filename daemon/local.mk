@@ -64,5 +64,6 @@ sys_tests += \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
-    tests/sys/daemon_points.test
+    tests/sys/daemon_points.test \
+    tests/sys/survive.test
 EXTRA_DIST += tests/sys/daemon.sh

@@ -182,7 +182,7 @@ static int parse(struct settings *s, int argc, char **argv, struct err *e)
     return rc;
 }
 
-/* --- where the other programs are ------------------------------------------ */
+/* --- where the other programs are ----------------------------------------- */
 
 /* The program `name` beside this one (a build tree), else where it is installed. */
 static void default_program(char out[PATH_MAX], const char *folder, const char *name,
@@ -234,7 +234,7 @@ static int fill_in(struct settings *s, struct err *e)
     return rc;
 }
 
-/* --- the background -------------------------------------------------------- */
+/* --- the background ------------------------------------------------------- */
 
 /* Fork; the parent waits for the child's word, passes on its complaint or its
  * silence, and ends.  Returns, in the child, where to say "ready". */

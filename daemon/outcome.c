@@ -30,7 +30,7 @@ struct ending {
     char text[700];
 };
 
-/* --- the policy ------------------------------------------------------------ */
+/* --- the policy ----------------------------------------------------------- */
 
 /* What the job's own code does wrong it will do wrong again; what happened to it
  * may not happen again. */
@@ -68,7 +68,7 @@ static bool is_deterministic(const struct job *j, const struct ending *end,
            j->signal == s && j->failed_step == step && step > 0;
 }
 
-/* --- the log --------------------------------------------------------------- */
+/* --- the log -------------------------------------------------------------- */
 
 /* The end of the attempt's log: whole lines. */
 static void read_tail(const struct attempt *a, struct buf *out)
@@ -179,7 +179,7 @@ static void gather_cause(const struct buf *tail, int rank, bool said, struct buf
     }
 }
 
-/* --- the class ------------------------------------------------------------- */
+/* --- the class ------------------------------------------------------------ */
 
 static void say(struct ending *end, Wire__Failure f, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
@@ -268,7 +268,7 @@ static void classify_seen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
 }
 
-/* --- the event ------------------------------------------------------------- */
+/* --- the event ------------------------------------------------------------ */
 
 static enum event_kind decide(const struct attempt *a, const struct ending *end,
                               uint64_t step)

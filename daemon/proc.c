@@ -113,7 +113,7 @@ int proc_open(const struct proc_id *id)
     return fd;
 }
 
-/* --- an attempt's processes ------------------------------------------------ */
+/* --- an attempt's processes ----------------------------------------------- */
 
 bool proc_has_marker(pid_t pid, const char *marker)
 {

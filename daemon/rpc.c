@@ -55,7 +55,7 @@ struct rpc {
     uint64_t dropped; /* messages that were not understood   */
 };
 
-/* --- opening --------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 static int bind_socket(struct rpc *r, const char *uri, struct err *e)
 {
@@ -135,7 +135,7 @@ size_t rpc_waiting(const struct rpc *r)
     return r->nwaiting;
 }
 
-/* --- answers --------------------------------------------------------------- */
+/* --- answers -------------------------------------------------------------- */
 
 void *rpc_message(struct arena *a, const ProtobufCMessageDescriptor *d)
 {
@@ -208,7 +208,7 @@ void rpc_flush(struct rpc *r, const struct err *lost)
     r->nout = 0;
 }
 
-/* --- handling -------------------------------------------------------------- */
+/* --- handling ------------------------------------------------------------- */
 
 static rpc_handler_f *find_handler(uint16_t type)
 {
@@ -309,7 +309,7 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
     arena_destroy(call.arena);
 }
 
-/* --- receiving ------------------------------------------------------------- */
+/* --- receiving ------------------------------------------------------------ */
 
 /* "localhost:UID:GID:PID" */
 static bool parse_peer(const char *text, uid_t *uid, pid_t *pid)

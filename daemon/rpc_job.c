@@ -30,7 +30,7 @@ enum {
 /* Free bytes below which no job is accepted: those that run need to end well. */
 static const uint64_t disk_reserve = 16 << 20;
 
-/* --- hello ----------------------------------------------------------------- */
+/* --- hello ---------------------------------------------------------------- */
 
 static int on_hello(struct rpc_call *call, struct err *e)
 {
@@ -56,7 +56,7 @@ static int on_hello(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- submit ---------------------------------------------------------------- */
+/* --- submit --------------------------------------------------------------- */
 
 static int check_room(const struct hub *h, struct err *e)
 {
@@ -176,7 +176,7 @@ static int on_submit(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- list and show --------------------------------------------------------- */
+/* --- list and show -------------------------------------------------------- */
 
 static char *keep(struct arena *a, char *text)
 {
@@ -389,7 +389,7 @@ static int on_show(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- change ---------------------------------------------------------------- */
+/* --- change --------------------------------------------------------------- */
 
 static const struct {
     Wire__Action action;
@@ -458,7 +458,7 @@ static int on_change(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- events ---------------------------------------------------------------- */
+/* --- events --------------------------------------------------------------- */
 
 struct journal {
     struct rpc_call *call;
@@ -543,7 +543,7 @@ static int on_events(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- shutdown -------------------------------------------------------------- */
+/* --- shutdown ------------------------------------------------------------- */
 
 static int on_shutdown(struct rpc_call *call, struct err *e)
 {

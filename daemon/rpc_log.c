@@ -57,7 +57,7 @@ static ssize_t read_at(const char *path, uint64_t offset, char *out, size_t max,
     return n > 0 ? n : 0;
 }
 
-/* --- metrics --------------------------------------------------------------- */
+/* --- metrics -------------------------------------------------------------- */
 
 static int on_metrics(struct rpc_call *call, struct err *e)
 {
@@ -91,7 +91,7 @@ static int on_metrics(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- log ------------------------------------------------------------------- */
+/* --- log ------------------------------------------------------------------ */
 
 /* What of a log is wanted. */
 struct filter {
@@ -249,7 +249,7 @@ static int on_log(struct rpc_call *call, struct err *e)
     return rc;
 }
 
-/* --- kernels --------------------------------------------------------------- */
+/* --- kernels -------------------------------------------------------------- */
 
 /* Copy what was unpacked into the arena, by packing it once more. */
 static int parse_kernels(struct rpc_call *call, const char *path, struct err *e)

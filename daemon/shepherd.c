@@ -72,7 +72,7 @@ static int64_t wall_us(void)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* --- options --------------------------------------------------------------- */
+/* --- options -------------------------------------------------------------- */
 
 static const char usage_text[] =
     "usage: nnd-shepherd --dir DIR --marker TEXT [--grace MS] [--tmp DIR]...\n"
@@ -129,7 +129,7 @@ static void parse(struct shepherd *s, int argc, char **argv)
         usage(STDERR_FILENO, 2);
 }
 
-/* --- start ----------------------------------------------------------------- */
+/* --- start ---------------------------------------------------------------- */
 
 static void take_lock(const struct shepherd *s)
 {
@@ -228,7 +228,7 @@ static int launch(struct shepherd *s)
     return n == (ssize_t)sizeof sys ? sys : 0;
 }
 
-/* --- watch ----------------------------------------------------------------- */
+/* --- watch ---------------------------------------------------------------- */
 
 /* Reap whoever ended; true once the launcher is among them. */
 static bool reap(struct shepherd *s)
@@ -279,7 +279,7 @@ static void watch(struct shepherd *s, int signals)
     }
 }
 
-/* --- end ------------------------------------------------------------------- */
+/* --- end ------------------------------------------------------------------ */
 
 /* Kill what is left.  Orphans become children of this process, so that even one
  * which left the session and dropped the marker is found in a later round. */

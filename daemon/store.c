@@ -79,7 +79,7 @@ static const char *const sql[STORE_STATEMENTS] = {
                          " seq > ?2 ORDER BY seq",
 };
 
-/* --- statements ------------------------------------------------------------ */
+/* --- statements ----------------------------------------------------------- */
 
 int store_fail(struct store *s, struct err *e)
 {
@@ -162,7 +162,7 @@ const char *store_uuid(const struct store *s)
     return s->uuid;
 }
 
-/* --- opening --------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 /* Run a pragma or query and keep the first value as text. */
 static int ask(struct store *s, const char *query, char *out, size_t size,
@@ -300,7 +300,7 @@ void store_close(struct store *s)
     free(s);
 }
 
-/* --- writing --------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------- */
 
 static void bind_text(sqlite3_stmt *st, int i, const char *text)
 {

@@ -55,7 +55,7 @@ bool store_dirty(const struct store *s);
 /* Sequence number of the newest event. */
 uint64_t store_seq(const struct store *s);
 
-/* --- reading --------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
 /* One job; ERR_NOTFOUND.  The caller destroys it. */
 int store_job(struct store *s, uint64_t id, struct job **out, struct err *e);

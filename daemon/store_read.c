@@ -193,7 +193,7 @@ int store_events(struct store *s, uint64_t job, uint64_t since, store_event_f *f
     return rc < 0 ? rc : 0;
 }
 
-/* --- replay ---------------------------------------------------------------- */
+/* --- replay --------------------------------------------------------------- */
 
 struct replay {
     struct job *job;

@@ -32,7 +32,7 @@ struct chan {
     unsigned retry_after_ms;
 };
 
-/* --- where nnd lives ------------------------------------------------------- */
+/* --- where nnd lives ------------------------------------------------------ */
 
 int chan_default_dir(const char *xdg_state_home, const char *home, char *out,
                      size_t size, struct err *e)
@@ -68,7 +68,7 @@ int chan_default_uri(const char *dir, char *out, size_t size, struct err *e)
     return 0;
 }
 
-/* --- opening --------------------------------------------------------------- */
+/* --- opening -------------------------------------------------------------- */
 
 /* Ask the kernel whether somebody listens: ZeroMQ would try in silence. */
 static int probe(const char *uri, struct err *e)
@@ -161,7 +161,7 @@ void chan_close(struct chan *c)
     free(c);
 }
 
-/* --- asking ---------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 /* A packed request on its way. */
 struct question {

@@ -58,7 +58,7 @@ int chan_unpack(const ProtobufCMessageDescriptor *type, const void *data, size_t
                 ProtobufCMessage **out, struct err *e);
 void chan_free(ProtobufCMessage *m); /* NULL is legal */
 
-/* --- asking ---------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 struct chan;
 
@@ -84,7 +84,7 @@ unsigned chan_retry_after_ms(const struct chan *c);
 /* 32 hexadecimal digits of randomness and a NUL: a key for Submit. */
 void chan_key(char out[33]);
 
-/* --- where nnd lives ------------------------------------------------------- */
+/* --- where nnd lives ------------------------------------------------------ */
 
 /* The folder of a user's daemon: `xdg_state_home`/nnd, else `home`/.local/state/nnd
  * (values of the environment variables, NULL or empty when unset). */

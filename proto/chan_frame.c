@@ -44,7 +44,7 @@ const struct chan_op *chan_op(unsigned type)
     return NULL;
 }
 
-/* --- header ---------------------------------------------------------------- */
+/* --- header --------------------------------------------------------------- */
 
 static const uint8_t magic[4] = {'n', 'n', 'd', '1'};
 
@@ -94,7 +94,7 @@ int chan_header_get(const void *data, size_t size, struct chan_header *out,
     return 0;
 }
 
-/* --- unpacking ------------------------------------------------------------- */
+/* --- unpacking ------------------------------------------------------------ */
 
 /* A stretch of foreign bytes, read from the front. */
 struct span {

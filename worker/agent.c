@@ -50,8 +50,7 @@ struct agent {
     atomic_bool stop;
 };
 
-/* --- what is said --------------------------------------------------------------------
- */
+/* --- what is said --------------------------------------------------------- */
 
 static Wire__Rank who_of(const struct agent *a)
 {
@@ -215,8 +214,7 @@ static void say_ended(struct agent *a, Wire__Failure why, const char *text)
     say(a, WIRE__TYPE__RANK_ENDED, &m.base);
 }
 
-/* --- where the rank is ---------------------------------------------------------------
- */
+/* --- where the rank is ---------------------------------------------------- */
 
 void agent_phase(struct agent *a, Wire__Phase phase)
 {
@@ -260,8 +258,7 @@ bool agent_stop_asked(const struct agent *a)
     return a && atomic_load_explicit(&a->stop, memory_order_relaxed);
 }
 
-/* --- the thread ----------------------------------------------------------------------
- */
+/* --- the thread ----------------------------------------------------------- */
 
 /* This attempt is over: nobody waits for what this rank computes, and its thread
  * may be deep inside a collective. */
@@ -413,8 +410,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* --- from start to end ---------------------------------------------------------------
- */
+/* --- from start to end ---------------------------------------------------- */
 
 /* Signals are the main thread's. */
 static int start_thread(struct agent *a)

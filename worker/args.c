@@ -53,8 +53,7 @@ static const struct arg_row *row_of(const struct arg_row *rows, const struct tab
     return NULL;
 }
 
-/* --- values ------------------------------------------------------------------------
- */
+/* --- values --------------------------------------------------------------- */
 
 static int take_int(const struct arg_row *r, const char *text, int64_t *out,
                     struct err *e)
@@ -113,8 +112,7 @@ static int take(const struct arg_row *r, const char *text, void *out, struct err
     abort();
 }
 
-/* --- the line ----------------------------------------------------------------------
- */
+/* --- the line ------------------------------------------------------------- */
 
 static int unknown_option(const struct arg_row *rows, const struct table *t,
                           const char *found, struct err *e)

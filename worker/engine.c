@@ -15,8 +15,7 @@
 #include "base/log.h"
 #include "worker/world.h"
 
-/* --- threads -------------------------------------------------------------------------
- */
+/* --- threads -------------------------------------------------------------- */
 
 /* An unbound thread computes the same, a little slower perhaps. */
 static void bind_thread(void *arg, int index)
@@ -56,8 +55,7 @@ static int open_pool(struct engine *x, struct comm *c, int threads, struct err *
     return rc;
 }
 
-/* --- plugins -------------------------------------------------------------------------
- */
+/* --- plugins -------------------------------------------------------------- */
 
 /* In the build tree plugins lie as libtool leaves them: ../plugins/NAME/.libs. */
 static bool build_tree(char *pattern, size_t size)
@@ -130,8 +128,7 @@ static int open_kernels(struct engine *x, const char *plugins, struct err *e)
     return rc;
 }
 
-/* --- both ----------------------------------------------------------------------------
- */
+/* --- both ----------------------------------------------------------------- */
 
 int engine_open(struct engine *x, struct comm *c, int threads, const char *plugins,
                 struct err *e)

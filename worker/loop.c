@@ -38,8 +38,7 @@ static bool due(const struct run *r, uint32_t every)
     return every && step_of(r) % every == 0;
 }
 
-/* --- reporting -----------------------------------------------------------------------
- */
+/* --- reporting ------------------------------------------------------------ */
 
 static void print_progress(struct run *r)
 {
@@ -83,8 +82,7 @@ static int validate(struct run *r, struct err *e)
     return trainer_validate(r->trainer, &r->last.val_loss, e);
 }
 
-/* --- saving --------------------------------------------------------------------------
- */
+/* --- saving --------------------------------------------------------------- */
 
 /* What is wrong with the last checkpoint may be right again at the next one: only
  * the one that was wanted at the end has to be there. */
@@ -100,8 +98,7 @@ static void save(struct run *r)
     r->saved = step_of(r);
 }
 
-/* --- numbers that are none -----------------------------------------------------------
- */
+/* --- numbers that are none ------------------------------------------------ */
 
 /* In fp16 a step is skipped now and then to find the loss scale; that is no sign
  * of anything as long as the loss itself is a number and there is scale to lose. */
@@ -183,8 +180,7 @@ static int on_nonfinite(struct run *r, struct err *e)
     return roll_back(r, e);
 }
 
-/* --- a step --------------------------------------------------------------------------
- */
+/* --- a step --------------------------------------------------------------- */
 
 static bool is_bad(const struct run *r, int64_t step)
 {

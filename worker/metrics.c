@@ -25,8 +25,7 @@ double metrics_tokens_per_s(const struct metrics *m)
     return (double)m->report.targets / m->report.seconds;
 }
 
-/* --- a line --------------------------------------------------------------------------
- */
+/* --- a line --------------------------------------------------------------- */
 
 static void put_real(json_t *j, const char *key, double v)
 {
@@ -91,8 +90,7 @@ int metrics_add(struct metrics_file *f, const struct metrics *m, struct err *e)
     return 0;
 }
 
-/* --- the file ------------------------------------------------------------------------
- */
+/* --- the file ------------------------------------------------------------- */
 
 /* The step that a line is about; -1 where it is none of ours, or cut short. */
 static int64_t step_of(const char *line, size_t len)

@@ -18,8 +18,7 @@
 #include "worker/stop.h"
 #include "worker/world.h"
 
-/* --- agreement -----------------------------------------------------------------------
- */
+/* --- agreement ------------------------------------------------------------ */
 
 /* The lowest rank that failed has the largest number. */
 int run_agree(struct run *r, int rc, struct err *e)
@@ -37,8 +36,7 @@ int run_agree(struct run *r, int rc, struct err *e)
     return e->code;
 }
 
-/* --- entering ------------------------------------------------------------------------
- */
+/* --- entering ------------------------------------------------------------- */
 
 /* nnd's folders are called by the number of the job: DIR/jobs/ID. */
 static int job_number(const char *dir, uint64_t *out, struct err *e)
@@ -80,8 +78,7 @@ int run_enter(struct run *r, const struct run_options *o, struct err *e)
     return open_agent(r, e);
 }
 
-/* --- the job -------------------------------------------------------------------------
- */
+/* --- the job -------------------------------------------------------------- */
 
 static int check_mesh(const struct run *r, struct err *e)
 {
@@ -130,8 +127,7 @@ static int read_job(struct run *r, struct err *e)
     return check_mesh(r, e) < 0 ? e->code : make_folders(r, e);
 }
 
-/* --- where to take up ----------------------------------------------------------------
- */
+/* --- where to take up ----------------------------------------------------- */
 
 static int find_checkpoint(struct run *r, struct err *e)
 {
@@ -150,8 +146,7 @@ static int find_checkpoint(struct run *r, struct err *e)
     return 0;
 }
 
-/* --- the text ------------------------------------------------------------------------
- */
+/* --- the text ------------------------------------------------------------- */
 
 /* A checkpoint's ids mean what its tokenizer says. */
 static int open_tokenizer(struct run *r, struct err *e)
@@ -187,8 +182,7 @@ int64_t run_targets(const struct run *r, int64_t step)
     return n;
 }
 
-/* --- the trainer ---------------------------------------------------------------------
- */
+/* --- the trainer ---------------------------------------------------------- */
 
 static int open_trainer(struct run *r, struct err *e)
 {
@@ -253,8 +247,7 @@ static int open_metrics(struct run *r, struct err *e)
     return metrics_open(path, trainer_state(r->trainer)->step, &r->metrics, e);
 }
 
-/* --- all -----------------------------------------------------------------------------
- */
+/* --- all ------------------------------------------------------------------ */
 
 static void tell_kernels(struct run *r)
 {

@@ -82,8 +82,7 @@ struct generate {
     uint32_t *in; /* [rows]: what is fed              */
 };
 
-/* --- opening -------------------------------------------------------------------------
- */
+/* --- opening -------------------------------------------------------------- */
 
 /* A checkpoint has a manifest; a job's folder has checkpoints/; else it is a folder
  * of checkpoints. */
@@ -196,8 +195,7 @@ static void close_all(struct generate *g)
     free(g->in);
 }
 
-/* --- writing -------------------------------------------------------------------------
- */
+/* --- writing -------------------------------------------------------------- */
 
 /* The text of tokens [from, to) of a row. */
 static int text_of(const struct generate *g, int row, int64_t from, int64_t to,
@@ -291,8 +289,7 @@ static int print_samples(const struct generate *g, struct err *e)
     return rc;
 }
 
-/* --- generating ----------------------------------------------------------------------
- */
+/* --- generating ----------------------------------------------------------- */
 
 static int feed(struct generate *g, int64_t from, struct err *e)
 {

@@ -36,8 +36,7 @@ static const struct arg_row args[] = {
 
 static const struct plan_options defaults = {0};
 
-/* --- JSON ----------------------------------------------------------------------------
- */
+/* --- JSON ----------------------------------------------------------------- */
 
 static json_t *rank_json(const struct plan_rank *r, int number)
 {
@@ -97,8 +96,7 @@ static int print_json(const struct plan_report *p, struct err *e)
     return rc == 0 ? 0 : err_set(e, ERR_FAILED, "standard output: cannot be written");
 }
 
-/* --- for people ----------------------------------------------------------------------
- */
+/* --- for people ----------------------------------------------------------- */
 
 static void print_bytes(int64_t n)
 {
@@ -192,8 +190,7 @@ static void print_text(const struct plan_report *p)
     }
 }
 
-/* --- the task ------------------------------------------------------------------------
- */
+/* --- the task ------------------------------------------------------------- */
 
 /* What the text says: how many tokens there are, and what they take. */
 static int read_text(const Nnd__Job *job, int64_t *vocab, int64_t *bytes, struct err *e)

@@ -26,7 +26,7 @@ struct topo {
     hwloc_obj_t *pu;   /* [pus] all PUs, in logical order                     */
 };
 
-/* -- what there is ----------------------------------------------------------- */
+/* --- what there is -------------------------------------------------------- */
 
 static int count(const struct topo *t, hwloc_obj_type_t type)
 {
@@ -148,7 +148,7 @@ int topo_share(const struct topo *t, int ranks)
     return t->cores < ranks ? 1 : t->cores / ranks;
 }
 
-/* -- who shares it ----------------------------------------------------------- */
+/* --- who shares it -------------------------------------------------------- */
 
 /* Equal for ranks that share processors: the running kernel (containers on one
  * machine have one) and the PUs that it gives them. */
@@ -197,7 +197,7 @@ int topo_sit(const struct topo *t, struct comm *c, int *rank, int *ranks, struct
     return 0;
 }
 
-/* -- who takes which --------------------------------------------------------- */
+/* --- who takes which ------------------------------------------------------ */
 
 bool topo_fits(const struct topo *t, const struct topo_seat *s)
 {

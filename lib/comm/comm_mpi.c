@@ -61,7 +61,7 @@ static int fail_peer(const struct comm *c, const char *what, const char *verb, i
     return err_prefix(e, "%s rank %d", verb, peer);
 }
 
-/* -- creation ---------------------------------------------------------------- */
+/* --- creation ------------------------------------------------------------- */
 
 static const struct comm_ops mpi_ops;
 
@@ -156,7 +156,7 @@ void comm_mpi_set_piece(struct comm *c, size_t bytes)
     mpi_of(c)->piece = bytes;
 }
 
-/* -- blocks of bytes --------------------------------------------------------- */
+/* --- blocks of bytes ------------------------------------------------------ */
 
 static int ring_peer(const struct comm *c, int distance)
 {
@@ -315,7 +315,7 @@ static int mpi_allgatherv(struct comm *c, void *buf, const size_t *len,
     return exchange(m, &b, "allgatherv", e);
 }
 
-/* -- MPI's own collectives, in pieces ---------------------------------------- */
+/* --- MPI's own collectives, in pieces ------------------------------------- */
 
 static int mpi_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce op,
                          struct err *e)

@@ -236,7 +236,7 @@ static void make_sources(struct builder *b)
     add_states(b);
 }
 
-/* -------------------------------------------------------------------------- */
+/* ------------------------------------------------------------------------- */
 
 int layout_create(const struct graph *g, const struct update *u, struct layout **out,
                   struct err *e)

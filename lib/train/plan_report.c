@@ -35,8 +35,7 @@ int64_t plan_rank_total(const struct plan_rank *r)
     return n;
 }
 
-/* --- the model -----------------------------------------------------------------------
- */
+/* --- the model ------------------------------------------------------------ */
 
 static void count_params(const struct graph *g, const Nnd__Job *job,
                          struct plan_report *out)
@@ -81,8 +80,7 @@ static int survey_model(struct survey *s, struct err *e)
     return 0;
 }
 
-/* --- the memory of a rank ------------------------------------------------------------
- */
+/* --- the memory of a rank ------------------------------------------------- */
 
 static size_t piece_bytes(const struct value *v)
 {
@@ -113,8 +111,7 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
     return 0;
 }
 
-/* --- the wire ------------------------------------------------------------------------
- */
+/* --- the wire ------------------------------------------------------------- */
 
 /* How often a training step runs a program. */
 static int64_t runs_per_step(const struct programs *p, int program)
@@ -169,8 +166,7 @@ static void survey_wire(struct survey *s, const struct programs *p, int rank)
     }
 }
 
-/* --- all -----------------------------------------------------------------------------
- */
+/* --- all ------------------------------------------------------------------ */
 
 static int survey_rank(struct survey *s, int rank, struct err *e)
 {

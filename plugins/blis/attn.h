@@ -6,6 +6,7 @@
 #ifndef BLIS_ATTN_H
 #define BLIS_ATTN_H
 
+#include "plugins/cpu/op.h"
 #include "tile.h"
 
 struct attn_job {

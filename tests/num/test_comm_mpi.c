@@ -47,7 +47,7 @@ static unsigned char byte_of(int from, int to, size_t k)
     return (unsigned char)(from * 31 + to * 7 + (int)(k % 251));
 }
 
-/* -- alltoallv --------------------------------------------------------------- */
+/* --- alltoallv ------------------------------------------------------------ */
 
 static size_t none(int from, int to)
 {
@@ -150,7 +150,7 @@ static bool alltoallv_to_one_rank(struct comm *c)
     return check_alltoallv(c, all_to_rank_0);
 }
 
-/* -- the others -------------------------------------------------------------- */
+/* --- the others ----------------------------------------------------------- */
 
 static bool check_allgatherv(struct comm *c, size_t (*len)(int, int))
 {
@@ -273,7 +273,7 @@ static bool barrier_moves_nothing(struct comm *c)
     return counted(c, before, 1, 0, 0);
 }
 
-/* -- parts of the world ------------------------------------------------------ */
+/* --- parts of the world --------------------------------------------------- */
 
 static bool parts_work_by_themselves(struct comm *c)
 {

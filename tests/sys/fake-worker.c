@@ -77,7 +77,7 @@ static void sleep_ms(unsigned long ms)
     nanosleep(&t, NULL);
 }
 
-/* --- what it was told ------------------------------------------------------ */
+/* --- what it was told ----------------------------------------------------- */
 
 static void parse_args(struct worker *w, int argc, char **argv)
 {
@@ -162,7 +162,7 @@ static void read_job(struct worker *w)
     buf_free(&b);
 }
 
-/* --- talking to nnd -------------------------------------------------------- */
+/* --- talking to nnd ------------------------------------------------------- */
 
 static void tell(struct worker *w, unsigned type, ProtobufCMessage *m)
 {
@@ -239,7 +239,7 @@ static void ended(struct worker *w, Wire__Failure failure, const char *text)
     tell(w, WIRE__TYPE__RANK_ENDED, &m.base);
 }
 
-/* --- checkpoints: a folder that names the step ----------------------------- */
+/* --- checkpoints: a folder that names the step ---------------------------- */
 
 static void save(struct worker *w)
 {
@@ -271,7 +271,7 @@ static void resume(struct worker *w)
     buf_free(&b);
 }
 
-/* --- life ------------------------------------------------------------------ */
+/* --- life ----------------------------------------------------------------- */
 
 static void leave_orphan(const struct worker *w)
 {

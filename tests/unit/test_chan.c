@@ -57,7 +57,7 @@ static void test_header_refused(void **state)
     assert_int_equal(chan_header_get(bytes, CHAN_HEADER, &h, &e), ERR_PROTOCOL);
 }
 
-/* --- messages -------------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------- */
 
 static int unpack(const void *data, size_t size)
 {
@@ -182,7 +182,7 @@ static void test_table(void **state)
     assert_int_equal(n, wire__type__descriptor.n_values);
 }
 
-/* --- asking ---------------------------------------------------------------- */
+/* --- asking --------------------------------------------------------------- */
 
 static const char *uri(const char *dir)
 {

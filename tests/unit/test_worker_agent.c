@@ -165,8 +165,7 @@ static void check_who(const Wire__Rank *who)
     assert_int_equal(who->rank, 1);
 }
 
-/* ------------------------------------------------------------------------------------
- */
+/* ------------------------------------------------------------------------- */
 
 static void a_rank_says_where_it_is(void **state)
 {

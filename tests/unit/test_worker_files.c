@@ -23,8 +23,7 @@ static void write_file(const char *path, const void *data, size_t len)
     assert_int_equal(fclose(f), 0);
 }
 
-/* --- jobs ----------------------------------------------------------------------------
- */
+/* --- jobs ----------------------------------------------------------------- */
 
 static void yaml_and_packed_are_one_job(void **state)
 {
@@ -71,8 +70,7 @@ static void a_packed_job_that_is_cut_is_refused(void **state)
     buf_free(&bytes);
 }
 
-/* --- metrics -------------------------------------------------------------------------
- */
+/* --- metrics -------------------------------------------------------------- */
 
 static void add(struct metrics_file *f, int64_t step, double loss)
 {
