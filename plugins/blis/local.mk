@@ -13,6 +13,7 @@ blis_kernels = \
     plugins/blis/attn_bwd.c \
     plugins/blis/attn_fwd.c \
     plugins/blis/convert.c \
+    plugins/blis/few.c \
     plugins/blis/tile.h
 
 noinst_LTLIBRARIES += plugins/blis/libbase.la

@@ -12,6 +12,7 @@
 
 #include "plugins/cpu/op.h"
 #include "plugins/cpu/par.h"
+#include "product.h"
 
 #define KERNELS_MAX 16
 
@@ -91,6 +92,7 @@ const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_e
     }
     par_init(host);
     init_blis();
+    product_init();
     plugin.build = bli_info_get_version_str();
     list_kernels(bli_arch_string(bli_arch_query_id()));
     return &plugin;

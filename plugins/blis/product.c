@@ -35,22 +35,20 @@ struct side side_of(const struct nnd_tensor *t, int trans)
 }
 
 extern convert_f convert_base;
+extern few_f few_rows_base;
 #ifdef __x86_64__
 extern convert_f convert_v3, convert_v4;
+extern few_f few_rows_v3, few_rows_v4;
 #endif
+
+static convert_f *best_convert = convert_base;
+static few_f *best_few = few_rows_base;
+static int few_agrees;
 
 void convert(void *y, int y_dtype, int64_t ldy, const void *x, int x_dtype, int64_t ldx,
              int64_t rows, int64_t cols, float scale)
 {
-    convert_f *fn = convert_base;
-
-#ifdef __x86_64__
-    if (isa_runs(ISA_V4))
-        fn = convert_v4;
-    else if (isa_runs(ISA_V3))
-        fn = convert_v3;
-#endif
-    fn(y, y_dtype, ldy, x, x_dtype, ldx, rows, cols, scale);
+    best_convert(y, y_dtype, ldy, x, x_dtype, ldx, rows, cols, scale);
 }
 
 /* A block [m,n] of a side as f32: itself, or a copy in `room` laid out alike. */
@@ -95,9 +93,56 @@ void product(const struct side *a, const struct side *b, int64_t m, int64_t n,
         struct side a_block = side_at(a, 0, at), b_block = side_at(b, at, 0);
 
         a_block = as_f32(&a_block, m, kb, s->a);
+        if (m <= FEW_ROWS && few_agrees) {
+            best_few(&a_block, &b_block, m, n, kb, add || at > 0, d, ld);
+            continue;
+        }
         b_block = as_f32(&b_block, kb, n, s->b);
         sgemm(&a_block, &b_block, m, n, kb, add || at > 0 ? 1 : 0, d, ld);
     }
+}
+
+/* Do both give the same bits for op(B) as given, or transposed?  Two blocks, so
+ * that adding to D is compared too. */
+static int few_check(int trans)
+{
+    enum { M = 5, N = 75, K = BLOCK + 77 };
+    static float a[M * K], b[K * N], by_blis[M * N], by_few[M * N];
+    struct side left = {a, NND_F32, K, 1}, right = {b, NND_F32, N, 1};
+    uint32_t random = 1;
+
+    if (trans) {
+        right.rs = 1;
+        right.cs = K;
+    }
+    for (int i = 0; i < K * N; i++) {
+        random = random * 1664525u + 1013904223u;
+        b[i] = (float)(random >> 8) / 0x1p24f - 0.5f;
+        a[i % (M * K)] = (float)(random >> 4 & 0xffffff) / 0x1p24f - 0.3f;
+    }
+    for (int64_t at = 0; at < K; at += BLOCK) {
+        int64_t kb = K - at < BLOCK ? K - at : BLOCK;
+        struct side l = side_at(&left, 0, at), r = side_at(&right, at, 0);
+
+        sgemm(&l, &r, M, N, kb, at > 0 ? 1 : 0, by_blis, N);
+        if (!best_few(&l, &r, M, N, kb, at > 0, by_few, N))
+            return 0;
+    }
+    return memcmp(by_blis, by_few, sizeof by_blis) == 0;
+}
+
+void product_init(void)
+{
+#ifdef __x86_64__
+    if (isa_runs(ISA_V4)) {
+        best_convert = convert_v4;
+        best_few = few_rows_v4;
+    } else if (isa_runs(ISA_V3)) {
+        best_convert = convert_v3;
+        best_few = few_rows_v3;
+    }
+#endif
+    few_agrees = few_check(0) && few_check(1);
 }
 
 static int64_t divide_up(int64_t a, int64_t b)

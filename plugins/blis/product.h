@@ -52,6 +52,16 @@ typedef void convert_f(void *y, int y_dtype, int64_t ldy, const void *x, int x_d
                        int64_t ldx, int64_t rows, int64_t cols, float scale);
 convert_f convert;
 
+/* product() of one block k <= NND_BLOCK_ROWS, for m <= FEW_ROWS; a is f32, b of any
+ * type.  Returns 0 where the instruction set has no fused multiply-add. */
+#define FEW_ROWS 8
+typedef int few_f(const struct side *a, const struct side *b, int64_t m, int64_t n,
+                  int64_t k, int add, float *d, int64_t ld);
+
+/* Choose, once and before any product, the code for this CPU; find out whether
+ * few_f has the bits of BLIS. */
+void product_init(void);
+
 /* A matrix [m,n] cut into rows x cols tiles of m_step by n_step. */
 struct grid {
     int64_t m, n, m_step, n_step;

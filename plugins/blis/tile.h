@@ -149,45 +149,19 @@ static inline void tile_store(const struct nnd_tensor *t, int64_t row, int64_t h
     }
 }
 
-/* xt [D,LANES_MAX] = the rows as lanes, by squares of 4 x 4; lanes behind the
- * rows, up to a multiple of 16, are 0. */
+/* xt [D,LANES_MAX] = the rows as lanes; lanes behind the rows, up to a multiple of
+ * 16, are 0. */
 static inline void tile_transpose(float *xt, const struct tile *t, int64_t rows,
                                   int64_t d)
 {
-    typedef float quad __attribute__((vector_size(16)));
-    typedef int32_t quad_index __attribute__((vector_size(16)));
-    const quad_index low = {0, 4, 1, 5}, high = {2, 6, 3, 7};
-    const quad_index first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    int64_t there = (rows + GROUP - 1) / GROUP * GROUP, lanes = padded(rows);
 
     for (int64_t c = 0; c < padded(d); c += 4) {
-        for (int64_t j = 0; j < padded(rows); j += 4) {
-            quad x[4] = {{0}}, ab[2], cd[2];
-
-            for (int i = 0; i < 4 && j < rows; i++)
-                memcpy(&x[i], t->x + (j + i) * t->ld + c, sizeof *x);
-            ab[0] = __builtin_shuffle(x[0], x[1], low);
-            ab[1] = __builtin_shuffle(x[0], x[1], high);
-            cd[0] = __builtin_shuffle(x[2], x[3], low);
-            cd[1] = __builtin_shuffle(x[2], x[3], high);
-            for (int i = 0; i < 2; i++) {
-                x[2 * i] = __builtin_shuffle(ab[i], cd[i], first);
-                x[2 * i + 1] = __builtin_shuffle(ab[i], cd[i], second);
-            }
-            for (int i = 0; i < 4; i++)
-                memcpy(xt + (c + i) * LANES_MAX + j, &x[i], sizeof *x);
-        }
+        for (int64_t j = 0; j < there; j += 4)
+            turn_square(xt + c * LANES_MAX + j, LANES_MAX, t->x + j * t->ld + c, t->ld);
+        for (int64_t i = c; i < c + 4 && there < lanes; i++)
+            memset(xt + i * LANES_MAX + there, 0, (size_t)(lanes - there) * sizeof *xt);
     }
-}
-
-static inline vf vec_fma(vf a, vf b, vf c)
-{
-#if defined(__AVX512F__)
-    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined(__FMA__)
-    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#else
-    return a * b + c;
-#endif
 }
 
 /* What tile_product() multiplies: weight (r, k) is w[r * wr + k * wk]. */

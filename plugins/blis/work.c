@@ -46,6 +46,8 @@ int work_run(const struct nnd_launch *l, int tasks, size_t slot_size, void *room
 
     if (slot_size && (size_t)workers > size / slot_size)
         workers = (int)(size / slot_size);
+    if (workers < 1)
+        workers = 1;
     return par_tasks(l, workers, worker, &q);
 }
 

@@ -86,11 +86,29 @@ static inline vf vec_sqrt(vf x)
 #endif
 }
 
+/* a * b + c; rounded once where the instruction set can, and only there. */
+static inline vf vec_fma(vf a, vf b, vf c)
+{
+#if defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
 /* ---- 16-bit floats ---- */
 
 static inline vf vec_from_bf16(vh h)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)h), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)h), 16);
+#else
     return (vf)(__builtin_convertvector(h, vu) << 16);
+#endif
 }
 
 /* To nearest, ties to even; a NaN stays one, made quiet. */
@@ -164,57 +182,111 @@ static inline vh vec_narrow(vf x, int dtype)
     return dtype == NND_BF16 ? vec_to_bf16(x) : vec_to_f16(x);
 }
 
-/* The VL elements at index i of p, of which `left` exist; the others read `fill`
- * and are not touched. */
-static inline vf vec_get_or(const void *p, int dtype, int64_t i, int64_t left,
-                            float fill)
+static inline const void *element_of(const void *p, int dtype, int64_t i)
+{
+    return (const char *)p + i * (int64_t)(dtype == NND_F32 ? 4 : 2);
+}
+
+/* Tails are functions by themselves, so that a loop's vectors, whose addresses
+ * nobody takes, stay in registers. */
+static __attribute__((noinline, unused)) vf vec_get_tail(const void *p, int dtype,
+                                                         int64_t left, float fill)
 {
     vf x = vec_all(fill);
-    vh h;
+    size_t n = left > 0 ? (size_t)left : 0;
 
-    if (left <= 0)
-        return x;
     if (dtype == NND_F32) {
-        if (left >= VL)
-            memcpy(&x, (const float *)p + i, sizeof x);
-        else
-            memcpy(&x, (const float *)p + i, (size_t)left * sizeof(float));
-        return x;
+        memcpy(&x, p, n * sizeof(float));
+    } else if (n > 0) {
+        vh h = {0};
+
+        memcpy(&h, p, n * sizeof(uint16_t));
+        x = vec_widen(h, dtype);
+        for (size_t k = n; k < VL; k++)
+            x[k] = fill;
     }
-    if (left >= VL) {
-        memcpy(&h, (const uint16_t *)p + i, sizeof h);
-        return vec_widen(h, dtype);
-    }
-    memset(&h, 0, sizeof h);
-    memcpy(&h, (const uint16_t *)p + i, (size_t)left * sizeof(uint16_t));
-    x = vec_widen(h, dtype);
-    for (int64_t k = left; k < VL; k++)
-        x[k] = fill;
     return x;
 }
 
-static inline vf vec_get(const void *p, int dtype, int64_t i, int64_t left)
+static __attribute__((noinline, unused)) void vec_put_tail(void *p, int dtype,
+                                                           int64_t left, vf x)
+{
+    size_t n = left > 0 ? (size_t)left : 0;
+
+    if (dtype == NND_F32) {
+        memcpy(p, &x, n * sizeof(float));
+    } else {
+        vh h = vec_narrow(x, dtype);
+
+        memcpy(p, &h, n * sizeof(uint16_t));
+    }
+}
+
+/* The VL elements at index i of p, of which `left` exist; the others read `fill`
+ * and are not touched. */
+static inline __attribute__((always_inline)) vf
+vec_get_or(const void *p, int dtype, int64_t i, int64_t left, float fill)
+{
+    const void *at = element_of(p, dtype, i);
+    vf x;
+    vh h;
+
+    if (__builtin_expect(left < VL, 0))
+        return vec_get_tail(at, dtype, left, fill);
+    if (dtype == NND_F32) {
+        memcpy(&x, at, sizeof x);
+        return x;
+    }
+    memcpy(&h, at, sizeof h);
+    return vec_widen(h, dtype);
+}
+
+static inline __attribute__((always_inline)) vf vec_get(const void *p, int dtype,
+                                                        int64_t i, int64_t left)
 {
     return vec_get_or(p, dtype, i, left, 0);
 }
 
-static inline void vec_put(void *p, int dtype, int64_t i, int64_t left, vf x)
+static inline __attribute__((always_inline)) void vec_put(void *p, int dtype, int64_t i,
+                                                          int64_t left, vf x)
 {
-    size_t n = left >= VL ? VL : (size_t)(left > 0 ? left : 0);
+    void *at = (char *)p + ((const char *)element_of(p, dtype, i) - (const char *)p);
 
-    if (dtype == NND_F32) {
-        if (n == VL)
-            memcpy((float *)p + i, &x, sizeof x);
-        else
-            memcpy((float *)p + i, &x, n * sizeof(float));
+    if (__builtin_expect(left < VL, 0)) {
+        vec_put_tail(at, dtype, left, x);
+    } else if (dtype == NND_F32) {
+        memcpy(at, &x, sizeof x);
     } else {
         vh h = vec_narrow(x, dtype);
 
-        if (n == VL)
-            memcpy((uint16_t *)p + i, &h, sizeof h);
-        else
-            memcpy((uint16_t *)p + i, &h, n * sizeof(uint16_t));
+        memcpy(at, &h, sizeof h);
     }
+}
+
+/* t [4,4] = the transpose of x [4,4]; rows ldt and ldx apart. */
+static inline void turn_square(float *t, int64_t ldt, const float *x, int64_t ldx)
+{
+    typedef float quad __attribute__((vector_size(16)));
+    typedef int32_t index __attribute__((vector_size(16)));
+    const index low = {0, 4, 1, 5}, high = {2, 6, 3, 7};
+    const index first = {0, 1, 4, 5}, second = {2, 3, 6, 7};
+    quad q[4], ab[2], cd[2];
+
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        memcpy(&q[i], x + i * ldx, sizeof *q);
+    ab[0] = __builtin_shuffle(q[0], q[1], low);
+    ab[1] = __builtin_shuffle(q[0], q[1], high);
+    cd[0] = __builtin_shuffle(q[2], q[3], low);
+    cd[1] = __builtin_shuffle(q[2], q[3], high);
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        q[2 * i] = __builtin_shuffle(ab[i], cd[i], first);
+        q[2 * i + 1] = __builtin_shuffle(ab[i], cd[i], second);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        memcpy(t + i * ldt, &q[i], sizeof *q);
 }
 
 /* Row r of a tensor whose first axis is rows. */

@@ -154,6 +154,22 @@ static void a_folder_is_loaded_all_the_same(void **state)
     pool_destroy(pool);
 }
 
+static void plugins_are_told_the_threads(void **state)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e = {0};
+    const struct nnd_host *host;
+    (void)state;
+    assert_int_equal(pool_create(3, NULL, NULL, &pool, &e), 0);
+    assert_int_equal(kernels_create(pool, &ks, &e), 0);
+    host = kernels_host(ks);
+    assert_string_equal(host->config(host->h, "threads"), "3");
+    assert_null(host->config(host->h, "weather"));
+    kernels_destroy(ks);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +179,7 @@ int main(void)
         cmocka_unit_test(wild_headers_are_seen),
         cmocka_unit_test(loose_files_are_refused),
         cmocka_unit_test(a_folder_is_loaded_all_the_same),
+        cmocka_unit_test(plugins_are_told_the_threads),
     };
 
     return cmocka_run_group_tests_name("kernel/load", tests, setup, teardown);
