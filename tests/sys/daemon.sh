@@ -90,6 +90,7 @@ settles()
         sleep 0.05
     done
     "$@"
+    return 0
 }
 
 # Like is, for what COMMAND prints, which may take some seconds to be so.

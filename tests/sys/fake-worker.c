@@ -169,7 +169,7 @@ static void tell(struct worker *w, unsigned type, ProtobufCMessage *m)
     ProtobufCMessage *reply;
     struct err e;
 
-    if (w->mute || chan_call(w->chan, type, m, 300, &reply, &e) < 0)
+    if (w->mute || chan_call(w->chan, type, m, 60, &reply, &e) < 0)
         return;
     w->asked = ((Wire__RankReply *)reply)->stop;
     chan_free(reply);
