@@ -54,9 +54,11 @@ tests_sys_hostile_LDADD = $(JOB_LIBS)
 daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
 unit_tests += \
     tests/unit/test_chan \
+    tests/unit/test_outcome \
     tests/unit/test_state \
     tests/unit/test_store
 tests_unit_test_chan_LDADD = $(daemon_test_libs)
+tests_unit_test_outcome_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
 sys_tests += \
