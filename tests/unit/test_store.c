@@ -106,7 +106,8 @@ static void test_committed_is_there(void **state)
     assert_int_equal(store_spec(s, j->id, &spec, &e), 0);
     assert_string_equal(spec.data, "the spec");
     assert_int_equal(store_seq(s), 2);
-    assert_int_equal(store_job(s, 99, &back, &e) == ERR_NOTFOUND, 1);
+    job_destroy(back);
+    assert_int_equal(store_job(s, 99, &back, &e), ERR_NOTFOUND);
     buf_free(&spec);
     job_destroy(j);
     store_close(s);
