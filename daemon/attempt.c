@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -405,8 +406,8 @@ void attempt_adopt(struct hub *h, struct job *j)
 
 void attempt_signal(struct attempt *a, int sig)
 {
-    if (a->stage == ATTEMPT_RUNNING && a->pid > 0)
-        kill(a->pid, sig);
+    if (a->stage == ATTEMPT_RUNNING && a->fd >= 0)
+        syscall(SYS_pidfd_send_signal, a->fd, sig, NULL, 0);
 }
 
 void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
