@@ -59,6 +59,19 @@ static ssize_t read_at(const char *path, uint64_t offset, char *out, size_t max,
 
 /* --- metrics -------------------------------------------------------------- */
 
+/* Where to read on: at the offset, if a line ends before it.  An attempt that goes
+ * on from a checkpoint takes later steps out of the file; then all is given again. */
+static uint64_t line_start(const char *path, uint64_t offset)
+{
+    uint64_t size;
+    char before;
+
+    if (offset == 0 || (read_at(path, offset - 1, &before, 1, &size) == 1 &&
+                        before == '\n' && offset <= size))
+        return offset;
+    return 0;
+}
+
 static int on_metrics(struct rpc_call *call, struct err *e)
 {
     const Wire__Metrics *m = (const Wire__Metrics *)call->request;
@@ -78,6 +91,7 @@ static int on_metrics(struct rpc_call *call, struct err *e)
     attempt_job_dir(call->hub, m->id, dir);
     snprintf(path, sizeof path, "%s/metrics.jsonl", dir);
     reply->lines.data = arena_alloc(call->arena, PIECE);
+    offset = line_start(path, offset);
     n = read_at(path, offset, (char *)reply->lines.data, PIECE, &size);
     while (n > 0 && reply->lines.data[n - 1] != '\n') /* whole lines only */
         n--;
