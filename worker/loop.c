@@ -122,13 +122,14 @@ static int give_up(struct run *r, const char *why, struct err *e)
         (long long)s->step, s->loss, s->grad_norm, why);
 }
 
+/* When the last save failed, which has been said, there may be an older one. */
 static int reload(struct run *r, struct err *e)
 {
     struct buf notes = {0};
-    int rc = checkpoint_wait(r->checkpoint, e);
+    int rc;
 
-    if (rc == 0)
-        rc = comm_barrier(r->control, e);
+    checkpoint_wait(r->checkpoint, e);
+    rc = comm_barrier(r->control, e);
     if (rc == 0)
         rc = checkpoint_find(r->checkpoints, r->world, r->from, sizeof r->from, &notes,
                              e);
