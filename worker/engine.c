@@ -4,15 +4,11 @@
  */
 #include "worker/engine.h"
 
-#include <glob.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/fs.h"
 #include "base/log.h"
+#include "kernel/folders.h"
 #include "worker/world.h"
 
 /* --- threads -------------------------------------------------------------- */
@@ -57,47 +53,6 @@ static int open_pool(struct engine *x, struct comm *c, int threads, struct err *
 
 /* --- plugins -------------------------------------------------------------- */
 
-/* In the build tree plugins lie as libtool leaves them: ../plugins/NAME/.libs. */
-static bool build_tree(char *pattern, size_t size)
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    if (n <= 0)
-        return false;
-    self[n] = '\0';
-    for (int up = 0; up < 2; up++) {
-        slash = strrchr(self, '/');
-        if (!slash)
-            return false;
-        *slash = '\0';
-        if (up == 0 && (strlen(self) < 7 || strcmp(self + strlen(self) - 7, "/worker")))
-            return false;
-    }
-    n = snprintf(pattern, size, "%s/config.status", self);
-    if (n < 0 || (size_t)n >= size || !fs_exists(pattern))
-        return false;
-    return (size_t)snprintf(pattern, size, "%s/plugins/*/.libs", self) < size;
-}
-
-/* The folders that belong to this program, separated by ':'; appended. */
-static void own_folders(struct buf *out)
-{
-    char pattern[PATH_MAX + 32];
-    glob_t found = {0};
-
-    if (!build_tree(pattern, sizeof pattern)) {
-        if (fs_exists(NND_PLUGINDIR))
-            buf_puts(out, NND_PLUGINDIR);
-        return;
-    }
-    if (glob(pattern, 0, NULL, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            buf_printf(out, "%s%s", i ? ":" : "", found.gl_pathv[i]);
-    globfree(&found);
-}
-
 static int load_folders(struct kernels *ks, char *folders, struct err *e)
 {
     char *rest = NULL;
@@ -118,9 +73,7 @@ static int open_kernels(struct engine *x, const char *plugins, struct err *e)
         return rc;
     if (!plugins || !*plugins)
         plugins = getenv("NND_PLUGIN_DIR");
-    buf_puts(&folders, plugins && *plugins ? plugins : "");
-    if (folders.len == 0)
-        own_folders(&folders);
+    kernel_folders(plugins, NND_PLUGINDIR, &folders);
     rc = load_folders(x->kernels, folders.data, e);
     buf_free(&folders);
     if (rc == 0)

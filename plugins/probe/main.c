@@ -12,7 +12,9 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/oom.h"
 #include "base/str.h"
+#include "kernel/folders.h"
 #include "probe.h"
 
 enum { EXIT_USAGE = 2 };
@@ -22,7 +24,8 @@ static const char usage[] =
     "       nnd-plugin-probe check [--op OP] [--json] [--timeout S] FILE\n"
     "\n"
     "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
-    "       the plugin folder ($NND_PLUGIN_DIR, or " NND_PLUGINDIR ")\n"
+    "       the plugin folders ($NND_PLUGIN_DIR, or those of the build tree, or\n"
+    "       " NND_PLUGINDIR ")\n"
     "check  run every kernel of a plugin against the contract\n"
     "\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
@@ -48,39 +51,55 @@ static int by_name(const struct dirent **a, const struct dirent **b)
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-/* list without files: those of the folder. */
-static int list_folder(struct options *o)
+/* Append the plugins of a folder, by name, to files[n...]; -1: said why not. */
+static int add_folder(const char *dir, const char ***files, int n)
 {
-    const char *dir = getenv("NND_PLUGIN_DIR");
     struct dirent **found;
-    if (!dir || !*dir)
-        dir = NND_PLUGINDIR;
-    int n = scandir(dir, &found, is_plugin, by_name);
-    if (n < 0) {
+    int more = scandir(dir, &found, is_plugin, by_name);
+    if (more < 0) {
         fprintf(stderr, "nnd-plugin-probe: plugin folder %s: %m\n", dir);
-        return 1;
+        return -1;
     }
-    const char **files = calloc((size_t)n + 1, sizeof *files);
-    for (int i = 0; i < n; i++) {
+    *files = oom_realloc(*files, (size_t)(n + more + 1) * sizeof **files);
+    for (int i = 0; i < more; i++) {
         struct buf path = {0};
         buf_printf(&path, "%s/%s", dir, found[i]->d_name);
-        files[i] = path.data;
+        (*files)[n + i] = path.data;
         free(found[i]);
     }
     free(found);
+    return n + more;
+}
+
+/* list without files: those of the folders. */
+static int list_folders(struct options *o)
+{
+    struct buf folders = {0};
+    const char **files = NULL;
+    char *rest = NULL;
+    int n = 0, more = 0;
+    kernel_folders(getenv("NND_PLUGIN_DIR"), NND_PLUGINDIR, &folders);
+    if (!folders.len)
+        buf_puts(&folders, NND_PLUGINDIR); /* which is not there: that is said */
+    for (char *dir = strtok_r(folders.data, ":", &rest); dir && more >= 0;
+         dir = strtok_r(NULL, ":", &rest)) {
+        more = add_folder(dir, &files, n);
+        n = more < 0 ? n : more;
+    }
     o->files = files;
     o->nfiles = n;
-    int status = probe_list(o);
+    int status = more < 0 ? 1 : probe_list(o);
     for (int i = 0; i < n; i++)
         free((char *)files[i]);
     free(files);
+    buf_free(&folders);
     return status;
 }
 
 static int run(const char *command, struct options *o)
 {
     if (strcmp(command, "list") == 0)
-        return o->nfiles ? probe_list(o) : list_folder(o);
+        return o->nfiles ? probe_list(o) : list_folders(o);
     if (strcmp(command, "check") == 0)
         return o->nfiles == 1 ? probe_check(o) : bad_usage("check wants one file", "");
     return bad_usage("no such command: ", command);
