@@ -23,6 +23,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/oom.h"
+#include "base/str.h"
 #include "daemon/attempt.h"
 #include "daemon/proc.h"
 #include "daemon/queue.h"
@@ -340,6 +341,43 @@ int hub_run(struct hub *h, struct err *e)
 
 /* --- opening -------------------------------------------------------------- */
 
+/* The pid in the lock file, as text; "" when there is none yet. */
+static void lock_owner(int fd, char pid[32])
+{
+    ssize_t got = pread(fd, pid, 31, 0);
+
+    pid[got > 0 ? got : 0] = '\0';
+    pid[strcspn(pid, "\n")] = '\0';
+}
+
+static bool is_alive(const char *pid)
+{
+    struct proc_id id = {.pid = 0};
+    int64_t number;
+
+    if (!str_to_i64(pid, &number))
+        return false;
+    id.pid = (pid_t)number;
+    return proc_boot(id.boot) && proc_start(id.pid, &id.start) && proc_alive(&id);
+}
+
+/* 0: locked.  An nnd that was killed while it started a shepherd leaves its lock
+ * with the child for the moment between fork and exec: that is waited for. */
+static int lock_or_owner(int fd, char pid[32])
+{
+    const struct timespec moment = {.tv_nsec = 20 * 1000000};
+
+    for (int i = 0; i < 100; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        lock_owner(fd, pid);
+        if (is_alive(pid))
+            return -1;
+        nanosleep(&moment, NULL);
+    }
+    return -1;
+}
+
 /* One nnd per folder: the second would take the first one's socket away, since
  * binding an ipc address removes what is there. */
 static int take_lock(struct hub *h, struct err *e)
@@ -351,14 +389,9 @@ static int take_lock(struct hub *h, struct err *e)
     h->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (h->lock_fd < 0)
         return err_sys(e, ERR_FAILED, errno, "%s", path);
-    if (flock(h->lock_fd, LOCK_EX | LOCK_NB) < 0) {
-        ssize_t got = read(h->lock_fd, pid, sizeof pid - 1);
-
-        pid[got > 0 ? got : 0] = '\0';
-        pid[strcspn(pid, "\n")] = '\0';
+    if (lock_or_owner(h->lock_fd, pid) < 0)
         return err_set(e, ERR_FAILED, "%s: another nnd (pid %s) uses this folder",
                        h->opt.dir, *pid ? pid : "unknown");
-    }
     n = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
     if (ftruncate(h->lock_fd, 0) < 0 || pwrite(h->lock_fd, pid, (size_t)n, 0) != n)
         return err_sys(e, ERR_FAILED, errno, "%s", path);
