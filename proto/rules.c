@@ -125,7 +125,7 @@ const struct rule rules[] = {
     {"parallel.etp", 1, 65536, 0, 0,
      "tensor-parallel ranks of experts; only 1 for now"},
     {"parallel.zero", 0, 3, 0, 0,
-     "what is sharded over dp; 0: nothing, 1: the optimizer's state"},
+     "what is sharded over dp; 1, the optimizer's state, is all for now"},
 
     {"checkpoint.every", 0, STEPS_MAX, 0, 0,
      "steps between checkpoints; 0: only at the end"},

@@ -271,7 +271,7 @@ static const struct bad bads[] = {
     {"etp", DATA "parallel:\n  etp: 2\n",
      "3:3: parallel.etp: not available yet, wanted 1, found 2"},
     {"zero 2", DATA "parallel:\n  zero: 2\n",
-     "3:3: parallel.zero: not available yet, wanted 0 or 1, found 2"},
+     "3:3: parallel.zero: not available yet, wanted 1, found 2"},
     {"zero 4", DATA "parallel:\n  zero: 4\n",
      "3:9: parallel.zero: wanted a whole number from 0 to 3, found 4"},
     {"kernel rule", DATA "kernels:\n  rule: [gemm=blis, blis]\n",

@@ -325,7 +325,7 @@ static const struct lie lies[] = {
                 "found 9"},
     {set_chunks, "message: train.chunks: wanted a power of two, found 12"},
     {set_ep, "message: parallel.ep: wanted a whole number from 1 to 4096, found 0"},
-    {set_zero, "message: parallel.zero: not available yet, wanted 0 or 1, found 3"},
+    {set_zero, "message: parallel.zero: not available yet, wanted 1, found 3"},
 };
 
 static void lies_are_found_out(void **state)
