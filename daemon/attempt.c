@@ -417,7 +417,8 @@ void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
     if (how > a->stop)
         a->stop = how;
     if (!a->term_at)
-        a->term_at = a->was_up ? h->now + h->opt.grace_ms * MS : h->now;
+        a->term_at =
+            a->was_up ? h->now + (int64_t)(h->opt.conf->grace * 1000 * MS) : h->now;
     hub_wake(h, a->term_at);
 }
 
@@ -512,7 +513,8 @@ static void describe_hang(const struct hub *h, struct attempt *a, char *out,
  * kernels, and a checkpoint or a validation has no steps at all. */
 static int64_t patience_ns(const struct hub *h, const struct attempt *a)
 {
-    int64_t least = h->opt.hang_ms * MS, steps = (int64_t)(a->slowest_s * 10e9);
+    int64_t least = (int64_t)(h->opt.conf->hang * 1000 * MS),
+            steps = (int64_t)(a->slowest_s * 10e9);
     bool busy = a->slowest_s == 0;
 
     for (uint32_t i = 0; i < a->job->ranks; i++)

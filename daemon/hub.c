@@ -230,13 +230,37 @@ static void take_endings(struct hub *h)
         hub_wake(h, h->now);
 }
 
+/* A configuration that is wrong changes nothing. */
+int hub_reload(struct hub *h, struct err *e)
+{
+    struct hub_options new;
+    int rc = h->opt.reload ? h->opt.reload(h->opt.reload_arg, &new, e)
+                           : err_set(e, ERR_USAGE, "nnd was started without --config");
+
+    if (rc < 0) {
+        log_warn("configuration not read: error=\"%s\"", e->text);
+        return rc;
+    }
+    new.reload = h->opt.reload;
+    new.reload_arg = h->opt.reload_arg;
+    h->opt = new;
+    h->change++;
+    log_info("configuration read again");
+    return 0;
+}
+
 static void take_signals(struct hub *h)
 {
     struct signalfd_siginfo info;
+    struct err e;
 
     while (read(h->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGCHLD)
             continue;
+        if (info.ssi_signo == SIGHUP && h->opt.reload) {
+            hub_reload(h, &e);
+            continue;
+        }
         log_info("leaving: signal=%u", info.ssi_signo);
         h->leaving = true;
     }
@@ -278,7 +302,7 @@ static bool is_done(struct hub *h)
 {
     if (h->leaving)
         return !h->stop_jobs || !any_live(h);
-    if (!h->opt.exit_when_idle)
+    if (!h->opt.conf->exit_when_idle)
         return false;
     if (h->njobs > 0 || rpc_waiting(h->rpc) > 0)
         h->busy_at = h->now;
@@ -469,7 +493,7 @@ static int open_all(struct hub *h, struct err *e)
         rc = open_signals(h, e);
     if (rc == 0)
         rc = store_open(h->opt.dir, &h->store, e);
-    if (rc == 0 && h->opt.slots == 0)
+    if (rc == 0 && h->slots == 0)
         rc = queue_slots(&h->slots, e);
     if (rc == 0)
         rc = load_jobs(h, e);
@@ -484,7 +508,7 @@ int hub_open(const struct hub_options *opt, struct hub *h, struct err *e)
 
     *h = (struct hub){.opt = *opt, .lock_fd = -1, .watch_fd = -1, .signal_fd = -1};
     h->uid = geteuid();
-    h->slots = opt->slots;
+    h->slots = opt->conf->slots;
     h->started_us = clock_wall_us();
     h->now = clock_mono_ns();
     gethostname(h->host, sizeof h->host - 1);

@@ -16,18 +16,18 @@
 #include "base/err.h"
 #include "daemon/job.h"
 #include "daemon/store.h"
+#include "proto/conf.pb-c.h"
 
 struct rpc;
 
 struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
     const char *shepherd, *worker, *mpirun; /* programs                      */
-    uint32_t slots;                         /* 0: as many as processors       */
-    bool oversubscribe;                     /* take jobs bigger than that     */
-    bool exit_when_idle;
-    int grace_ms;          /* for a graceful stop            */
-    const char *failpoint; /* for tests: "NAME:N", die there the Nth time */
-    int hang_ms;           /* shortest silence called a hang */
+    const char *failpoint;   /* for tests: "NAME:N", die there the Nth time */
+    const Nnd__Config *conf; /* all else; its paths are resolved above */
+    /* Read the configuration again; NULL when there is no file of it. */
+    int (*reload)(void *arg, struct hub_options *out, struct err *e);
+    void *reload_arg;
 };
 
 struct hub {
@@ -69,6 +69,9 @@ int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e);
 
 /* Look again at `at` (monotonic ns) at the latest. */
 void hub_wake(struct hub *h, int64_t at);
+
+/* Read the configuration again; when it is wrong, the old one stays. */
+int hub_reload(struct hub *h, struct err *e);
 
 /* For tests: die by SIGKILL here when the options say so. */
 void hub_failpoint(struct hub *h, const char *name);

@@ -6,6 +6,7 @@ sbin_PROGRAMS += daemon/nnd
 pkglibexec_PROGRAMS += daemon/nnd-shepherd
 noinst_LTLIBRARIES += daemon/libdaemon.la
 
+daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"'
 daemon_libdaemon_la_LIBADD = $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
     daemon/attempt.c daemon/attempt.h \
@@ -21,13 +22,13 @@ daemon_libdaemon_la_SOURCES = \
     daemon/rpc_job.c \
     daemon/rpc_log.c \
     daemon/rpc_rank.c \
+    daemon/settings.c daemon/settings.h \
     daemon/state.c daemon/state.h \
     daemon/status.c daemon/status.h \
     daemon/store.c daemon/store.h \
     daemon/store_impl.h \
     daemon/store_read.c
 
-daemon_nnd_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"'
 daemon_nnd_SOURCES = daemon/main.c
 daemon_nnd_LDADD = \
     daemon/libdaemon.la \
@@ -62,6 +63,7 @@ tests_unit_test_outcome_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
 sys_tests += \
+    tests/sys/daemon_conf.test \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_kill.test \

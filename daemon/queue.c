@@ -40,7 +40,7 @@ int queue_fit(const struct hub *h, uint32_t ranks, uint32_t threads, struct job 
                        MAX_RANKS, ranks);
     j->ranks = ranks ? ranks : 1;
     j->threads = threads ? threads : share;
-    if ((uint64_t)j->ranks * j->threads > h->slots && !h->opt.oversubscribe)
+    if ((uint64_t)j->ranks * j->threads > h->slots && !h->opt.conf->oversubscribe)
         return err_set(e, ERR_SPEC,
                        "parallel: %u ranks x %u threads need %llu slots, nnd has %u; "
                        "make the job smaller or start nnd with --oversubscribe",

@@ -50,7 +50,7 @@ static int on_hello(struct rpc_call *call, struct err *e)
     m->slots = h->slots;
     m->slots_used = h->slots_used;
     m->started_us = (uint64_t)h->started_us;
-    m->exit_when_idle = h->opt.exit_when_idle;
+    m->exit_when_idle = h->opt.conf->exit_when_idle;
     m->jobs_active = (uint32_t)h->njobs;
     m->event_seq = store_seq(h->store);
     return 0;

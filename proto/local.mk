@@ -22,14 +22,16 @@ proto_libjob_la_SOURCES = \
 
 proto_libproto_la_LIBADD = $(ZMQ_LIBS) $(PROTOBUF_C_LIBS)
 nodist_proto_libproto_la_SOURCES = \
+    proto/conf.pb-c.c proto/conf.pb-c.h \
     proto/wire.pb-c.c proto/wire.pb-c.h
 proto_libproto_la_SOURCES = \
     proto/chan.c proto/chan.h \
-    proto/chan_frame.c
+    proto/chan_frame.c \
+    proto/conf.c proto/conf.h
 
 # What reads a job needs nothing of the engine.
-spec_test_libs = proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
-sys_tests += tests/sys/job-page.test
+spec_test_libs = proto/libproto.la proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
+sys_tests += tests/sys/pages.test
 unit_tests += \
     tests/unit/test_spec \
     tests/unit/test_spec_bad \
@@ -45,17 +47,19 @@ tests_unit_test_spec_rules_LDADD = $(spec_test_libs)
 tests_unit_test_spec_wire_LDADD = $(spec_test_libs)
 
 # The rule is in Makefile.am.
-EXTRA_DIST += proto/job.proto proto/wire.proto
-BUILT_SOURCES += proto/job.pb-c.h proto/wire.pb-c.h
+EXTRA_DIST += proto/conf.proto proto/job.proto proto/wire.proto
+BUILT_SOURCES += proto/conf.pb-c.h proto/job.pb-c.h proto/wire.pb-c.h
 CLEANFILES += \
+    proto/conf.pb-c.c proto/conf.pb-c.h \
     proto/job.pb-c.c proto/job.pb-c.h \
     proto/wire.pb-c.c proto/wire.pb-c.h
 
-# The reference page is written by a program that knows the schema.
-noinst_PROGRAMS += proto/job-reference
-proto_job_reference_SOURCES = proto/job-reference.c
-proto_job_reference_LDADD = proto/libjob.la $(BASE_LIBS)
-nodist_man_MANS += doc/nnd-job.5
-CLEANFILES += doc/nnd-job.5
-doc/nnd-job.5: proto/job-reference$(EXEEXT)
-	$(AM_V_GEN)$(MKDIR_P) doc && proto/job-reference$(EXEEXT) >$@.tmp && mv $@.tmp $@
+# The reference pages are written by a program that knows the schemas.
+noinst_PROGRAMS += proto/reference
+proto_reference_SOURCES = proto/reference.c
+proto_reference_LDADD = $(JOB_LIBS)
+nodist_man_MANS += doc/nnd-conf.5 doc/nnd-job.5
+CLEANFILES += doc/nnd-conf.5 doc/nnd-job.5
+doc/nnd-conf.5 doc/nnd-job.5: proto/reference$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) doc && page=$(@F) && page=$${page#nnd-} && \
+	    proto/reference$(EXEEXT) $${page%.5} >$@.tmp && mv $@.tmp $@

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rules.c - the table of a job's values, and the check of one value against it.
+ * rules.c - the table of a job's values, and the check of one value against a row.
  *
  * The bounds are where a value stops to make sense for any machine; what fits
  * this machine is the plan's business.  job.proto says what 0 stands for; the
@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "proto/field.h"
+#include "proto/spec_impl.h"
 
 /* The largest whole number that JSON readers and doubles keep exactly. */
 #define EXACT_MAX 9007199254740991.0
@@ -142,12 +143,25 @@ const struct rule rules[] = {
 
 const size_t nrules = sizeof(rules) / sizeof(rules[0]);
 
+const struct schema schema_job = {
+    .type = &nnd__job__descriptor,
+    .rules = rules,
+    .nrules = sizeof(rules) / sizeof(rules[0]),
+    .noun = "job",
+    .finish = spec_finish_job,
+};
+
+const struct rule *schema_rule(const struct schema *c, const char *path)
+{
+    for (size_t i = 0; i < c->nrules; i++)
+        if (strcmp(c->rules[i].path, path) == 0)
+            return &c->rules[i];
+    return NULL;
+}
+
 const struct rule *rule_find(const char *path)
 {
-    for (size_t i = 0; i < nrules; i++)
-        if (strcmp(rules[i].path, path) == 0)
-            return &rules[i];
-    return NULL;
+    return schema_rule(&schema_job, path);
 }
 
 /* "from 0 to below 1", "above 0 and up to 1". */
@@ -155,7 +169,12 @@ static void wanted_number(const struct rule *r, bool whole, struct buf *out)
 {
     bool above = r->flags & RULE_ABOVE, below = r->flags & RULE_BELOW;
 
-    buf_printf(out, "a %snumber %s ", whole ? "whole " : "", above ? "above" : "from");
+    buf_printf(out, "a %s %s ",
+               r->flags & RULE_TIME
+                   ? "number of seconds, or a time such as 90s or 1.5h,"
+               : whole ? "whole number"
+                       : "number",
+               above ? "above" : "from");
     field_print_double(r->min, out);
     buf_puts(out, above ? " and " : " to ");
     buf_puts(out, below ? "below " : above ? "up to " : "");

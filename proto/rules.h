@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rules.h - what a job's values may be: one row per field of job.proto.
+ * rules.h - what the values of a job, or of nnd's configuration, may be: one row
+ * per field of job.proto and of conf.proto.
  *
- * The descriptors made from job.proto know names, types and defaults; a row
- * adds the range and the help line.  Reading, validation, the reference page
- * and the printed job all walk this table, in its order, which is job.proto's.
- * Rules that join two fields stand in spec_check.c.
+ * The descriptors made from the .proto files know names, types and defaults; a
+ * row adds the range and the help line.  Reading, validation, the reference pages
+ * and what is printed all walk these tables, in their order, which is that of the
+ * .proto file.  Rules that join two fields stand in spec_check.c and conf.c.
  */
 #ifndef PROTO_RULES_H
 #define PROTO_RULES_H
@@ -17,9 +18,11 @@
 #include "proto/job.pb-c.h"
 
 enum rule_flag {
-    RULE_ABOVE = 1, /* min itself is refused */
-    RULE_BELOW = 2, /* max itself is refused */
-    RULE_PATH = 4,  /* names a file or a folder; made absolute by spec_anchor */
+    RULE_ABOVE = 1,  /* min itself is refused */
+    RULE_BELOW = 2,  /* max itself is refused */
+    RULE_PATH = 4,   /* names a file or a folder; made absolute by spec_anchor */
+    RULE_TIME = 8,   /* seconds, which may be written "90s", "5m", "1.5h", "2d" */
+    RULE_START = 16, /* counts when the program starts, and not again */
 };
 
 struct rule {
@@ -30,10 +33,25 @@ struct rule {
     const char *help; /* one line, with the unit */
 };
 
-extern const struct rule rules[];
-extern const size_t nrules;
+struct spec;
+
+/* What a person writes down, as a whole: a job, or a configuration. */
+struct schema {
+    const ProtobufCMessageDescriptor *type;
+    const struct rule *rules;
+    size_t nrules;
+    const char *noun; /* what errors call the whole: "job" */
+    /* After defaults and ranges: values that follow from others, combinations. */
+    int (*finish)(struct spec *s, struct err *e);
+};
 
 /* The row of `path`, or NULL. */
+const struct rule *schema_rule(const struct schema *c, const char *path);
+
+/* A job's. */
+extern const struct schema schema_job;
+extern const struct rule rules[];
+extern const size_t nrules;
 const struct rule *rule_find(const char *path);
 
 /* Append what a value of this field must be: "a whole number from 1 to 64". */

@@ -12,19 +12,33 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/str.h"
 #include "proto/spec_impl.h"
 
-struct spec *spec_create(void)
+struct spec *spec_create_as(const struct schema *schema)
 {
     struct arena *a = arena_create();
     struct spec *s = arena_alloc(a, sizeof(*s));
 
-    s->arena = a;
-    s->job = arena_alloc(a, sizeof(*s->job));
-    nnd__job__init(s->job);
-    s->origins = arena_calloc(a, nrules, sizeof(*s->origins));
+    *s = (struct spec){.arena = a, .schema = schema};
+    s->top = arena_alloc(a, schema->type->sizeof_message);
+    protobuf_c_message_init(schema->type, s->top);
+    s->origins = arena_calloc(a, schema->nrules, sizeof(*s->origins));
     return s;
+}
+
+struct spec *spec_create(void)
+{
+    struct spec *s = spec_create_as(&schema_job);
+
+    s->job = (Nnd__Job *)s->top;
+    return s;
+}
+
+const ProtobufCMessage *spec_message(const struct spec *s)
+{
+    return s->top;
 }
 
 void spec_destroy(struct spec *s)
@@ -41,7 +55,7 @@ const Nnd__Job *spec_job(const struct spec *s)
 void spec_locate(const struct spec *s, const struct rule *r, ProtobufCMessage **m,
                  const ProtobufCFieldDescriptor **d)
 {
-    bool known = field_find(&s->job->base, r->path, s->arena, m, d);
+    bool known = field_find(s->top, r->path, s->arena, m, d);
 
     assert(known);
     (void)known;
@@ -49,19 +63,19 @@ void spec_locate(const struct spec *s, const struct rule *r, ProtobufCMessage **
 
 struct origin *spec_origin_of(const struct spec *s, const struct rule *r)
 {
-    return &s->origins[r - rules];
+    return &s->origins[r - s->schema->rules];
 }
 
 bool spec_is_given(const struct spec *s, const char *path)
 {
-    enum origin_kind kind = spec_origin_of(s, rule_find(path))->kind;
+    enum origin_kind kind = spec_origin_of(s, schema_rule(s->schema, path))->kind;
 
     return kind != ORIGIN_DEFAULT && kind != ORIGIN_COMPUTED;
 }
 
 bool spec_is_typed(const struct spec *s, const char *path)
 {
-    enum origin_kind kind = spec_origin_of(s, rule_find(path))->kind;
+    enum origin_kind kind = spec_origin_of(s, schema_rule(s->schema, path))->kind;
 
     return kind == ORIGIN_FILE || kind == ORIGIN_OPTION;
 }
@@ -79,7 +93,7 @@ static void print_place(const struct spec *s, const struct origin *o, struct buf
     else if (s->file)
         buf_printf(out, "%s:1:1", s->file);
     else
-        buf_puts(out, "job");
+        buf_puts(out, s->schema->noun);
 }
 
 int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
@@ -88,7 +102,7 @@ int spec_refuse_prefixed(const struct spec *s, struct err *e, const char *path,
     const char *blamed = other && !spec_is_given(s, path) ? other : path;
     struct buf at = {0};
 
-    print_place(s, spec_origin_of(s, rule_find(blamed)), &at);
+    print_place(s, spec_origin_of(s, schema_rule(s->schema, blamed)), &at);
     err_prefix(e, "%s: %s", at.data, path);
     buf_free(&at);
     return ERR_SPEC;
@@ -109,7 +123,7 @@ int spec_refuse(const struct spec *s, struct err *e, const char *path,
 
 const char *spec_origin(struct spec *s, const char *path)
 {
-    const struct rule *r = rule_find(path);
+    const struct rule *r = schema_rule(s->schema, path);
     const struct origin *o = r ? spec_origin_of(s, r) : NULL;
 
     if (!o)
@@ -170,6 +184,13 @@ static int refuse_text(struct spec *s, const struct rule *r,
     return ERR_SPEC;
 }
 
+static bool parse_time(const char *text, double *seconds)
+{
+    struct err e;
+
+    return clock_duration(text, seconds, &e) == 0;
+}
+
 int spec_store(struct spec *s, const struct rule *r, const char *text, struct err *e)
 {
     ProtobufCMessage *m;
@@ -180,7 +201,8 @@ int spec_store(struct spec *s, const struct rule *r, const char *text, struct er
     spec_locate(s, r, &m, &d);
     if (r->items && field_count(m, d) >= r->items)
         return err_set(e, ERR_SPEC, "wanted at most %u values, found more", r->items);
-    if (!field_parse(d, text, s->arena, &value))
+    if (!((r->flags & RULE_TIME) ? parse_time(text, &value.real)
+                                 : field_parse(d, text, s->arena, &value)))
         return refuse_text(s, r, d, text, e);
     rc = rule_check(r, d, &value, e);
     if (rc == 0)
@@ -197,21 +219,21 @@ static void list_keys(const ProtobufCMessageDescriptor *d, struct buf *out)
 
 /* The path of a value called `name`, or the path itself: people forget the
  * section, or write dots where a file wants nesting. */
-static const char *path_elsewhere(const char *name)
+static const char *path_elsewhere(const struct schema *c, const char *name)
 {
-    for (size_t i = 0; i < nrules; i++) {
-        const char *dot = strrchr(rules[i].path, '.');
+    for (size_t i = 0; i < c->nrules; i++) {
+        const char *path = c->rules[i].path, *dot = strrchr(path, '.');
 
-        if (strcmp(rules[i].path, name) == 0 || (dot && strcmp(dot + 1, name) == 0))
-            return rules[i].path;
+        if (strcmp(path, name) == 0 || (dot && strcmp(dot + 1, name) == 0))
+            return path;
     }
     return NULL;
 }
 
-static void suggest_key(const ProtobufCMessageDescriptor *d, const char *name,
-                        bool in_file, struct buf *out)
+static void suggest_key(const struct schema *c, const ProtobufCMessageDescriptor *d,
+                        const char *name, bool in_file, struct buf *out)
 {
-    const char *words[64], *near, *path = path_elsewhere(name), *dot;
+    const char *words[64], *near, *path = path_elsewhere(c, name), *dot;
 
     assert(d->n_fields <= sizeof(words) / sizeof(words[0]));
     for (unsigned i = 0; i < d->n_fields; i++)
@@ -227,15 +249,15 @@ static void suggest_key(const ProtobufCMessageDescriptor *d, const char *name,
         list_keys(d, out);
 }
 
-int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
-                 const char *name, bool in_file, struct err *e)
+int spec_unknown(const struct schema *c, const ProtobufCMessageDescriptor *d,
+                 const char *section, const char *name, bool in_file, struct err *e)
 {
     struct buf found = {0};
 
     field_quote(name, &found);
-    suggest_key(d, name, in_file, &found);
+    suggest_key(c, d, name, in_file, &found);
     err_set(e, ERR_SPEC, "%s: wanted one of its keys, found %s",
-            section[0] ? section : "job", found.data);
+            section[0] ? section : c->noun, found.data);
     buf_free(&found);
     return ERR_SPEC;
 }
@@ -243,7 +265,7 @@ int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
 /* `path` names no value: say of which section it should have been a key. */
 static int refuse_path(struct spec *s, const char *path, struct err *e)
 {
-    const ProtobufCMessageDescriptor *m = &nnd__job__descriptor;
+    const ProtobufCMessageDescriptor *m = s->schema->type;
     const ProtobufCFieldDescriptor *section;
     const char *name = path, *dot;
 
@@ -266,7 +288,7 @@ static int refuse_path(struct spec *s, const char *path, struct err *e)
                        path, path, below->fields[0].name);
     }
     return spec_unknown(
-        m,
+        s->schema, m,
         arena_printf(s->arena, "%.*s", name == path ? 0 : (int)(name - path - 1), path),
         name, false, e);
 }
@@ -283,7 +305,7 @@ static int put_value(struct spec *s, const struct rule *r, const char *text,
 static int put(struct spec *s, const char *path, const char *value, const char *origin,
                bool more, struct err *e)
 {
-    const struct rule *r = rule_find(path);
+    const struct rule *r = schema_rule(s->schema, path);
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
 
@@ -336,10 +358,12 @@ void spec_anchor(struct spec *s, const char *cwd)
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
 
-    for (size_t i = 0; i < nrules; i++) {
-        if (!(rules[i].flags & RULE_PATH))
+    for (size_t i = 0; i < s->schema->nrules; i++) {
+        const struct rule *r = &s->schema->rules[i];
+
+        if (!(r->flags & RULE_PATH))
             continue;
-        spec_locate(s, &rules[i], &m, &d);
+        spec_locate(s, r, &m, &d);
         for (size_t k = 0; k < field_count(m, d); k++) {
             char **path = field_value(m, d, k), *rest = *path;
 

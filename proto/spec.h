@@ -33,10 +33,16 @@
 #define SPEC_MEMORY_MAX (4 << 20)   /* bytes that unpacking may take  */
 
 struct spec;
+struct schema;
 
 /* A job of defaults.  spec_destroy(NULL) is legal. */
 struct spec *spec_create(void);
 void spec_destroy(struct spec *s);
+
+/* The same for something else that people write in YAML: nnd's configuration
+ * (conf.h).  What is below serves both, but for what says "job". */
+struct spec *spec_create_as(const struct schema *schema);
+const ProtobufCMessage *spec_message(const struct spec *s);
 
 /* The job; owned by the spec. */
 const Nnd__Job *spec_job(const struct spec *s);

@@ -28,9 +28,11 @@ struct origin {
 
 struct spec {
     struct arena *arena; /* owns all below */
-    Nnd__Job *job;
-    struct origin *origins; /* one per row of rules */
-    const char *file;       /* the job file, or NULL */
+    const struct schema *schema;
+    ProtobufCMessage *top;
+    Nnd__Job *job;          /* top, when it is a job; else NULL */
+    struct origin *origins; /* one per row of the schema's rules */
+    const char *file;       /* the file, or NULL */
 };
 
 /* Get at the value of a rule's row; its message is made where absent. */
@@ -61,14 +63,15 @@ int spec_store(struct spec *s, const struct rule *r, const char *text, struct er
 
 /* Report a name that is none of d's fields: "train: wanted one of its keys, found
  * ...", with a suggestion that suits a file or a command line. */
-int spec_unknown(const ProtobufCMessageDescriptor *d, const char *section,
-                 const char *name, bool in_file, struct err *e);
+int spec_unknown(const struct schema *c, const ProtobufCMessageDescriptor *d,
+                 const char *section, const char *name, bool in_file, struct err *e);
 
 /* Read "[a, b]" as the list of r. */
 int spec_load_list(struct spec *s, const struct rule *r, const char *text,
                    struct err *e);
 
-/* Fields against each other, after ranges and computed values. */
+/* A job's computed values; then its fields against each other. */
+int spec_finish_job(struct spec *s, struct err *e);
 int spec_check(const struct spec *s, struct err *e);
 
 #endif

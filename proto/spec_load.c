@@ -41,7 +41,7 @@ refuse(struct loader *l, const yaml_mark_t *at, const char *key, const char *fmt
     if (l->file)
         buf_printf(&text, "%s:%zu:%zu: ", l->file, at->line + 1, at->column + 1);
     if (l->file)
-        buf_printf(&text, "%s: ", key[0] ? key : "job");
+        buf_printf(&text, "%s: ", key[0] ? key : l->spec->schema->noun);
     err_set(l->e, ERR_SPEC, "%s%s", text.data ? text.data : "", rest);
     buf_free(&text);
     return ERR_SPEC;
@@ -239,7 +239,7 @@ static int load_list(struct loader *l, const struct rule *r,
 /* The current event begins the value of the field that `path` names. */
 static int load_value(struct loader *l, const char *path, const yaml_mark_t *key)
 {
-    const struct rule *r = rule_find(path);
+    const struct rule *r = schema_rule(l->spec->schema, path);
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
 
@@ -275,7 +275,7 @@ static int load_pair(struct loader *l, const ProtobufCMessageDescriptor *type,
     name = arena_strdup(l->spec->arena, (const char *)l->event.data.scalar.value);
     d = protobuf_c_message_descriptor_get_field_by_name(type, name);
     if (!d) {
-        spec_unknown(type, section, name, true, l->e);
+        spec_unknown(l->spec->schema, type, section, name, true, l->e);
         return place(l, &at, NULL);
     }
     path = section[0] ? arena_printf(l->spec->arena, "%s.%s", section, name) : name;
@@ -360,15 +360,15 @@ int spec_load_text(struct spec *s, const char *file, const char *text, size_t le
     int rc;
 
     if (len > SPEC_TEXT_MAX)
-        return err_set(e, ERR_SPEC, "%s:1:1: job: wanted at most %d bytes, found %zu",
-                       file, SPEC_TEXT_MAX, len);
+        return err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found %zu",
+                       file, s->schema->noun, SPEC_TEXT_MAX, len);
     rc = loader_open(&l, s, file, text, len, e ? e : &local);
     if (rc)
         return rc;
     s->file = l.file;
     rc = open_document(&l);
     if (rc == 0)
-        rc = load_section(&l, &nnd__job__descriptor, "");
+        rc = load_section(&l, s->schema->type, "");
     if (rc == 0)
         rc = close_document(&l);
     loader_close(&l);
@@ -381,8 +381,8 @@ int spec_load_file(struct spec *s, const char *path, struct err *e)
     int rc = fs_read(path, SPEC_TEXT_MAX, &text, e);
 
     if (text.len > SPEC_TEXT_MAX)
-        rc = err_set(e, ERR_SPEC, "%s:1:1: job: wanted at most %d bytes, found more",
-                     path, SPEC_TEXT_MAX);
+        rc = err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found more",
+                     path, s->schema->noun, SPEC_TEXT_MAX);
     else if (rc == 0)
         rc = spec_load_text(s, path, text.data ? text.data : "", text.len, e);
     buf_free(&text);

@@ -108,9 +108,9 @@ void spec_print_yaml(struct spec *s, struct buf *out)
 {
     struct printer p = {.spec = s, .out = out};
 
-    print_section(&p, &s->job->base, "", 0);
+    print_section(&p, s->top, "", 0);
     p.column = p.longest + 1;
-    print_section(&p, &s->job->base, "", 0);
+    print_section(&p, s->top, "", 0);
 }
 
 static json_t *json_of_value(const ProtobufCFieldDescriptor *d, const void *value)

@@ -18,10 +18,12 @@ static void fill_defaults(struct spec *s)
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
 
-    for (size_t i = 0; i < nrules; i++) {
-        if (spec_is_given(s, rules[i].path))
+    for (size_t i = 0; i < s->schema->nrules; i++) {
+        const struct rule *r = &s->schema->rules[i];
+
+        if (spec_is_given(s, r->path))
             continue;
-        spec_locate(s, &rules[i], &m, &d);
+        spec_locate(s, r, &m, &d);
         field_set_default(m, d, s->arena);
         s->origins[i] = (struct origin){.kind = ORIGIN_DEFAULT};
     }
@@ -32,8 +34,8 @@ static int check_ranges(const struct spec *s, struct err *e)
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
 
-    for (size_t i = 0; i < nrules; i++) {
-        const struct rule *r = &rules[i];
+    for (size_t i = 0; i < s->schema->nrules; i++) {
+        const struct rule *r = &s->schema->rules[i];
 
         spec_locate(s, r, &m, &d);
         if (r->items && field_count(m, d) > r->items)
@@ -138,17 +140,21 @@ static void compute_train(struct spec *s, Nnd__Train *t)
         compute_decay(s, t);
 }
 
-int spec_resolve(struct spec *s, struct err *e)
+int spec_finish_job(struct spec *s, struct err *e)
 {
     Nnd__Job *j = s->job;
-    int rc;
 
-    fill_defaults(s);
-    rc = check_ranges(s, e);
-    if (rc)
-        return rc;
     compute_model(s, j->model);
     compute_data(s, j->data, j->train);
     compute_train(s, j->train);
     return spec_check(s, e);
+}
+
+int spec_resolve(struct spec *s, struct err *e)
+{
+    int rc;
+
+    fill_defaults(s);
+    rc = check_ranges(s, e);
+    return rc ? rc : s->schema->finish(s, e);
 }

@@ -128,6 +128,7 @@ static int unpack(struct spec *s, const void *data, size_t len, struct err *e)
                        "without NUL, found %zu bytes more than that",
                        len - nnd__job__get_packed_size(job));
     s->job = job;
+    s->top = &job->base;
     mark_given(s);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * job-reference.c - writes nnd-job(5), the reference page of a job file.
+ * reference.c - writes nnd-job(5) and nnd-conf(5), the reference pages of a job
+ * file and of nnd's configuration.
  *
  * Runs at build time.  Names, types and defaults come from the descriptors,
  * ranges and help from the rules, combinations from the table that checks them:
@@ -12,11 +13,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/conf.h"
 #include "proto/field.h"
 #include "proto/rules.h"
 #include "proto/spec.h"
 
-static const char head[] =
+static const char job_head[] =
     ".TH NND\\-JOB 5 \"\" \"nnd " PACKAGE_VERSION "\" \"File formats\"\n"
     ".SH NAME\n"
     "nnd\\-job \\- a training job for nnd\n"
@@ -68,7 +70,7 @@ static const char head[] =
     "A list of one value may be written without brackets.  Relative paths start from\n"
     "the folder of the job file; on a command line, from the current folder.\n";
 
-static const char tail[] =
+static const char job_tail[] =
     ".SH FILES\n"
     "The examples installed with nnd are job files with comments:\n"
     ".IR demo.yaml ,\n"
@@ -79,6 +81,54 @@ static const char tail[] =
     ".BR nnctl (1),\n"
     ".BR nnd (8),\n"
     ".BR nnd\\-worker (8)\n";
+
+static const char conf_head[] =
+    ".TH NND\\-CONF 5 \"\" \"nnd " PACKAGE_VERSION "\" \"File formats\"\n"
+    ".SH NAME\n"
+    "nnd\\-conf \\- the configuration of nnd\n"
+    ".SH SYNOPSIS\n"
+    ".nf\n"
+    "dir: /var/lib/nnd\n"
+    "grace: 30s\n"
+    "access:\n"
+    "  listen: tcp://10.0.0.1:5599\n"
+    ".fi\n"
+    ".SH DESCRIPTION\n"
+    "The file that\n"
+    ".B nnd \\-\\-config\n"
+    "reads is YAML, as strict as a job file: see\n"
+    ".BR nnd\\-job (5).\n"
+    "Every key is an option of\n"
+    ".BR nnd (8)\n"
+    "too, with dashes for dots and underscores:\n"
+    ".B \\-\\-access\\-listen\n"
+    "is\n"
+    ".IR access.listen .\n"
+    "An option wins over the file.\n"
+    ".PP\n"
+    "After HUP, or\n"
+    ".BR \"nnctl reload\" ,\n"
+    ".B nnd\n"
+    "reads the file again. When it is wrong, or changes what counts at the start "
+    "alone,\n"
+    ".B nnd\n"
+    "says so and goes on with what it had. Relative paths start from the folder of "
+    "the\n"
+    "file; on a command line, from the current folder.\n";
+
+static const char conf_tail[] = ".SH SEE ALSO\n"
+                                ".BR nnctl (1),\n"
+                                ".BR nnd\\-job (5),\n"
+                                ".BR nnd (8)\n";
+
+static const struct page {
+    const char *name, *head, *whole, *tail;
+    const struct schema *schema;
+    const char *(*combination)(size_t i);
+} pages[] = {
+    {"job", job_head, "The job itself", job_tail, &schema_job, spec_combination},
+    {"conf", conf_head, "nnd itself", conf_tail, &schema_conf, NULL},
+};
 
 /* Text as roff prints it unchanged. */
 static void print_roff(const char *text)
@@ -110,9 +160,10 @@ static void print_default(const ProtobufCFieldDescriptor *d)
     buf_free(&text);
 }
 
-static void print_field(const ProtobufCFieldDescriptor *d, const char *path)
+static void print_field(const struct page *p, const ProtobufCFieldDescriptor *d,
+                        const char *path)
 {
-    const struct rule *r = rule_find(path);
+    const struct rule *r = schema_rule(p->schema, path);
     struct buf wanted = {0};
 
     rule_wanted(r, d, &wanted);
@@ -130,15 +181,18 @@ static void print_field(const ProtobufCFieldDescriptor *d, const char *path)
     fputs(" (default ", stdout);
     print_default(d);
     fputs(").\n", stdout);
+    if (r->flags & RULE_START)
+        fputs("Counts when nnd starts.\n", stdout);
     buf_free(&wanted);
 }
 
 /* The section's own keys first, then the sections in it, which are few. */
-static void print_section(const ProtobufCMessageDescriptor *type, const char *section)
+static void print_section(const struct page *p, const ProtobufCMessageDescriptor *type,
+                          const char *section)
 {
     char path[96];
 
-    printf(".SS %s\n", *section ? section : "The job itself");
+    printf(".SS %s\n", *section ? section : p->whole);
     for (int pass = 0; pass < 2; pass++)
         for (unsigned i = 0; i < type->n_fields; i++) {
             const ProtobufCFieldDescriptor *d = &type->fields[i];
@@ -146,32 +200,43 @@ static void print_section(const ProtobufCMessageDescriptor *type, const char *se
             snprintf(path, sizeof(path), "%s%s%s", section, *section ? "." : "",
                      d->name);
             if (d->type == PROTOBUF_C_TYPE_MESSAGE && pass == 1)
-                print_section(d->descriptor, path);
+                print_section(p, d->descriptor, path);
             else if (d->type != PROTOBUF_C_TYPE_MESSAGE && pass == 0)
-                print_field(d, path);
+                print_field(p, d, path);
         }
 }
 
-static void print_combinations(void)
+static void print_combinations(const struct page *p)
 {
     const char *text;
 
+    if (!p->combination)
+        return;
     fputs(".SH COMBINATIONS\nBeside the range of each key, a job must keep to these "
           "rules.\n",
           stdout);
-    for (size_t i = 0; (text = spec_combination(i)) != NULL; i++) {
+    for (size_t i = 0; (text = p->combination(i)) != NULL; i++) {
         fputs(".IP \\(bu 2\n", stdout);
         print_roff(text);
         putchar('\n');
     }
 }
 
-int main(void)
+static int print_page(const struct page *p)
 {
-    fputs(head, stdout);
+    fputs(p->head, stdout);
     fputs(".SH KEYS\n", stdout);
-    print_section(&nnd__job__descriptor, "");
-    print_combinations();
-    fputs(tail, stdout);
+    print_section(p, p->schema->type, "");
+    print_combinations(p);
+    fputs(p->tail, stdout);
     return ferror(stdout) || fflush(stdout) ? 1 : 0;
+}
+
+int main(int argc, char **argv)
+{
+    for (size_t i = 0; i < sizeof pages / sizeof *pages; i++)
+        if (argc == 2 && strcmp(argv[1], pages[i].name) == 0)
+            return print_page(&pages[i]);
+    fputs("usage: reference job|conf\n", stderr);
+    return 2;
 }
