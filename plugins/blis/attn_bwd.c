@@ -13,7 +13,7 @@
 #include "plugins/cpu/op.h"
 #include "plugins/cpu/par.h"
 #include "attn.h"
-#include "work.h"
+#include "plugins/cpu/work.h"
 
 struct room {
     struct ranges seen;

@@ -6,7 +6,7 @@
  */
 #include "plugins/cpu/op.h"
 #include "attn.h"
-#include "work.h"
+#include "plugins/cpu/work.h"
 
 /* A task's tiles. */
 struct room {

@@ -5,7 +5,7 @@
 #include "plugins/cpu/op.h"
 #include "plugins/cpu/vec.h"
 #include "product.h"
-#include "work.h"
+#include "plugins/cpu/work.h"
 
 struct gemm_job {
     const struct nnd_gemm *p;

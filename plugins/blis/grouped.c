@@ -6,7 +6,7 @@
 #include "plugins/cpu/op.h"
 #include "plugins/cpu/vec.h"
 #include "product.h"
-#include "work.h"
+#include "plugins/cpu/work.h"
 
 struct grouped_job {
     const struct nnd_grouped_gemm *p;

@@ -30,9 +30,9 @@ plugins_blis_blis_la_SOURCES = \
     plugins/blis/grouped.c \
     plugins/blis/plugin.c \
     plugins/blis/product.c plugins/blis/product.h \
-    plugins/blis/work.c plugins/blis/work.h \
     plugins/cpu/op.c \
-    plugins/cpu/par.c
+    plugins/cpu/par.c \
+    plugins/cpu/work.c
 
 if X86_64
 noinst_LTLIBRARIES += plugins/blis/libv3.la plugins/blis/libv4.la

@@ -35,7 +35,8 @@ plugins_cpu_cpu_la_SOURCES = \
     plugins/cpu/philox.h \
     plugins/cpu/plugin.c \
     plugins/cpu/vec.h \
-    plugins/cpu/vmath.h
+    plugins/cpu/vmath.h \
+    plugins/cpu/work.c plugins/cpu/work.h
 
 if X86_64
 ISA_BASE_FLAGS = -march=x86-64-v2

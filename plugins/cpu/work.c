@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "plugins/cpu/par.h"
+#include "par.h"
 
 /* need() is not told the number of threads; the host's setting "threads" says
  * it, and without one this many find room. */

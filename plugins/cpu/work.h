@@ -3,8 +3,8 @@
  * work.h - the tasks of a call over the host's threads, each worker with a slot
  * of the workspace.  Which worker takes which task never shows in a result.
  */
-#ifndef BLIS_WORK_H
-#define BLIS_WORK_H
+#ifndef CPU_WORK_H
+#define CPU_WORK_H
 
 #include <nnd/plugin.h>
 
