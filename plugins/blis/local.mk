@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# plugins/blis/local.mk - matrix products over BLIS, and attention.  It shares
-# vectors, mathematics and tables with plugins/cpu.
+# plugins/blis/local.mk - matrix products over BLIS.  It shares vectors, tables
+# and the queue of tasks with plugins/cpu.
 
 if WITH_BLIS
 plugin_LTLIBRARIES += plugins/blis/blis.la
@@ -9,12 +9,8 @@ plugin_LTLIBRARIES += plugins/blis/blis.la
 BLIS_PLUGIN_CPPFLAGS = $(CPU_CPPFLAGS) $(BLIS_CFLAGS)
 
 blis_kernels = \
-    plugins/blis/attn.h \
-    plugins/blis/attn_bwd.c \
-    plugins/blis/attn_fwd.c \
     plugins/blis/convert.c \
-    plugins/blis/few.c \
-    plugins/blis/tile.h
+    plugins/blis/few.c
 
 noinst_LTLIBRARIES += plugins/blis/libbase.la
 plugins_blis_libbase_la_CPPFLAGS = $(BLIS_PLUGIN_CPPFLAGS) -DISA_SUFFIX=base

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * plugin.c - the plugin "blis": matrix products and attention.
+ * plugin.c - the plugin "blis": matrix products.
  *
- * The products' bits are those of the kernels that BLIS chooses for this CPU, so
- * the choice is part of their names; attention's are those of its own tiles, by
- * instruction set.
+ * Their bits are those of the kernels that BLIS chooses for this CPU, so the choice
+ * is part of their names.
  */
 #include <blis.h>
 #include <stdio.h>
@@ -17,11 +16,6 @@
 #define KERNELS_MAX 16
 
 extern const struct op gemm_ops[], grouped_ops[];
-extern const struct op attn_fwd_ops_base[], attn_bwd_ops_base[];
-#ifdef __x86_64__
-extern const struct op attn_fwd_ops_v3[], attn_bwd_ops_v3[];
-extern const struct op attn_fwd_ops_v4[], attn_bwd_ops_v4[];
-#endif
 
 static struct op_kernel selves[KERNELS_MAX];
 static struct nnd_kernel kernels[KERNELS_MAX];
@@ -50,14 +44,6 @@ static void list_kernels(const char *arch)
     plugin.nkernels = 0;
     add(gemm_ops, ISA_BASE, arch);
     add(grouped_ops, ISA_BASE, arch);
-    add(attn_fwd_ops_base, ISA_BASE, isa_name(ISA_BASE));
-    add(attn_bwd_ops_base, ISA_BASE, isa_name(ISA_BASE));
-#ifdef __x86_64__
-    add(attn_fwd_ops_v3, ISA_V3, isa_name(ISA_V3));
-    add(attn_bwd_ops_v3, ISA_V3, isa_name(ISA_V3));
-    add(attn_fwd_ops_v4, ISA_V4, isa_name(ISA_V4));
-    add(attn_bwd_ops_v4, ISA_V4, isa_name(ISA_V4));
-#endif
 }
 
 /* BLIS 0.9 knows Intel's AVX-512 by the processor's model name, and takes those it

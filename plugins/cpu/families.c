@@ -4,11 +4,13 @@
  */
 #include "op.h"
 
-extern const struct op OPS(norm)[], OPS(act)[], OPS(rope)[], OPS(xent)[], OPS(embed)[],
-    OPS(route)[], OPS(permute)[], OPS(sum)[], OPS(rows)[], OPS(optim)[];
+extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(norm)[], OPS(act)[],
+    OPS(rope)[], OPS(xent)[], OPS(embed)[], OPS(route)[], OPS(permute)[], OPS(sum)[],
+    OPS(rows)[], OPS(optim)[];
 extern const struct op *const OPS(all)[];
 
 const struct op *const OPS(all)[] = {
-    OPS(norm),    OPS(act), OPS(rope), OPS(xent),  OPS(embed), OPS(route),
-    OPS(permute), OPS(sum), OPS(rows), OPS(optim), NULL,
+    OPS(attn_fwd), OPS(attn_bwd), OPS(norm),  OPS(act),     OPS(rope),
+    OPS(xent),     OPS(embed),    OPS(route), OPS(permute), OPS(sum),
+    OPS(rows),     OPS(optim),    NULL,
 };

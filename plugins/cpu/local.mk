@@ -10,6 +10,10 @@ CPU_CPPFLAGS = -D_GNU_SOURCE -I$(srcdir) $(PLUGIN_INCLUDES)
 
 cpu_kernels = \
     plugins/cpu/act.c \
+    plugins/cpu/attn.h \
+    plugins/cpu/attn_bwd.c \
+    plugins/cpu/attn_fwd.c \
+    plugins/cpu/attn_tile.h \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
     plugins/cpu/norm.c \

@@ -5,7 +5,8 @@
  *
  * Each kernel exists once for each instruction set, from the same source and
  * with the same bits (vec.h says why; a test holds it), so the fastest that runs
- * here may be taken without anybody's numbers changing.
+ * here may be taken without anybody's numbers changing.  Attention is the
+ * exception: where there is no fused multiply-add it has bits of its own.
  */
 #include "op.h"
 #include "par.h"

@@ -80,7 +80,7 @@ static int compare_kernels(const struct call *c, const struct plugin_under_test 
 
 static int is_blis(const char *op)
 {
-    return strncmp(op, "gemm", 4) == 0 || strncmp(op, "attn.", 5) == 0;
+    return strncmp(op, "gemm", 4) == 0;
 }
 
 static void compare_all(const char *plugin)

@@ -10,8 +10,8 @@
  * of keys dk and dv.  Both add the same numbers in the same order: dq over keys,
  * dk and dv over heads and queries, one after the other.
  */
-#include "plugins/cpu/op.h"
-#include "plugins/cpu/par.h"
+#include "op.h"
+#include "par.h"
 #include "attn.h"
 #include "plugins/cpu/work.h"
 

@@ -3,11 +3,11 @@
  * attn.h - the tasks of an attention call: blocks of queries of one head, or
  * blocks of keys of one key head; and the rows that belong to no sequence.
  */
-#ifndef BLIS_ATTN_H
-#define BLIS_ATTN_H
+#ifndef CPU_ATTN_H
+#define CPU_ATTN_H
 
-#include "plugins/cpu/op.h"
-#include "tile.h"
+#include "op.h"
+#include "attn_tile.h"
 
 struct attn_job {
     const struct nnd_attn *p;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tile.h - what attention's forward and backward share: sequences, who sees
+ * attn_tile.h - what attention's forward and backward share: sequences, who sees
  * whom, tiles in f32, and the product of tiles.
  *
  * Products of 64 x 64 tiles through BLIS spend about half their time entering
@@ -10,11 +10,11 @@
  * other rows nor on where tiles begin.  Only the softmax's running maximum moves
  * by blocks, of KEYS keys counted from the sequence's first.
  */
-#ifndef BLIS_TILE_H
-#define BLIS_TILE_H
+#ifndef CPU_ATTN_TILE_H
+#define CPU_ATTN_TILE_H
 
-#include "plugins/cpu/philox.h"
-#include "plugins/cpu/vmath.h"
+#include "philox.h"
+#include "vmath.h"
 
 #define KEYS      64 /* keys of a tile, and queries */
 #define LANES_MAX 64

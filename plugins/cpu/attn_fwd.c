@@ -4,7 +4,7 @@
  * maximum and sum carried from tile to tile (Milakov & Gimelshein 2018; Dao et
  * al. 2022).  A task is one block of queries of one head; queries are lanes.
  */
-#include "plugins/cpu/op.h"
+#include "op.h"
 #include "attn.h"
 #include "plugins/cpu/work.h"
 
