@@ -470,6 +470,96 @@ struct nnd_optim {
     float beta1, beta2, eps, decay;
 };
 
+/* "rnn.seq.fwd|bwd": one recurrent layer over whole sequences; B rows of T steps.
+ * Row b has steps 0 .. len[b] - 1 (NULL: T); with `reverse` it begins at the last
+ * of them.  x holds what does not wait for the state, for all steps at once: the
+ * input's product with its weights, and its bias.  With a = U h + b, the
+ * recurrent part, gate by gate, h the state before the step:
+ *   tanh, relu (Elman 1990; one gate)  h' = f(x + a)
+ *   gru (Cho et al. 2014 as cuDNN and PyTorch have it; gates r, z, n)
+ *        r = s(x_r + a_r), z = s(x_z + a_z), n = tanh(x_n + r a_n),
+ *        h' = (1 - z) n + z h
+ *   lstm (Hochreiter & Schmidhuber 1997, Gers et al. 2000; gates i, f, g, o)
+ *        i, f, o = s(x + a), g = tanh(x_g + a_g), c' = f c + i g, h' = o tanh(c')
+ * s the logistic function.  h' is rounded to y's type at every step, and so the
+ * next step sees it; c stays f32.  y, and what is saved for backward, are 0
+ * behind a row's end, where x and dy are not read; h_last and c_last are the
+ * state after the row's last step, or the first state where it has none.
+ * Rows do not depend on each other: there is no sum over them here.
+ *
+ * bwd: dx = d loss / d x; da = d loss / d a: the same tensor as dx for all but
+ * gru (absent); h_prev = the state before each step, 0 behind the row's end.  The
+ * gradients of U and b are sums over all steps, products of their own:
+ * dU = da^T h_prev, db = the sum of da.  dh, dc: gradients of the last state
+ * (absent: 0), dh0 and dc0: of the first (absent: not asked for).
+ *
+ * "rnn.cell.fwd|bwd": the same for one step, T = 1, with the same bits.
+ *
+ * [B,T,N] is one tensor whichever of B and T is outermost in memory: strides
+ * say. */
+enum { NND_CELL_TANH = 0, NND_CELL_RELU, NND_CELL_GRU, NND_CELL_LSTM };
+
+struct nnd_rnn {
+    size_t struct_size;
+    struct nnd_tensor x;              /* [B,T,G*H], G = 1, 1, 3, 4           */
+    struct nnd_tensor u, b;           /* [G*H,H], [G*H]|absent               */
+    struct nnd_tensor h0, c0;         /* [B,H]|absent (zeros); c0 f32, lstm  */
+    struct nnd_tensor y;              /* [B,T,H]: fwd out, bwd in            */
+    struct nnd_tensor h_last, c_last; /* [B,H]|absent; c_last f32, lstm      */
+    struct nnd_tensor gates;          /* saved: [B,T,4*H] r, z, n, a_n or
+                                         i, f, g, o; absent for tanh, relu   */
+    struct nnd_tensor c;              /* saved: f32 [B,T,H] c', lstm         */
+    const int32_t *len;               /* DEVICE [B], or NULL                 */
+    int32_t cell, reverse;
+    struct nnd_tensor dy, dh, dc;     /* [B,T,H]|absent, [B,H]|absent twice  */
+    struct nnd_tensor dx, da, h_prev; /* [B,T,G*H], same (gru), [B,T,H]      */
+    struct nnd_tensor dh0, dc0;       /* [B,H]|absent twice                  */
+};
+
+/* "attn.add.fwd|bwd" (Bahdanau et al. 2015), score = <w, tanh(q + k)>, and
+ * "attn.dot.fwd|bwd" (Luong et al. 2015), score = scale <q, k>: one head whose
+ * weights are kept.  Row b has T queries and len[b] keys (NULL: S); softmax of the
+ * scores over those keys, weight 0 for the others, o = the weighted sum of v.  No
+ * key: weights, o and gradients 0.  T = 1 is a decoder's step.
+ * bwd: dq, dk, dv, and dw (add) as an f32 sum over the rows (b,t) in order, or in
+ * blocks of NND_BLOCK_ROWS of them added in order. */
+struct nnd_attend {
+    size_t struct_size;
+    struct nnd_tensor q, k, v; /* [B,T,A] [B,S,A] [B,S,N]            */
+    struct nnd_tensor w;       /* [A], add                           */
+    struct nnd_tensor weight;  /* f32 [B,T,S]: fwd out, bwd in       */
+    struct nnd_tensor o;       /* [B,T,N]                            */
+    const int32_t *len;        /* DEVICE [B], or NULL                */
+    float scale;               /* dot                                */
+    uint32_t reserved;
+    struct nnd_tensor dout, dq, dk, dv, dw;
+};
+
+/* "argmax": the K largest numbers of each row of x [R,V], falling, equal ones by
+ * rising index.  A NaN is less than any number.
+ * "sample": one index of each row (K = 1), drawn as follows.  Indices in the order
+ * of "argmax" have the weights exp(x / temperature); of the first top_k (0: all)
+ * the least number is kept whose weights reach the share top_p of theirs (Holtzman
+ * et al. 2020); with u = 53 bits of Philox4x32-10 of key seed[r] and counter
+ * (pos[r], 0, 0x53414d50, 0) in [0,1), words 0 and 1, the one is drawn in whose
+ * part of [0, sum) the mark u * sum lies.  Sums in f64 in that order.
+ * temperature 0: the first.  Rows with pos < 0: -1, value 0. */
+struct nnd_choose {
+    size_t struct_size;
+    struct nnd_tensor x;            /* [R,V]                        */
+    struct nnd_tensor index, value; /* i32 [R,K], f32 [R,K]|absent  */
+    float temperature, top_p;       /* sample                       */
+    int32_t top_k, reserved;
+    const uint64_t *seed;           /* DEVICE [R], sample           */
+    const int32_t *pos;             /* DEVICE [R], sample           */
+};
+
+/* "select": y[r,k] = x[r, index[r,k]], 0 where the index is negative. */
+struct nnd_select {
+    size_t struct_size;
+    struct nnd_tensor x, index, y; /* [R,V], i32 [R,K], [R,K] */
+};
+
 #ifdef __cplusplus
 }
 #endif

@@ -11,7 +11,9 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \
     lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
+    lib/graph/op_attend.c \
     lib/graph/op_attention.c \
+    lib/graph/op_choose.c \
     lib/graph/op_dropout.c \
     lib/graph/op_embed.c \
     lib/graph/op_expert.c \
@@ -21,6 +23,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_norm.c \
     lib/graph/op_optim.c \
     lib/graph/op_permute.c \
+    lib/graph/op_recurrent.c \
     lib/graph/op_report.c \
     lib/graph/op_rope.c \
     lib/graph/op_route.c \
@@ -44,6 +47,7 @@ tests_num_test_op_grad_SOURCES = \
     tests/num/op_cases.c tests/num/op_cases.h \
     tests/num/op_cases_moe.c \
     tests/num/op_cases_random.c \
+    tests/num/op_cases_recurrent.c \
     tests/num/op_cases_step.c \
     tests/num/op_lab.c tests/num/op_lab.h \
     tests/num/test_op_grad.c

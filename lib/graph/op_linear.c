@@ -37,16 +37,20 @@ static struct value *gemm(struct graph *g, struct value *a, struct value *b,
     return n ? n->out[0] : NULL;
 }
 
+struct value *op_linear_wgrad(struct graph *g, struct value *dy, struct value *x,
+                              struct value *w)
+{
+    struct linear_attr at = {
+        .trans_a = true, .dtype = grad_dtype(g, w), .out = w->shape};
+    return gemm(g, dy, x, NULL, at);
+}
+
 static void linear_grad(struct graph *g, const struct node *n)
 {
     struct value *x = n->in[0], *w = n->in[1], *bias = n->in[2];
     struct value *dy = grad_of(g, n->out[0]);
     if (w->wants_grad)
-        grad_add(g, w,
-                 gemm(g, dy, x, NULL,
-                      (struct linear_attr){.trans_a = true,
-                                           .dtype = grad_dtype(g, w),
-                                           .out = w->shape}));
+        grad_add(g, w, op_linear_wgrad(g, dy, x, w));
     if (bias && bias->wants_grad)
         grad_add(g, bias, op_rows_sum(g, dy));
     if (x->wants_grad)

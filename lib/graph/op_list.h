@@ -7,6 +7,11 @@
 
 #include "graph/op.h"
 
+extern const struct op op_argmax_fwd;
+extern const struct op op_attend_add_bwd;
+extern const struct op op_attend_add_fwd;
+extern const struct op op_attend_dot_bwd;
+extern const struct op op_attend_dot_fwd;
 extern const struct op op_attention_bwd;
 extern const struct op op_attention_cached_fwd;
 extern const struct op op_attention_fwd;
@@ -42,12 +47,18 @@ extern const struct op op_permute_fwd;
 extern const struct op op_piece;
 extern const struct op op_plus;
 extern const struct op op_reshape;
+extern const struct op op_rnn_bwd;
+extern const struct op op_rnn_cell_bwd;
+extern const struct op op_rnn_cell_fwd;
+extern const struct op op_rnn_fwd;
 extern const struct op op_rope_fwd;
 extern const struct op op_route_bwd;
 extern const struct op op_route_fwd;
 extern const struct op op_rows_gather_fwd;
 extern const struct op op_rows_scatter_fwd;
 extern const struct op op_rows_sum_fwd;
+extern const struct op op_sample_fwd;
+extern const struct op op_select_fwd;
 extern const struct op op_sort_fwd;
 extern const struct op op_sqnorm_fwd;
 extern const struct op op_stats_gather;

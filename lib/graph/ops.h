@@ -29,6 +29,11 @@ struct value *op_linear(struct graph *g, struct value *x, struct value *w,
 /* The same with a wide result (router, logits when asked for). */
 struct value *op_linear_wide(struct graph *g, struct value *x, struct value *w);
 
+/* The gradient of a weight w [N,K] that made dy's value of x: dy^T x, a sum over
+ * rows, in the type that gradients of w are made in. */
+struct value *op_linear_wgrad(struct graph *g, struct value *dy, struct value *x,
+                              struct value *w);
+
 /* y = a + b, the sum rounded once. */
 struct value *op_add(struct graph *g, struct value *a, struct value *b);
 
@@ -71,6 +76,62 @@ struct value *op_rows_scatter(struct graph *g, struct value *x, struct value *in
 
 /* y[i] = x[index[i]] along the first dim; no gradient. */
 struct value *op_rows_gather(struct graph *g, struct value *x, struct value *index);
+
+/* A recurrent layer (op_recurrent.c); formulas, and the order of the gates, stand
+ * at "rnn.seq" in <nnd/plugin.h>.  x [B*T,G*H] is what op_linear made of the
+ * input; rows in the order of a chunk, b * T + t, or t * B + b when time_major.
+ * A row's state stands still after its length, and its outputs there are 0. */
+struct rnn_config {
+    int cell;                 /* NND_CELL_...                          */
+    bool reverse, time_major; /* reverse: from a row's last step on    */
+};
+struct rnn_weights {
+    struct value *u, *b; /* [G*H,H], [G*H] or NULL */
+};
+struct rnn_state {
+    struct value *h, *c; /* [B,H], wide [B,H] (lstm); NULL: zeros */
+};
+struct rnn {
+    struct value *y;     /* [B*T,H]: the state after each step       */
+    struct value *h, *c; /* the last state, as rnn_state has the first */
+};
+
+/* len i32 [B], or NULL: all rows have T = `steps`. */
+struct rnn op_rnn(struct graph *g, struct rnn_config c, struct value *x, int64_t steps,
+                  struct rnn_weights w, struct rnn_state first, struct value *len);
+
+/* One step of B rows, x [B,G*H]; the same bits as in a sequence. */
+struct rnn op_rnn_cell(struct graph *g, int cell, struct value *x, struct rnn_weights w,
+                       struct rnn_state state);
+
+/* Attention of T queries a sequence over S keys with values (op_attend.c): q
+ * [B*T,A], k [B*S,A], v [B*S,N], of which the first len[b] count (NULL: all).
+ * add: w [A] weighs tanh(q + k).  weight is for looking at: no gradient flows
+ * through it. */
+struct attend {
+    struct value *o, *weight; /* [B*T,N], wide [B*T,S] */
+};
+struct attend op_attend_add(struct graph *g, int64_t batch, struct value *q,
+                            struct value *k, struct value *v, struct value *w,
+                            struct value *len);
+struct attend op_attend_dot(struct graph *g, int64_t batch, struct value *q,
+                            struct value *k, struct value *v, double scale,
+                            struct value *len);
+
+/* Columns of rows (op_choose.c), without gradients: the k largest of each row of x,
+ * falling; one drawn by the rule of "sample" in <nnd/plugin.h>, seed i64 [R], pos
+ * i32 [R]; those that index [R,K] names. */
+struct sample_config {
+    double temperature, top_p;
+    int32_t top_k; /* 0: all */
+};
+struct choice {
+    struct value *index, *value; /* i32 [R,k], wide [R,k] */
+};
+struct choice op_argmax(struct graph *g, struct value *x, int64_t k);
+struct choice op_sample(struct graph *g, struct value *x, struct sample_config c,
+                        struct value *seed, struct value *pos);
+struct value *op_select(struct graph *g, struct value *x, struct value *index);
 
 /* Terminal: loss per row, wide [T]. */
 struct value *op_xent(struct graph *g, struct value *logits, const struct chunk *c);

@@ -15,6 +15,9 @@ static const char *const names[] = {
     "moe.permute",  "moe.unpermute",  "moe.dgate",      "sum",
     "dropout",      "rows.sum",       "rows.gather",    "rows.scatter",
     "sqnorm",       "opt.adamw",      "opt.adam",       "opt.sgd",
+    "rnn.seq.fwd",  "rnn.seq.bwd",    "rnn.cell.fwd",   "rnn.cell.bwd",
+    "attn.add.fwd", "attn.add.bwd",   "attn.dot.fwd",   "attn.dot.bwd",
+    "argmax",       "sample",         "select",
 };
 
 size_t op_count(void)

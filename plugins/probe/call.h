@@ -62,6 +62,8 @@ struct slot {
     const int32_t *number; /* [count]: of KIND_I32 inputs   */
     int slack;
     int64_t terms; /* length of the longest sum in an element      */
+    int like;      /* 1 + the slot in whose type numbers on its way are
+                      rounded; 0: none but itself                */
     bool single;   /* an f64 result that may be computed from f32s */
     double floor;  /* what errors are relative to where the exact
                       result is 0; 0: the result itself           */
@@ -91,6 +93,10 @@ union call_params {
     struct nnd_rows rows;
     struct nnd_sqnorm sqnorm;
     struct nnd_optim optim;
+    struct nnd_rnn rnn;
+    struct nnd_attend attend;
+    struct nnd_choose choose;
+    struct nnd_select select;
 };
 
 struct call {

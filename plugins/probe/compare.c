@@ -33,15 +33,16 @@ static const char *place_of(const struct slot *s, int64_t i, char *text, size_t 
     return text;
 }
 
-static double allowed(const struct slot *s, int dtype)
+/* `through`: the type that numbers on the way were rounded to. */
+static double allowed(const struct slot *s, int dtype, int through)
 {
     if (s->slack == SLACK_COPY)
         return 0;
-    double u32 = dtype_unit(NND_F32), u = dtype_unit(dtype);
+    double u32 = dtype_unit(NND_F32), u = dtype_unit(through);
     if (dtype == NND_F64)
         return 4 * (s->single ? u32 : u) * sqrt((double)s->terms);
     double sum = 4 * u32 * sqrt(fmax(1, (double)s->terms));
-    return dtype == NND_F32 ? sum : s->slack * u + sum;
+    return through == NND_F32 ? sum : s->slack * u + sum;
 }
 
 /* Half the distance between the smallest numbers of a type. */
@@ -91,9 +92,10 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
             at = i;
         }
     }
+    int dtype = r->dtype[n], through = s->like ? r->dtype[s->like - 1] : dtype;
     double size = fmax(sqrt(norm), s->floor * sqrt((double)count));
     double limit =
-        allowed(s, r->dtype[n]) * size + floor_of(r->dtype[n]) * sqrt((double)count);
+        allowed(s, dtype, through) * size + floor_of(dtype) * sqrt((double)count);
     if (count == 0 || sqrt(error) <= limit)
         return 0;
     char place[80];
@@ -101,7 +103,7 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
                    "%s is %.9g, wanted %.9g; relative error of %s %.2g, allowed %.2g",
                    place_of(s, at, place, sizeof place), r->value[n][at],
                    oracle->value[n][at], s->name, sqrt(error) / size,
-                   allowed(s, r->dtype[n]));
+                   allowed(s, dtype, through));
 }
 
 int compare_values(const struct call *c, const struct result *r,

@@ -39,6 +39,17 @@ static const struct family families[] = {
     {"opt.adamw", family_adamw},
     {"opt.adam", family_adam},
     {"opt.sgd", family_sgd},
+    {"rnn.seq.fwd", family_rnn_seq_fwd},
+    {"rnn.seq.bwd", family_rnn_seq_bwd},
+    {"rnn.cell.fwd", family_rnn_cell_fwd},
+    {"rnn.cell.bwd", family_rnn_cell_bwd},
+    {"attn.add.fwd", family_add_fwd},
+    {"attn.add.bwd", family_add_bwd},
+    {"attn.dot.fwd", family_dot_fwd},
+    {"attn.dot.bwd", family_dot_bwd},
+    {"argmax", family_argmax},
+    {"sample", family_sample},
+    {"select", family_select},
 };
 
 const struct family *family_find(const char *op)

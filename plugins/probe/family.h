@@ -41,6 +41,9 @@ build_f family_gemm, family_grouped, family_attn_fwd, family_attn_bwd, family_rm
     family_xent_bwd, family_embed_fwd, family_embed_bwd, family_route_fwd,
     family_route_bwd, family_sort, family_permute, family_unpermute, family_dgate,
     family_sum, family_dropout, family_rows_sum, family_rows_gather,
-    family_rows_scatter, family_sqnorm, family_adamw, family_adam, family_sgd;
+    family_rows_scatter, family_sqnorm, family_adamw, family_adam, family_sgd,
+    family_rnn_seq_fwd, family_rnn_seq_bwd, family_rnn_cell_fwd, family_rnn_cell_bwd,
+    family_add_fwd, family_add_bwd, family_dot_fwd, family_dot_bwd, family_argmax,
+    family_sample, family_select;
 
 #endif

@@ -15,10 +15,13 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/compare.c plugins/probe/compare.h \
     plugins/probe/family.c plugins/probe/family.h \
     plugins/probe/family_act.c \
+    plugins/probe/family_attend.c \
     plugins/probe/family_attn.c \
+    plugins/probe/family_choose.c \
     plugins/probe/family_gemm.c \
     plugins/probe/family_moe.c \
     plugins/probe/family_norm.c \
+    plugins/probe/family_rnn.c \
     plugins/probe/family_rows.c \
     plugins/probe/family_xent.c \
     plugins/probe/judge.c plugins/probe/judge.h \

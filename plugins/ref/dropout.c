@@ -5,7 +5,7 @@
  */
 #include "impl.h"
 
-static void philox(uint64_t key, uint32_t c[4])
+void ref_philox(uint64_t key, uint32_t c[4])
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
@@ -26,7 +26,7 @@ double ref_dropout(const struct nnd_dropout *d, int64_t row, uint32_t head,
         return 1;
     uint32_t c[4] = {(uint32_t)d->sample[row], head, (uint32_t)d->pos[row],
                      (uint32_t)(column / 4)};
-    philox(nnd_rng_key(d->state, d->op), c);
+    ref_philox(nnd_rng_key(d->state, d->op), c);
     return c[column % 4] >= (double)d->p * 0x1p32 ? 1 / (1 - (double)d->p) : 0;
 }
 

@@ -109,6 +109,9 @@ int ref_need_none(const void *self, const void *params, struct nnd_need *out);
 
 /* ---- random bits ---- */
 
+/* Philox4x32-10: the counter c becomes four random words. */
+void ref_philox(uint64_t key, uint32_t c[4]);
+
 /* What dropout multiplies the element by: 0, or 1 / (1 - p). */
 double ref_dropout(const struct nnd_dropout *d, int64_t row, uint32_t head,
                    int64_t column);
@@ -128,6 +131,8 @@ extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_att
     ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_xent_fwd, ref_xent_bwd,
     ref_embed_fwd, ref_embed_bwd, ref_route_fwd, ref_route_bwd, ref_sort, ref_permute,
     ref_unpermute, ref_dgate, ref_sum, ref_drop, ref_rows_sum, ref_rows_gather,
-    ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd;
+    ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd,
+    ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd,
+    ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample, ref_select;
 
 #endif

@@ -10,8 +10,10 @@ plugins_ref_libref_la_CPPFLAGS = -D_GNU_SOURCE $(PLUGIN_INCLUDES)
 plugins_ref_libref_la_LIBADD = -lm
 plugins_ref_libref_la_SOURCES = \
     plugins/ref/act.c \
+    plugins/ref/attend.c \
     plugins/ref/attn.c \
     plugins/ref/check.c \
+    plugins/ref/choose.c \
     plugins/ref/dropout.c \
     plugins/ref/embed.c \
     plugins/ref/gemm.c \
@@ -22,6 +24,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/optim.c \
     plugins/ref/permute.c \
     plugins/ref/ref.c plugins/ref/ref.h \
+    plugins/ref/rnn.c \
     plugins/ref/rope.c \
     plugins/ref/route.c \
     plugins/ref/rows.c \
@@ -37,5 +40,6 @@ plugins_ref_ref_la_SOURCES = plugins/ref/entry.c
 
 num_tests += \
     tests/num/test_ref_grad \
+    tests/num/test_ref_recurrent \
     tests/num/test_ref_value
 EXTRA_DIST += tests/num/ref.h

@@ -28,6 +28,7 @@ struct op_case {
 extern const struct op_case op_cases_dense[];
 extern const struct op_case op_cases_moe[];
 extern const struct op_case op_cases_random[];
+extern const struct op_case op_cases_recurrent[];
 extern const struct op_case op_cases_step[];
 
 /* Operators that no case can run here, and why; ended by op NULL. */

@@ -14,8 +14,8 @@
 #define CASES_MAX   256
 #define SECONDS_MAX 200 /* ranks that wait for each other for ever */
 
-static const struct op_case *const lists[] = {op_cases_dense, op_cases_moe,
-                                              op_cases_random, op_cases_step};
+static const struct op_case *const lists[] = {
+    op_cases_dense, op_cases_moe, op_cases_random, op_cases_recurrent, op_cases_step};
 static const struct op_case *all[CASES_MAX];
 static int count;
 

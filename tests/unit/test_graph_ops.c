@@ -192,6 +192,44 @@ static void optim_kind(struct graph *g)
     op_optim(g, (struct optim_config){.kind = "opt.lion"}, w, w, w, NULL, NULL, w);
 }
 
+static void rnn_rows(struct graph *g)
+{
+    op_rnn(g, (struct rnn_config){.cell = NND_CELL_GRU},
+           weight(g, "x", S(2, I(7), I(12))), 2,
+           (struct rnn_weights){.u = weight(g, "u", S(2, I(12), I(4)))},
+           (struct rnn_state){0}, NULL);
+}
+
+static void rnn_cell_state(struct graph *g)
+{
+    struct value *c = graph_state(g, "c", NND_F32, S(2, I(3), I(4)));
+    op_rnn_cell(g, NND_CELL_GRU, weight(g, "x", S(2, I(3), I(12))),
+                (struct rnn_weights){.u = weight(g, "u", S(2, I(12), I(4)))},
+                (struct rnn_state){.c = c});
+}
+
+static void rnn_gates(struct graph *g)
+{
+    op_rnn_cell(g, NND_CELL_LSTM, weight(g, "x", S(2, I(3), I(12))),
+                (struct rnn_weights){.u = weight(g, "u", S(2, I(12), I(4)))},
+                (struct rnn_state){0});
+}
+
+static void attend_weights(struct graph *g)
+{
+    struct value *x = weight(g, "x", S(2, I(6), I(8)));
+    struct attend a = op_attend_dot(g, 2, x, x, x, 1, NULL);
+    op_xent(g, a.weight,
+            &(struct chunk){.target = ints(g, "target", 6),
+                            .seed = graph_input(g, "seed", NND_F32, S(1, I(1)))});
+    graph_backward(g, 0, "backward");
+}
+
+static void argmax_columns(struct graph *g)
+{
+    op_argmax(g, weight(g, "x", S(2, I(6), I(8))), 9);
+}
+
 struct refusal {
     const char *name;
     void (*build)(struct graph *g);
@@ -239,6 +277,17 @@ static const struct refusal refusals[] = {
     {"opt.adamw: no second moment", optim_second,
      "layers.3.opt.adamw: optimizer: gradient, weights and moments differ in size, or "
      "one is missing"},
+    {"rnn: rows that are not sequences", rnn_rows,
+     "layers.3.rnn: 7 rows are not sequences of 2 steps"},
+    {"rnn: a cell state and no lstm", rnn_cell_state,
+     "layers.3.rnn.cell: a cell state, and no lstm"},
+    {"rnn: gates of another cell", rnn_gates,
+     "layers.3.rnn.cell: gates' input: wanted any type [any,16], found bf16 [3,12]"},
+    {"attend: a gradient into the weights", attend_weights,
+     "layers.3.attend.dot: the weights of attention are for looking at: a gradient "
+     "flows into them"},
+    {"argmax: more than there are", argmax_columns,
+     "layers.3.argmax: wanted 1 to 8 columns, found 9"},
     {"optimizer: unknown", optim_kind, "optimizer: unknown kind opt.lion"},
 };
 
