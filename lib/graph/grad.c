@@ -67,10 +67,12 @@ void grad_add(struct graph *g, struct value *v, struct value *dv)
 {
     if (!v->wants_grad || !dv)
         return;
-    if (v->ngrads == NND_SUM_MAX) {
+    if (v->ngrads == NND_SUM_MAX && g->open_loop) {
         graph_fail(g, "%s: more than %d users want its gradient", v->name, NND_SUM_MAX);
         return;
     }
+    if (v->ngrads == NND_SUM_MAX)
+        grad_of(g, v); /* a chain of sums has the bits of one */
     if (!v->grads)
         v->grads = arena_calloc(g->mem, NND_SUM_MAX, sizeof(struct value *));
     v->grads[v->ngrads++] = dv;

@@ -39,6 +39,18 @@ static void build_linear_twice(struct lab *l, const void *arg)
     lab_dot(l, op_linear(l->g, op_linear(l->g, x, w, NULL), w, NULL), -1);
 }
 
+/* One weight at every step of a model that is written out step by step. */
+static void build_linear_often(struct lab *l, const void *arg)
+{
+    (void)arg;
+    struct value *x = lab_leaf(l, "x", S(2, I(2), I(3)));
+    struct value *w = lab_leaf(l, "w", S(2, I(3), I(3)));
+    for (int i = 0; i < 2 * NND_SUM_MAX + 3; i++) {
+        x = op_gelu(l->g, op_linear(l->g, x, w, NULL), false);
+        lab_dot(l, x, -1);
+    }
+}
+
 static void build_sum(struct lab *l, const void *arg)
 {
     (void)arg;
@@ -242,6 +254,7 @@ const struct op_case op_cases_dense[] = {
      .arg = &(struct dims){300, 2, 3}, .most = 40},
     {"linear: wide, three dims", &op_gemm, build_linear_wide, .arg = NULL},
     {"linear: a weight used twice", &op_gemm, build_linear_twice, .arg = NULL},
+    {"linear: a weight used 35 times", &op_gemm, build_linear_often, .arg = NULL},
     {"sum: a summand twice", &op_plus, build_sum, .arg = NULL},
     {"view: of a view, read twice", &op_reshape, build_view, .arg = NULL},
     {"norm.rms: matrix", &op_norm_rms_fwd, build_rms, .arg = &matrix},
