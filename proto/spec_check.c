@@ -299,10 +299,8 @@ static int check_axes(const struct spec *s, const Nnd__Job *j, struct err *e)
         const char *path;
         uint32_t value;
     } axes[] = {
-        {"parallel.tp", j->parallel->tp},
-        {"parallel.pp", j->parallel->pp},
-        {"parallel.cp", j->parallel->cp},
-        {"parallel.etp", j->parallel->etp},
+        {"parallel.tp", j->parallel->tp},     {"parallel.pp", j->parallel->pp},
+        {"parallel.cp", j->parallel->cp},     {"parallel.etp", j->parallel->etp},
         {"parallel.zero", j->parallel->zero},
     };
 
@@ -338,15 +336,28 @@ static size_t span_word(const char *text, const char *more)
     return n;
 }
 
-/* OP=NAME, OP=NAME? or OP=!NAME. */
+/* Skip a sign and the word behind it; false when the word is missing. */
+static bool skip_part(const char **text, char sign, const char *more)
+{
+    size_t n;
+
+    if (**text != sign)
+        return true;
+    n = span_word(*text + 1, more);
+    *text += 1 + n;
+    return n > 0;
+}
+
+/* OP[/DTYPE][@DEVICE]=NAME, ...=NAME? or ...=!NAME. */
 static bool is_kernel_rule(const char *text)
 {
-    size_t op = span_word(text, "_"), name;
+    size_t op = span_word(text, "_-."), name;
     bool never;
 
-    if (op == 0 || text[op] != '=')
+    text += op;
+    if (op == 0 || !skip_part(&text, '/', "_-.,>") || !skip_part(&text, '@', "_-.") ||
+        *text++ != '=')
         return false;
-    text += op + 1;
     never = *text == '!';
     text += never;
     name = span_word(text, "_-.:/");
@@ -411,7 +422,8 @@ static const struct {
      "parallel.dp is a power of two and divides train.chunks; parallel.ep divides "
      "parallel.dp and model.moe.experts, and is 1 without experts."},
     {check_kernels,
-     "Kernel rules and devices are letters, digits and -_.:/ with the signs shown."},
+     "Kernel rules and devices are letters, digits and -_.:/ with the signs shown; a "
+     "rule's OP may be narrowed to OP/DTYPE@DEVICE."},
 };
 
 #define NCHECKS (sizeof(checks) / sizeof(checks[0]))

@@ -62,8 +62,9 @@ struct kernel_want {
 
 /* Flags every chosen kernel must have (NND_K_...), the device, and the user's
  * rules: OP=NAME (required), OP=NAME? (preferred), OP=!NAME (excluded); OP may
- * be a prefix up to a dot ("attn"); NAME is PLUGIN, PLUGIN/KERNEL or KERNEL.  Of
- * several rules of one kind for an op the longest OP counts, then the last. */
+ * be a prefix up to a dot ("attn"), and narrowed to OP/DTYPE@DEVICE, where DTYPE is
+ * that of the first input, or a whole key; NAME is PLUGIN, PLUGIN/KERNEL or KERNEL.
+ * Of several rules of one kind for a row the closest counts, then the last. */
 struct kernel_policy {
     const char *device;
     unsigned flags;

@@ -4,10 +4,13 @@
  */
 #include "kernel/rule.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "base/str.h"
 #include "kernel/op.h"
+#include "tensor/dtype.h"
 
 enum { NAMES_MAX = 256 };
 
@@ -48,68 +51,175 @@ static bool name_exists(const struct kernels *ks, const struct rule *r)
     return false;
 }
 
+/* "; did you mean X?", or nothing. */
+static int unknown(const struct rule *r, const char *what, const char *found,
+                   const char *const *names, size_t n, struct err *e)
+{
+    const char *near = str_nearest(found, names, n);
+    return err_set(e, ERR_SPEC, "kernel rule %s: no %s is named \"%s\"%s%s%s", r->text,
+                   what, found, near ? "; did you mean " : "", near ? near : "",
+                   near ? "?" : "");
+}
+
+/* The catalogue's names and what they begin with: "attn" of "attn.fwd". */
 static int unknown_op(const struct rule *r, struct err *e)
 {
-    const char *near = str_nearest(r->op, op_names(), op_count());
-    return err_set(e, ERR_SPEC, "kernel rule %s: no operator is named \"%s\"%s%s%s",
-                   r->text, r->op, near ? "; did you mean " : "", near ? near : "",
-                   near ? "?" : "");
+    struct arena *a = arena_create();
+    const char **names = arena_calloc(a, 3 * op_count(), sizeof *names);
+    size_t n = 0;
+    for (size_t i = 0; i < op_count(); i++) {
+        names[n++] = op_name(i);
+        for (const char *dot = strchr(op_name(i), '.'); dot; dot = strchr(dot + 1, '.'))
+            names[n++] = arena_printf(a, "%.*s", (int)(dot - op_name(i)), op_name(i));
+    }
+    int rc = unknown(r, "operator", r->op, names, n, e);
+    arena_destroy(a);
+    return rc;
 }
 
 static int unknown_name(const struct kernels *ks, const struct rule *r, struct err *e)
 {
-    const char *names[NAMES_MAX];
+    struct arena *a = arena_create();
+    const char **names = arena_calloc(a, NAMES_MAX, sizeof *names);
+    bool pair = strchr(r->name, '/') != NULL;
     size_t n = 0;
     for (size_t i = 0; i < kernels_plugin_count(ks); i++) {
         const struct nnd_plugin *p = kernels_plugin(ks, i);
-        if (n < NAMES_MAX)
+        if (n < NAMES_MAX && !pair)
             names[n++] = p->name;
         for (uint32_t j = 0; j < p->nkernels && n < NAMES_MAX; j++)
-            names[n++] = p->kernels[j]->name;
+            names[n++] = pair ? arena_printf(a, "%s/%s", p->name, p->kernels[j]->name)
+                              : p->kernels[j]->name;
     }
-    const char *near = str_nearest(r->name, names, n);
-    return err_set(e, ERR_SPEC,
-                   "kernel rule %s: no plugin or kernel is named \"%s\"%s%s%s", r->text,
-                   r->name, near ? "; did you mean " : "", near ? near : "",
-                   near ? "?" : "");
+    int rc = unknown(r, "plugin or kernel", r->name, names, n, e);
+    arena_destroy(a);
+    return rc;
 }
 
+static int check_device(const struct kernels *ks, const struct rule *r, struct err *e)
+{
+    const char *names[NAMES_MAX] = {"cpu"};
+    size_t n = 1;
+    if (!r->device[0] || kernels_device(ks, r->device))
+        return 0;
+    for (size_t i = 0; i < kernels_plugin_count(ks); i++) {
+        const struct nnd_plugin *p = kernels_plugin(ks, i);
+        for (uint32_t j = 0; j < p->ndevices && n < NAMES_MAX; j++)
+            names[n++] = p->devices[j]->type;
+    }
+    return unknown(r, "device", r->device, names, n, e);
+}
+
+/* The length of the first of a key's types. */
+static size_t first_type(const char *key)
+{
+    return strcspn(key, ",>");
+}
+
+static int check_dtype(const struct rule *r, struct err *e)
+{
+    static const char *const names[] = {"f64", "f32", "bf16", "f16", "e4m3", "e5m2",
+                                        "i64", "i32", "i8",   "u8",  "bool"};
+    char first[sizeof r->dtype];
+    snprintf(first, sizeof first, "%.*s", (int)first_type(r->dtype), r->dtype);
+    if (!r->dtype[0] || dtype_parse(first))
+        return 0;
+    return unknown(r, "dtype", first, names, sizeof names / sizeof names[0], e);
+}
+
+static bool copy(char *to, size_t size, const char *from, size_t len)
+{
+    if (len >= size)
+        return false;
+    memcpy(to, from, len);
+    to[len] = '\0';
+    return true;
+}
+
+/* OP, OP/DTYPE, OP@DEVICE, OP/DTYPE@DEVICE. */
+static bool parse_scope(const char *text, size_t len, struct rule *r)
+{
+    const char *end = text + len, *at = memchr(text, '@', len);
+    const char *slash = memchr(text, '/', (size_t)((at ? at : end) - text));
+    const char *op_end = slash ? slash : at ? at : end;
+    if (op_end == text || !copy(r->op, sizeof r->op, text, (size_t)(op_end - text)))
+        return false;
+    if (slash) {
+        size_t n = (size_t)((at ? at : end) - slash - 1);
+        if (!n || !copy(r->dtype, sizeof r->dtype, slash + 1, n))
+            return false;
+    }
+    if (at) {
+        size_t n = (size_t)(end - at - 1);
+        if (!n || !copy(r->device, sizeof r->device, at + 1, n))
+            return false;
+    }
+    return true;
+}
+
+/* NAME, NAME?, !NAME. */
+static bool parse_choice(const char *text, struct rule *r)
+{
+    size_t len = strlen(text);
+    if (*text == '!') {
+        r->kind = RULE_EXCLUDE;
+        text++, len--;
+    } else if (len && text[len - 1] == '?') {
+        r->kind = RULE_PREFER;
+        len--;
+    }
+    return len && copy(r->name, sizeof r->name, text, len);
+}
+
+/* A key has '=' nowhere, but "bf16,bf16>f32" has a '>'. */
 int kernel_rule_parse(const struct kernels *ks, const char *text, struct rule *out,
                       struct err *e)
 {
     struct rule r = {.kind = RULE_REQUIRE, .text = text};
-    size_t nop = strcspn(text, "=");
-    const char *name = text + nop + (text[nop] == '=');
-    if (*name == '!') {
-        r.kind = RULE_EXCLUDE;
-        name++;
-    }
-    size_t nname = strlen(name);
-    if (r.kind != RULE_EXCLUDE && nname && name[nname - 1] == '?') {
-        r.kind = RULE_PREFER;
-        nname--;
-    }
-    if (!nop || !nname || nop >= sizeof r.op || nname >= sizeof r.name)
+    size_t nscope = strcspn(text, "=");
+    if (!text[nscope] || !parse_scope(text, nscope, &r) ||
+        !parse_choice(text + nscope + 1, &r))
         return err_set(e, ERR_SPEC,
-                       "kernel rule \"%s\": wanted OP=NAME, OP=NAME? or OP=!NAME",
+                       "kernel rule \"%s\": wanted OP=NAME, OP=NAME? or OP=!NAME, OP "
+                       "like attn, attn.bwd or attn.bwd/bf16@cpu",
                        text);
-    memcpy(r.op, text, nop);
-    memcpy(r.name, name, nname);
     if (!op_exists(ks, r.op))
         return unknown_op(&r, e);
     if (!name_exists(ks, &r))
         return unknown_name(ks, &r, e);
+    if (check_dtype(&r, e) < 0 || check_device(ks, &r, e) < 0)
+        return ERR_SPEC;
     *out = r;
     return 0;
 }
 
+/* A dtype is that of the first input, or all of the key. */
+static bool dtype_matches(const char *dtype, const char *key)
+{
+    size_t n = first_type(key);
+    return strcmp(dtype, key) == 0 ||
+           (strlen(dtype) == n && memcmp(dtype, key, n) == 0);
+}
+
+bool kernel_rule_covers(const struct rule *r, const struct rule_scope *s)
+{
+    return op_matches(s->op, r->op) &&
+           (!r->dtype[0] || dtype_matches(r->dtype, s->key)) &&
+           (!r->device[0] || strcmp(r->device, s->device) == 0);
+}
+
+static size_t closeness(const struct rule *r)
+{
+    return 4 * strlen(r->op) + 2 * (r->dtype[0] != '\0') + (r->device[0] != '\0');
+}
+
 const struct rule *kernel_rule_find(const struct rule *rules, size_t n,
-                                    enum rule_kind kind, const char *op)
+                                    enum rule_kind kind, const struct rule_scope *s)
 {
     const struct rule *best = NULL;
     for (size_t i = 0; i < n; i++)
-        if (rules[i].kind == kind && op_matches(op, rules[i].op) &&
-            (!best || strlen(rules[i].op) >= strlen(best->op)))
+        if (rules[i].kind == kind && kernel_rule_covers(&rules[i], s) &&
+            (!best || closeness(&rules[i]) >= closeness(best)))
             best = &rules[i];
     return best;
 }

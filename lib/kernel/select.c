@@ -67,16 +67,30 @@ static int by_order(const void *a, const void *b)
     return names ? names : strcmp(x->kernel->name, y->kernel->name);
 }
 
-static void collect(struct selection *s, const char *op)
+static struct rule_scope scope_of(const struct selection *s,
+                                  const struct kernel_want *row)
 {
-    const struct rule *prefer =
-        kernel_rule_find(s->rules, s->policy->nrules, RULE_PREFER, op);
+    return (struct rule_scope){row->op, row->key, s->policy->device};
+}
+
+/* The rule of a kind that speaks of the row, or NULL. */
+static const struct rule *rule_of(const struct selection *s, enum rule_kind kind,
+                                  const struct kernel_want *row)
+{
+    struct rule_scope scope = scope_of(s, row);
+    return kernel_rule_find(s->rules, s->policy->nrules, kind, &scope);
+}
+
+static void collect(struct selection *s, const struct kernel_want *row)
+{
+    const struct rule *prefer = rule_of(s, RULE_PREFER, row);
     s->ncandidates = 0;
     for (size_t i = 0; i < kernels_plugin_count(s->ks); i++) {
         const struct nnd_plugin *p = kernels_plugin(s->ks, i);
         for (uint32_t j = 0; j < p->nkernels; j++) {
             const struct nnd_kernel *k = p->kernels[j];
-            if (strcmp(k->op, op) != 0 || strcmp(k->device, s->policy->device) != 0)
+            if (strcmp(k->op, row->op) != 0 ||
+                strcmp(k->device, s->policy->device) != 0)
                 continue;
             s->candidates[s->ncandidates++] = (struct candidate){
                 p, k, prefer && kernel_rule_names(prefer, p, k), is_in_tree(p)};
@@ -119,11 +133,12 @@ static bool has_flags(struct selection *s, const struct candidate *c)
 }
 
 static bool is_allowed(struct selection *s, const struct candidate *c,
-                       const struct rule *require)
+                       const struct kernel_want *row, const struct rule *require)
 {
+    struct rule_scope scope = scope_of(s, row);
     for (size_t i = 0; i < s->policy->nrules; i++) {
         const struct rule *r = &s->rules[i];
-        if (r->kind == RULE_EXCLUDE && op_matches(c->kernel->op, r->op) &&
+        if (r->kind == RULE_EXCLUDE && kernel_rule_covers(r, &scope) &&
             kernel_rule_names(r, c->plugin, c->kernel)) {
             refuse(s, c, "excluded by rule", r->text);
             return false;
@@ -151,7 +166,7 @@ static bool supports_row(struct selection *s, const struct candidate *c,
 static bool suits(struct selection *s, const struct candidate *c,
                   const struct kernel_want *row, const struct rule *require)
 {
-    if (!is_allowed(s, c, require) || !has_flags(s, c))
+    if (!is_allowed(s, c, row, require) || !has_flags(s, c))
         return false;
     if (c->kernel->op_version != OP_VERSION) {
         refuse(s, c, NULL, "serves another version of the operator");
@@ -170,12 +185,11 @@ static int nothing_suits(const struct selection *s, const struct kernel_want *ro
 }
 
 static const char *why_chosen(struct selection *s, const struct candidate *c,
-                              const struct rule *require)
+                              const struct kernel_want *row, const struct rule *require)
 {
     const char *rule = require ? require->text : NULL;
     if (!rule && c->preferred)
-        rule = kernel_rule_find(s->rules, s->policy->nrules, RULE_PREFER, c->kernel->op)
-                   ->text;
+        rule = rule_of(s, RULE_PREFER, row)->text;
     const char *base = rule
                            ? arena_printf(s->arena, "rule %s", rule)
                            : arena_printf(s->arena, "priority %d", c->kernel->priority);
@@ -187,16 +201,15 @@ static const char *why_chosen(struct selection *s, const struct candidate *c,
 static int select_row(struct selection *s, const struct kernel_want *row,
                       struct kernel_table *t, struct err *e)
 {
-    const struct rule *require =
-        kernel_rule_find(s->rules, s->policy->nrules, RULE_REQUIRE, row->op);
+    const struct rule *require = rule_of(s, RULE_REQUIRE, row);
     buf_clear(&s->refusals);
-    collect(s, row->op);
+    collect(s, row);
     for (size_t i = 0; i < s->ncandidates; i++) {
         const struct candidate *c = &s->candidates[i];
         if (!suits(s, c, row, require))
             continue;
         struct table_row chosen = {row->op, row->key, c->plugin, c->kernel,
-                                   why_chosen(s, c, require)};
+                                   why_chosen(s, c, row, require)};
         table_add(t, &chosen);
         return 0;
     }

@@ -9,6 +9,9 @@
 
 enum { ALL = NND_K_DETERMINISTIC | NND_K_INVARIANT };
 
+#define FORM                                                                           \
+    "OP=NAME, OP=NAME? or OP=!NAME, OP like attn, attn.bwd or attn.bwd/bf16@cpu"
+
 /* params of these tests: a number that the kernels have opinions on. */
 static int yes(const void *self, const void *params, struct nnd_error *e)
 {
@@ -218,11 +221,60 @@ static void unknown_names_are_errors(void **state)
         "kernel rule gemm=alpa: no plugin or kernel is named \"alpa\"; did you "
         "mean alpha?");
     expect_error(*state, 0, "gemm", "test.mul", &two,
-                 "kernel rule \"gemm\": wanted OP=NAME, OP=NAME? or OP=!NAME");
+                 "kernel rule \"gemm\": wanted " FORM);
     expect_error(*state, 0, "=ref", "test.mul", &two,
-                 "kernel rule \"=ref\": wanted OP=NAME, OP=NAME? or OP=!NAME");
+                 "kernel rule \"=ref\": wanted " FORM);
     expect_error(*state, 0, "gemm=!", "test.mul", &two,
-                 "kernel rule \"gemm=!\": wanted OP=NAME, OP=NAME? or OP=!NAME");
+                 "kernel rule \"gemm=!\": wanted " FORM);
+    expect_error(*state, 0, "gemm/=ref", "test.mul", &two,
+                 "kernel rule \"gemm/=ref\": wanted " FORM);
+    expect_error(*state, 0, "gemm@=ref", "test.mul", &two,
+                 "kernel rule \"gemm@=ref\": wanted " FORM);
+    expect_error(*state, 0, "atn=ref", "test.mul", &two,
+                 "kernel rule atn=ref: no operator is named \"atn\"; did you mean "
+                 "attn?");
+    expect_error(*state, 0, "gemm=alpha/fats", "test.mul", &two,
+                 "kernel rule gemm=alpha/fats: no plugin or kernel is named "
+                 "\"alpha/fats\"; did you mean alpha/fast?");
+    expect_error(*state, 0, "gemm/b16=ref", "test.mul", &two,
+                 "kernel rule gemm/b16=ref: no dtype is named \"b16\"; did you mean "
+                 "bf16?");
+    expect_error(*state, 0, "gemm@cpv=ref", "test.mul", &two,
+                 "kernel rule gemm@cpv=ref: no device is named \"cpv\"; did you mean "
+                 "cpu?");
+}
+
+/* A rule speaks of what it names and of nothing else. */
+static void rules_are_narrowed(void **state)
+{
+    expect(*state, 0, "test.mul/f32@cpu=plain", "test.mul", &two,
+           "beta/plain 2.1 rule test.mul/f32@cpu=plain\n");
+    expect(*state, 0, "test.mul/bf16=plain", "test.mul", &two,
+           "beta/loose 2.1 priority 90\n");
+    expect(*state, 0, "test.mul/f32=!loose", "test.mul", &two,
+           "alpha/fast 2.1 priority 60; beta/loose: excluded by rule: "
+           "test.mul/f32=!loose\n");
+    expect(*state, 0, "test/bf16=!loose", "test.mul", &two,
+           "beta/loose 2.1 priority 90\n");
+}
+
+/* With a dtype is closer than without, the type of the first input is meant. */
+static void the_narrower_rule_counts(void **state)
+{
+    struct world *w = *state;
+    const char *rules[] = {"test.mul/bf16=fast", "test.mul=plain",
+                           "test.mul/f32,f32>f32=loose"};
+    struct kernel_policy policy = {"cpu", 0, rules, 3};
+    struct kernel_want wants[] = {{"test.mul", "bf16,f32>f32", "a", &two},
+                                  {"test.mul", "f32,f32>f32", "b", &two},
+                                  {"test.mul", "f32,bf16>f32", "c", &two}};
+    struct kernel_table *t;
+    struct err e = {0};
+    assert_int_equal(kernel_select(w->ks, &policy, wants, 3, &t, &e), 0);
+    assert_ptr_equal(kernel_table_find(t, "test.mul", "bf16,f32>f32"), &fast);
+    assert_ptr_equal(kernel_table_find(t, "test.mul", "f32,f32>f32"), &loose);
+    assert_ptr_equal(kernel_table_find(t, "test.mul", "f32,bf16>f32"), &plain);
+    kernel_table_destroy(t);
 }
 
 /* One row, every call of it must be served. */
@@ -331,6 +383,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(preferred_if_it_can, setup, teardown),
         cmocka_unit_test_setup_teardown(closest_rule_counts_then_last, setup, teardown),
         cmocka_unit_test_setup_teardown(unknown_names_are_errors, setup, teardown),
+        cmocka_unit_test_setup_teardown(rules_are_narrowed, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_narrower_rule_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_is_served_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(table_travels, setup, teardown),
         cmocka_unit_test_setup_teardown(table_of_another_build_is_refused, setup,

@@ -309,9 +309,10 @@ static void hash(struct spec *s, char *hex)
 static void printed_yaml_is_the_same_job(void **state)
 {
     static const char *const more[] = {
-        "name=[x] # \"y\\z\"",    "data.valid=[]",   "data.train+=a: b",
-        "seed=9007199254740991",  "train.eps=1e-12", "train.schedule=wsd",
-        "kernels.rule=gemm=blis?"};
+        "name=[x] # \"y\\z\"",     "data.valid=[]",
+        "data.train+=a: b",        "seed=9007199254740991",
+        "train.eps=1e-12",         "train.schedule=wsd",
+        "kernels.rule=gemm=blis?", "kernels.rule=attn.bwd/bf16@cpu=foo/fa3"};
     struct spec *s = load(everything), *again;
     struct buf text = {0};
     char first[SHA256_HEX], second[SHA256_HEX];

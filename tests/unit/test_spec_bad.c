@@ -278,6 +278,8 @@ static const struct bad bads[] = {
      "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"blis\""},
     {"kernel rule both ways", DATA "kernels:\n  rule: gemm=!blis?\n",
      "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"gemm=!blis?\""},
+    {"kernel rule without a dtype", DATA "kernels:\n  rule: gemm/=blis\n",
+     "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"gemm/=blis\""},
     {"device", DATA "kernels:\n  device: \"gpu 0\"\n",
      "3:3: kernels.device: wanted a device such as cpu or cuda:0, found \"gpu 0\""},
 };
