@@ -153,6 +153,12 @@ static int check_experts(const struct spec *s, const Nnd__Job *j, struct err *e)
                         moe->experts, e);
 }
 
+/* Layers are counted through: those that read the source come first. */
+static uint32_t all_layers(const Nnd__Model *m)
+{
+    return m->encoder_layers + m->layers;
+}
+
 static bool is_dense(const Nnd__Moe *moe, uint32_t layer)
 {
     for (size_t i = 0; i < moe->n_dense_layers; i++)
@@ -167,10 +173,10 @@ static int check_dense_layers(const struct spec *s, const Nnd__Job *j, struct er
     static const char path[] = "model.moe.dense_layers";
 
     for (size_t i = 0; i < moe->n_dense_layers; i++) {
-        if (moe->dense_layers[i] >= j->model->layers)
+        if (moe->dense_layers[i] >= all_layers(j->model))
             return spec_refuse(s, e, path, "model.layers",
                                "wanted numbers below model.layers (%u%s), found %u",
-                               j->model->layers, note(s, "model.layers"),
+                               all_layers(j->model), note(s, "model.layers"),
                                moe->dense_layers[i]);
         for (size_t k = 0; k < i; k++)
             if (moe->dense_layers[k] == moe->dense_layers[i])
@@ -187,14 +193,14 @@ static int check_moe_layers(const struct spec *s, const Nnd__Job *j, struct err 
 
     if (moe->experts == 0)
         return 0;
-    for (uint32_t layer = 0; layer < j->model->layers; layer++)
+    for (uint32_t layer = 0; layer < all_layers(j->model); layer++)
         if (!is_dense(moe, layer))
             return 0;
     return spec_refuse(
         s, e, "model.moe.experts", "model.layers",
         "wanted a layer to put them in, found that model.moe.every (%u%s) "
         "and model.moe.dense_layers keep all %u layers dense",
-        moe->every, note(s, "model.moe.every"), j->model->layers);
+        moe->every, note(s, "model.moe.every"), all_layers(j->model));
 }
 
 static double count_parameters(const Nnd__Model *m)
@@ -210,9 +216,12 @@ static double count_parameters(const Nnd__Model *m)
 
     if (m->position == NND__MODEL__POSITION__LEARNED)
         total += width * m->context;
-    for (uint32_t layer = 0; layer < m->layers; layer++)
+    for (uint32_t layer = 0; layer < all_layers(m); layer++)
         total +=
             attention + (moe->experts == 0 || is_dense(moe, layer) ? dense : experts);
+    if (m->encoder_layers)
+        total +=
+            attention * m->layers + (m->share_embeddings ? 0 : width * m->source_vocab);
     return total;
 }
 
@@ -220,7 +229,8 @@ static int check_size(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const char *path = j->model->moe->experts > 1 ? "model.moe.experts" : "model.width";
     double found = count_parameters(j->model);
-    double tokens = (double)j->train->batch * j->model->context;
+    double tokens = (double)j->train->batch *
+                    ((double)j->model->context + j->model->source_context);
 
     if (found > PARAMETERS_MAX)
         return spec_refuse(s, e, path, NULL,
@@ -232,6 +242,74 @@ static int check_size(const struct spec *s, const Nnd__Job *j, struct err *e)
                            "model.context), found %.0f",
                            TOKENS_MAX, tokens);
     return 0;
+}
+
+static bool is_pairs(const Nnd__Job *j)
+{
+    return j->data->format == NND__DATA__FORMAT__PAIRS;
+}
+
+/* Families that read a source, and data that has one. */
+static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+    bool reads = m->family != NND__MODEL__FAMILY__DECODER;
+
+    if (reads)
+        return spec_refuse(s, e, "model.family", NULL,
+                           "not available yet, wanted decoder, found encdec");
+    if (reads && !is_pairs(j))
+        return spec_refuse(s, e, "data.format", "model.family",
+                           "wanted pairs for a model.family that reads a source");
+    if (!reads && is_pairs(j))
+        return spec_refuse(s, e, "model.family", "data.format",
+                           "wanted one that reads a source (encdec) for data.format "
+                           "pairs, found decoder");
+    if (!reads && m->norm_place != NND__MODEL__NORM_PLACE__PRE)
+        return spec_refuse(s, e, "model.norm_place", "model.family",
+                           "wanted pre for model.family decoder");
+    if (m->share_embeddings && (!reads || !j->data->share_vocab))
+        return spec_refuse(s, e, "model.share_embeddings", "data.share_vocab",
+                           "wanted data.share_vocab and a model.family that reads a "
+                           "source beside it");
+    return 0;
+}
+
+/* Keys of data that say something about pairs, or about words, alone. */
+static int check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Data *d = j->data;
+    const struct {
+        const char *path;
+        bool given, fits;
+        const char *wants;
+    } keys[] = {
+        {"data.source", d->n_source > 0, is_pairs(j), "data.format pairs"},
+        {"data.valid_source", d->n_valid_source > 0, is_pairs(j), "data.format pairs"},
+        {"data.columns", d->n_columns > 0, is_pairs(j), "data.format pairs"},
+        {"data.share_vocab", d->share_vocab, is_pairs(j), "data.format pairs"},
+        {"data.columns", d->n_columns > 0, d->n_source == 0, "no data.source"},
+        {"data.valid_source", d->n_valid_source > 0, d->n_source > 0, "data.source"},
+        {"data.valid_source", d->n_valid_source > 0, d->n_valid > 0, "data.valid"},
+        {"data.source", d->n_source > 0 && d->n_valid > 0, d->n_valid_source > 0,
+         "data.valid_source, since there is data.valid,"},
+        {"data.min_count", d->min_count > 1, d->tokenizer == NND__DATA__TOKENIZER__WORD,
+         "data.tokenizer word"},
+        {"data.max_words", d->max_words > 0, d->tokenizer == NND__DATA__TOKENIZER__WORD,
+         "data.tokenizer word"},
+        {"data.split", d->split, d->tokenizer == NND__DATA__TOKENIZER__WORD,
+         "data.tokenizer word"},
+    };
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (keys[i].given && !keys[i].fits)
+            return spec_refuse(s, e, keys[i].path, NULL, "wanted %s beside it",
+                               keys[i].wants);
+    if (d->n_columns == 0 || (d->n_columns == 2 && d->columns[0] != d->columns[1]))
+        return 0;
+    return spec_refuse(s, e, "data.columns", NULL,
+                       "wanted two different numbers, of the source's column and the "
+                       "target's");
 }
 
 static int check_data(const struct spec *s, const Nnd__Job *j, struct err *e)
@@ -399,6 +477,9 @@ static const struct {
      "unless model.head_dim is given."},
     {check_position, "Position rope needs an even model.head_dim."},
     {check_vocab, "For bytes, model.vocab is 0 or at least 256."},
+    {check_family,
+     "Families that read a source (encdec) have data.format pairs, others have not; "
+     "model.norm_place post is theirs; model.share_embeddings needs data.share_vocab."},
     {check_moe_wanted, "Keys of model.moe need model.moe.experts beside them."},
     {check_experts,
      "model.moe.top_k is at most model.moe.experts; model.moe.bias_rate is 0 unless "
@@ -406,10 +487,14 @@ static const struct {
     {check_dense_layers,
      "model.moe.dense_layers names layers that there are, each once."},
     {check_moe_layers, "A model with experts has at least one layer with experts."},
-    {check_size,
-     "A model has at most 1e13 parameters, and a step (train.batch x model.context) at "
-     "most 2147483647 tokens."},
+    {check_size, "A model has at most 1e13 parameters, and a step (train.batch x "
+                 "model.context, and its sources) at "
+                 "most 2147483647 tokens."},
     {check_data, "data.valid and a data.valid_fraction above 0 exclude each other."},
+    {check_data_keys,
+     "data.source, valid_source, columns and share_vocab belong to data.format pairs; "
+     "data.columns to pairs in one file; data.valid_source beside data.source and "
+     "data.valid; data.min_count, max_words and split to data.tokenizer word."},
     {check_validation,
      "Without data to validate on, train.valid_every is 0 or left out."},
     {check_batch,

@@ -78,6 +78,19 @@ static void compute_ffn(struct spec *s, Nnd__Model *m)
         set_uint32(s, "model.ffn", &m->ffn, 4 * m->width, "4 x width");
 }
 
+/* What reads a source is as large as what writes the target. */
+static void compute_source(struct spec *s, Nnd__Model *m)
+{
+    if (m->family == NND__MODEL__FAMILY__DECODER)
+        return;
+    if (m->encoder_layers == 0)
+        set_uint32(s, "model.encoder_layers", &m->encoder_layers, m->layers,
+                   "as many as layers");
+    if (m->source_context == 0)
+        set_uint32(s, "model.source_context", &m->source_context, m->context,
+                   "as many as context");
+}
+
 static void compute_model(struct spec *s, Nnd__Model *m)
 {
     Nnd__Moe *moe = m->moe;
@@ -89,6 +102,7 @@ static void compute_model(struct spec *s, Nnd__Model *m)
                    "width / heads");
     if (m->ffn == 0)
         compute_ffn(s, m);
+    compute_source(s, m);
     if (moe->expert_ffn == 0 && moe->experts > 0) {
         uint32_t share = m->ffn / moe->top_k;
 
@@ -108,6 +122,15 @@ static void compute_data(struct spec *s, Nnd__Data *d, Nnd__Train *t)
         !spec_is_given(s, "train.valid_every") && t->valid_every > 0)
         set_uint32(s, "train.valid_every", &t->valid_every, 0,
                    "no data to validate on");
+}
+
+/* A sentence without its end teaches to leave it out: that has to be asked for. */
+static void compute_pairs(struct spec *s, Nnd__Data *d)
+{
+    if (d->format != NND__DATA__FORMAT__PAIRS || spec_is_given(s, "data.too_long"))
+        return;
+    d->too_long = NND__DATA__TOO_LONG__REFUSE;
+    computed(s, "data.too_long", "the format is pairs");
 }
 
 static void compute_decay(struct spec *s, Nnd__Train *t)
@@ -146,6 +169,7 @@ int spec_finish_job(struct spec *s, struct err *e)
 
     compute_model(s, j->model);
     compute_data(s, j->data, j->train);
+    compute_pairs(s, j->data);
     compute_train(s, j->train);
     return spec_check(s, e);
 }

@@ -5,6 +5,7 @@
 #include "worker/job.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -90,7 +91,7 @@ static int parse_json(const char *path, const struct buf *json, struct spec **ou
     return rc;
 }
 
-int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **tokens,
+int job_of_checkpoint(const char *path, struct spec **out, struct lexicon *lexicon,
                       struct err *e)
 {
     struct buf job = {0}, text = {0};
@@ -100,7 +101,7 @@ int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **to
     if (rc == 0)
         rc = parse_json(path, &job, &s, e);
     if (rc == 0)
-        rc = tokenizer_load(path, text.data, text.len, tokens, e);
+        rc = lexicon_load(path, text.data, text.len, lexicon, e);
     if (rc < 0)
         spec_destroy(s);
     else
@@ -110,17 +111,45 @@ int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **to
     return rc;
 }
 
-int job_vocab(const Nnd__Job *job, const struct tokenizer *t, int64_t *out,
-              struct err *e)
+/* `wants` of the job, 0 for as many as the tokenizer has. */
+static int count_ids(const char *key, uint32_t wants, const struct tokenizer *t,
+                     uint32_t *out, struct err *e)
 {
-    uint32_t has = tokenizer_vocab(t), wants = job->model->vocab;
+    uint32_t has = tokenizer_vocab(t);
 
     if (wants && wants < has)
-        return err_set(e, ERR_SPEC,
-                       "model.vocab: wanted at least the %u tokens of the %s "
-                       "tokenizer, found %u",
-                       has, tokenizer_name(t), wants);
+        return err_set(
+            e, ERR_SPEC,
+            "%s: wanted at least the %u tokens of the %s tokenizer, found %u", key, has,
+            tokenizer_name(t), wants);
     *out = wants ? wants : has;
+    return 0;
+}
+
+static int source_vocab(struct spec *s, const struct lexicon *l, struct err *e)
+{
+    static const char key[] = "model.source_vocab";
+    char text[16];
+    uint32_t n;
+
+    if (count_ids(key, spec_job(s)->model->source_vocab, lexicon_source(l), &n, e) < 0)
+        return e->code;
+    snprintf(text, sizeof text, "%u", n);
+    if (n == spec_job(s)->model->source_vocab)
+        return 0;
+    return spec_put(s, key, text, "tokenizer", e) < 0 ? e->code : spec_resolve(s, e);
+}
+
+int job_vocab(struct spec *s, const struct lexicon *l, int64_t *out, struct err *e)
+{
+    const Nnd__Job *job = spec_job(s);
+    uint32_t n;
+
+    if (count_ids("model.vocab", job->model->vocab, l->target, &n, e) < 0)
+        return e->code;
+    if (job->data->format == NND__DATA__FORMAT__PAIRS && source_vocab(s, l, e) < 0)
+        return e->code;
+    *out = n;
     return 0;
 }
 

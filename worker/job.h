@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#include "data/tokenizer.h"
+#include "data/lexicon.h"
 #include "proto/spec.h"
 #include "worker/args.h"
 
@@ -15,14 +15,14 @@
 int job_read(const char *path, const struct arg_list *set, struct spec **out,
              struct err *e);
 
-/* The job and the tokenizer of a checkpoint folder. */
-int job_of_checkpoint(const char *path, struct spec **out, struct tokenizer **tokens,
+/* The job and the tokenizers of a checkpoint folder. */
+int job_of_checkpoint(const char *path, struct spec **out, struct lexicon *lexicon,
                       struct err *e);
 
 /* How many ids the model has: the job's number, or the tokenizer's.  ERR_SPEC when
- * the former is less than the latter. */
-int job_vocab(const Nnd__Job *job, const struct tokenizer *t, int64_t *out,
-              struct err *e);
+ * the former is less than the latter.  Those of what it reads are written into the
+ * job's model.source_vocab. */
+int job_vocab(struct spec *s, const struct lexicon *l, int64_t *out, struct err *e);
 
 /* The job as JSON text, exact in every number; appended. */
 int job_json(const Nnd__Job *job, struct buf *out, struct err *e);

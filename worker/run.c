@@ -148,17 +148,17 @@ static int find_checkpoint(struct run *r, struct err *e)
 
 /* --- the text ------------------------------------------------------------- */
 
-/* A checkpoint's ids mean what its tokenizer says. */
-static int open_tokenizer(struct run *r, struct err *e)
+/* A checkpoint's ids mean what its tokenizers say. */
+static int open_lexicon(struct run *r, struct err *e)
 {
     struct buf job = {0}, text = {0};
     int rc;
 
     if (!r->from[0])
-        return corpus_tokenizer(r->job->data, &r->tokens, e);
+        return lexicon_learn(r->job->data, &r->lexicon, e);
     rc = checkpoint_read_job(r->from, &job, &text, e);
     if (rc == 0)
-        rc = tokenizer_load(r->from, text.data, text.len, &r->tokens, e);
+        rc = lexicon_load(r->from, text.data, text.len, &r->lexicon, e);
     buf_free(&job);
     buf_free(&text);
     return rc;
@@ -166,9 +166,10 @@ static int open_tokenizer(struct run *r, struct err *e)
 
 static int open_corpus(struct run *r, struct err *e)
 {
-    if (open_tokenizer(r, e) < 0)
+    if (open_lexicon(r, e) < 0)
         return e->code;
-    return corpus_open(r->job->data, r->tokens, r->job->model->context, &r->corpus, e);
+    return corpus_open(r->job->data, &r->lexicon, r->job->model->context,
+                       r->job->model->source_context, &r->corpus, e);
 }
 
 int64_t run_targets(const struct run *r, int64_t step)
@@ -192,7 +193,7 @@ static int open_trainer(struct run *r, struct err *e)
                                .corpus = r->corpus,
                                .threads = r->engine.seat.threads};
 
-    if (job_vocab(r->job, r->tokens, &c.vocab, e) < 0 ||
+    if (job_vocab(r->spec, &r->lexicon, &c.vocab, e) < 0 ||
         trainer_create(&c, &r->trainer, e) < 0)
         return e->code;
     agent_watch(r->agent, trainer_progress(r->trainer));
@@ -227,7 +228,7 @@ static int open_checkpoint(struct run *r, struct err *e)
     int rc = job_json(r->job, &r->json, e);
 
     if (rc == 0)
-        rc = tokenizer_save(r->tokens, &r->vocabulary, e);
+        rc = lexicon_save(&r->lexicon, &r->vocabulary, e);
     c.job_json = r->json.data;
     c.tokenizer = r->vocabulary.data;
     engine_unbind(&r->engine);
@@ -307,7 +308,7 @@ void run_release(struct run *r)
     metrics_close(r->metrics);
     trainer_destroy(r->trainer);
     corpus_destroy(r->corpus);
-    tokenizer_destroy(r->tokens);
+    lexicon_free(&r->lexicon);
     engine_close(&r->engine);
     spec_destroy(r->spec);
 }

@@ -35,10 +35,10 @@ struct run {
     struct spec *spec;
     const Nnd__Job *job;
     struct engine engine;
-    struct tokenizer *tokens;
+    struct lexicon lexicon;
     struct corpus *corpus;
     struct trainer *trainer;
-    struct buf json, vocabulary; /* job and tokenizer, for checkpoints   */
+    struct buf json, vocabulary; /* job and tokenizers, for checkpoints  */
     struct checkpoint *checkpoint;
     struct metrics_file *metrics; /* of rank 0                            */
     char from[PATH_MAX];          /* the checkpoint taken up, or ""       */

@@ -71,7 +71,8 @@ struct generate {
     char path[PATH_MAX]; /* of the checkpoint */
     struct comm *self;
     struct spec *spec;
-    struct tokenizer *tokens;
+    struct lexicon lexicon;
+    const struct tokenizer *tokens; /* of what is written */
     struct engine engine;
     struct decoder *decoder;
     struct sample_rule rule;
@@ -163,6 +164,15 @@ static int read_prompt(struct generate *g, struct err *e)
     return rc;
 }
 
+/* The checkpoint's job, its tokenizer, and how many ids there are. */
+static int open_job(struct generate *g, struct err *e)
+{
+    int rc = job_of_checkpoint(g->path, &g->spec, &g->lexicon, e);
+
+    g->tokens = g->lexicon.target;
+    return rc < 0 ? rc : job_vocab(g->spec, &g->lexicon, &g->vocab, e);
+}
+
 static int open_all(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
@@ -173,9 +183,7 @@ static int open_all(struct generate *g, struct err *e)
                                    .seed = (uint64_t)o->seed};
     g->rows = (int)o->samples;
     if (sample_rule_check(&g->rule, e) < 0 || comm_self(&g->self, e) < 0 ||
-        find(g, e) < 0 || job_of_checkpoint(g->path, &g->spec, &g->tokens, e) < 0 ||
-        job_vocab(spec_job(g->spec), g->tokens, &g->vocab, e) < 0 ||
-        read_prompt(g, e) < 0 ||
+        find(g, e) < 0 || open_job(g, e) < 0 || read_prompt(g, e) < 0 ||
         engine_open(&g->engine, g->self, (int)o->threads, o->plugins, e) < 0 ||
         sample_space_create((uint32_t)g->vocab, &g->space, e) < 0)
         return e->code;
@@ -188,7 +196,7 @@ static void close_all(struct generate *g)
     decoder_destroy(g->decoder);
     sample_space_destroy(g->space);
     engine_close(&g->engine);
-    tokenizer_destroy(g->tokens);
+    lexicon_free(&g->lexicon);
     spec_destroy(g->spec);
     comm_destroy(g->self);
     free(g->id);

@@ -193,32 +193,35 @@ static void print_text(const struct plan_report *p)
 /* --- the task ------------------------------------------------------------- */
 
 /* What the text says: how many tokens there are, and what they take. */
-static int read_text(const Nnd__Job *job, int64_t *vocab, int64_t *bytes, struct err *e)
+static int read_text(struct spec *spec, int64_t *vocab, int64_t *bytes, struct err *e)
 {
-    struct tokenizer *t = NULL;
+    const Nnd__Job *job = spec_job(spec);
+    struct lexicon l = {0};
     struct corpus *c = NULL;
-    int rc = corpus_tokenizer(job->data, &t, e);
+    int rc = lexicon_learn(job->data, &l, e);
 
     if (rc == 0)
-        rc = job_vocab(job, t, vocab, e);
+        rc = job_vocab(spec, &l, vocab, e);
     if (rc == 0)
-        rc = corpus_open(job->data, t, job->model->context, &c, e);
+        rc = corpus_open(job->data, &l, job->model->context, job->model->source_context,
+                         &c, e);
     if (rc == 0)
         *bytes = (int64_t)corpus_bytes(c);
     corpus_destroy(c);
-    tokenizer_destroy(t);
+    lexicon_free(&l);
     return rc;
 }
 
-static int make(const struct plan_options *o, const Nnd__Job *job, struct comm *self,
+static int make(const struct plan_options *o, struct spec *spec, struct comm *self,
                 struct err *e)
 {
+    const Nnd__Job *job = spec_job(spec);
     struct engine x = {0};
     struct plan_report report;
     struct arena *a = arena_create();
     int64_t vocab, bytes;
     int threads = o->threads ? (int)o->threads : (int)job->train->threads;
-    int rc = read_text(job, &vocab, &bytes, e);
+    int rc = read_text(spec, &vocab, &bytes, e);
 
     if (rc == 0)
         rc = engine_open(&x, self, threads, o->plugins, e);
@@ -246,7 +249,7 @@ static int plan(const void *options, struct err *e)
     if (rc == 0)
         rc = comm_self(&self, e);
     if (rc == 0)
-        rc = make(o, spec_job(spec), self, e);
+        rc = make(o, spec, self, e);
     comm_destroy(self);
     spec_destroy(spec);
     return rc;

@@ -36,6 +36,7 @@ void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,
         .seed = seed,
         .samples = p->line ? p->lines : train_windows(p, c->context),
         .context = c->context,
+        .source_context = c->source_context,
         .batch = batch,
         .train = true,
     };
@@ -49,8 +50,11 @@ void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
 
     if (limit > 0 && samples > (uint64_t)limit * batch)
         samples = (uint64_t)limit * batch;
-    *out = (struct batch_source){
-        .part = p, .samples = samples, .context = c->context, .batch = batch};
+    *out = (struct batch_source){.part = p,
+                                 .samples = samples,
+                                 .context = c->context,
+                                 .source_context = c->source_context,
+                                 .batch = batch};
 }
 
 uint64_t batch_steps(const struct batch_source *b)
@@ -85,24 +89,46 @@ static struct span window_span(const struct batch_source *b, uint64_t epoch,
     return (struct span){b->part->first + at, at_most(count - 1 - at, b->context)};
 }
 
-/* The sample of a run, or of a pass over the validation part. */
-static struct span sample_span(const struct batch_source *b, uint64_t index)
+/* Which sample comes as number `index` of a run, or of a pass over the validation
+ * part: its line or window. */
+static uint64_t sample_place(const struct batch_source *b, uint64_t index)
 {
     uint64_t epoch = index / b->samples, place = index % b->samples;
 
-    if (b->train)
-        place = order_place(b->seed, epoch, b->samples, place);
-    return b->part->line ? line_span(b, place) : window_span(b, epoch, place);
+    return b->train ? order_place(b->seed, epoch, b->samples, place) : place;
+}
+
+/* Does sample k of a step's batch exist?  Then its number in the run. */
+static bool sample_index(const struct batch_source *b, uint64_t step, uint64_t k,
+                         uint64_t *index)
+{
+    *index = step * b->batch + k;
+    return k < b->batch && (b->train || *index < b->samples);
 }
 
 /* Sample k of a step's batch; len 0 when there is none. */
 static struct span span_of(const struct batch_source *b, uint64_t step, uint64_t k)
 {
-    uint64_t index = step * b->batch + k;
+    uint64_t index, place;
 
-    if (k >= b->batch || (!b->train && index >= b->samples))
+    if (!sample_index(b, step, k, &index))
         return (struct span){0, 0};
-    return sample_span(b, index);
+    place = sample_place(b, index);
+    return b->part->line ? line_span(b, place)
+                         : window_span(b, index / b->samples, place);
+}
+
+/* The source of the same. */
+static struct span source_of(const struct batch_source *b, uint64_t step, uint64_t k)
+{
+    const uint64_t *line = b->part->source_line;
+    uint64_t index, place;
+
+    if (!sample_index(b, step, k, &index))
+        return (struct span){0, 0};
+    place = sample_place(b, index);
+    return (struct span){line[place],
+                         at_most(line[place + 1] - line[place], b->source_context)};
 }
 
 static void fill_sample(const struct batch_source *b, struct span s, uint32_t number,
@@ -120,12 +146,30 @@ static void fill_sample(const struct batch_source *b, struct span s, uint32_t nu
     }
 }
 
+static void fill_source(const struct batch_source *b, struct span s, uint32_t number,
+                        uint32_t k, const struct batch_rows *out)
+{
+    uint64_t row = (uint64_t)k * b->source_context;
+
+    for (uint32_t i = 0; i < b->source_context; i++, row++) {
+        bool real = i < s.len;
+
+        out->source_id[row] = real ? (int32_t)tokens_get(b->part->source, s.at + i) : 0;
+        out->source_pos[row] = real ? (int32_t)i : -1;
+        out->source_sample[row] = (int32_t)number;
+    }
+    out->source_len[k] = (int32_t)s.len;
+}
+
 void batch_fill(const struct batch_source *b, uint64_t step, uint32_t first, uint32_t n,
                 const struct batch_rows *out)
 {
-    for (uint32_t k = 0; k < n; k++)
+    for (uint32_t k = 0; k < n; k++) {
         fill_sample(b, span_of(b, step, (uint64_t)first + k), first + k,
                     (uint64_t)k * b->context, out);
+        if (out->source_id)
+            fill_source(b, source_of(b, step, (uint64_t)first + k), first + k, k, out);
+    }
 }
 
 uint64_t batch_targets(const struct batch_source *b, uint64_t step, uint32_t first,

@@ -12,6 +12,9 @@
  * Validation takes the windows from the first token (the last window may be
  * short) or the lines, in order.
  *
+ * Pairs: a sample is a target, given <bos> and asked for what follows up to <eos>,
+ * and beside it its source, of at most source_context tokens.
+ *
  * Rows without a token come after the sample's last token: id 0, target -1, pos
  * -1.
  */
@@ -28,7 +31,7 @@ struct batch_source {
     const struct corpus_part *part;
     uint64_t seed;
     uint64_t samples; /* training: in an epoch; validation: in all */
-    uint32_t context, batch;
+    uint32_t context, source_context, batch;
     bool train;
 };
 
@@ -56,6 +59,9 @@ struct batch_rows {
     int32_t *target; /* the token that follows; -1: no target          */
     int32_t *pos;    /* place within the sample, from 0; -1: padding   */
     int32_t *sample; /* number of the sample within the step's batch   */
+
+    /* Of the sources: n * source_context rows, and lengths [n]; or NULL. */
+    int32_t *source_id, *source_pos, *source_sample, *source_len;
 };
 
 /* Fill the rows of the samples [first, first + n) of a step's batch. */

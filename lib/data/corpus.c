@@ -9,107 +9,24 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "data/pairs.h"
 #include "data/text.h"
-
-static const char *const kind_names[] = {
-    [NND__DATA__TOKENIZER__BYTE] = "byte",
-    [NND__DATA__TOKENIZER__CHAR] = "char",
-};
-
-/* What is done with each line of the files, its newline included. */
-typedef int line_f(void *arg, const char *line, size_t len, struct err *e);
-
-static int each_line_of(const char *path, line_f *fn, void *arg, struct err *e)
-{
-    struct text_reader r;
-    size_t len;
-    int rc = text_open(&r, path, e);
-
-    if (rc < 0)
-        return rc;
-    while ((rc = text_next(&r, &len, e)) > 0) {
-        rc = fn(arg, r.line, len, e);
-        if (rc < 0) {
-            err_prefix(e, "%s:%" PRIu64, path, r.number);
-            break;
-        }
-    }
-    text_close(&r);
-    return rc;
-}
-
-static int each_line(const struct text_files *files, line_f *fn, void *arg,
-                     struct err *e)
-{
-    for (size_t i = 0; i < files->count; i++) {
-        int rc = each_line_of(files->path[i], fn, arg, e);
-        if (rc < 0)
-            return rc;
-    }
-    return ERR_OK;
-}
-
-static int find_train(const Nnd__Data *d, struct arena *a, struct text_files *out,
-                      struct err *e)
-{
-    int rc;
-
-    if (d->n_train == 0)
-        return err_set(e, ERR_SPEC, "data.train: wanted files or folders, found none");
-    rc = text_find(d->train, d->n_train, a, out, e);
-    return rc < 0 ? err_prefix(e, "data.train") : rc;
-}
-
-static int learn_line(void *arg, const char *line, size_t len, struct err *e)
-{
-    return tokenizer_learn(arg, line, len, e);
-}
-
-static int learn(const Nnd__Data *d, struct tokenizer *t, struct err *e)
-{
-    struct arena *a = arena_create();
-    struct text_files files;
-    int rc = find_train(d, a, &files, e);
-
-    if (rc == 0 && d->format == NND__DATA__FORMAT__LINES)
-        rc = tokenizer_learn(t, "\n", 1, e);
-    if (rc == 0)
-        rc = each_line(&files, learn_line, t, e);
-    arena_destroy(a);
-    return rc;
-}
-
-int corpus_tokenizer(const Nnd__Data *d, struct tokenizer **out, struct err *e)
-{
-    struct tokenizer *t;
-    int rc = tokenizer_create(kind_names[d->tokenizer], &t, e);
-
-    if (rc < 0)
-        return rc;
-    if (tokenizer_learns(t))
-        rc = learn(d, t, e);
-    if (rc == 0)
-        rc = tokenizer_seal(t, e);
-    if (rc < 0)
-        tokenizer_destroy(t);
-    else
-        *out = t;
-    return rc;
-}
 
 /* ---- reading ------------------------------------------------------------- */
 
 struct reading {
-    const struct tokenizer *tokenizer;
+    const struct lexicon *lexicon;
+    const Nnd__Data *data;
     struct corpus *corpus;
-    struct corpus_store *store;
+    struct corpus_store *store;  /* of the target, or the only text */
+    struct corpus_store *source; /* pairs                           */
 };
 
 static int stream_line(void *arg, const char *line, size_t len, struct err *e)
 {
     const struct reading *r = arg;
 
-    return tokenizer_encode(r->tokenizer, line, len, &r->store->tokens, e);
+    return tokenizer_encode(r->lexicon->target, line, len, &r->store->tokens, e);
 }
 
 /* Remember that the next line begins at the end of the tokens so far. */
@@ -129,9 +46,35 @@ static int mark_line(struct corpus_store *s, struct err *e)
     return ERR_OK;
 }
 
+static uint64_t open_line(const struct corpus_store *s)
+{
+    return s->tokens.count - s->line[s->lines];
+}
+
+static void close_line(struct corpus_store *s)
+{
+    s->line[++s->lines] = s->tokens.count;
+}
+
+/* What to do with a line of `found` tokens where `most` fit: 0 keep it (cut it), 1
+ * leave it out, or an error. */
+static int judge_length(const struct reading *r, const char *what, uint64_t found,
+                        uint64_t most, const char *key, struct err *e)
+{
+    if (found <= most)
+        return 0;
+    if (r->data->too_long == NND__DATA__TOO_LONG__REFUSE)
+        return err_set(e, ERR_SPEC,
+                       "wanted at most %" PRIu64 " tokens as %s (%s, data.too_long), "
+                       "found %" PRIu64,
+                       most, what, key, found);
+    return r->data->too_long == NND__DATA__TOO_LONG__SKIP;
+}
+
 static int sample_line(void *arg, const char *line, size_t len, struct err *e)
 {
     const struct reading *r = arg;
+    const struct tokenizer *t = r->lexicon->target;
     struct corpus_store *s = r->store;
     bool ends = line[len - 1] == '\n';
     int rc;
@@ -142,15 +85,87 @@ static int sample_line(void *arg, const char *line, size_t len, struct err *e)
     }
     rc = mark_line(s, e);
     if (rc == 0)
-        rc = tokenizer_encode(r->tokenizer, line, len, &s->tokens, e);
+        rc = tokenizer_encode(t, line, len, &s->tokens, e);
     if (rc == 0 && !ends)
-        rc = tokenizer_encode(r->tokenizer, "\n", 1, &s->tokens, e);
+        rc = tokenizer_encode(t, "\n", 1, &s->tokens, e);
+    if (rc == 0)
+        rc = judge_length(r, "a line", open_line(s) - 1, r->corpus->context,
+                          "model.context", e);
     if (rc < 0)
         return rc;
-    if (s->tokens.count - s->line[s->lines] > (uint64_t)r->corpus->context + 1)
+    if (open_line(s) > (uint64_t)r->corpus->context + 1)
         r->corpus->long_lines++;
-    s->lines++;
-    s->line[s->lines] = s->tokens.count;
+    if (rc)
+        s->tokens.count = s->line[s->lines];
+    else
+        close_line(s);
+    return ERR_OK;
+}
+
+/* Text with the marks around it that are asked for, at most `most` tokens of it. */
+static int encode_side(const struct tokenizer *t, const struct pair *p,
+                       enum pair_side side, bool begin, struct corpus_store *s,
+                       struct err *e)
+{
+    int rc = mark_line(s, e);
+
+    if (rc == 0)
+        rc = tokens_reserve(&s->tokens, 2, e);
+    if (rc == 0 && begin)
+        tokens_put(&s->tokens, TOKEN_BOS);
+    if (rc == 0 &&
+        (rc = tokenizer_encode(t, p->text[side], p->len[side], &s->tokens, e)) < 0)
+        err_prefix(e, side == PAIR_SOURCE ? "source" : "target");
+    if (rc == 0)
+        rc = tokens_reserve(&s->tokens, 1, e);
+    if (rc == 0)
+        tokens_put(&s->tokens, TOKEN_EOS);
+    return rc;
+}
+
+/* Drop the end of the open line, but not its <eos>. */
+static void cut_line(struct corpus_store *s, uint64_t most)
+{
+    if (open_line(s) <= most)
+        return;
+    s->tokens.count = s->line[s->lines] + most - 1;
+    tokens_put(&s->tokens, TOKEN_EOS);
+}
+
+/* The target's line is <bos> y <eos>: the inputs are all but the last of it, the
+ * targets all but the first. */
+static int sample_pair(void *arg, const struct pair *p, struct err *e)
+{
+    const struct reading *r = arg;
+    const struct corpus *c = r->corpus;
+    uint64_t context = c->context, source = c->source_context;
+    int rc =
+        encode_side(lexicon_source(r->lexicon), p, PAIR_SOURCE, false, r->source, e);
+    int skip[PAIR_SIDES];
+
+    if (rc == 0)
+        rc = encode_side(r->lexicon->target, p, PAIR_TARGET, true, r->store, e);
+    if (rc < 0)
+        return rc;
+    skip[0] = judge_length(r, "source, <eos> included", open_line(r->source), source,
+                           "model.source_context", e);
+    if (skip[0] < 0)
+        return skip[0];
+    skip[1] = judge_length(r, "target, <eos> included", open_line(r->store) - 1,
+                           context, "model.context", e);
+    if (skip[1] < 0)
+        return skip[1];
+    r->corpus->long_lines +=
+        open_line(r->source) > source || open_line(r->store) > context + 1;
+    if (skip[0] || skip[1]) {
+        r->source->tokens.count = r->source->line[r->source->lines];
+        r->store->tokens.count = r->store->line[r->store->lines];
+        return ERR_OK;
+    }
+    cut_line(r->source, source);
+    cut_line(r->store, context + 1);
+    close_line(r->source);
+    close_line(r->store);
     return ERR_OK;
 }
 
@@ -168,32 +183,63 @@ static void trim(struct corpus_store *s)
     s->cap = s->lines + 1;
 }
 
-static int read_files(struct corpus *c, struct corpus_store *s,
-                      const struct tokenizer *t, bool lines,
-                      const struct text_files *files, struct err *e)
+static bool by_lines(const Nnd__Data *d)
 {
-    struct reading r = {.tokenizer = t, .corpus = c, .store = s};
+    return d->format != NND__DATA__FORMAT__STREAM;
+}
+
+/* The text of data.train, or of data.valid. */
+static int read_text(const struct reading *r, bool valid, struct arena *a,
+                     struct err *e)
+{
+    const Nnd__Data *d = r->data;
+    struct text_files files;
+    int rc = valid ? text_find(d->valid, d->n_valid, a, &files, e)
+                   : text_find(d->train, d->n_train, a, &files, e);
+
+    if (rc < 0)
+        return err_prefix(e, valid ? "data.valid" : "data.train");
+    r->corpus->files += files.count;
+    return text_each_line(&files, by_lines(d) ? sample_line : stream_line, (void *)r,
+                          e);
+}
+
+/* Fill the stores of part 0 (training) or 1 (validation). */
+static int read_part(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
+                     int part, struct arena *a, struct err *e)
+{
+    struct reading r = {l, d, c, &c->store[part], &c->source[part]};
     int rc;
 
-    tokens_init(&s->tokens, tokenizer_vocab(t));
-    rc = each_line(files, lines ? sample_line : stream_line, &r, e);
+    tokens_init(&r.store->tokens, tokenizer_vocab(l->target));
+    tokens_init(&r.source->tokens, tokenizer_vocab(lexicon_source(l)));
+    if (d->format != NND__DATA__FORMAT__PAIRS)
+        rc = read_text(&r, part, a, e);
+    else
+        rc = part ? pairs_valid(d, sample_pair, &r, e)
+                  : pairs_train(d, sample_pair, &r, e);
     if (rc < 0)
         return rc;
-    trim(s);
-    c->files += files->count;
+    trim(r.store);
+    trim(r.source);
     return ERR_OK;
 }
 
 /* ---- parts --------------------------------------------------------------- */
 
 /* Tokens, or lines, [from, to) of a store. */
-static struct corpus_part part_of(const struct corpus_store *s, bool lines,
+static struct corpus_part part_of(const struct corpus *c, int store, bool lines,
                                   uint64_t from, uint64_t to)
 {
+    const struct corpus_store *s = &c->store[store], *source = &c->source[store];
     struct corpus_part p = {.tokens = &s->tokens};
 
     if (from == to)
         return p;
+    if (source->lines) {
+        p.source = &source->tokens;
+        p.source_line = source->line + from;
+    }
     if (lines) {
         p.line = s->line + from;
         p.lines = to - from;
@@ -224,83 +270,70 @@ static int check_part(const struct corpus_part *p, bool lines, uint64_t wanted,
                    wanted, lines ? "lines that are not empty" : "tokens", found, from);
 }
 
-/* "FILE", or "FILE and 3 more". */
-static const char *files_text(struct arena *a, const struct text_files *f)
+/* "PATH", or "PATH and 3 more". */
+static const char *paths_text(struct arena *a, char *const *path, size_t n)
 {
-    if (f->count == 1)
-        return f->path[0];
-    return arena_printf(a, "%s and %zu more", f->path[0], f->count - 1);
+    return n == 1 ? path[0] : arena_printf(a, "%s and %zu more", path[0], n - 1);
 }
 
-static int cut(struct corpus *c, const Nnd__Data *d, bool lines, const char *from,
-               struct err *e)
+static int cut(struct corpus *c, const Nnd__Data *d, const char *from, struct err *e)
 {
     const struct corpus_store *s = &c->store[0];
+    bool lines = by_lines(d);
     uint64_t n = units(s, lines), keep = n;
     int rc;
 
     if (d->n_valid == 0)
         keep = (uint64_t)((double)n * (1 - d->valid_fraction));
-    c->train = part_of(s, lines, 0, keep);
-    c->valid = part_of(s, lines, keep, n);
+    c->train = part_of(c, 0, lines, 0, keep);
+    c->valid = part_of(c, 0, lines, keep, n);
     rc = check_part(&c->train, lines, (uint64_t)c->context + 1, "data.train", from, e);
     if (rc == 0 && d->n_valid == 0 && d->valid_fraction > 0)
         rc = check_part(&c->valid, lines, 2, "data.valid_fraction", from, e);
     return rc;
 }
 
-static int open_train(struct corpus *c, const Nnd__Data *d, const struct tokenizer *t,
+static int open_train(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
                       struct arena *a, struct err *e)
 {
-    bool lines = d->format == NND__DATA__FORMAT__LINES;
-    struct text_files files;
-    int rc = find_train(d, a, &files, e);
+    int rc = d->n_train ? read_part(c, d, l, 0, a, e)
+                        : err_set(e, ERR_SPEC,
+                                  "data.train: wanted files or folders, found none");
 
-    if (rc == 0)
-        rc = read_files(c, &c->store[0], t, lines, &files, e);
-    return rc < 0 ? rc : cut(c, d, lines, files_text(a, &files), e);
+    return rc < 0 ? rc : cut(c, d, paths_text(a, d->train, d->n_train), e);
 }
 
-static int open_valid(struct corpus *c, const Nnd__Data *d, const struct tokenizer *t,
+static int open_valid(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
                       struct arena *a, struct err *e)
 {
-    bool lines = d->format == NND__DATA__FORMAT__LINES;
-    struct corpus_store *s = &c->store[1];
-    struct text_files files;
+    bool lines = by_lines(d);
     int rc;
 
     if (d->n_valid == 0)
         return ERR_OK;
-    rc = text_find(d->valid, d->n_valid, a, &files, e);
-    if (rc < 0)
-        return err_prefix(e, "data.valid");
-    rc = read_files(c, s, t, lines, &files, e);
+    rc = read_part(c, d, l, 1, a, e);
     if (rc < 0)
         return rc;
-    c->valid = part_of(s, lines, 0, units(s, lines));
-    return check_part(&c->valid, lines, 2, "data.valid", files_text(a, &files), e);
+    c->valid = part_of(c, 1, lines, 0, units(&c->store[1], lines));
+    return check_part(&c->valid, lines, 2, "data.valid",
+                      paths_text(a, d->valid, d->n_valid), e);
 }
 
-static int check_job(const Nnd__Data *d, const struct tokenizer *t, struct err *e)
+static int check_job(const Nnd__Data *d, const struct lexicon *l, struct err *e)
 {
-    const char *kind = kind_names[d->tokenizer];
-
     if (!(d->valid_fraction >= 0 && d->valid_fraction < 1))
         return err_set(e, ERR_SPEC,
                        "data.valid_fraction: wanted at least 0 and below 1, found %g",
                        d->valid_fraction);
-    if (strcmp(kind, tokenizer_name(t)) != 0)
-        return err_set(e, ERR_SPEC, "data.tokenizer: wanted %s, found a %s tokenizer",
-                       kind, tokenizer_name(t));
-    return ERR_OK;
+    return lexicon_check(l, d, e);
 }
 
-int corpus_open(const Nnd__Data *d, const struct tokenizer *t, uint32_t context,
-                struct corpus **out, struct err *e)
+int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
+                uint32_t source_context, struct corpus **out, struct err *e)
 {
     struct corpus *c;
     struct arena *a;
-    int rc = check_job(d, t, e);
+    int rc = check_job(d, l, e);
 
     if (rc < 0)
         return rc;
@@ -308,10 +341,11 @@ int corpus_open(const Nnd__Data *d, const struct tokenizer *t, uint32_t context,
     if (!c)
         return err_set(e, ERR_FAILED, "corpus: no memory");
     c->context = context;
+    c->source_context = source_context;
     a = arena_create();
-    rc = open_train(c, d, t, a, e);
+    rc = open_train(c, d, l, a, e);
     if (rc == 0)
-        rc = open_valid(c, d, t, a, e);
+        rc = open_valid(c, d, l, a, e);
     arena_destroy(a);
     if (rc < 0)
         corpus_destroy(c);
@@ -327,8 +361,15 @@ void corpus_destroy(struct corpus *c)
     for (int i = 0; i < 2; i++) {
         tokens_free(&c->store[i].tokens);
         free(c->store[i].line);
+        tokens_free(&c->source[i].tokens);
+        free(c->source[i].line);
     }
     free(c);
+}
+
+static uint64_t store_bytes(const struct corpus_store *s)
+{
+    return tokens_bytes(&s->tokens) + s->cap * sizeof *s->line;
 }
 
 uint64_t corpus_bytes(const struct corpus *c)
@@ -336,8 +377,18 @@ uint64_t corpus_bytes(const struct corpus *c)
     uint64_t sum = sizeof *c;
 
     for (int i = 0; i < 2; i++)
-        sum += tokens_bytes(&c->store[i].tokens) + c->store[i].cap * sizeof(uint64_t);
+        sum += store_bytes(&c->store[i]) + store_bytes(&c->source[i]);
     return sum;
+}
+
+static void hash_store(struct sha256 *h, const struct corpus_store *s, uint64_t part)
+{
+    uint64_t counts[] = {s->tokens.width, s->tokens.count, s->lines, part};
+
+    sha256_add(h, counts, sizeof counts);
+    sha256_add(h, s->tokens.ids, s->tokens.count * s->tokens.width);
+    if (s->lines)
+        sha256_add(h, s->line, (s->lines + 1) * sizeof *s->line);
 }
 
 void corpus_sha256(const struct corpus *c, char hex[SHA256_HEX])
@@ -345,14 +396,9 @@ void corpus_sha256(const struct corpus *c, char hex[SHA256_HEX])
     struct sha256 *s = sha256_create();
 
     for (int i = 0; i < 2; i++) {
-        const struct corpus_store *p = &c->store[i];
-        uint64_t counts[] = {p->tokens.width, p->tokens.count, p->lines,
-                             i == 0 ? c->train.count : c->valid.count};
-
-        sha256_add(s, counts, sizeof counts);
-        sha256_add(s, p->tokens.ids, p->tokens.count * p->tokens.width);
-        if (p->lines)
-            sha256_add(s, p->line, (p->lines + 1) * sizeof *p->line);
+        hash_store(s, &c->store[i], i == 0 ? c->train.count : c->valid.count);
+        if (c->source[i].lines)
+            hash_store(s, &c->source[i], 0);
     }
     sha256_hex(s, hex);
     sha256_destroy(s);

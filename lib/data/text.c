@@ -202,3 +202,33 @@ int text_next(struct text_reader *r, size_t *len, struct err *e)
     *len = (size_t)n;
     return check_line(r, (size_t)n, e);
 }
+
+static int each_line_of(const char *path, text_line_f *fn, void *arg, struct err *e)
+{
+    struct text_reader r;
+    size_t len;
+    int rc = text_open(&r, path, e);
+
+    if (rc < 0)
+        return rc;
+    while ((rc = text_next(&r, &len, e)) > 0) {
+        rc = fn(arg, r.line, len, e);
+        if (rc < 0) {
+            err_prefix(e, "%s:%" PRIu64, path, r.number);
+            break;
+        }
+    }
+    text_close(&r);
+    return rc;
+}
+
+int text_each_line(const struct text_files *files, text_line_f *fn, void *arg,
+                   struct err *e)
+{
+    for (size_t i = 0; i < files->count; i++) {
+        int rc = each_line_of(files->path[i], fn, arg, e);
+        if (rc < 0)
+            return rc;
+    }
+    return ERR_OK;
+}

@@ -46,4 +46,11 @@ void text_close(struct text_reader *r);
  * names file, line and byte where there is no UTF-8 or a NUL. */
 int text_next(struct text_reader *r, size_t *len, struct err *e);
 
+/* What is done with each line, its newline included. */
+typedef int text_line_f(void *arg, const char *line, size_t len, struct err *e);
+
+/* Read all files; errors of fn get file and line in front. */
+int text_each_line(const struct text_files *files, text_line_f *fn, void *arg,
+                   struct err *e);
+
 #endif

@@ -10,11 +10,14 @@
 
 #include "base/str.h"
 #include "data/tokenizer_kind.h"
+#include "data/utf8.h"
 
-static const struct tokenizer_kind *const kinds[] = {&tokenizer_byte, &tokenizer_char};
+static const struct tokenizer_kind *const kinds[] = {&tokenizer_byte, &tokenizer_char,
+                                                     &tokenizer_word};
 
 struct tokenizer {
     const struct tokenizer_kind *kind;
+    struct tokenizer_config config; /* its kind is kind->name */
     void *self;
 };
 
@@ -26,23 +29,27 @@ static const struct tokenizer_kind *kind_find(const char *name)
     return NULL;
 }
 
-int tokenizer_create(const char *name, struct tokenizer **out, struct err *e)
+int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
+                     struct err *e)
 {
-    const struct tokenizer_kind *kind = kind_find(name);
+    const struct tokenizer_kind *kind = kind_find(c->kind);
     struct tokenizer *t;
 
     if (!kind)
-        return err_set(e, ERR_SPEC, "tokenizer: wanted byte or char, found \"%s\"",
-                       name);
+        return err_set(e, ERR_SPEC,
+                       "tokenizer: wanted byte, char or word, found \"%s\"", c->kind);
     t = calloc(1, sizeof *t);
     if (!t)
-        return err_set(e, ERR_FAILED, "tokenizer %s: no memory", name);
+        return err_set(e, ERR_FAILED, "tokenizer %s: no memory", kind->name);
     t->kind = kind;
+    t->config = *c;
+    t->config.kind = kind->name;
+    t->config.marks |= kind == &tokenizer_word;
     if (kind->create) {
-        t->self = kind->create();
+        t->self = kind->create(&t->config);
         if (!t->self) {
             free(t);
-            return err_set(e, ERR_FAILED, "tokenizer %s: no memory", name);
+            return err_set(e, ERR_FAILED, "tokenizer %s: no memory", kind->name);
         }
     }
     *out = t;
@@ -65,12 +72,18 @@ int tokenizer_learns(const struct tokenizer *t)
 
 int tokenizer_learn(struct tokenizer *t, const char *text, size_t len, struct err *e)
 {
+    struct buf lower = {0};
+
     if (!t->kind->learn)
         return ERR_OK;
     if (!str_is_utf8(text, len))
         return err_set(e, ERR_SPEC, "tokenizer %s: the text is not UTF-8",
                        t->kind->name);
-    t->kind->learn(t->self, text, len);
+    if (t->config.lower)
+        utf8_lower(text, len, &lower);
+    t->kind->learn(t->self, t->config.lower ? lower.data : text,
+                   t->config.lower ? lower.len : len);
+    buf_free(&lower);
     return ERR_OK;
 }
 
@@ -84,36 +97,138 @@ const char *tokenizer_name(const struct tokenizer *t)
     return t->kind->name;
 }
 
+bool tokenizer_marks(const struct tokenizer *t)
+{
+    return t->config.marks;
+}
+
+/* Number of the kind's id 0. */
+static uint32_t first_id(const struct tokenizer *t)
+{
+    return t->config.marks ? TOKEN_MARKS : 0;
+}
+
 uint32_t tokenizer_vocab(const struct tokenizer *t)
 {
-    return t->kind->vocab(t->self);
+    return first_id(t) + t->kind->vocab(t->self);
+}
+
+static int encode(const struct tokenizer *t, const char *text, size_t len,
+                  struct tokens *out, struct err *e)
+{
+    struct tokenizer_ids ids = {out, first_id(t), t->config.marks && !t->config.strict};
+    uint64_t before = out->count;
+    int rc = tokens_reserve(out, len, e);
+
+    if (rc == 0)
+        rc = t->kind->encode(t->self, text, len, &ids, e);
+    if (rc < 0)
+        out->count = before;
+    return rc;
 }
 
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                      struct tokens *out, struct err *e)
 {
-    uint64_t before = out->count;
-    int rc = tokens_reserve(out, len, e);
+    struct buf lower = {0};
+    int rc;
 
-    if (rc == 0)
-        rc = t->kind->encode(t->self, text, len, out, e);
-    if (rc < 0)
-        out->count = before;
+    if (!t->config.lower)
+        return encode(t, text, len, out, e);
+    utf8_lower(text, len, &lower);
+    rc = encode(t, lower.data ? lower.data : "", lower.len, out, e);
+    buf_free(&lower);
     return rc;
+}
+
+static void decode_id(const struct tokenizer *t, uint32_t id, struct buf *out)
+{
+    uint32_t first = first_id(t);
+
+    if (id >= first)
+        t->kind->decode(t->self, id - first, out);
+    else if (id == TOKEN_UNK)
+        buf_puts(out, "<unk>");
+}
+
+/* Words of ids[n], with what stands between them. */
+static void decode_spaced(const struct tokenizer *t, const uint32_t *ids, size_t n,
+                          struct buf *out)
+{
+    struct buf before = {0}, after = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        buf_clear(&after);
+        decode_id(t, ids[i], &after);
+        if (after.len == 0)
+            continue;
+        if (before.len && t->kind->spaced(t->self, before.data, after.data))
+            buf_puts(out, " ");
+        buf_add(out, after.data, after.len);
+        buf_clear(&before);
+        buf_add(&before, after.data, after.len);
+    }
+    buf_free(&before);
+    buf_free(&after);
 }
 
 int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
                      struct buf *out, struct err *e)
 {
     uint32_t vocab = tokenizer_vocab(t);
+    size_t end = 0;
 
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= vocab)
             return err_set(e, ERR_SPEC, "tokenizer %s: wanted ids below %u, found %u",
                            t->kind->name, vocab, ids[i]);
-    for (size_t i = 0; i < n; i++)
-        t->kind->decode(t->self, ids[i], out);
+    while (end < n && !(t->config.marks && ids[end] == TOKEN_EOS))
+        end++;
+    if (t->kind->spaced)
+        decode_spaced(t, ids, end, out);
+    else
+        for (size_t i = 0; i < end; i++)
+            decode_id(t, ids[i], out);
     return ERR_OK;
+}
+
+/* ---- saving and loading --------------------------------------------------- */
+
+/* What a configuration says besides the kind, and where. */
+static const struct {
+    const char *name;
+    size_t at;
+} options[] = {
+    {"marks", offsetof(struct tokenizer_config, marks)},
+    {"strict", offsetof(struct tokenizer_config, strict)},
+    {"lower", offsetof(struct tokenizer_config, lower)},
+    {"split", offsetof(struct tokenizer_config, split)},
+};
+
+#define NOPTIONS (sizeof options / sizeof options[0])
+
+static void save_options(const struct tokenizer *t, json_t *object)
+{
+    for (size_t i = 0; i < NOPTIONS; i++)
+        if (*(const bool *)((const char *)&t->config + options[i].at))
+            json_object_set_new(object, options[i].name, json_true());
+}
+
+/* How many of them the object has; negative: one is neither true nor false. */
+static int load_options(const json_t *object, struct tokenizer_config *c, struct err *e)
+{
+    int n = 0;
+
+    for (size_t i = 0; i < NOPTIONS; i++) {
+        const json_t *j = json_object_get(object, options[i].name);
+
+        if (j && !json_is_boolean(j))
+            return err_set(e, ERR_SPEC, "tokenizer %s: wanted true or false for \"%s\"",
+                           c->kind, options[i].name);
+        *(bool *)((char *)c + options[i].at) = json_is_true(j);
+        n += j != NULL;
+    }
+    return n;
 }
 
 int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e)
@@ -122,6 +237,8 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e)
     char *text = NULL;
     int rc = ERR_OK;
 
+    if (root)
+        save_options(t, root);
     if (root && t->kind->save)
         rc = t->kind->save(t->self, root, e);
     if (root && rc == 0)
@@ -140,18 +257,21 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e)
 /* Build the tokenizer that the object describes. */
 static int load_object(const json_t *root, struct tokenizer **out, struct err *e)
 {
-    const char *name = json_string_value(json_object_get(root, "kind"));
+    struct tokenizer_config c = {.kind =
+                                     json_string_value(json_object_get(root, "kind"))};
     struct tokenizer *t;
-    int rc;
+    int rc, said;
 
-    if (!name)
+    if (!c.kind)
         return err_set(e, ERR_SPEC, "wanted an object with \"kind\", found none");
-    rc = tokenizer_create(name, &t, e);
+    said = load_options(root, &c, e);
+    rc = said < 0 ? said : tokenizer_create(&c, &t, e);
     if (rc < 0)
         return rc;
-    if (json_object_size(root) != 1 + t->kind->members)
-        rc = err_set(e, ERR_SPEC, "tokenizer %s: wanted %zu members, found %zu", name,
-                     1 + t->kind->members, json_object_size(root));
+    size_t wanted = 1 + (size_t)said + t->kind->members;
+    if (json_object_size(root) != wanted)
+        rc = err_set(e, ERR_SPEC, "tokenizer %s: wanted %zu members, found %zu", c.kind,
+                     wanted, json_object_size(root));
     else if (t->kind->load)
         rc = t->kind->load(t->self, root, e);
     if (rc < 0)

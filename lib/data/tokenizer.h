@@ -10,6 +10,7 @@
 #ifndef DATA_TOKENIZER_H
 #define DATA_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,11 +21,27 @@
 
 struct tokenizer;
 
-/* A tokenizer of kind "byte" or "char" that has seen no text yet. */
-int tokenizer_create(const char *kind, struct tokenizer **out, struct err *e);
+/* Ids that stand for no text, the first ones of a vocabulary with marks: filling
+ * behind a sentence, its begin, its end, and what the vocabulary lacks. */
+enum { TOKEN_PAD, TOKEN_BOS, TOKEN_EOS, TOKEN_UNK, TOKEN_MARKS };
+
+/* What a tokenizer does besides its kind; zeros: the plain kind. */
+struct tokenizer_config {
+    const char *kind; /* "byte", "char", "word"                            */
+    bool marks;       /* the ids above come first; always so for words      */
+    bool strict;      /* with marks: no TOKEN_UNK, but an error             */
+    bool lower;       /* capital letters count as small ones (utf8_lower)   */
+    bool split;       /* word: punctuation and CJK characters are words     */
+    uint32_t min_count, max_words; /* word: learn those that occur so often, and
+                                      no more of them; 0: all               */
+};
+
+/* A tokenizer that has seen no text yet; keeps none of c's memory. */
+int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
+                     struct err *e);
 void tokenizer_destroy(struct tokenizer *t);
 
-/* Nonzero when tokenizer_learn has to see the text before encoding: char. */
+/* Nonzero when tokenizer_learn has to see the text before encoding: char, word. */
 int tokenizer_learns(const struct tokenizer *t);
 
 /* Take a piece of the training text (valid UTF-8, whole characters) into
@@ -33,11 +50,14 @@ int tokenizer_learns(const struct tokenizer *t);
 int tokenizer_learn(struct tokenizer *t, const char *text, size_t len, struct err *e);
 int tokenizer_seal(struct tokenizer *t, struct err *e);
 
-/* "byte", "char". */
+/* "byte", "char", "word". */
 const char *tokenizer_name(const struct tokenizer *t);
 
 /* How many ids there are: 0 <= id < tokenizer_vocab. */
 uint32_t tokenizer_vocab(const struct tokenizer *t);
+
+/* Does it have the ids TOKEN_...? */
+bool tokenizer_marks(const struct tokenizer *t);
 
 /* Append the ids of text[len] to `out`, which was made by tokens_init with this
  * vocabulary.  ERR_SPEC names a character that the vocabulary lacks, or bytes
@@ -45,13 +65,16 @@ uint32_t tokenizer_vocab(const struct tokenizer *t);
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                      struct tokens *out, struct err *e);
 
-/* Append the text of ids[n] to `out`.  ERR_SPEC names an id beyond the
- * vocabulary; out is unchanged.  Bytes of the byte tokenizer need not be UTF-8. */
+/* Append the text of ids[n] to `out`, up to the first TOKEN_EOS; of the other marks
+ * only TOKEN_UNK has a text, "<unk>".  Words are joined by spaces where they are
+ * needed.  ERR_SPEC names an id beyond the vocabulary; out is unchanged.  Bytes of
+ * the byte tokenizer need not be UTF-8. */
 int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
                      struct buf *out, struct err *e);
 
 /* Append the tokenizer as one line of JSON, the same bytes for the same
- * tokenizer: {"chars":"\n abc","kind":"char"}. */
+ * tokenizer: {"chars":"\n abc","kind":"char"}.  What differs from the plain kind is
+ * said: "lower":true. */
 int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e);
 
 /* The tokenizer of text saved before; `where` names the file for errors. */

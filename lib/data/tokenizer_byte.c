@@ -11,12 +11,12 @@ static uint32_t byte_vocab(const void *self)
 }
 
 static int byte_encode(const void *self, const char *text, size_t len,
-                       struct tokens *out, struct err *e)
+                       const struct tokenizer_ids *out, struct err *e)
 {
     (void)self;
     (void)e;
     for (size_t i = 0; i < len; i++)
-        tokens_put(out, (unsigned char)text[i]);
+        tokenizer_put(out, (unsigned char)text[i]);
     return ERR_OK;
 }
 

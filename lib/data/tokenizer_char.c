@@ -3,8 +3,8 @@
  * tokenizer_char.c - a character is a Unicode code point; the vocabulary is the
  * sorted set of those that the training text has.
  *
- * There is no "unknown" id: a character outside the vocabulary is an error that
- * names it, because a model has nothing to say about what it never saw.
+ * Without marks there is no "unknown" id: a character outside the vocabulary is an
+ * error that names it, because a model has nothing to say about what it never saw.
  */
 #include <stdlib.h>
 
@@ -29,10 +29,11 @@ static void char_destroy(void *self)
     free(c);
 }
 
-static void *char_create(void)
+static void *char_create(const struct tokenizer_config *config)
 {
     struct charset *c = calloc(1, sizeof *c);
 
+    (void)config;
     if (!c)
         return NULL;
     c->id = calloc(UTF8_POINTS, sizeof *c->id);
@@ -93,7 +94,7 @@ static int char_unknown(const struct charset *c, const char *text, size_t n,
 }
 
 static int char_encode(const void *self, const char *text, size_t len,
-                       struct tokens *out, struct err *e)
+                       const struct tokenizer_ids *out, struct err *e)
 {
     const struct charset *c = self;
     uint64_t number = 1;
@@ -105,9 +106,12 @@ static int char_encode(const void *self, const char *text, size_t len,
             return err_set(e, ERR_SPEC,
                            "character %llu: wanted UTF-8, found byte 0x%02x",
                            (unsigned long long)number, (unsigned char)text[at]);
-        if (!c->id[point])
+        if (c->id[point])
+            tokenizer_put(out, c->id[point] - 1);
+        else if (out->unknown)
+            tokens_put(out->tokens, TOKEN_UNK);
+        else
             return char_unknown(c, text + at, n, point, number, e);
-        tokens_put(out, c->id[point] - 1);
     }
     return ERR_OK;
 }

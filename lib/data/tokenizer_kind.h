@@ -10,26 +10,42 @@
 
 #include "data/tokenizer.h"
 
-/* `self` is what create returned; NULL for a kind without data.  Arguments and
- * errors as in tokenizer.h. */
+/* Where encode puts its ids. */
+struct tokenizer_ids {
+    struct tokens *tokens; /* with room for as many ids as the text has bytes */
+    uint32_t first;        /* number of the kind's id 0                       */
+    bool unknown;          /* what is not in the vocabulary becomes TOKEN_UNK */
+};
+
+static inline void tokenizer_put(const struct tokenizer_ids *out, uint32_t id)
+{
+    tokens_put(out->tokens, out->first + id);
+}
+
+/* `self` is what create returned; NULL for a kind without data.  Ids count from 0:
+ * the marks are tokenizer.c's.  Arguments and errors as in tokenizer.h. */
 struct tokenizer_kind {
     const char *name;
-    void *(*create)(void); /* NULL: no data of its own */
+    void *(*create)(const struct tokenizer_config *c); /* NULL: no data of its own */
     void (*destroy)(void *self);
     /* NULL: the kind knows its vocabulary before it sees any text. */
     void (*learn)(void *self, const char *text, size_t len);
     int (*seal)(void *self, struct err *e);
     uint32_t (*vocab)(const void *self);
-    int (*encode)(const void *self, const char *text, size_t len, struct tokens *out,
-                  struct err *e);
+    /* Give each id to tokenizer_put, and where unknown is set TOKEN_UNK to tokens_put.
+     */
+    int (*encode)(const void *self, const char *text, size_t len,
+                  const struct tokenizer_ids *out, struct err *e);
     /* The id is below vocab. */
     void (*decode)(const void *self, uint32_t id, struct buf *out);
-    /* Members of the JSON object beside "kind"; NULL: none. */
+    /* Is there a space between these two?  NULL: never. */
+    bool (*spaced)(const void *self, const char *before, const char *after);
+    /* Members of the JSON object beside the configuration; NULL: none. */
     int (*save)(const void *self, json_t *object, struct err *e);
     int (*load)(void *self, const json_t *object, struct err *e);
     size_t members; /* how many save writes, load reads */
 };
 
-extern const struct tokenizer_kind tokenizer_byte, tokenizer_char;
+extern const struct tokenizer_kind tokenizer_byte, tokenizer_char, tokenizer_word;
 
 #endif

@@ -66,3 +66,46 @@ size_t utf8_valid(const char *text, size_t len)
         at += n;
     return at;
 }
+
+/* Runs of capitals: to each, `add` gives the small letter; step 2: only every other
+ * one of the run, from the first, is a capital. */
+static const struct {
+    uint32_t first, last, step;
+    int add;
+} capitals[] = {
+    {'A', 'Z', 1, 32},     {0xc0, 0xd6, 1, 32},     {0xd8, 0xde, 1, 32},
+    {0x100, 0x12e, 2, 1},  {0x132, 0x136, 2, 1},    {0x139, 0x147, 2, 1},
+    {0x14a, 0x176, 2, 1},  {0x178, 0x178, 1, -121}, {0x179, 0x17d, 2, 1},
+    {0x1a0, 0x1a4, 2, 1},  {0x1af, 0x1af, 1, 1},    {0x1cd, 0x1db, 2, 1},
+    {0x1de, 0x1ee, 2, 1},  {0x1f8, 0x21e, 2, 1},    {0x222, 0x232, 2, 1},
+    {0x386, 0x386, 1, 38}, {0x388, 0x38a, 1, 37},   {0x38c, 0x38c, 1, 64},
+    {0x38e, 0x38f, 1, 63}, {0x391, 0x3a1, 1, 32},   {0x3a3, 0x3ab, 1, 32},
+    {0x400, 0x40f, 1, 80}, {0x410, 0x42f, 1, 32},   {0x460, 0x480, 2, 1},
+    {0x48a, 0x4be, 2, 1},  {0x4c0, 0x4c0, 1, 15},   {0x4c1, 0x4cd, 2, 1},
+    {0x4d0, 0x52e, 2, 1},
+};
+
+static uint32_t lower_of(uint32_t point)
+{
+    for (size_t i = 0; i < sizeof capitals / sizeof capitals[0]; i++)
+        if (point >= capitals[i].first && point <= capitals[i].last)
+            return (point - capitals[i].first) % capitals[i].step
+                       ? point
+                       : (uint32_t)((int)point + capitals[i].add);
+    return point;
+}
+
+void utf8_lower(const char *text, size_t len, struct buf *out)
+{
+    uint32_t point;
+    char bytes[4];
+
+    buf_reserve(out, len + 1);
+    for (size_t at = 0, n; at < len; at += n) {
+        n = utf8_get(text + at, len - at, &point);
+        if (n == 0 || point < 'A')
+            buf_add(out, text + at, n = n ? n : 1);
+        else
+            buf_add(out, bytes, utf8_put(lower_of(point), bytes));
+    }
+}

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+
 #define UTF8_POINTS 0x110000u /* code points are below this */
 
 /* Read the code point at text[0..len), len >= 1.  Returns the bytes it takes,
@@ -20,6 +22,11 @@ size_t utf8_get(const char *text, size_t len, uint32_t *point);
 
 /* Write a code point as 1 to 4 bytes; returns how many. */
 size_t utf8_put(uint32_t point, char out[4]);
+
+/* Append the text with capital letters as small ones, by Unicode's simple mapping:
+ * those of today's languages in Latin, Greek and Cyrillic letters below U+0530.
+ * U+0130, which has no single small one, and what is not UTF-8 stay. */
+void utf8_lower(const char *text, size_t len, struct buf *out);
 
 /* How many bytes stand before the first one that is not UTF-8; len: none. */
 size_t utf8_valid(const char *text, size_t len);

@@ -35,6 +35,19 @@ static int load_kernels(struct lab *l, struct err *e)
     return plugins ? kernels_load_dir(l->kernels, plugins, e) : 0;
 }
 
+/* The tokenizers, and how many ids a model reads. */
+static int read_lexicon(struct lab *l, struct err *e)
+{
+    const Nnd__Job *j = spec_job(l->spec);
+    char text[16];
+    int rc = lexicon_learn(j->data, &l->lexicon, e);
+    if (rc || j->data->format != NND__DATA__FORMAT__PAIRS)
+        return rc;
+    snprintf(text, sizeof(text), "%u", tokenizer_vocab(lexicon_source(&l->lexicon)));
+    rc = spec_put(l->spec, "model.source_vocab", text, "lab", e);
+    return rc ? rc : spec_resolve(l->spec, e);
+}
+
 int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err *e)
 {
     int rc = getenv("OMPI_COMM_WORLD_SIZE") ? comm_mpi_world(&l->world, e)
@@ -42,15 +55,16 @@ int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err
     if (rc || read_job(l, job, n, overrides, e) || load_kernels(l, e))
         return e->code;
     const Nnd__Job *j = spec_job(l->spec);
-    if (corpus_tokenizer(j->data, &l->tokenizer, e))
+    if (read_lexicon(l, e))
         return e->code;
-    return corpus_open(j->data, l->tokenizer, j->model->context, &l->corpus, e);
+    return corpus_open(j->data, &l->lexicon, j->model->context,
+                       j->model->source_context, &l->corpus, e);
 }
 
 void lab_close(struct lab *l)
 {
     corpus_destroy(l->corpus);
-    tokenizer_destroy(l->tokenizer);
+    lexicon_free(&l->lexicon);
     kernels_destroy(l->kernels);
     pool_destroy(l->pool);
     spec_destroy(l->spec);
@@ -63,7 +77,7 @@ struct trainer_config lab_trainer(const struct lab *l)
                                    .world = l->world,
                                    .kernels = l->kernels,
                                    .corpus = l->corpus,
-                                   .vocab = tokenizer_vocab(l->tokenizer),
+                                   .vocab = tokenizer_vocab(l->lexicon.target),
                                    .threads = threads_of(l)};
 }
 

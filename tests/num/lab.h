@@ -6,6 +6,7 @@
 #ifndef TESTS_NUM_LAB_H
 #define TESTS_NUM_LAB_H
 
+#include "data/lexicon.h"
 #include "proto/spec.h"
 #include "train/trainer.h"
 
@@ -14,7 +15,7 @@ struct lab {
     struct spec *spec;
     struct pool *pool;
     struct kernels *kernels;
-    struct tokenizer *tokenizer;
+    struct lexicon lexicon;
     struct corpus *corpus;
 };
 

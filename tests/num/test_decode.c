@@ -117,7 +117,7 @@ static double decode_sample(struct scene *s, const struct batch_source *b,
                             uint64_t step, uint32_t sample, int64_t *targets)
 {
     int32_t id[MAX_ROWS], target[MAX_ROWS], pos[MAX_ROWS], of[MAX_ROWS];
-    struct batch_rows rows = {id, target, pos, of};
+    struct batch_rows rows = {.id = id, .target = target, .pos = pos, .sample = of};
     int row = (int)(sample % ROWS);
     double sum = 0;
     struct err e;

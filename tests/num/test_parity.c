@@ -74,7 +74,10 @@ static void make_corpus(struct lab *l, const struct samples *s)
     }
     l->corpus = (struct corpus){
         .context = context,
-        .train = {&l->tokens, 0, l->tokens.count, l->line, n},
+        .train = {.tokens = &l->tokens,
+                  .count = l->tokens.count,
+                  .line = l->line,
+                  .lines = n},
     };
     free(run);
 }

@@ -59,7 +59,7 @@ static int train(struct lab *l, struct trainer *t, const char *dir, struct err *
     struct checkpoint *c = NULL;
     char *job = job_text(l);
     struct buf tokenizer = {0};
-    if (tokenizer_save(l->tokenizer, &tokenizer, e))
+    if (lexicon_save(&l->lexicon, &tokenizer, e))
         return e->code;
     struct checkpoint_config cfg = {.dir = dir,
                                     .attempt = 1,

@@ -166,7 +166,7 @@ static int begin(struct trainer *t, const struct lab *l, struct checkpoint **out
     struct buf tokenizer = {0};
     if (!getenv("TRAIN_STEPS_SAVE"))
         return trainer_start(t, e);
-    int rc = tokenizer_save(l->tokenizer, &tokenizer, e);
+    int rc = lexicon_save(&l->lexicon, &tokenizer, e);
     if (!rc)
         rc = begin_saved(t, l, tokenizer.data, out, e);
     buf_free(&tokenizer);

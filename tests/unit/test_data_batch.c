@@ -15,7 +15,8 @@
 
 static int32_t rows_id[ROWS_MAX], rows_target[ROWS_MAX], rows_pos[ROWS_MAX],
     rows_sample[ROWS_MAX];
-static const struct batch_rows rows = {rows_id, rows_target, rows_pos, rows_sample};
+static const struct batch_rows rows = {
+    .id = rows_id, .target = rows_target, .pos = rows_pos, .sample = rows_sample};
 
 /* ---- a corpus without files ----------------------------------------------- */
 

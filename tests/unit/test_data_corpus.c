@@ -40,7 +40,7 @@ static char *put_text(void **state, const char *name, const char *text)
 struct setting {
     Nnd__Data data;
     char *train[3], *valid[3];
-    uint32_t context;
+    uint32_t context, source_context;
 };
 
 static void setting_init(struct setting *s, uint32_t context, char *train)
@@ -55,13 +55,13 @@ static void setting_init(struct setting *s, uint32_t context, char *train)
 
 static int open_corpus(const struct setting *s, struct corpus **c, struct err *e)
 {
-    struct tokenizer *t;
-    int rc = corpus_tokenizer(&s->data, &t, e);
+    struct lexicon l;
+    int rc = lexicon_learn(&s->data, &l, e);
 
     if (rc < 0)
         return rc;
-    rc = corpus_open(&s->data, t, s->context, c, e);
-    tokenizer_destroy(t);
+    rc = corpus_open(&s->data, &l, s->context, s->source_context, c, e);
+    lexicon_free(&l);
     return rc;
 }
 
@@ -304,16 +304,16 @@ static void validation_may_not_have_new_chars(void **state)
 static void tokenizer_of_another_kind_is_refused(void **state)
 {
     struct setting s;
-    struct tokenizer *t;
+    struct lexicon l;
     struct corpus *c;
     struct err e;
 
     setting_init(&s, 2, put_text(state, "t", "abcabc\n"));
-    assert_int_equal(corpus_tokenizer(&s.data, &t, &e), 0);
+    assert_int_equal(lexicon_learn(&s.data, &l, &e), 0);
     s.data.tokenizer = NND__DATA__TOKENIZER__CHAR;
-    assert_int_equal(corpus_open(&s.data, t, 2, &c, &e), ERR_SPEC);
+    assert_int_equal(corpus_open(&s.data, &l, 2, 0, &c, &e), ERR_SPEC);
     assert_string_equal(e.text, "data.tokenizer: wanted char, found a byte tokenizer");
-    tokenizer_destroy(t);
+    lexicon_free(&l);
 }
 
 static void hash_follows_text_and_cut(void **state)

@@ -14,7 +14,8 @@ static struct tokenizer *make(const char *kind, const char *text)
     struct tokenizer *t;
     struct err e;
 
-    assert_int_equal(tokenizer_create(kind, &t, &e), 0);
+    assert_int_equal(tokenizer_create(&(struct tokenizer_config){.kind = kind}, &t, &e),
+                     0);
     assert_int_equal(tokenizer_learn(t, text, strlen(text), &e), 0);
     assert_int_equal(tokenizer_seal(t, &e), 0);
     return t;
@@ -132,7 +133,8 @@ static void many_chars_take_four_bytes(void **state)
     char c[4];
 
     (void)state;
-    assert_int_equal(tokenizer_create("char", &t, &e), 0);
+    assert_int_equal(
+        tokenizer_create(&(struct tokenizer_config){.kind = "char"}, &t, &e), 0);
     for (uint32_t p = 1; p < UTF8_POINTS; p++)
         if (p < 0xd800 || p >= 0xe000)
             assert_int_equal(tokenizer_learn(t, c, utf8_put(p, c), &e), 0);
@@ -195,10 +197,19 @@ static void damaged_files_are_refused(void **state)
         {"", "f:1:0: wanted JSON: '[' or '{' expected near end of file"},
         {"[]", "f: wanted an object with \"kind\", found none"},
         {"{\"kind\":3}", "f: wanted an object with \"kind\", found none"},
-        {"{\"kind\":\"bpe\"}", "f: tokenizer: wanted byte or char, found \"bpe\""},
+        {"{\"kind\":\"bpe\"}",
+         "f: tokenizer: wanted byte, char or word, found \"bpe\""},
         {"{\"kind\":\"byte\",\"chars\":\"a\"}",
          "f: tokenizer byte: wanted 1 members, found 2"},
         {"{\"kind\":\"char\"}", "f: tokenizer char: wanted 2 members, found 1"},
+        {"{\"kind\":\"word\",\"lower\":1,\"words\":[\"a\"]}",
+         "f: tokenizer word: wanted true or false for \"lower\""},
+        {"{\"kind\":\"word\",\"words\":[]}",
+         "f: tokenizer word: wanted an array \"words\""},
+        {"{\"kind\":\"word\",\"words\":[\"a\",3]}",
+         "f: tokenizer word: wanted text as word 1"},
+        {"{\"kind\":\"word\",\"words\":[\"a\",\"a\"]}",
+         "f: tokenizer word: wanted each word once, found 1 words twice"},
         {"{\"kind\":\"char\",\"chars\":7}",
          "f: tokenizer char: wanted a string \"chars\""},
         {"{\"kind\":\"char\",\"chars\":\"\"}",
