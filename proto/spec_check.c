@@ -255,9 +255,6 @@ static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
     const Nnd__Model *m = j->model;
     bool reads = m->family != NND__MODEL__FAMILY__DECODER;
 
-    if (reads)
-        return spec_refuse(s, e, "model.family", NULL,
-                           "not available yet, wanted decoder, found encdec");
     if (reads && !is_pairs(j))
         return spec_refuse(s, e, "data.format", "model.family",
                            "wanted pairs for a model.family that reads a source");

@@ -295,6 +295,33 @@ static int prepare(struct exec *x, struct err *e)
     return 0;
 }
 
+static int write_constant(struct exec *x, const struct value *v, struct err *e)
+{
+    size_t n = (size_t)shape_elements(&v->shape);
+    float *number = malloc(n * sizeof(*number) + 1);
+    void *bytes = malloc(value_bytes(v) + 1);
+    int rc = 0;
+    if (!number || !bytes)
+        rc = err_set(e, ERR_FAILED, "%s: no memory for %zu numbers", v->name, n);
+    if (!rc) {
+        v->fill(&v->shape, number);
+        dtype_from_f32(v->dtype, number, bytes, n);
+        rc = exec_write(x, v, bytes, e);
+    }
+    free(number);
+    free(bytes);
+    return rc;
+}
+
+static int write_constants(struct exec *x, struct err *e)
+{
+    int rc = 0;
+    for (int i = 0; !rc && i < x->g->nvalue; i++)
+        if (x->g->value[i]->fill)
+            rc = write_constant(x, x->g->value[i], e);
+    return rc;
+}
+
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                 struct err *e)
 {
@@ -309,6 +336,8 @@ int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                     : err_set(e, ERR_SPEC,
                               "kernels.device: wanted a loaded device, found \"%s\"",
                               c->device);
+    if (!rc)
+        rc = write_constants(x, e);
     if (rc) {
         exec_destroy(x);
         return rc;

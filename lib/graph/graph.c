@@ -188,6 +188,15 @@ struct value *graph_state(struct graph *g, const char *name, int dtype, struct s
     return lasting(g, name, dtype, s, STORAGE_STATE);
 }
 
+struct value *graph_constant(struct graph *g, const char *name, int dtype,
+                             struct shape s, constant_f *fill)
+{
+    struct value *v = graph_state(g, name, dtype, s);
+    if (v)
+        v->fill = fill;
+    return v;
+}
+
 /* ------------------------------------------------------------------------- */
 
 static int find_plane(struct graph *g, enum param_group group, int dtype)

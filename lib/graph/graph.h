@@ -44,6 +44,9 @@ enum storage {
     STORAGE_ARENA  /* between its maker and its last user                      */
 };
 
+/* The numbers of a constant: out[elements of s]. */
+typedef void constant_f(const struct shape *s, float *out);
+
 struct value {
     const char *name;
     int id, dtype; /* enum nnd_dtype */
@@ -56,6 +59,7 @@ struct value {
     int64_t root_offset;  /* elements behind root's start                  */
     struct param *param;  /* PARAM, GRAD                                   */
     size_t offset;        /* bytes from the start of its region (memory.h) */
+    constant_f *fill;     /* STATE: a constant's numbers, or NULL          */
     struct value **grads; /* contributions to d loss / d value (grad.c)   */
     int ngrads;
 };
@@ -171,6 +175,10 @@ size_t value_bytes(const struct value *v);
 struct value *graph_input(struct graph *g, const char *name, int dtype, struct shape s);
 struct value *graph_state(struct graph *g, const char *name, int dtype, struct shape s);
 struct value *graph_find(const struct graph *g, const char *name); /* or NULL */
+
+/* A state of a float type that holds the same numbers for ever. */
+struct value *graph_constant(struct graph *g, const char *name, int dtype,
+                             struct shape s, constant_f *fill);
 
 /* A weight named SCOPE.name of dtype g->act (or `dtype` when not 0); the same
  * one when asked for again. */

@@ -179,7 +179,7 @@ static void attn_grad(struct graph *g, const struct node *n)
         [ATTN_RNG] = n->in[ATTN_RNG],
         [ATTN_SAMPLE] = n->in[ATTN_SAMPLE],
         [ATTN_POS] = n->in[ATTN_POS],
-        [ATTN_LEN] = NULL,
+        [ATTN_LEN] = n->in[ATTN_LEN],
         [ATTN_O] = n->out[0],
         [ATTN_LSE] = n->out[1],
         [ATTN_DOUT] = grad_of(g, n->out[0]),
@@ -210,17 +210,19 @@ const struct op op_attention_cached_fwd = {
     .bind = attn_bind,
 };
 
-struct value *op_attention(struct graph *g, struct value *q, struct value *k,
-                           struct value *v, double p, const struct chunk *c)
+struct value *op_attention_span(struct graph *g, struct value *q, struct value *k,
+                                struct value *v, double p,
+                                const struct attention_span *s, const struct chunk *c)
 {
     if (!q || !k || !v)
         return NULL;
-    struct attn_attr at = {.batch = c->batch,
-                           .queries = c->context,
-                           .keys = c->context,
-                           .causal = true,
+    struct attn_attr at = {.batch = s->batch,
+                           .queries = s->queries,
+                           .keys = s->keys,
+                           .causal = s->causal,
                            .p = p};
     struct value *in[ATTN_LEN + 1] = {q, k, v};
+    in[ATTN_LEN] = s->len;
     if (p != 0) {
         at.number = g->next_rng++;
         in[ATTN_RNG] = c->rng;
@@ -229,6 +231,13 @@ struct value *op_attention(struct graph *g, struct value *q, struct value *k,
     }
     struct node *n = graph_add(g, &op_attention_fwd, &at, in, ATTN_LEN + 1);
     return n ? n->out[0] : NULL;
+}
+
+struct value *op_attention(struct graph *g, struct value *q, struct value *k,
+                           struct value *v, double p, const struct chunk *c)
+{
+    struct attention_span s = {c->batch, c->context, c->context, .causal = true};
+    return op_attention_span(g, q, k, v, p, &s, c);
 }
 
 /* [B,S,Hk,D] as [B*S,Hk,D]. */

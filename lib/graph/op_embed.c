@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * op_embed.c - rows of a table by number; backward adds rows into the table.
+ * op_embed.c - rows of a table by number, scaled; backward adds rows into the table.
  */
 #include "graph/grad.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
+
+struct embed_attr {
+    double scale;
+};
 
 enum { EMBED_TABLE, EMBED_ID, EMBED_DY };
 
@@ -21,8 +25,10 @@ static int embed_shape(struct graph *g, struct node *n, struct err *e)
 
 static int embed_bind(const struct node *n, const struct bind *b, void *params)
 {
+    const struct embed_attr *at = n->attr;
     *(struct nnd_embed *)params = (struct nnd_embed){
         .struct_size = sizeof(struct nnd_embed),
+        .scale = (float)at->scale,
         .table = bind_matrix(b, n->in[EMBED_TABLE]),
         .y = bind_matrix(b, n->out[0]),
         .id = bind_data(b, n->in[EMBED_ID]),
@@ -43,8 +49,10 @@ static int embed_bwd_shape(struct graph *g, struct node *n, struct err *e)
 
 static int embed_bwd_bind(const struct node *n, const struct bind *b, void *params)
 {
+    const struct embed_attr *at = n->attr;
     *(struct nnd_embed *)params = (struct nnd_embed){
         .struct_size = sizeof(struct nnd_embed),
+        .scale = (float)at->scale,
         .id = bind_data(b, n->in[EMBED_ID]),
         .dy = bind_matrix(b, n->in[EMBED_DY]),
         .dtable = bind_matrix(b, n->out[0]),
@@ -54,6 +62,7 @@ static int embed_bwd_bind(const struct node *n, const struct bind *b, void *para
 
 const struct op op_embed_bwd = {
     .name = "embed.bwd",
+    .attr_size = sizeof(struct embed_attr),
     .shape = embed_bwd_shape,
     .kernel = "embed.bwd",
     .params_size = sizeof(struct nnd_embed),
@@ -67,13 +76,14 @@ static void embed_grad(struct graph *g, const struct node *n)
         [EMBED_ID] = n->in[EMBED_ID],
         [EMBED_DY] = grad_of(g, n->out[0]),
     };
-    struct node *d = graph_add(g, &op_embed_bwd, NULL, in, 3);
+    struct node *d = graph_add(g, &op_embed_bwd, n->attr, in, 3);
     if (d)
         grad_add(g, n->in[EMBED_TABLE], d->out[0]);
 }
 
 const struct op op_embed_fwd = {
     .name = "embed",
+    .attr_size = sizeof(struct embed_attr),
     .shape = embed_shape,
     .grad = embed_grad,
     .kernel = "embed.fwd",
@@ -81,11 +91,18 @@ const struct op op_embed_fwd = {
     .bind = embed_bind,
 };
 
-struct value *op_embed(struct graph *g, struct value *table, struct value *id)
+struct value *op_embed_scaled(struct graph *g, struct value *table, struct value *id,
+                              double scale)
 {
     if (!table || !id)
         return NULL;
+    struct embed_attr at = {.scale = scale};
     struct value *in[] = {table, id};
-    struct node *n = graph_add(g, &op_embed_fwd, NULL, in, 2);
+    struct node *n = graph_add(g, &op_embed_fwd, &at, in, 2);
     return n ? n->out[0] : NULL;
+}
+
+struct value *op_embed(struct graph *g, struct value *table, struct value *id)
+{
+    return op_embed_scaled(g, table, id, 1);
 }

@@ -53,7 +53,10 @@ struct value *op_rope(struct graph *g, struct value *x, struct value *pos, doubl
 struct value *op_swiglu(struct graph *g, struct value *a, struct value *b);
 struct value *op_gelu(struct graph *g, struct value *x, bool approx);
 
+/* Rows of table [V,N] by number, times scale; id -1: a row of zeros. */
 struct value *op_embed(struct graph *g, struct value *table, struct value *id);
+struct value *op_embed_scaled(struct graph *g, struct value *table, struct value *id,
+                              double scale);
 
 /* Identity when p is 0. */
 struct value *op_dropout(struct graph *g, struct value *x, double p,
@@ -63,6 +66,18 @@ struct value *op_dropout(struct graph *g, struct value *x, double p,
  * k, v [T,Hk,D]; p: dropout of the weights. */
 struct value *op_attention(struct graph *g, struct value *q, struct value *k,
                            struct value *v, double p, const struct chunk *c);
+
+/* The same between two lots of sequences: q [batch*queries,H,D], k, v
+ * [batch*keys,Hk,D], of which the first len[b] count (NULL: all).  c: of the
+ * queries' rows, for dropout. */
+struct attention_span {
+    int64_t batch, queries, keys;
+    bool causal;
+    struct value *len; /* i32 [batch], or NULL */
+};
+struct value *op_attention_span(struct graph *g, struct value *q, struct value *k,
+                                struct value *v, double p,
+                                const struct attention_span *s, const struct chunk *c);
 
 /* One query row per sequence against a cache [B,S,Hk,D] of which the first
  * len[b] rows count; no gradient. */

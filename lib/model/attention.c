@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attention.c - causal self-attention with grouped key/value heads (Vaswani et
- * al. 2017; Ainslie et al. 2023), rotary positions, optional norms of queries
- * and keys; the same weights against a cache when decoding.
+ * attention.c - attention with grouped key/value heads (Vaswani et al. 2017; Ainslie
+ * et al. 2023), of rows to themselves or to a memory; rotary positions, optional
+ * norms of queries and keys; the same weights against a cache when decoding.
  */
 #include <math.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 
 double block_residual_std(const struct build *b)
 {
-    return b->spec->init_std / sqrt(2.0 * b->spec->layers);
+    return b->spec->init_std / sqrt(2.0 * model_layers(b->m->job));
 }
 
 struct value *block_linear(struct build *b, const char *name, struct value *x,
@@ -33,26 +33,44 @@ struct value *block_linear(struct build *b, const char *name, struct value *x,
     return op_linear(b->g, x, w, bias);
 }
 
-/* [T, heads * D] as [T, heads, D], normed and rotated as the job says. */
-static struct value *heads_of(struct build *b, struct value *x, int64_t heads,
-                              const char *norm)
+/* Which of the rows' heads are made, from what. */
+struct heads {
+    const char *name; /* of the projection                     */
+    int64_t count;
+    const char *norm; /* with model.qk_norm; NULL: never       */
+    bool rotate;      /* with model.position rope              */
+};
+
+/* Rows [R,h] projected to [R,heads,D], normed and rotated as the job says. */
+static struct value *heads_of(struct build *b, const struct heads *h, struct value *x)
 {
+    const Nnd__Model *s = b->spec;
+    int64_t d = s->head_dim;
+    x = block_linear(b, h->name, x, h->count * d, s->init_std);
     if (!x)
         return NULL;
-    const Nnd__Model *s = b->spec;
-    int64_t rows = shape_rows(&x->shape), d = s->head_dim;
-    x = op_view(b->g, x, shape_of(3, rows, heads, d));
-    if (norm && s->qk_norm)
-        x = block_norm_rms(b, norm, x, d);
-    if (norm && s->position == NND__MODEL__POSITION__ROPE)
-        x = op_rope(b->g, x, b->step ? b->step->pos : b->m->chunk.pos, s->rope_theta,
-                    false);
+    x = op_view(b->g, x, shape_of(3, shape_rows(&x->shape), h->count, d));
+    if (h->norm && s->qk_norm)
+        x = block_norm_rms(b, h->norm, x, d);
+    if (h->rotate && s->position == NND__MODEL__POSITION__ROPE)
+        x = op_rope(b->g, x, b->chunk->pos, s->rope_theta, false);
     return x;
 }
 
+/* The same of keys (0) or values (1). */
+static struct value *keys_of(struct build *b, int which, bool rotate, struct value *x)
+{
+    int64_t n = b->spec->kv_heads;
+    const struct heads h[] = {{"k_proj", n, "k_norm", rotate},
+                              {"v_proj", n, NULL, false}};
+    return heads_of(b, &h[which], x);
+}
+
+static const char *const cache_names[] = {"k", "v"};
+
 /* The cache of this layer's keys or values, [rows, context, Hk, D], with the new
  * rows written into it. */
-static struct value *cached(struct build *b, const char *scope, const char *what,
+static struct value *cached(struct build *b, const char *scope, int which,
                             struct value *x)
 {
     if (!x)
@@ -61,7 +79,7 @@ static struct value *cached(struct build *b, const char *scope, const char *what
     int64_t rows = x->shape.dim[0], hk = s->kv_heads, d = s->head_dim;
     int64_t context = s->context;
     char name[200];
-    snprintf(name, sizeof(name), "%s.cache.%s", scope, what);
+    snprintf(name, sizeof(name), "%s.cache.%s", scope, cache_names[which]);
     struct value *all =
         graph_state(b->g, name, b->g->act, shape_of(2, rows * context, hk * d));
     x = op_view(b->g, x, shape_of(2, rows, hk * d));
@@ -69,27 +87,68 @@ static struct value *cached(struct build *b, const char *scope, const char *what
                    shape_of(4, rows, context, hk, d));
 }
 
-struct value *block_attention(struct build *b, const char *scope, struct value *x)
+/* What block_attention_keep has kept, [rows, source_context, Hk, D]. */
+static struct value *kept(struct build *b, const char *scope, int which)
+{
+    const Nnd__Model *s = b->spec;
+    int64_t hk = s->kv_heads, d = s->head_dim, n = s->source_context;
+    int64_t rows = b->m->chunk.batch;
+    char name[200];
+    snprintf(name, sizeof(name), "%s.source.%s", scope, cache_names[which]);
+    return graph_state(b->g, name, b->g->act, shape_of(4, rows, n, hk, d));
+}
+
+void block_attention_keep(struct build *b, const char *scope, struct value *memory)
+{
+    graph_scope(b->g, "%s", scope);
+    for (int i = 0; i < 2; i++) {
+        struct value *x = keys_of(b, i, false, memory), *to = kept(b, scope, i);
+        if (x && to)
+            op_copy(b->g, op_view(b->g, x, to->shape), to);
+    }
+}
+
+/* A row of each sequence against what is kept of it. */
+static struct value *attend_step(struct build *b, const char *scope, struct value *q,
+                                 struct value *x, const struct attend_to *to)
+{
+    struct value *kv[2];
+    for (int i = 0; i < 2; i++)
+        kv[i] =
+            to->rows ? kept(b, scope, i) : cached(b, scope, i, keys_of(b, i, true, x));
+    return op_attention_cached(b->g, q, kv[0], kv[1],
+                               to->rows ? to->len : b->step->len);
+}
+
+static struct value *attend(struct build *b, struct value *q, struct value *x,
+                            const struct attend_to *to)
+{
+    const struct chunk *keys = to->rows ? to->rows : b->chunk;
+    struct attention_span span = {.batch = b->chunk->batch,
+                                  .queries = b->chunk->context,
+                                  .keys = keys->context,
+                                  .causal = to->causal,
+                                  .len = to->len};
+    struct value *from = to->rows ? to->memory : x;
+    struct value *k = keys_of(b, 0, !to->rows, from);
+    struct value *v = keys_of(b, 1, false, from);
+    return op_attention_span(b->g, q, k, v, b->train ? b->spec->dropout : 0, &span,
+                             b->chunk);
+}
+
+struct value *block_attention(struct build *b, const char *scope, struct value *x,
+                              const struct attend_to *to)
 {
     struct graph *g = b->g;
     const Nnd__Model *s = b->spec;
-    int64_t h = s->heads, hk = s->kv_heads, d = s->head_dim;
     graph_scope(g, "%s", scope);
-    struct value *q = block_linear(b, "q_proj", x, h * d, s->init_std);
-    struct value *k = block_linear(b, "k_proj", x, hk * d, s->init_std);
-    struct value *v = block_linear(b, "v_proj", x, hk * d, s->init_std);
-    q = heads_of(b, q, h, "q_norm");
-    k = heads_of(b, k, hk, "k_norm");
-    v = heads_of(b, v, hk, NULL);
-    struct value *o;
-    if (b->step)
-        o = op_attention_cached(g, q, cached(b, scope, "k", k),
-                                cached(b, scope, "v", v), b->step->len);
-    else
-        o = op_attention(g, q, k, v, b->train ? s->dropout : 0, &b->m->chunk);
+    struct value *q =
+        heads_of(b, &(struct heads){"q_proj", s->heads, "q_norm", !to->rows}, x);
+    struct value *o = b->step ? attend_step(b, scope, q, x, to) : attend(b, q, x, to);
     if (!o)
         return NULL;
-    o = op_view(g, o, shape_of(2, shape_rows(&x->shape), h * d));
+    o = op_view(g, o,
+                shape_of(2, shape_rows(&x->shape), (int64_t)s->heads * s->head_dim));
     return block_dropout(b,
                          block_linear(b, "o_proj", o, s->width, block_residual_std(b)));
 }

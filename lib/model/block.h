@@ -6,7 +6,8 @@
  * scope, so a family sets the scope and calls the block.
  *
  * Letters: T rows of a chunk, h width, H heads, Hk key/value heads, D head
- * size, f feed-forward width, E experts, K experts per row, V vocabulary.
+ * size, f feed-forward width, E experts, K experts per row, V vocabulary, S rows of
+ * a source.
  */
 #ifndef MODEL_BLOCK_H
 #define MODEL_BLOCK_H
@@ -18,6 +19,7 @@ struct build {
     const struct model *m;
     struct graph *g;
     const Nnd__Model *spec;
+    const struct chunk *chunk; /* the rows at hand: m->chunk or m->source   */
     bool train;
     struct decode_step *step; /* decoding: rows against a cache; else NULL  */
     struct tally tally;       /* routing over all layers (hf_concat)        */
@@ -26,15 +28,40 @@ struct build {
     struct value **z_weight;  /* [layers]                                   */
 };
 
-struct value *block_embed(struct build *b);
+/* Tokens of the chunk as rows, and where they stand.  `table` is the scope of the
+ * embedding [vocab,h], `scope` that of learned positions. */
+struct value *block_embed(struct build *b, const char *scope, const char *table,
+                          int64_t vocab);
+
+/* Rows as logits [T,V], wide ones when decoding; `table` is the scope of the
+ * embedding that model.tie_embeddings ties to. */
+struct value *block_head(struct build *b, const char *table, struct value *x);
+
 struct value *block_norm(struct build *b, const char *name, struct value *x, int64_t n);
 struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
                              int64_t n);
 struct value *block_linear(struct build *b, const char *name, struct value *x,
                            int64_t out, double std);
-struct value *block_attention(struct build *b, const char *scope, struct value *x);
+
+/* What rows attend to: themselves, or a memory. */
+struct attend_to {
+    bool causal;              /* themselves: those before, and itself     */
+    const struct chunk *rows; /* of the memory; NULL: themselves          */
+    struct value *memory;     /* its rows [B*S,h]; unused when decoding   */
+    struct value *len;        /* i32 [B]: how many are real; NULL: all    */
+};
+struct value *block_attention(struct build *b, const char *scope, struct value *x,
+                              const struct attend_to *to);
+
+/* Before decoding: keep the keys and values of a memory, for block_attention. */
+void block_attention_keep(struct build *b, const char *scope, struct value *memory);
+
 struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f);
 struct value *block_moe(struct build *b, const char *scope, struct value *x);
+
+/* One of the two, as the job says of layer number `layer`, with dropout behind. */
+struct value *block_feed_forward(struct build *b, uint32_t layer, const char *scope,
+                                 struct value *x);
 struct value *block_dropout(struct build *b, struct value *x);
 
 /* GELU in the form that the job names: by erf, or its tanh approximation. */

@@ -9,7 +9,9 @@ lib_model_libmodel_la_SOURCES = \
     lib/model/block.h \
     lib/model/decoder.c \
     lib/model/embed.c \
+    lib/model/encdec.c \
+    lib/model/family.h \
     lib/model/mlp.c \
-    lib/model/model.h \
+    lib/model/model.c lib/model/model.h \
     lib/model/moe.c \
     lib/model/norm.c

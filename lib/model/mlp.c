@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mlp.c - the dense feed-forward block: down(act(gate x) * up x), or
- * down(gelu(up x)).
+ * mlp.c - the feed-forward block: of experts (moe.c), or dense: down(act(gate x) *
+ * up x), or down(gelu(up x)).
  */
 #include "model/block.h"
 
 struct value *block_gelu(struct build *b, struct value *x)
 {
     return op_gelu(b->g, x, b->spec->activation == NND__MODEL__ACTIVATION__GELU_TANH);
+}
+
+struct value *block_feed_forward(struct build *b, uint32_t layer, const char *scope,
+                                 struct value *x)
+{
+    struct value *y = model_is_moe(b->m->job, layer)
+                          ? block_moe(b, scope, x)
+                          : block_mlp(b, scope, x, b->spec->ffn);
+    return block_dropout(b, y);
 }
 
 struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f)

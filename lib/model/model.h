@@ -2,8 +2,8 @@
 /*
  * model.h - model families: a job's `model` section as nodes of a graph.
  *
- * One file per block (block.h), one per family.  Weights carry the names of
- * Hugging Face's Llama, Mixtral and Qwen3-MoE classes where these have them.
+ * One file per block (block.h), one per family (family.h).  Weights carry the names
+ * of Hugging Face's Llama, Mixtral and Qwen3-MoE classes where these have them.
  * Nothing here computes, and nothing here knows how training goes.
  */
 #ifndef MODEL_MODEL_H
@@ -20,14 +20,16 @@ struct model {
     struct graph *g;
     const Nnd__Job *job;
     int64_t vocab;
-    struct chunk chunk;      /* inputs "id", "target", "pos", ...       */
-    struct value *stats;     /* state "stats": f64 [chunks, STATS_COUNT]        */
-    struct value *load;      /* state "load": i64 [MoE layers, E], or NULL       */
-    struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
+    struct chunk chunk;       /* inputs "id", "target", "pos", ...      */
+    struct chunk source;      /* inputs "source.id", ...; batch 0: none */
+    struct value *source_len; /* input "source.len": i32 [batch]        */
+    struct value *stats;      /* state "stats": f64 [chunks, STATS_COUNT]        */
+    struct value *load;       /* state "load": i64 [MoE layers, E], or NULL       */
+    struct value *aux_scale;  /* input "aux_scale": wide [1], loss scale / chunks */
 };
 
 /* Inputs and statistics of a job's training graph: chunks of batch / chunks
- * samples of model.context rows. */
+ * samples of model.context rows, and of model.source_context rows of source. */
 int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
                struct err *e);
 
@@ -36,18 +38,27 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
 int model_forward(struct model *m, struct err *e);
 int model_eval(struct model *m, struct err *e);
 
+/* Does the job's family read a source? */
+bool model_reads(const Nnd__Job *job);
+
 /* Append program "decode": one more token of each of `rows` sequences of at most
- * model.context tokens; keys and values are states of the graph. */
+ * model.context tokens; keys and values are states of the graph.  For a family that
+ * reads, also "encode": the sources, into states that "decode" goes by. */
 struct decode_step {
     struct value *id, *pos; /* inputs i32 [rows]: the token and its place     */
     struct value *slot;     /* input i32 [rows]: row of the caches it goes to */
     struct value *len;      /* input i32 [rows]: tokens then in the cache     */
     struct value *logits;   /* state, wide [rows, V]                          */
+
+    /* Inputs i32 [rows * source_context] (pos -1: padding) and [rows]; or NULL. */
+    struct value *source_id, *source_pos, *source_len;
 };
 int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
                  struct decode_step *out, struct err *e);
 
-/* Is layer i a mixture of experts?  How many are? */
+/* Layers counted through, those that read first: how many are there, is number i a
+ * mixture of experts, and how many are? */
+uint32_t model_layers(const Nnd__Job *job);
 bool model_is_moe(const Nnd__Job *job, uint32_t i);
 int model_moe_layers(const Nnd__Job *job);
 

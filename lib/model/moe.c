@@ -107,12 +107,11 @@ static struct route route_rows(struct build *b, const char *scope, struct value 
                                                         : NND_SCORE_SOFTMAX,
         .renormalize = moe->renormalize,
         .scale = moe->scale,
-        .group_rows = by_sequence ? b->m->chunk.context
+        .group_rows = by_sequence ? b->chunk->context
                       : x         ? shape_rows(&x->shape)
                                   : 0,
     };
-    return op_route(g, op_linear_wide(g, x, w), routing_bias(b, scope), cfg,
-                    &b->m->chunk);
+    return op_route(g, op_linear_wide(g, x, w), routing_bias(b, scope), cfg, b->chunk);
 }
 
 /* Statistics and the weights of the balancing losses of one layer. */

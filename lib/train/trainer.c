@@ -242,12 +242,18 @@ static void fill_chunk(struct trainer *t, const struct batch_source *src, int64_
                        int position)
 {
     const struct mesh *m = &t->p.g->mesh;
-    const struct chunk *c = &t->p.model.chunk;
+    const struct chunk *c = &t->p.model.chunk, *s = &t->p.model.source;
     uint32_t n = (uint32_t)c->batch;
     struct batch_rows rows = {.id = exec_data(t->x, c->id),
                               .target = exec_data(t->x, c->target),
                               .pos = exec_data(t->x, c->pos),
                               .sample = exec_data(t->x, c->sample)};
+    if (s->id) {
+        rows.source_id = exec_data(t->x, s->id);
+        rows.source_pos = exec_data(t->x, s->pos);
+        rows.source_sample = exec_data(t->x, s->sample);
+        rows.source_len = exec_data(t->x, t->p.model.source_len);
+    }
     batch_fill(src, (uint64_t)step, (uint32_t)mesh_chunk(m, m->rank, position) * n, n,
                &rows);
 }

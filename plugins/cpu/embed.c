@@ -7,10 +7,16 @@
 #include "par.h"
 #include "vec.h"
 
+static vf scale_of(const struct nnd_embed *p)
+{
+    return vec_all(p->scale == 0 ? 1 : p->scale);
+}
+
 static void embed_forward(const void *arg, int64_t lo, int64_t hi)
 {
     const struct nnd_embed *p = arg;
     int64_t n = p->table.dim[1];
+    vf scale = scale_of(p);
 
     for (int64_t t = lo; t < hi; t++) {
         int real = p->id[t] >= 0; /* padding reads as zeros */
@@ -19,7 +25,7 @@ static void embed_forward(const void *arg, int64_t lo, int64_t hi)
 
         for (int64_t i = 0; i < n; i += VL)
             vec_put(y, p->y.dtype, i, n - i,
-                    vec_get(x, p->table.dtype, i, real ? n - i : 0));
+                    vec_get(x, p->table.dtype, i, real ? n - i : 0) * scale);
     }
 }
 
@@ -27,6 +33,7 @@ static void embed_backward(const void *arg, int64_t lo, int64_t hi)
 {
     const struct nnd_embed *p = arg;
     int64_t n = p->dtable.dim[1], rows = p->dy.dim[0];
+    vf scale = scale_of(p);
 
     for (int64_t v = lo; v < hi; v++)
         memset(row_of(&p->dtable, v), 0, (size_t)n * sizeof(float));
@@ -40,7 +47,7 @@ static void embed_backward(const void *arg, int64_t lo, int64_t hi)
         for (int64_t i = 0; i < n; i += VL)
             vec_put(sum, NND_F32, i, n - i,
                     vec_get(sum, NND_F32, i, n - i) +
-                        vec_get(dy, p->dy.dtype, i, n - i));
+                        vec_get(dy, p->dy.dtype, i, n - i) * scale);
     }
 }
 

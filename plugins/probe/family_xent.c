@@ -90,8 +90,9 @@ bool family_xent_bwd(struct call *c, int i, const struct window *w)
 
 static const struct {
     int t, v, n;
-} embeds[] = {{1, 1, 1},     {0, 3, 4},     {7, 5, 3},
-              {300, 11, 17}, {13, 257, 64}, {256, 9, 5}};
+    float scale;
+} embeds[] = {{1, 1, 1, 0},     {0, 3, 4, 0},        {7, 5, 3, 0},
+              {300, 11, 17, 0}, {13, 257, 64, 2.5f}, {256, 9, 5, 0.75f}};
 
 static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 {
@@ -103,8 +104,8 @@ static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 
 static void describe(struct call *c, int i)
 {
-    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d", embeds[i].t, embeds[i].v,
-             embeds[i].n);
+    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d scale=%g", embeds[i].t,
+             embeds[i].v, embeds[i].n, (double)embeds[i].scale);
 }
 
 bool family_embed_fwd(struct call *c, int i, const struct window *w)
@@ -114,12 +115,12 @@ bool family_embed_fwd(struct call *c, int i, const struct window *w)
     struct nnd_embed *p = &c->params.embed;
     int64_t t = window_rows(w, embeds[i].t) + w->tail;
     const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
-    *p = (struct nnd_embed){.struct_size = sizeof *p};
+    *p = (struct nnd_embed){.struct_size = sizeof *p, .scale = embeds[i].scale};
     c->rows = embeds[i].t;
     call_tensor(c, "table", &p->table, ROLE_IN, KIND_ACT, embeds[i].v, embeds[i].n, -1);
     struct slot *y = call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t, embeds[i].n, -1);
     y->row = row;
-    y->slack = SLACK_COPY;
+    y->slack = embeds[i].scale == 0 ? SLACK_COPY : SLACK_ELEMENT;
     add_ids(c, i, row, t);
     describe(c, i);
     return true;
@@ -132,7 +133,7 @@ bool family_embed_bwd(struct call *c, int i, const struct window *w)
     struct nnd_embed *p = &c->params.embed;
     int64_t t = window_rows(w, embeds[i].t) + w->tail;
     const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
-    *p = (struct nnd_embed){.struct_size = sizeof *p};
+    *p = (struct nnd_embed){.struct_size = sizeof *p, .scale = embeds[i].scale};
     call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, t, embeds[i].n, -1)->row = row;
     struct slot *d = call_tensor(c, "dtable", &p->dtable, ROLE_OUT, KIND_F32,
                                  embeds[i].v, embeds[i].n, -1);

@@ -37,6 +37,11 @@ static int check_ids(const struct nnd_embed *p, int64_t rows, int64_t words,
     return NND_OK;
 }
 
+static double scale_of(const struct nnd_embed *p)
+{
+    return p->scale == 0 ? 1 : (double)p->scale;
+}
+
 static int launch_fwd(const void *self, void *plan, const void *params,
                       const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -48,7 +53,7 @@ static int launch_fwd(const void *self, void *plan, const void *params,
         for (int64_t n = 0; n < p->y.dim[1]; n++) {
             int32_t id = p->id[t];
             double x = id < 0 ? 0 : ref_get(&p->table, at2(&p->table, id, n));
-            ref_put(&p->y, at2(&p->y, t, n), x);
+            ref_put(&p->y, at2(&p->y, t, n), scale_of(p) * x);
         }
     return NND_OK;
 }
@@ -65,7 +70,8 @@ static int launch_bwd(const void *self, void *plan, const void *params,
         for (int64_t n = 0; p->id[t] >= 0 && n < p->dy.dim[1]; n++) {
             int64_t at = at2(&p->dtable, p->id[t], n);
             ref_put(&p->dtable, at,
-                    ref_get(&p->dtable, at) + ref_get(&p->dy, at2(&p->dy, t, n)));
+                    ref_get(&p->dtable, at) +
+                        scale_of(p) * ref_get(&p->dy, at2(&p->dy, t, n)));
         }
     return NND_OK;
 }

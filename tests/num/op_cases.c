@@ -143,6 +143,15 @@ static void build_embed(struct lab *l, const void *arg)
     lab_dot(l, op_embed(l->g, table, ids), -1);
 }
 
+static void build_embed_scaled(struct lab *l, const void *arg)
+{
+    (void)arg;
+    static const int32_t id[] = {2, -1, 0, 2};
+    struct value *table = lab_leaf(l, "table", S(2, I(4), I(3)));
+    struct value *ids = lab_ints(l, "ids", S(1, I(4)), id);
+    lab_dot(l, op_embed_scaled(l->g, table, ids, 2.5), -1);
+}
+
 /* Learned positions beside words, and the words' table tied to the output. */
 static void build_embed_tied(struct lab *l, const void *arg)
 {
@@ -187,6 +196,30 @@ static void build_attention(struct lab *l, const void *arg)
     struct value *k = lab_leaf(l, "k", S(3, rows, I(a->key_heads), I(a->size)));
     struct value *v = lab_leaf(l, "v", S(3, rows, I(a->key_heads), I(a->size)));
     lab_dot(l, op_attention(l->g, q, k, v, a->p, &l->c), -1);
+}
+
+struct span_arg {
+    int batch, queries, keys;
+    int32_t len[3];
+    double p;
+    bool causal;
+};
+
+/* Queries of one text, keys and values of another, of which some count. */
+static void build_span(struct lab *l, const void *arg)
+{
+    const struct span_arg *a = arg;
+    int64_t rows = (int64_t)a->batch * a->queries, keys = (int64_t)a->batch * a->keys;
+    lab_chunk(l, a->batch, a->queries, 1, 5);
+    struct value *q = lab_leaf(l, "q", S(3, rows, I(4), I(3)));
+    struct value *k = lab_leaf(l, "k", S(3, keys, I(2), I(3)));
+    struct value *v = lab_leaf(l, "v", S(3, keys, I(2), I(3)));
+    struct attention_span s = {.batch = a->batch,
+                               .queries = a->queries,
+                               .keys = a->keys,
+                               .causal = a->causal,
+                               .len = lab_ints(l, "len", S(1, I(a->batch)), a->len)};
+    lab_dot(l, op_attention_span(l->g, q, k, v, a->p, &s, &l->c), -1);
 }
 
 /* Queries, keys and values from the same rows, rotated, as models do. */
@@ -275,6 +308,7 @@ const struct op_case op_cases_dense[] = {
     {"gelu: erf", &op_gelu_fwd, build_gelu, .arg = &no},
     {"gelu: tanh", &op_gelu_fwd, build_gelu, .arg = &yes},
     {"embed: repeated, unused, negative", &op_embed_fwd, build_embed, .arg = NULL},
+    {"embed: scaled", &op_embed_fwd, build_embed_scaled, .arg = NULL},
     {"embed: positions, tied table", &op_embed_fwd, build_embed_tied, .arg = NULL},
     {"dropout: p 0.3", &op_dropout_fwd, build_dropout,
      .arg = &(struct dropout_arg){0.3, 0}},
@@ -292,6 +326,12 @@ const struct op_case op_cases_dense[] = {
      .arg = &(struct attention_arg){2, 6, 4, 2, 4, 0.3, 0}, .most = 60},
     {"attention: dropout, padding", &op_attention_fwd, build_attention,
      .arg = &(struct attention_arg){2, 5, 2, 2, 3, 0.2, 2}},
+    {"attention: a memory, lengths differ, one is 0", &op_attention_fwd, build_span,
+     .arg = &(struct span_arg){3, 4, 5, {5, 2, 0}, 0, false}, .most = 60},
+    {"attention: a memory, one query, one key", &op_attention_fwd, build_span,
+     .arg = &(struct span_arg){2, 1, 1, {1, 0}, 0, false}},
+    {"attention: a memory, dropout", &op_attention_fwd, build_span,
+     .arg = &(struct span_arg){2, 3, 7, {7, 6}, 0.3, false}, .most = 60},
     {"attention: from one input, rotated", &op_attention_fwd, build_attention_block,
      .arg = NULL},
     {"xent: over the logits", &op_xent_fwd, build_xent,

@@ -104,9 +104,9 @@ static const struct bad bads[] = {
      "2:14: train.precision: wanted one of bf16, fp16, fp32, found 0"},
     {"enum like nothing", "model:\n  norm: batch\n",
      "2:9: model.norm: wanted one of rms, layer, found \"batch\""},
-    {"enum of one", "model:\n  family: encoder\n",
-     "2:11: model.family: wanted decoder, found \"encoder\"; did you mean "
-     "\"decoder\"?"},
+    {"enum of two", "model:\n  family: encoder\n",
+     "2:11: model.family: wanted one of decoder, encdec, found \"encoder\"; did you "
+     "mean \"decoder\"?"},
     {"empty name", "name: \"\"\n",
      "1:7: name: wanted a text of 1 to 64 bytes, found \"\""},
     {"name too long",
@@ -262,6 +262,28 @@ static const struct bad bads[] = {
     {"ep does not divide experts",
      DATA "model:\n  moe:\n    experts: 6\nparallel:\n  dp: 4\n  ep: 4\n",
      "7:3: parallel.ep: wanted a divisor of model.moe.experts (6), found 4"},
+    {"pairs for a decoder", "data: {train: /x, format: pairs}\n",
+     "1:19: model.family: wanted one that reads a source (encdec) for data.format "
+     "pairs, found decoder"},
+    {"text for a reader", DATA "model: {family: encdec}\n",
+     "2:9: data.format: wanted pairs for a model.family that reads a source"},
+    {"columns of one text", "data: {train: /x, columns: [1, 2]}\n",
+     "1:19: data.columns: wanted data.format pairs beside it"},
+    {"one column twice",
+     "data: {train: /x, format: pairs, columns: [2, 2]}\nmodel: {family: encdec}\n",
+     "1:34: data.columns: wanted two different numbers, of the source's column and the "
+     "target's"},
+    {"columns of two files",
+     "data: {train: /x, format: pairs, columns: [1, 2], source: /y}\n"
+     "model: {family: encdec}\n",
+     "1:34: data.columns: wanted no data.source beside it"},
+    {"shared without a shared vocabulary",
+     "data: {train: /x, format: pairs}\n"
+     "model: {family: encdec, share_embeddings: true}\n",
+     "2:25: model.share_embeddings: wanted data.share_vocab and a model.family that "
+     "reads a source beside it"},
+    {"words of characters", "data: {train: /x, tokenizer: char, min_count: 2}\n",
+     "1:36: data.min_count: wanted data.tokenizer word beside it"},
     {"tp", DATA "parallel:\n  tp: 2\n",
      "3:3: parallel.tp: not available yet, wanted 1, found 2"},
     {"pp", DATA "parallel:\n  pp: 2\n",

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * encdec.c - the encoder-decoder Transformer (Vaswani et al. 2017): layers that
+ * read the source, each row seeing all real ones, and layers that write the target,
+ * each row seeing those before it and the whole source.
+ *
+ * post-norm: x = norm(x + f(x)); pre-norm: x = x + f(norm(x)), with a norm behind
+ * the last layer of each side.
+ */
+#include <stdio.h>
+
+#include "model/family.h"
+
+/* One sub-layer f: what it attends to, or a feed-forward part. */
+struct sublayer {
+    const char *name;           /* "self_attn"; its norm is "self_attn_norm" */
+    const struct attend_to *to; /* NULL: feed-forward                        */
+    uint32_t number;            /* of the layer, counted through             */
+};
+
+static struct value *inner(struct build *b, const char *scope, const struct sublayer *f,
+                           struct value *x)
+{
+    char part[100];
+    snprintf(part, sizeof(part), "%s.%s", scope, f->name);
+    return f->to ? block_attention(b, part, x, f->to)
+                 : block_feed_forward(b, f->number, part, x);
+}
+
+static struct value *norm_of(struct build *b, const char *scope, const char *name,
+                             struct value *x)
+{
+    char part[40];
+    snprintf(part, sizeof(part), "%s_norm", name);
+    graph_scope(b->g, "%s", scope);
+    return block_norm(b, part, x, b->spec->width);
+}
+
+static struct value *residual(struct build *b, const char *scope, struct value *x,
+                              const struct sublayer *f)
+{
+    bool post = b->spec->norm_place == NND__MODEL__NORM_PLACE__POST;
+    struct value *a = post ? x : norm_of(b, scope, f->name, x);
+    a = inner(b, scope, f, a);
+    graph_scope(b->g, "%s", scope);
+    x = op_add(b->g, x, a);
+    return post ? norm_of(b, scope, f->name, x) : x;
+}
+
+/* Layers [0, n) of one side, numbered from `first`; memory: what the target's side
+ * sees of the source. */
+static struct value *layers(struct build *b, const char *side, uint32_t first,
+                            uint32_t n, const struct attend_to *self,
+                            const struct attend_to *memory, struct value *x)
+{
+    char scope[64];
+    for (uint32_t i = 0; i < n; i++) {
+        snprintf(scope, sizeof(scope), "model.%s.layers.%u", side, i);
+        x = residual(b, scope, x, &(struct sublayer){"self_attn", self, 0});
+        if (memory)
+            x = residual(b, scope, x, &(struct sublayer){"cross_attn", memory, 0});
+        x = residual(b, scope, x, &(struct sublayer){"mlp", NULL, first + i});
+    }
+    graph_scope(b->g, "model.%s", side);
+    return b->spec->norm_place == NND__MODEL__NORM_PLACE__PRE
+               ? block_norm(b, "norm", x, b->spec->width)
+               : x;
+}
+
+/* The source's rows [B*S,h]. */
+static struct value *read_source(struct build *b)
+{
+    const Nnd__Model *s = b->spec;
+    const char *table = s->share_embeddings ? "model.decoder" : "model.encoder";
+    struct attend_to self = {.len = b->m->source_len};
+    b->chunk = &b->m->source;
+    struct value *x = block_embed(b, "model.encoder", table,
+                                  s->share_embeddings ? b->m->vocab : s->source_vocab);
+    x = layers(b, "encoder", 0, s->encoder_layers, &self, NULL, x);
+    b->chunk = &b->m->chunk;
+    return x;
+}
+
+static struct value *write_target(struct build *b, struct value *source)
+{
+    const Nnd__Model *s = b->spec;
+    struct attend_to self = {.causal = true};
+    struct attend_to memory = {
+        .memory = source, .rows = &b->m->source, .len = b->m->source_len};
+    struct value *x = block_embed(b, "model.decoder", "model.decoder", b->m->vocab);
+    x = layers(b, "decoder", s->encoder_layers, s->layers, &self, &memory, x);
+    block_moe_finish(b);
+    return block_head(b, "model.decoder", x);
+}
+
+static struct value *logits(struct build *b)
+{
+    return write_target(b, b->step ? NULL : read_source(b));
+}
+
+/* The keys and values of every layer's look at the source. */
+static void encode(struct build *b)
+{
+    struct decode_step *step = b->step;
+    b->step = NULL;
+    struct value *memory = read_source(b);
+    b->step = step;
+    for (uint32_t i = 0; i < b->spec->layers; i++) {
+        char scope[64];
+        snprintf(scope, sizeof(scope), "model.decoder.layers.%u.cross_attn", i);
+        block_attention_keep(b, scope, memory);
+    }
+}
+
+const struct family family_encdec = {.reads = true, .logits = logits, .encode = encode};

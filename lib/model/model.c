@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model.c - what all families have in common: inputs, statistics, programs.
+ */
+#include "model/model.h"
+
+#include "model/family.h"
+
+static const struct family *const families[] = {
+    [NND__MODEL__FAMILY__DECODER] = &family_decoder,
+    [NND__MODEL__FAMILY__ENCDEC] = &family_encdec,
+};
+
+static const struct family *family_of(const Nnd__Job *job)
+{
+    return families[job->model->family];
+}
+
+bool model_reads(const Nnd__Job *job)
+{
+    return family_of(job)->reads;
+}
+
+/* ---- layers --------------------------------------------------------------- */
+
+uint32_t model_layers(const Nnd__Job *job)
+{
+    return (model_reads(job) ? job->model->encoder_layers : 0) + job->model->layers;
+}
+
+bool model_is_moe(const Nnd__Job *job, uint32_t i)
+{
+    const Nnd__Moe *moe = job->model->moe;
+    if (!moe || !moe->experts || (i + 1) % moe->every)
+        return false;
+    for (size_t k = 0; k < moe->n_dense_layers; k++)
+        if (moe->dense_layers[k] == i)
+            return false;
+    return true;
+}
+
+int model_moe_layers(const Nnd__Job *job)
+{
+    int n = 0;
+    for (uint32_t i = 0; i < model_layers(job); i++)
+        n += model_is_moe(job, i);
+    return n;
+}
+
+/* ---- inputs --------------------------------------------------------------- */
+
+/* Rows of `context` tokens per sample; what a step has once is given. */
+static struct chunk source_inputs(struct graph *g, int64_t batch, int64_t context)
+{
+    struct shape rows = shape_of(1, batch * context);
+    return (struct chunk){
+        .batch = batch,
+        .context = context,
+        .id = graph_input(g, "source.id", NND_I32, rows),
+        .pos = graph_input(g, "source.pos", NND_I32, rows),
+        .sample = graph_input(g, "source.sample", NND_I32, rows),
+    };
+}
+
+static void init_source(struct model *m)
+{
+    if (!model_reads(m->job))
+        return;
+    m->source = source_inputs(m->g, m->chunk.batch, m->job->model->source_context);
+    m->source.rng = m->chunk.rng;
+    m->source_len =
+        graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
+}
+
+int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
+               struct err *e)
+{
+    int64_t batch = job->train->batch / job->train->chunks, n = job->model->context;
+    struct shape rows = shape_of(1, batch * n), one = shape_of(1, (int64_t)1);
+    *m = (struct model){.g = g, .job = job, .vocab = vocab};
+    m->chunk = (struct chunk){
+        .batch = batch,
+        .context = n,
+        .id = graph_input(g, "id", NND_I32, rows),
+        .target = graph_input(g, "target", NND_I32, rows),
+        .pos = graph_input(g, "pos", NND_I32, rows),
+        .sample = graph_input(g, "sample", NND_I32, rows),
+        .rng = graph_input(g, "rng", NND_I64, shape_of(1, (int64_t)2)),
+        .seed = graph_input(g, "seed", g->wide, one),
+    };
+    init_source(m);
+    m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
+    m->stats = graph_state(g, "stats", NND_F64,
+                           shape_of(2, (int64_t)g->mesh.chunks, (int64_t)STATS_COUNT));
+    if (model_moe_layers(job))
+        m->load = graph_state(g, "load", NND_I64,
+                              shape_of(2, (int64_t)model_moe_layers(job),
+                                       (int64_t)job->model->moe->experts));
+    return graph_status(g, e);
+}
+
+/* ---- programs ------------------------------------------------------------- */
+
+static struct build build_of(const struct model *m, bool train)
+{
+    size_t layers = model_layers(m->job);
+    struct build b = {
+        .m = m, .g = m->g, .spec = m->job->model, .chunk = &m->chunk, .train = train};
+    b.route = arena_calloc(m->g->mem, layers, sizeof(*b.route));
+    b.z_weight = arena_calloc(m->g->mem, layers, sizeof(*b.z_weight));
+    return b;
+}
+
+static int forward(struct model *m, const char *program, bool train, struct err *e)
+{
+    int p = graph_program(m->g, program);
+    struct build b = build_of(m, train);
+    graph_scope(m->g, "chunk");
+    op_stats_begin(m->g, m->stats);
+    struct value *logits = family_of(m->job)->logits(&b);
+    graph_scope(m->g, "loss");
+    if (!logits)
+        graph_fail(m->g, "model: a block gave no result");
+    op_stats_loss(m->g, op_xent(m->g, logits, &m->chunk), m->stats);
+    return graph_status(m->g, e) ? e->code : p;
+}
+
+int model_forward(struct model *m, struct err *e)
+{
+    return forward(m, "forward", true, e);
+}
+
+int model_eval(struct model *m, struct err *e)
+{
+    return forward(m, "eval", false, e);
+}
+
+/* The program "encode", for a family that reads. */
+static void decode_source(struct model *m, struct decode_step *s)
+{
+    const struct family *f = family_of(m->job);
+    if (!f->reads)
+        return;
+    graph_program(m->g, "encode");
+    m->source = source_inputs(m->g, m->chunk.batch, m->job->model->source_context);
+    m->source_len =
+        graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
+    s->source_id = m->source.id;
+    s->source_pos = m->source.pos;
+    s->source_len = m->source_len;
+    struct build b = build_of(m, false);
+    b.step = s;
+    f->encode(&b);
+}
+
+int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
+                 struct decode_step *out, struct err *e)
+{
+    struct shape s = shape_of(1, rows);
+    *out = (struct decode_step){.id = graph_input(g, "id", NND_I32, s),
+                                .pos = graph_input(g, "pos", NND_I32, s),
+                                .slot = graph_input(g, "slot", NND_I32, s),
+                                .len = graph_input(g, "len", NND_I32, s)};
+    struct model m = {.g = g, .job = job, .vocab = vocab};
+    m.chunk =
+        (struct chunk){.batch = rows, .context = 1, .id = out->id, .pos = out->pos};
+    decode_source(&m, out);
+    graph_program(g, "decode");
+    struct build b = build_of(&m, false);
+    b.step = out;
+    struct value *logits = family_of(job)->logits(&b);
+    graph_scope(g, "%s", "");
+    out->logits = graph_state(g, "logits", g->wide, shape_of(2, rows, vocab));
+    op_copy(g, logits, out->logits);
+    return graph_status(g, e);
+}
