@@ -24,6 +24,7 @@
 #include "base/oom.h"
 #include "daemon/catchup.h"
 #include "daemon/launch.h"
+#include "daemon/limit.h"
 #include "daemon/outcome.h"
 #include "daemon/proc.h"
 
@@ -59,7 +60,7 @@ static struct attempt *attempt_create(struct hub *h, struct job *j)
     a->was_up = j->state != WIRE__STATE__STARTING;
     a->fd = -1;
     a->first_bad = -1;
-    a->since = a->moved_at = h->now;
+    a->since = a->moved_at = a->began = h->now;
     for (uint32_t i = 0; i < j->ranks; i++)
         a->ranks[i].fd = -1;
     attempt_dir(h, j->id, j->attempt, a->dir);
@@ -355,6 +356,7 @@ static void adopt_running(struct hub *h, struct attempt *a)
     memcpy(id.boot, a->status.boot, sizeof id.boot);
     id.pid = a->status.pid;
     id.start = a->status.start;
+    a->began = h->now - proc_age_ns(id.start);
     watch_shepherd(h, a, &id);
 }
 
@@ -456,6 +458,8 @@ static void act_asked(struct hub *h, struct attempt *a)
     if (a->job->state == WIRE__STATE__STOPPING && a->stop == WIRE__STOP__GO_ON) {
         if (a->job->failure == WIRE__FAILURE__HANG)
             a->term_at = h->now; /* who hangs cannot save */
+        if (a->job->failure == WIRE__FAILURE__TIME_LIMIT)
+            a->term_at = limit_end(h, a);
         attempt_stop(h, a, WIRE__STOP__SAVE_AND_LEAVE);
     }
     if (paused != a->paused && a->stop == WIRE__STOP__GO_ON) {
@@ -569,6 +573,7 @@ void attempt_act(struct hub *h, struct attempt *a)
         act_up(h, a);
         act_lost(h, a);
         act_hang(h, a);
+        limit_act(h, a);
         act_term(h, a);
     }
     if (a->stage == ATTEMPT_SWEEPING)

@@ -52,6 +52,7 @@ struct attempt {
     pid_t pid;            /* of the shepherd                           */
     bool child;           /* it is this process's child: to be reaped  */
     int64_t since;        /* when this stage began                     */
+    int64_t began;        /* when it was started, perhaps by another nnd */
     struct status status; /* valid when `told`                         */
     bool told;            /* the shepherd said how it ended            */
     bool swept_boot;      /* the machine was restarted                 */

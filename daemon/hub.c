@@ -26,6 +26,7 @@
 #include "base/str.h"
 #include "daemon/attempt.h"
 #include "daemon/proc.h"
+#include "daemon/purge.h"
 #include "daemon/queue.h"
 #include "daemon/rpc.h"
 
@@ -37,7 +38,8 @@ static const unsigned not_final = (1u << WIRE__STATE__COMPLETED) - 1;
 
 /* --- jobs ----------------------------------------------------------------- */
 
-struct job *hub_find(const struct hub *h, uint64_t id)
+/* Where the job is, or would be. */
+static size_t hub_index(const struct hub *h, uint64_t id)
 {
     size_t low = 0, high = h->njobs;
 
@@ -49,7 +51,14 @@ struct job *hub_find(const struct hub *h, uint64_t id)
         else
             high = mid;
     }
-    return low < h->njobs && h->jobs[low]->id == id ? h->jobs[low] : NULL;
+    return low;
+}
+
+struct job *hub_find(const struct hub *h, uint64_t id)
+{
+    size_t at = hub_index(h, id);
+
+    return at < h->njobs && h->jobs[at]->id == id ? h->jobs[at] : NULL;
 }
 
 void hub_add(struct hub *h, struct job *j)
@@ -70,9 +79,9 @@ void hub_add(struct hub *h, struct job *j)
 
 static void remember(struct hub *h, struct job *j)
 {
-    for (size_t i = 0; i < h->ndirty; i++)
-        if (h->dirty[h->ndirty - 1 - i] == j)
-            return;
+    if (j->dirty)
+        return;
+    j->dirty = true;
     if (h->ndirty == h->dirty_cap) {
         h->dirty_cap = h->dirty_cap ? 2 * h->dirty_cap : 64;
         h->dirty = oom_realloc(h->dirty, h->dirty_cap * sizeof *h->dirty);
@@ -89,6 +98,7 @@ int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e)
     if (rc < 0 && rc != ERR_FAILED)
         log_warn("cannot store: job=%llu event=%s error=\"%s\"",
                  (unsigned long long)j->id, event_name(ev->kind), e->text);
+    queue_note(h, j);
     hub_wake(h, h->now); /* act on it in the next round */
     return rc;
 }
@@ -135,6 +145,8 @@ static bool reload(struct hub *h, struct job *j)
     job_measure(&stored->metric, &j->metric);
     stored->live = j->live;
     stored->version = j->version + 1;
+    stored->place = j->place;
+    stored->dirty = j->dirty;
     old = *j;
     *j = *stored;
     *stored = old;
@@ -142,49 +154,77 @@ static bool reload(struct hub *h, struct job *j)
     return true;
 }
 
+/* Out of the list of those that have not ended. */
+static void hub_remove(struct hub *h, struct job *j)
+{
+    size_t at = hub_index(h, j->id);
+
+    queue_gone(h, j);
+    h->njobs--;
+    memmove(h->jobs + at, h->jobs + at + 1, (h->njobs - at) * sizeof *h->jobs);
+}
+
 /* The disk refused: nothing of this round has happened. */
 static void roll_back(struct hub *h)
 {
     for (size_t i = 0; i < h->ndirty; i++) {
-        if (reload(h, h->dirty[i]))
-            continue;
-        for (size_t k = 0; k < h->njobs; k++) {
-            if (h->jobs[k] != h->dirty[i])
-                continue;
-            h->njobs--;
-            memmove(h->jobs + k, h->jobs + k + 1, (h->njobs - k) * sizeof *h->jobs);
-            job_destroy(h->dirty[i]);
-            break;
+        struct job *j = h->dirty[i];
+
+        j->dirty = false;
+        if (reload(h, j)) {
+            queue_note(h, j);
+        } else {
+            hub_remove(h, j);
+            job_destroy(j);
         }
     }
 }
 
-/* What is durable may be acted on: processes started, the ended forgotten. */
-static void act_on_commit(struct hub *h)
+static void live_add(struct hub *h, struct job *j)
 {
-    size_t kept = 0;
-
-    for (size_t i = 0; i < h->njobs; i++) {
-        struct job *j = h->jobs[i];
-
-        if (j->live && !state_is_live(j->state)) {
-            attempt_destroy(j->live);
-            hub_wake(h, h->now);
-        }
-        if (j->state == WIRE__STATE__STARTING && !j->live)
-            attempt_start(h, j);
-        if (state_is_final(j->state))
-            job_destroy(j);
-        else
-            h->jobs[kept++] = j;
+    if (h->nlive == h->live_cap) {
+        h->live_cap = h->live_cap ? 2 * h->live_cap : 16;
+        h->live = oom_realloc(h->live, h->live_cap * sizeof *h->live);
     }
-    h->njobs = kept;
+    h->live[h->nlive++] = j;
+}
+
+static void live_remove(struct hub *h, const struct job *j)
+{
+    size_t at = 0;
+
+    while (h->live[at] != j)
+        at++;
+    h->nlive--;
+    memmove(h->live + at, h->live + at + 1, (h->nlive - at) * sizeof *h->live);
+}
+
+/* What is durable may be acted on: processes started, the ended forgotten. */
+static void act_on_commit(struct hub *h, struct job *j)
+{
+    if (j->live && !state_is_live(j->state)) {
+        attempt_destroy(j->live);
+        live_remove(h, j);
+        purge_attempts(h, j);
+        queue_look(h);
+        hub_wake(h, h->now);
+    }
+    if (j->state == WIRE__STATE__STARTING && !j->live) {
+        attempt_start(h, j);
+        live_add(h, j);
+    }
+    if (state_is_final(j->state)) {
+        h->nended++;
+        hub_remove(h, j);
+        job_destroy(j);
+    }
 }
 
 static void commit(struct hub *h)
 {
     struct err e;
     bool dirty = store_dirty(h->store);
+    size_t n = h->ndirty;
     int rc;
 
     if (dirty)
@@ -199,12 +239,17 @@ static void commit(struct hub *h)
     }
     if (dirty)
         h->change++;
+    if (dirty)
+        hub_failpoint(h, "before-answer");
     rpc_flush(h->rpc, rc < 0 ? &e : NULL);
     h->ndirty = 0;
     if (dirty)
         hub_failpoint(h, "after-answer");
-    if (rc == 0 && dirty)
-        act_on_commit(h);
+    purge_committed(h, rc == 0);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        h->dirty[i]->dirty = false;
+        act_on_commit(h, h->dirty[i]);
+    }
 }
 
 /* --- the loop ------------------------------------------------------------- */
@@ -268,16 +313,15 @@ static void take_signals(struct hub *h)
 
 static void act(struct hub *h)
 {
-    for (size_t i = 0; i < h->njobs; i++)
-        if (h->jobs[i]->live)
-            attempt_act(h, h->jobs[i]->live);
+    for (size_t i = 0; i < h->nlive; i++)
+        attempt_act(h, h->live[i]->live);
 }
 
 /* Leaving with --stop: every attempt is asked to save and end, and queued again. */
 static void stop_jobs(struct hub *h)
 {
-    for (size_t i = 0; i < h->njobs; i++) {
-        struct job *j = h->jobs[i];
+    for (size_t i = 0; i < h->nlive; i++) {
+        struct job *j = h->live[i];
         struct event ev = {.kind = EVENT_STOP,
                            .failure = WIRE__FAILURE__PREEMPT,
                            .bad_rank = -1,
@@ -289,19 +333,11 @@ static void stop_jobs(struct hub *h)
     }
 }
 
-static bool any_live(const struct hub *h)
-{
-    for (size_t i = 0; i < h->njobs; i++)
-        if (h->jobs[i]->live)
-            return true;
-    return false;
-}
-
 /* True when the loop may end. */
 static bool is_done(struct hub *h)
 {
     if (h->leaving)
-        return !h->stop_jobs || !any_live(h);
+        return !h->stop_jobs || h->nlive == 0;
     if (!h->opt.conf->exit_when_idle)
         return false;
     if (h->njobs > 0 || rpc_waiting(h->rpc) > 0)
@@ -339,6 +375,7 @@ static void round_once(struct hub *h)
     if (h->leaving && h->stop_jobs)
         stop_jobs(h);
     queue_act(h);
+    purge_act(h);
     commit(h);
 }
 
@@ -472,14 +509,63 @@ static bool load_one(void *arg, const struct job *stored)
     return true;
 }
 
+/* Whose events and row disagree is made whole, or set aside; the others go on. */
+static int mend_job(struct hub *h, uint64_t id, bool *gone, struct err *e)
+{
+    struct err why;
+    int rc = store_check(h->store, id, &why);
+    bool lost = false;
+
+    *gone = false;
+    if (rc == 0 || rc == ERR_RETRY)
+        return rc;
+    rc = store_mend(h->store, id, why.text, &lost, e);
+    if (rc == 0)
+        rc = store_commit(h->store, e);
+    if (rc < 0)
+        return rc;
+    log_error("%s: error=\"%s\"", lost ? "set aside" : "mended", why.text);
+    *gone = lost;
+    return 0;
+}
+
+static int mend_jobs(struct hub *h, struct err *e)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < h->njobs; i++) {
+        struct job *j = h->jobs[i];
+        bool gone;
+        int rc = mend_job(h, j->id, &gone, e);
+
+        if (rc < 0)
+            return rc;
+        if (!gone && reload(h, j) && !state_is_final(j->state))
+            h->jobs[kept++] = j;
+        else
+            job_destroy(j);
+    }
+    h->njobs = kept;
+    return 0;
+}
+
 /* Everything that had not ended is known again before anyone may ask. */
 static int load_jobs(struct hub *h, struct err *e)
 {
-    int rc = store_each(h->store, not_final, 0, 0, load_one, h, e);
+    const struct store_filter all = {.states = not_final};
+    int rc = store_each(h->store, &all, load_one, h, e);
 
-    for (size_t i = 0; rc == 0 && i < h->njobs; i++)
-        if (state_is_live(h->jobs[i]->state))
+    if (rc == 0)
+        rc = mend_jobs(h, e);
+    if (rc == 0)
+        rc = store_count_ended(h->store, &h->nended, e);
+    for (size_t i = 0; rc == 0 && i < h->njobs; i++) {
+        queue_note(h, h->jobs[i]);
+        if (state_is_live(h->jobs[i]->state)) {
             attempt_adopt(h, h->jobs[i]);
+            live_add(h, h->jobs[i]);
+        }
+    }
     return rc;
 }
 
@@ -493,10 +579,15 @@ static int open_all(struct hub *h, struct err *e)
         rc = open_signals(h, e);
     if (rc == 0)
         rc = store_open(h->opt.dir, &h->store, e);
-    if (rc == 0 && h->slots == 0)
-        rc = queue_slots(&h->slots, e);
+    if (rc == 0)
+        rc = *h->opt.conf->nodes
+                 ? nodes_load(h->opt.conf->nodes, &h->nodes, e)
+                 : nodes_local(h->host, h->opt.conf->slots, &h->nodes, e);
+    h->slots = h->nodes.slots;
     if (rc == 0)
         rc = load_jobs(h, e);
+    if (rc == 0)
+        rc = purge_open(h, e);
     if (rc == 0)
         rc = rpc_open(h->opt.uri, h->uid, &h->rpc, e);
     return rc;
@@ -508,15 +599,84 @@ int hub_open(const struct hub_options *opt, struct hub *h, struct err *e)
 
     *h = (struct hub){.opt = *opt, .lock_fd = -1, .watch_fd = -1, .signal_fd = -1};
     h->uid = geteuid();
-    h->slots = opt->conf->slots;
+    h->queue = queue_create();
     h->started_us = clock_wall_us();
     h->now = clock_mono_ns();
     gethostname(h->host, sizeof h->host - 1);
     if (!proc_boot(h->boot))
-        return err_set(e, ERR_FAILED, "/proc: cannot be read");
-    rc = open_all(h, e);
+        rc = err_set(e, ERR_FAILED, "/proc: cannot be read");
+    else
+        rc = open_all(h, e);
     if (rc < 0)
         hub_close(h);
+    return rc;
+}
+
+struct check {
+    struct store *store;
+    store_complaint_f *fn;
+    void *arg;
+    unsigned found;
+};
+
+static void check_one(void *arg, uint64_t id, const char *text)
+{
+    struct check *c = arg;
+    char line[1100];
+    bool lost = false;
+    struct err e;
+    int rc = store_mend(c->store, id, text, &lost, &e);
+
+    snprintf(line, sizeof line, "%s; %s", text,
+             rc < 0 ? e.text
+             : lost ? "it was set aside"
+                    : "it was made anew from its events");
+    c->found++;
+    c->fn(c->arg, id, line);
+}
+
+static int check_store(struct check *c, struct err *e)
+{
+    uint64_t next = 0;
+    unsigned seen;
+    int rc = store_check_file(c->store, e);
+
+    if (rc == ERR_FAILED) {
+        c->found++;
+        c->fn(c->arg, 0, e->text);
+        rc = 0;
+    }
+    do {
+        if (rc == 0)
+            rc = store_check_all(c->store, next, 1000, check_one, c, &next, &seen, e);
+        if (rc == 0)
+            rc = store_commit(c->store, e);
+    } while (rc == 0 && next);
+    return rc;
+}
+
+int hub_check(const struct hub_options *opt, store_complaint_f *fn, void *arg,
+              unsigned *found, struct err *e)
+{
+    struct hub h = {.opt = *opt, .lock_fd = -1, .uid = geteuid()};
+    struct check c = {.fn = fn, .arg = arg};
+    int rc = check_dir(&h, e);
+
+    if (rc == 0)
+        rc = take_lock(&h, e);
+    if (rc == 0)
+        rc = store_open(opt->dir, &c.store, e);
+    if (rc == 0 && store_was_salvaged(c.store)) {
+        c.found++;
+        fn(arg, 0,
+           "the file was damaged; what could be read was copied into a new one");
+    }
+    if (rc == 0)
+        rc = check_store(&c, e);
+    store_close(c.store);
+    if (h.lock_fd >= 0)
+        close(h.lock_fd);
+    *found = c.found;
     return rc;
 }
 
@@ -528,7 +688,11 @@ void hub_close(struct hub *h)
         job_destroy(h->jobs[i]);
     }
     free(h->jobs);
+    free(h->live);
     free(h->dirty);
+    free(h->purged);
+    queue_destroy(h->queue);
+    nodes_free(&h->nodes);
     store_close(h->store);
     if (h->signal_fd >= 0)
         close(h->signal_fd);

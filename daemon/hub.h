@@ -15,10 +15,12 @@
 
 #include "base/err.h"
 #include "daemon/job.h"
+#include "daemon/node.h"
 #include "daemon/store.h"
 #include "proto/conf.pb-c.h"
 
 struct rpc;
+struct queue;
 
 struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
@@ -37,11 +39,19 @@ struct hub {
     int64_t started_us;
     struct store *store;
     struct rpc *rpc;
+    struct queue *queue;
     struct job **jobs; /* not ended, by id                                */
     size_t njobs, cap;
+    struct job **live; /* those that have an attempt                      */
+    size_t nlive, live_cap;
     struct job **dirty; /* touched since the last commit                   */
     size_t ndirty, dirty_cap;
+    struct nodes nodes;
     uint32_t slots, slots_used;
+    uint64_t *purged; /* forgotten since the last commit                */
+    size_t npurged;
+    uint64_t nended;                  /* that have ended and are kept         */
+    int64_t sweep_at, keys_at;        /* when to forget the next, monotonic ns */
     int lock_fd, watch_fd, signal_fd; /* watch_fd: epoll over pidfds        */
     int64_t now, wake; /* monotonic ns; when to look again                */
     int64_t busy_at;   /* when somebody last asked, or a job was there    */
@@ -51,8 +61,14 @@ struct hub {
     bool stop_jobs; /* and stop what runs before                       */
 };
 
-/* Take the folder's lock, open the store, take up what runs, bind the socket. */
+/* Take the folder's lock, open the store and mend it, take up what runs, bind the
+ * socket. */
 int hub_open(const struct hub_options *opt, struct hub *h, struct err *e);
+
+/* Look at the store and at every job in it, mend what can be mended, and tell fn of
+ * each complaint; *found counts them.  No nnd may be running there. */
+int hub_check(const struct hub_options *opt, store_complaint_f *fn, void *arg,
+              unsigned *found, struct err *e);
 
 /* Serve until told to end.  Attempts outlive it unless stop_jobs. */
 int hub_run(struct hub *h, struct err *e);

@@ -28,6 +28,9 @@ void job_destroy(struct job *j)
     free(j->cwd);
     free(j->reason);
     free(j->checkpoint);
+    free(j->label);
+    free(j->needs);
+    free(j->nodes);
     free(j);
 }
 
@@ -62,6 +65,8 @@ static void apply_start(struct job *j, const struct event *ev)
     j->failure = WIRE__FAILURE__NO_FAILURE;
     j->first_step = 0;
     j->due_us = 0;
+    j->paused_us = j->paused_at_us = 0;
+    set_text(&j->nodes, ev->text);
     set_text(&j->reason, NULL);
 }
 
@@ -90,6 +95,19 @@ static void apply_end(struct job *j, const struct event *ev)
     set_text(&j->reason, ev->text);
 }
 
+/* Clocks may be set back: a pause is never less than nothing. */
+static void apply_pause(struct job *j, const struct event *ev)
+{
+    if (ev->kind == EVENT_SUSPEND) {
+        j->paused_at_us = ev->time_us;
+    } else if (j->paused_at_us && ev->kind != EVENT_SAVED && ev->kind != EVENT_LOST &&
+               ev->kind != EVENT_PRIORITY) {
+        if (ev->time_us > j->paused_at_us)
+            j->paused_us += ev->time_us - j->paused_at_us;
+        j->paused_at_us = 0;
+    }
+}
+
 bool job_apply(struct job *j, const struct event *ev)
 {
     Wire__State to;
@@ -100,10 +118,13 @@ bool job_apply(struct job *j, const struct event *ev)
         apply_start(j, ev);
     else if (ev->kind == EVENT_SAVED)
         apply_saved(j, ev);
-    else if (ev->kind >= EVENT_COMPLETE)
+    else if (event_is_end(ev->kind))
         apply_end(j, ev);
+    else if (ev->kind == EVENT_PRIORITY || ev->kind == EVENT_SUBMIT)
+        j->priority = (uint32_t)ev->step;
     else if (ev->kind != EVENT_LOST && ev->kind != EVENT_UP)
         set_text(&j->reason, ev->text);
+    apply_pause(j, ev);
     j->cancel_asked |= ev->kind == EVENT_CANCEL;
     if (ev->kind == EVENT_STOP)
         j->failure = ev->failure; /* why nnd wants it to end */
@@ -181,9 +202,10 @@ void job_info(const struct job *j, Wire__JobInfo *out)
     wire__job_info__init(out);
     out->name = j->name;
     out->reason = j->reason;
-    if (j->state == WIRE__STATE__QUEUED && !j->reason && *j->pending)
-        out->reason = (char *)j->pending;
     out->checkpoint = j->checkpoint;
+    out->label = j->label;
+    out->after = j->needs;
+    out->nodes = j->nodes;
     SET(id, j->id);
     SET(state, j->state);
     SET(attempt, j->attempt);
@@ -199,6 +221,9 @@ void job_info(const struct job *j, Wire__JobInfo *out)
     SET_IF(attempt_first_step, j->first_step);
     SET(version, j->version);
     SET(cancel_asked, j->cancel_asked);
+    SET(priority, j->priority);
+    SET_IF(array, j->array);
+    SET_IF(time_limit, j->time_limit);
     info_figures(j, out);
     info_end(j, out);
 }

@@ -29,11 +29,13 @@ struct event {
     Wire__Failure failure;
     int exit_code, signal;
     int bad_rank;        /* the first rank that failed, or -1                */
-    uint64_t step;       /* SAVED: of the checkpoint; ends: steps done       */
+    uint64_t step;       /* SAVED: of the checkpoint; ends: steps done;
+                            SUBMIT, PRIORITY: the priority */
     uint64_t first_step; /* ends: where the attempt took up                 */
     int64_t due_us;      /* RETRY: when to queue again                       */
     uint32_t pid;        /* START: unused; ends: of the shepherd             */
-    const char *text;    /* one line: reason, path of the checkpoint; or NULL */
+    const char *text;    /* one line: reason, path of the checkpoint, START: where
+                            its ranks go ("a:2,b:2"); or NULL */
     const char *cause;   /* ends: last lines of the bad rank, or NULL        */
     const Wire__RankMetric *metric; /* ends: the newest figures, or NULL    */
 };
@@ -48,6 +50,10 @@ struct job {
     uint32_t retry_max;
     double retry_delay; /* seconds */
     int64_t submitted_us;
+    double time_limit, warn; /* seconds; 0: no limit                       */
+    uint64_t array;          /* id of the array's first job, or 0          */
+    char *label;             /* what tells it from the array's others; or NULL */
+    char *needs;             /* "ok:5,any:7", or NULL; see need.h          */
 
     /* the sum of its events */
     Wire__State state;
@@ -63,13 +69,22 @@ struct job {
     uint64_t checkpoint_step;
     uint64_t first_step;
     int64_t started_us, attempt_started_us, ended_us, due_us;
-    Wire__RankMetric metric; /* newest figures; between ends not durable   */
-    uint64_t seq;            /* of its newest event                        */
+    uint32_t priority; /* the larger one starts first                    */
+    char *nodes;       /* where the newest attempt's ranks are, or NULL  */
+    int64_t paused_at_us, paused_us; /* suspended since, and before that   */
+    Wire__RankMetric metric;         /* newest figures; between ends not durable   */
+    uint64_t seq;                    /* of its newest event                        */
 
     /* while this nnd runs */
     struct attempt *live; /* its processes, or NULL                     */
-    char pending[96];     /* why it is still queued                     */
-    uint64_t version;     /* differs after every visible change         */
+    bool dirty;           /* touched since the last commit              */
+    struct queue_place {  /* queue.c's: in which line it stands          */
+        int line;
+        bool counted;
+        uint32_t priority;
+        size_t at;
+    } place;
+    uint64_t version; /* differs after every visible change         */
 };
 
 struct job *job_create(uint64_t id);
@@ -87,7 +102,7 @@ void job_touch(struct job *j);
 /* Slots it occupies while an attempt is there. */
 uint32_t job_slots(const struct job *j);
 
-/* Fill *out, whose strings stay the job's. */
+/* Fill *out, whose strings stay the job's.  Why it waits is queue_reason's. */
 void job_info(const struct job *j, Wire__JobInfo *out);
 
 #endif

@@ -15,19 +15,28 @@ daemon_libdaemon_la_SOURCES = \
     daemon/job.c daemon/job.h \
     daemon/launch.h \
     daemon/launch_local.c \
+    daemon/limit.c daemon/limit.h \
+    daemon/need.c daemon/need.h \
+    daemon/node.c daemon/node.h \
     daemon/outcome.c daemon/outcome.h \
     daemon/proc.c daemon/proc.h \
+    daemon/purge.c daemon/purge.h \
     daemon/queue.c daemon/queue.h \
     daemon/rpc.c daemon/rpc.h \
+    daemon/rpc_change.c \
     daemon/rpc_job.c \
     daemon/rpc_log.c \
     daemon/rpc_rank.c \
+    daemon/rpc_submit.c \
     daemon/settings.c daemon/settings.h \
     daemon/state.c daemon/state.h \
     daemon/status.c daemon/status.h \
     daemon/store.c daemon/store.h \
     daemon/store_impl.h \
-    daemon/store_read.c
+    daemon/store_mend.c \
+    daemon/store_open.c \
+    daemon/store_read.c \
+    daemon/store_salvage.c
 
 daemon_nnd_SOURCES = daemon/main.c
 daemon_nnd_LDADD = \

@@ -98,6 +98,27 @@ static int serve(struct settings *s, struct hub_options *opt, int ready)
     return 0;
 }
 
+/* --- looking -------------------------------------------------------------- */
+
+static void print(void *arg, uint64_t id, const char *text)
+{
+    (void)arg, (void)id;
+    printf("%s\n", text);
+}
+
+/* As at a start, and then every job that has ended too. */
+static int check(const struct hub_options *opt)
+{
+    unsigned found = 0;
+    struct err e;
+
+    if (hub_check(opt, print, NULL, &found, &e) < 0)
+        return complain(&e, -1);
+    if (found == 0)
+        printf("the store is well\n");
+    return found > 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct settings s;
@@ -108,11 +129,13 @@ int main(int argc, char **argv)
     umask(077);
     if (settings_parse(argc, argv, &s, &e) < 0 || settings_load(&s, &opt, &e) < 0)
         return complain(&e, -1);
+    log_setup("nnd", s.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, STDERR_FILENO);
+    if (s.check)
+        return check(&opt);
     if (s.background) {
         ready = go_background(&s, &e);
         if (ready < 0)
             return complain(&e, -1);
     }
-    log_setup("nnd", s.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, STDERR_FILENO);
     return serve(&s, &opt, ready);
 }

@@ -280,6 +280,8 @@ static enum event_kind decide(const struct attempt *a, const struct ending *end,
         return EVENT_CANCELED;
     if (end->failure == WIRE__FAILURE__NO_FAILURE)
         return EVENT_COMPLETE;
+    if (asked && j->failure == WIRE__FAILURE__TIME_LIMIT)
+        return EVENT_TIMEOUT;
     if (asked && j->failure != WIRE__FAILURE__HANG)
         return EVENT_REQUEUE; /* nnd wanted it so */
     if (!outcome_is_retried(end->failure) || j->retries >= j->retry_max ||
@@ -325,6 +327,10 @@ static void examine(const struct attempt *a, struct ending *end, struct buf *cau
         classify_seen(a, end);
     else
         classify_unseen(a, end);
+    if (end->failure && a->job->state == WIRE__STATE__STOPPING &&
+        a->job->failure == WIRE__FAILURE__TIME_LIMIT)
+        say(end, WIRE__FAILURE__TIME_LIMIT, "%s",
+            a->job->reason ? a->job->reason : "its time is up");
     if (end->failure && tail.data)
         gather_cause(&tail, end->bad_rank, a->said != 0, cause);
     buf_free(&tail);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Read up to size - 1 bytes of /proc/PID/NAME; -1 when it cannot be read. */
@@ -87,6 +88,16 @@ bool proc_start(pid_t pid, uint64_t *ticks)
         return false;
     *ticks = s.start;
     return true;
+}
+
+int64_t proc_age_ns(uint64_t ticks)
+{
+    long hz = sysconf(_SC_CLK_TCK);
+    struct timespec now;
+
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec -
+           (int64_t)(ticks * (1000000000ULL / (uint64_t)(hz > 0 ? hz : 100)));
 }
 
 bool proc_alive(const struct proc_id *id)

@@ -27,6 +27,9 @@ bool proc_boot(char out[40]);
 /* When pid was started, in clock ticks since boot; false when there is none. */
 bool proc_start(pid_t pid, uint64_t *ticks);
 
+/* Nanoseconds since that, whatever happened to the wall clock. */
+int64_t proc_age_ns(uint64_t ticks);
+
 /* True while the very process lives (a zombie does not). */
 bool proc_alive(const struct proc_id *id);
 

@@ -216,8 +216,8 @@ static rpc_handler_f *find_handler(uint16_t type)
         const struct rpc_row *rows;
         size_t n;
     } tables[] = {
-        {rpc_job_rows, rpc_job_nrows},
-        {rpc_rank_rows, rpc_rank_nrows},
+        {rpc_submit_rows, rpc_submit_nrows}, {rpc_job_rows, rpc_job_nrows},
+        {rpc_change_rows, rpc_change_nrows}, {rpc_rank_rows, rpc_rank_nrows},
         {rpc_log_rows, rpc_log_nrows},
     };
 

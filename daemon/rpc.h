@@ -4,8 +4,8 @@
  *
  * A handler answers one type of request.  It reads and posts, and never waits:
  * the answer leaves after the commit, and a long poll without news is asked
- * again later.  Handlers stand in rpc_job.c, rpc_rank.c and rpc_log.c, one table
- * each, and all look the same.
+ * again later.  Handlers stand in rpc_submit.c, rpc_job.c, rpc_change.c, rpc_rank.c and
+ * rpc_log.c, one table each, and all look the same.
  */
 #ifndef DAEMON_RPC_H
 #define DAEMON_RPC_H
@@ -42,8 +42,13 @@ struct rpc_row {
     rpc_handler_f *handler;
 };
 
-extern const struct rpc_row rpc_job_rows[], rpc_rank_rows[], rpc_log_rows[];
-extern const size_t rpc_job_nrows, rpc_rank_nrows, rpc_log_nrows;
+extern const struct rpc_row rpc_submit_rows[], rpc_job_rows[], rpc_change_rows[],
+    rpc_rank_rows[], rpc_log_rows[];
+extern const size_t rpc_submit_nrows, rpc_job_nrows, rpc_change_nrows, rpc_rank_nrows,
+    rpc_log_nrows;
+
+/* Jobs of an array; their numbers follow each other. */
+enum { ARRAY_MAX = 1000 };
 
 /* Bind `uri`; only `owner` is listened to. */
 int rpc_open(const char *uri, uid_t owner, struct rpc **out, struct err *e);

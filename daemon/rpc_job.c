@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc_job.c - what clients ask about the daemon and its jobs, and do to them.
+ * rpc_job.c - what clients ask about the daemon and its jobs.
  */
 #include <stdio.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -21,14 +20,8 @@ enum {
     LIST_MAX = 1000,
     EVENTS_MAX = 1000,
     ATTEMPTS_MAX = 100,
-    KEY_MIN = 16,
-    KEY_MAX = 64,
-    NAME_MAX_BYTES = 128,
     REPLY_BYTES = 768 << 10, /* lists stop here, below the size of a message */
 };
-
-/* Free bytes below which no job is accepted: those that run need to end well. */
-static const uint64_t disk_reserve = 16 << 20;
 
 /* --- hello ---------------------------------------------------------------- */
 
@@ -56,126 +49,6 @@ static int on_hello(struct rpc_call *call, struct err *e)
     return 0;
 }
 
-/* --- submit --------------------------------------------------------------- */
-
-static int check_room(const struct hub *h, struct err *e)
-{
-    struct statvfs fs;
-
-    if (statvfs(h->opt.dir, &fs) < 0 ||
-        (uint64_t)fs.f_bavail * fs.f_frsize >= disk_reserve)
-        return 0;
-    return err_set(e, ERR_RETRY,
-                   "%s: the disk is full: %llu MiB are kept for jobs that "
-                   "run already",
-                   h->opt.dir, (unsigned long long)(disk_reserve >> 20));
-}
-
-static int check_submit(const Wire__Submit *m, struct err *e)
-{
-    size_t n = m->key ? strlen(m->key) : 0;
-
-    if (n < KEY_MIN || n > KEY_MAX)
-        return err_set(e, ERR_PROTOCOL, "submit.key: must be %d to %d bytes, got %zu",
-                       KEY_MIN, KEY_MAX, n);
-    if (!m->has_job || m->job.len == 0)
-        return err_set(e, ERR_PROTOCOL, "submit.job: is missing");
-    if (m->cwd && *m->cwd != '/')
-        return err_set(e, ERR_PROTOCOL, "submit.cwd: must be absolute, got \"%s\"",
-                       m->cwd);
-    if (m->name && (!*m->name || strlen(m->name) > NAME_MAX_BYTES))
-        return err_set(e, ERR_SPEC, "name: must be 1 to %d bytes, got %zu",
-                       NAME_MAX_BYTES, strlen(m->name));
-    return 0;
-}
-
-static char *copy(const char *text)
-{
-    struct buf b = {0};
-
-    buf_puts(&b, text);
-    return b.data;
-}
-
-/* A job from its specification, or ERR_SPEC. */
-static int make_job(const struct rpc_call *call, const Wire__Submit *m,
-                    const Nnd__Job *spec, struct job **out, struct err *e)
-{
-    struct job *j = job_create(0);
-    int rc = queue_fit(call->hub, spec->parallel->dp, spec->train->threads, j, e);
-
-    if (rc < 0) {
-        job_destroy(j);
-        return rc;
-    }
-    j->uid = call->uid;
-    j->name = copy(m->name ? m->name : spec->name);
-    j->cwd = copy(m->cwd ? m->cwd : "/");
-    j->steps = spec->train->steps;
-    j->retry_max = spec->retry->max;
-    j->retry_delay = spec->retry->delay;
-    *out = j;
-    return 0;
-}
-
-/* Write the job and its first two events; *known when the key was seen before. */
-static int store_new(struct hub *h, struct job *j, const Wire__Submit *m, bool *known,
-                     struct err *e)
-{
-    struct event submit = {.kind = EVENT_SUBMIT, .bad_rank = -1};
-    struct event next = {.kind = m->has_hold && m->hold ? EVENT_HOLD : EVENT_QUEUE,
-                         .bad_rank = -1};
-    char hash[SHA256_HEX];
-    struct submission sub = {m->key, hash, m->job.data, m->job.len};
-    int rc;
-
-    sha256_bytes(m->job.data, m->job.len, hash);
-    rc = store_add(h->store, j, &sub, known, e);
-    if (rc < 0 || *known)
-        return rc;
-    hub_add(h, j);
-    rc = hub_post(h, j, &submit, e);
-    return rc == 0 ? hub_post(h, j, &next, e) : rc;
-}
-
-static int accept_job(struct rpc_call *call, const Wire__Submit *m,
-                      const Nnd__Job *spec, struct err *e)
-{
-    Wire__SubmitReply *reply = RPC_REPLY(call, Wire__SubmitReply, submit_reply);
-    struct job *j;
-    bool known = false;
-    int rc = make_job(call, m, spec, &j, e);
-
-    if (rc < 0)
-        return rc;
-    rc = store_new(call->hub, j, m, &known, e);
-    reply->has_id = reply->has_known = 1;
-    reply->id = j->id;
-    reply->known = known;
-    if (hub_find(call->hub, j->id) != j)
-        job_destroy(j);
-    return rc;
-}
-
-static int on_submit(struct rpc_call *call, struct err *e)
-{
-    const Wire__Submit *m = (const Wire__Submit *)call->request;
-    struct spec *spec;
-    int rc = check_submit(m, e);
-
-    if (rc == 0 && call->hub->leaving)
-        rc = err_set(e, ERR_RETRY, "nnd is shutting down");
-    if (rc == 0)
-        rc = check_room(call->hub, e);
-    if (rc == 0)
-        rc = spec_unpack(m->job.data, m->job.len, &spec, e);
-    if (rc < 0)
-        return rc;
-    rc = accept_job(call, m, spec_job(spec), e);
-    spec_destroy(spec);
-    return rc;
-}
-
 /* --- list and show -------------------------------------------------------- */
 
 static char *keep(struct arena *a, char *text)
@@ -184,37 +57,69 @@ static char *keep(struct arena *a, char *text)
 }
 
 /* The job as it is now: memory knows more than the store while it has not ended. */
-static Wire__JobInfo *info(struct rpc_call *call, const struct job *stored)
+static Wire__JobInfo *info(struct rpc_call *call, const struct job *j)
 {
-    const struct job *live = hub_find(call->hub, stored->id);
     Wire__JobInfo *m = arena_alloc(call->arena, sizeof *m);
+    char reason[160];
 
-    job_info(live ? live : stored, m);
+    job_info(j, m);
+    queue_reason(call->hub, j, reason, sizeof reason);
     m->name = keep(call->arena, m->name);
-    m->reason = keep(call->arena, m->reason);
+    m->reason = keep(call->arena, *reason ? reason : m->reason);
     m->checkpoint = keep(call->arena, m->checkpoint);
+    m->label = keep(call->arena, m->label);
+    m->after = keep(call->arena, m->after);
+    m->nodes = keep(call->arena, m->nodes);
     return m;
 }
 
 struct listing {
     struct rpc_call *call;
+    const Wire__List *asked;
     Wire__ListReply *reply;
+    unsigned states;
     size_t limit, bytes;
 };
 
-static bool list_one(void *arg, const struct job *j)
+static bool is_asked_for(const struct listing *l, const struct job *j)
+{
+    const Wire__List *m = l->asked;
+
+    return (l->states & 1u << j->state) && (!m->has_array || j->array == m->array) &&
+           (!m->has_uid || j->uid == m->uid) &&
+           (!m->name || strcmp(j->name, m->name) == 0) &&
+           (!m->has_since_us || j->submitted_us >= (int64_t)m->since_us ||
+            j->ended_us >= (int64_t)m->since_us);
+}
+
+static bool list_one(void *arg, const struct job *stored)
 {
     struct listing *l = arg;
+    const struct job *live = hub_find(l->call->hub, stored->id);
     Wire__JobInfo *m;
 
+    if (!is_asked_for(l, live ? live : stored))
+        return true;
     if (l->reply->n_jobs == l->limit || l->bytes > REPLY_BYTES) {
         l->reply->more = 1;
         return false;
     }
-    m = info(l->call, j);
+    m = info(l->call, live ? live : stored);
     l->bytes += wire__job_info__get_packed_size(m) + 8;
     l->reply->jobs[l->reply->n_jobs++] = m;
     return true;
+}
+
+/* Those that have not ended are all in memory, sorted. */
+static void list_active(struct listing *l, uint64_t before)
+{
+    struct hub *h = l->call->hub;
+    size_t i = h->njobs;
+
+    while (i > 0 && before && h->jobs[i - 1]->id >= before)
+        i--;
+    while (i > 0 && list_one(l, h->jobs[i - 1]))
+        i--;
 }
 
 static unsigned state_set(const Wire__List *m)
@@ -235,14 +140,25 @@ static int on_list(struct rpc_call *call, struct err *e)
 {
     const Wire__List *m = (const Wire__List *)call->request;
     Wire__ListReply *reply = RPC_REPLY(call, Wire__ListReply, list_reply);
-    struct listing l = {call, reply, LIST_MAX, 0};
+    struct listing l = {call, m, reply, state_set(m), LIST_MAX, 0};
+    struct store_filter f = {.states = l.states};
 
     if (m->has_limit && m->limit > 0 && m->limit < LIST_MAX)
         l.limit = m->limit;
     reply->jobs = arena_calloc(call->arena, l.limit, sizeof *reply->jobs);
     reply->has_more = 1;
-    return store_each(call->hub->store, state_set(m), m->has_before ? m->before : 0,
-                      m->has_since_us ? (int64_t)m->since_us : 0, list_one, &l, e);
+    f.before = m->has_before ? m->before : 0;
+    f.since_us = m->has_since_us ? (int64_t)m->since_us : 0;
+    if (m->has_array) { /* its jobs have numbers that follow each other */
+        f.first = m->array;
+        if (!f.before || f.before > m->array + ARRAY_MAX)
+            f.before = m->array + ARRAY_MAX;
+    }
+    if (l.states < 1u << WIRE__STATE__COMPLETED) {
+        list_active(&l, f.before);
+        return 0;
+    }
+    return store_each(call->hub->store, &f, list_one, &l, e);
 }
 
 struct attempts {
@@ -302,7 +218,7 @@ static bool attempt_one(void *arg, const struct event *ev)
 
     if (ev->kind == EVENT_START)
         attempt_began(t, ev);
-    else if (ev->kind >= EVENT_COMPLETE && t->n > 0)
+    else if (event_is_end(ev->kind) && t->n > 0)
         attempt_over(t, ev);
     return true;
 }
@@ -386,75 +302,6 @@ static int on_show(struct rpc_call *call, struct err *e)
     if (rc == 0)
         rc = show(call, stored, e);
     job_destroy(stored);
-    return rc;
-}
-
-/* --- change --------------------------------------------------------------- */
-
-static const struct {
-    Wire__Action action;
-    enum event_kind kind;
-    unsigned done; /* states in which it has happened already */
-} actions[] = {
-    {WIRE__ACTION__CANCEL, EVENT_CANCEL, 1u << WIRE__STATE__CANCELED},
-    {WIRE__ACTION__HOLD, EVENT_HOLD, 1u << WIRE__STATE__HELD},
-    {WIRE__ACTION__RELEASE, EVENT_RELEASE,
-     1u << WIRE__STATE__QUEUED | 1u << WIRE__STATE__STARTING |
-         1u << WIRE__STATE__RUNNING},
-    {WIRE__ACTION__SUSPEND, EVENT_SUSPEND, 1u << WIRE__STATE__SUSPENDED},
-    {WIRE__ACTION__RESUME, EVENT_RESUME, 1u << WIRE__STATE__RUNNING},
-};
-
-static int change(struct rpc_call *call, struct job *j, Wire__Action action,
-                  struct err *e)
-{
-    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
-        struct event ev = {.kind = actions[i].kind, .bad_rank = -1};
-
-        if (actions[i].action != action)
-            continue;
-        if (actions[i].done & 1u << j->state ||
-            (action == WIRE__ACTION__CANCEL && j->cancel_asked))
-            return 0;
-        if (action == WIRE__ACTION__CANCEL)
-            ev.text = "canceled";
-        return hub_post(call->hub, j, &ev, e);
-    }
-    return err_set(e, ERR_PROTOCOL, "change.action: %d is not known to this nnd",
-                   action);
-}
-
-/* A job that has ended: asking for what it is already is no error. */
-static int change_ended(struct rpc_call *call, const Wire__Change *m,
-                        Wire__State *state, struct err *e)
-{
-    struct job *j;
-    int rc = store_job(call->hub->store, m->id, &j, e);
-
-    if (rc < 0)
-        return rc;
-    *state = j->state;
-    if (m->action != WIRE__ACTION__CANCEL || j->state != WIRE__STATE__CANCELED)
-        rc = err_set(e, ERR_FAILED, "job %llu: is %s already",
-                     (unsigned long long)j->id, state_name(j->state));
-    job_destroy(j);
-    return rc;
-}
-
-static int on_change(struct rpc_call *call, struct err *e)
-{
-    const Wire__Change *m = (const Wire__Change *)call->request;
-    Wire__ChangeReply *reply = RPC_REPLY(call, Wire__ChangeReply, change_reply);
-    struct job *j = hub_find(call->hub, m->id);
-    int rc;
-
-    if (j) {
-        rc = change(call, j, m->action, e);
-        reply->state = j->state;
-    } else {
-        rc = change_ended(call, m, &reply->state, e);
-    }
-    reply->has_state = 1;
     return rc;
 }
 
@@ -558,15 +405,13 @@ static int on_shutdown(struct rpc_call *call, struct err *e)
     h->stop_jobs |= m->has_stop_jobs && m->stop_jobs;
     hub_wake(h, h->now);
     reply->has_running = 1;
-    for (size_t i = 0; i < h->njobs; i++)
-        reply->running += h->jobs[i]->live != NULL;
+    reply->running = (uint32_t)h->nlive;
     return 0;
 }
 
 const struct rpc_row rpc_job_rows[] = {
-    {WIRE__TYPE__HELLO, on_hello},       {WIRE__TYPE__SUBMIT, on_submit},
-    {WIRE__TYPE__LIST, on_list},         {WIRE__TYPE__SHOW, on_show},
-    {WIRE__TYPE__CHANGE, on_change},     {WIRE__TYPE__EVENTS, on_events},
+    {WIRE__TYPE__HELLO, on_hello},       {WIRE__TYPE__LIST, on_list},
+    {WIRE__TYPE__SHOW, on_show},         {WIRE__TYPE__EVENTS, on_events},
     {WIRE__TYPE__SHUTDOWN, on_shutdown},
 };
 const size_t rpc_job_nrows = sizeof rpc_job_rows / sizeof *rpc_job_rows;

@@ -25,6 +25,7 @@ enum { NAME_MAX_LEN = 40, FIRST_KEY = 256 };
 enum own {
     OWN_CONFIG,
     OWN_BACKGROUND,
+    OWN_CHECK,
     OWN_DEBUG,
     OWN_FAILPOINT,
     OWN_HELP,
@@ -38,6 +39,7 @@ static const struct {
     [OWN_CONFIG] = {"config", "FILE", "read settings from FILE, and again on HUP"},
     [OWN_BACKGROUND] = {"background", NULL,
                         "return once it listens; log to DIR/nnd.log"},
+    [OWN_CHECK] = {"check", NULL, "look at the store, mend what can be, and end"},
     [OWN_DEBUG] = {"debug", NULL, "log more"},
     [OWN_FAILPOINT] = {"failpoint", "NAME:N", NULL},
     [OWN_HELP] = {"help", NULL, "print this"},
@@ -117,6 +119,9 @@ static int take_own(struct settings *s, enum own which, const char *value,
         return 0;
     case OWN_BACKGROUND:
         s->background = true;
+        return 0;
+    case OWN_CHECK:
+        s->check = true;
         return 0;
     case OWN_DEBUG:
         s->debug = true;

@@ -21,7 +21,7 @@
 struct settings {
     const char *file; /* --config, or NULL */
     const char *failpoint;
-    bool background, debug;
+    bool background, check, debug;
     struct {
         const struct rule *rule;
         const char *value, *option;

@@ -45,6 +45,13 @@ static const struct {
     {EVENT_FAIL, LIVE, WIRE__STATE__FAILED},
     {EVENT_CANCELED, IN(STOPPING), WIRE__STATE__CANCELED},
     {EVENT_TIMEOUT, LIVE, WIRE__STATE__TIMEOUT},
+    {EVENT_PRIORITY, IN(HELD), WIRE__STATE__HELD},
+    {EVENT_PRIORITY, IN(QUEUED), WIRE__STATE__QUEUED},
+    {EVENT_PRIORITY, IN(STARTING), WIRE__STATE__STARTING},
+    {EVENT_PRIORITY, IN(RUNNING), WIRE__STATE__RUNNING},
+    {EVENT_PRIORITY, IN(SUSPENDED), WIRE__STATE__SUSPENDED},
+    {EVENT_PRIORITY, IN(STOPPING), WIRE__STATE__STOPPING},
+    {EVENT_PRIORITY, IN(RETRY_WAIT), WIRE__STATE__RETRY_WAIT},
 };
 
 bool state_next(Wire__State from, enum event_kind kind, Wire__State *out)
@@ -66,6 +73,11 @@ bool state_is_final(Wire__State s)
            s == WIRE__STATE__CANCELED || s == WIRE__STATE__TIMEOUT;
 }
 
+bool event_is_end(enum event_kind kind)
+{
+    return kind >= EVENT_COMPLETE && kind <= EVENT_TIMEOUT;
+}
+
 bool state_is_live(Wire__State s)
 {
     return (unsigned)s < STATE_COUNT && LIVE & 1u << s;
@@ -84,9 +96,9 @@ const char *state_name(Wire__State s)
 const char *event_name(enum event_kind kind)
 {
     static const char *const names[EVENT_COUNT] = {
-        "?",       "submit",  "queue", "hold",     "release", "start", "up",
-        "suspend", "resume",  "saved", "lost",     "cancel",  "stop",  "complete",
-        "retry",   "requeue", "fail",  "canceled", "timeout",
+        "?",       "submit",  "queue", "hold",     "release", "start",    "up",
+        "suspend", "resume",  "saved", "lost",     "cancel",  "stop",     "complete",
+        "retry",   "requeue", "fail",  "canceled", "timeout", "priority",
     };
 
     return (unsigned)kind < EVENT_COUNT ? names[kind] : "?";
@@ -95,8 +107,8 @@ const char *event_name(enum event_kind kind)
 const char *failure_name(Wire__Failure f)
 {
     static const char *const names[] = {
-        "none", "app_error", "oom",     "signal",     "node_lost",
-        "hang", "nan",       "preempt", "start_fail", "daemon_lost",
+        "none", "app_error", "oom",        "signal",      "node_lost",  "hang",
+        "nan",  "preempt",   "start_fail", "daemon_lost", "time_limit",
     };
 
     return (unsigned)f < sizeof names / sizeof *names ? names[f] : "?";

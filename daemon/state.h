@@ -32,6 +32,7 @@ enum event_kind {
     EVENT_FAIL = 16,     /* the attempt ended: and so does the job               */
     EVENT_CANCELED = 17, /* the last process of a canceled job is gone           */
     EVENT_TIMEOUT = 18,  /* its time was up                                      */
+    EVENT_PRIORITY = 19, /* asked by a user                                      */
     EVENT_COUNT
 };
 
@@ -40,6 +41,9 @@ bool state_next(Wire__State from, enum event_kind kind, Wire__State *out);
 
 /* COMPLETED, FAILED, CANCELED, TIMEOUT: never left again. */
 bool state_is_final(Wire__State s);
+
+/* COMPLETE, RETRY, REQUEUE, FAIL, CANCELED, TIMEOUT: an attempt is over. */
+bool event_is_end(enum event_kind kind);
 
 /* STARTING, RUNNING, SUSPENDED, STOPPING: an attempt is there. */
 bool state_is_live(Wire__State s);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_read.c - reading the store: rows become jobs and events again, and a
- * replay of the journal is compared with what the rows say.
+ * store_read.c - reading the store: rows become jobs and events again.
  */
 #include "daemon/store_impl.h"
 
@@ -68,6 +67,10 @@ static void take_sum(struct row *r, struct job *j)
     j->attempt_started_us = take_int(r);
     j->ended_us = take_int(r);
     j->due_us = take_int(r);
+    j->priority = (uint32_t)take_int(r);
+    j->nodes = take_copy(r);
+    j->paused_at_us = take_int(r);
+    j->paused_us = take_int(r);
     m = take_metric(r);
     if (m)
         job_measure(&j->metric, (const Wire__RankMetric *)m);
@@ -75,7 +78,7 @@ static void take_sum(struct row *r, struct job *j)
     j->seq = (uint64_t)take_int(r);
 }
 
-static struct job *take_job(sqlite3_stmt *st)
+struct job *store_take_job(sqlite3_stmt *st)
 {
     struct row r = {st, 0};
     struct job *j = job_create((uint64_t)take_int(&r));
@@ -89,10 +92,53 @@ static struct job *take_job(sqlite3_stmt *st)
     j->retry_max = (uint32_t)take_int(&r);
     j->retry_delay = sqlite3_column_double(st, r.column++);
     j->submitted_us = take_int(&r);
+    j->time_limit = sqlite3_column_double(st, r.column++);
+    j->warn = sqlite3_column_double(st, r.column++);
+    j->array = (uint64_t)take_int(&r);
+    j->label = take_copy(&r);
+    j->needs = take_copy(&r);
     take_sum(&r, j);
     if (state_is_final(j->state))
         j->version = j->seq; /* nothing will change any more */
     return j;
+}
+
+/* The one number that a statement gives, 0 when it gives none. */
+static int one_number(struct store *s, enum store_statement which, uint64_t *out,
+                      struct err *e)
+{
+    int rc = store_step(s, s->st[which], e);
+
+    if (rc >= 0)
+        *out = rc ? (uint64_t)sqlite3_column_int64(s->st[which], 0) : 0;
+    sqlite3_reset(s->st[which]);
+    return rc < 0 ? rc : 0;
+}
+
+int store_next_id(struct store *s, uint64_t *out, struct err *e)
+{
+    uint64_t last;
+    int rc = one_number(s, STORE_LAST_ID, &last, e);
+
+    if (rc == 0)
+        *out = last + 1;
+    return rc;
+}
+
+static int not_there(struct store *s, uint64_t id, struct err *e)
+{
+    uint64_t last = 0, damaged = 0;
+    int rc = one_number(s, STORE_LAST_ID, &last, e);
+
+    sqlite3_bind_int64(s->st[STORE_DAMAGED], 1, (int64_t)id);
+    if (rc == 0)
+        rc = one_number(s, STORE_DAMAGED, &damaged, e);
+    if (rc < 0)
+        return rc;
+    return err_set(e, ERR_NOTFOUND, "job %llu: %s", (unsigned long long)id,
+                   damaged            ? "was found damaged, and set aside"
+                   : id && id <= last ? "was purged"
+                                      : "no such job");
 }
 
 int store_job(struct store *s, uint64_t id, struct job **out, struct err *e)
@@ -103,33 +149,62 @@ int store_job(struct store *s, uint64_t id, struct job **out, struct err *e)
     sqlite3_bind_int64(st, 1, (int64_t)id);
     rc = store_step(s, st, e);
     if (rc == 1)
-        *out = take_job(st);
-    else if (rc == 0)
-        err_set(e, ERR_NOTFOUND, "job %llu: no such job", (unsigned long long)id);
+        *out = store_take_job(st);
     sqlite3_reset(st);
-    return rc == 1 ? 0 : rc == 0 ? ERR_NOTFOUND : rc;
+    return rc == 1 ? 0 : rc == 0 ? not_there(s, id, e) : rc;
 }
 
-int store_each(struct store *s, unsigned states, uint64_t before, int64_t since_us,
-               store_job_f *fn, void *arg, struct err *e)
+static int each_job(struct store *s, sqlite3_stmt *st, store_job_f *fn, void *arg,
+                    struct err *e)
 {
-    bool active = states < 1u << WIRE__STATE__COMPLETED; /* few rows, by the index */
-    sqlite3_stmt *st = s->st[active ? STORE_ACTIVE : STORE_EACH];
     bool more = true;
     int rc = 0;
 
-    sqlite3_bind_int64(st, 1,
-                       before && before < INT64_MAX ? (int64_t)before : INT64_MAX);
-    sqlite3_bind_int64(st, 2, states);
-    sqlite3_bind_int64(st, 3, since_us);
     while (more && (rc = store_step(s, st, e)) == 1) {
-        struct job *j = take_job(st);
+        struct job *j = store_take_job(st);
 
         more = fn(arg, j);
         job_destroy(j);
     }
     sqlite3_reset(st);
     return rc < 0 ? rc : 0;
+}
+
+int store_each(struct store *s, const struct store_filter *f, store_job_f *fn,
+               void *arg, struct err *e)
+{
+    bool active = f->states < 1u << WIRE__STATE__COMPLETED; /* few, by the index */
+    sqlite3_stmt *st = s->st[active ? STORE_ACTIVE : STORE_EACH];
+
+    sqlite3_bind_int64(
+        st, 1, f->before && f->before < INT64_MAX ? (int64_t)f->before : INT64_MAX);
+    sqlite3_bind_int64(st, 2, f->states);
+    sqlite3_bind_int64(st, 3, f->since_us);
+    sqlite3_bind_int64(st, 4, f->first < INT64_MAX ? (int64_t)f->first : INT64_MAX);
+    return each_job(s, st, fn, arg, e);
+}
+
+int store_ended(struct store *s, int64_t before_us, store_job_f *fn, void *arg,
+                struct err *e)
+{
+    sqlite3_bind_int64(s->st[STORE_ENDED], 1, before_us ? before_us : INT64_MAX);
+    return each_job(s, s->st[STORE_ENDED], fn, arg, e);
+}
+
+int store_count_ended(struct store *s, uint64_t *out, struct err *e)
+{
+    return one_number(s, STORE_COUNT_ENDED, out, e);
+}
+
+int store_folders(struct store *s, store_folder_f *fn, void *arg, struct err *e)
+{
+    sqlite3_stmt *st = s->st[STORE_FOLDERS];
+    int rc;
+
+    while ((rc = store_step(s, st, e)) == 1)
+        fn(arg, (uint64_t)sqlite3_column_int64(st, 0));
+    sqlite3_reset(st);
+    return rc;
 }
 
 int store_spec(struct store *s, uint64_t id, struct buf *out, struct err *e)
@@ -191,95 +266,4 @@ int store_events(struct store *s, uint64_t job, uint64_t since, store_event_f *f
     }
     sqlite3_reset(st);
     return rc < 0 ? rc : 0;
-}
-
-/* --- replay --------------------------------------------------------------- */
-
-struct replay {
-    struct job *job;
-    uint64_t refused; /* seq of the first event that could not happen, or 0 */
-};
-
-static bool replay_one(void *arg, const struct event *ev)
-{
-    struct replay *r = arg;
-
-    if (!job_apply(r->job, ev) || r->job->state != ev->state)
-        r->refused = ev->seq;
-    return r->refused == 0;
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool same_metric(const Wire__RankMetric *a, const Wire__RankMetric *b)
-{
-    uint8_t x[512], y[512];
-    size_t n = wire__rank_metric__get_packed_size(a);
-
-    if (n != wire__rank_metric__get_packed_size(b) || n > sizeof x)
-        return false;
-    wire__rank_metric__pack(a, x);
-    wire__rank_metric__pack(b, y);
-    return memcmp(x, y, n) == 0;
-}
-
-/* The first durable field that differs, or NULL. */
-static const char *difference(const struct job *a, const struct job *b)
-{
-    const struct {
-        const char *name;
-        bool same;
-    } fields[] = {
-        {"state", a->state == b->state},
-        {"reason", same_text(a->reason, b->reason)},
-        {"attempt", a->attempt == b->attempt},
-        {"epoch", a->epoch == b->epoch},
-        {"retries", a->retries == b->retries},
-        {"cancel_asked", a->cancel_asked == b->cancel_asked},
-        {"failure", a->failure == b->failure},
-        {"exit_code", a->exit_code == b->exit_code},
-        {"signal", a->signal == b->signal},
-        {"failed_step", a->failed_step == b->failed_step},
-        {"checkpoint", same_text(a->checkpoint, b->checkpoint)},
-        {"checkpoint_step", a->checkpoint_step == b->checkpoint_step},
-        {"first_step", a->first_step == b->first_step},
-        {"started_us", a->started_us == b->started_us},
-        {"attempt_started_us", a->attempt_started_us == b->attempt_started_us},
-        {"ended_us", a->ended_us == b->ended_us},
-        {"due_us", a->due_us == b->due_us},
-        {"seq", a->seq == b->seq},
-        /* between ends the row may hold newer figures than the journal */
-        {"metric", !state_is_final(b->state) || same_metric(&a->metric, &b->metric)},
-    };
-
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
-        if (!fields[i].same)
-            return fields[i].name;
-    return NULL;
-}
-
-int store_check(struct store *s, uint64_t id, struct err *e)
-{
-    struct replay r = {job_create(id), 0};
-    struct job *row = NULL;
-    const char *field = NULL;
-    int rc = store_job(s, id, &row, e);
-
-    if (rc == 0)
-        rc = store_events(s, id, 0, replay_one, &r, e);
-    if (rc == 0 && r.refused)
-        rc =
-            err_set(e, ERR_FAILED, "job %llu: event %llu cannot follow those before it",
-                    (unsigned long long)id, (unsigned long long)r.refused);
-    if (rc == 0)
-        field = difference(r.job, row);
-    if (field)
-        rc = err_set(e, ERR_FAILED, "job %llu: replaying its events gives another %s",
-                     (unsigned long long)id, field);
-    job_destroy(row);
-    job_destroy(r.job);
-    return rc;
 }

@@ -39,6 +39,20 @@ static const struct rule conf_rules[] = {
     {"access.rate", 0, 1e6, RULE_ABOVE, 0,
      "requests per second that a user may go on asking; operators may always"},
     {"access.burst", 1, 1e6, 0, 0, "requests that a user may have saved up"},
+
+    {"nodes", 0, 3000, RULE_START | RULE_PATH, 0,
+     "file of the machines to put ranks on, lines of NAME SLOTS; none: this one"},
+
+    {"user.jobs", 0, 1e9, 0, 0,
+     "most jobs of a user that have not ended; 0: any number"},
+    {"user.running", 0, 1e9, 0, 0, "most jobs of a user that run; 0: any number"},
+    {"user.slots", 0, 1e9, 0, 0, "most slots that a user has at once; 0: any number"},
+
+    {"keep.age", 0, 1e9, RULE_TIME, 0,
+     "jobs that ended so long ago are forgotten, with their folders; 0: never"},
+    {"keep.jobs", 0, 1e9, 0, 0,
+     "the oldest above so many that have ended are forgotten; 0: none is"},
+    {"keep.attempts", 1, 1e9, 0, 0, "folders of attempts kept per job"},
 };
 
 static int check_uri(const struct spec *s, const Nnd__Config *c, struct err *e)

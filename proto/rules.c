@@ -17,6 +17,7 @@
 #define EXACT_MAX 9007199254740991.0
 
 #define STEPS_MAX 1e9
+#define TIME_MAX  1e8 /* three years */
 
 const struct rule rules[] = {
     {"name", 1, 64, 0, 0, "what people call the job"},
@@ -171,6 +172,12 @@ const struct rule rules[] = {
 
     {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
     {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},
+
+    {"queue.priority", 0, 100, 0, 0, "of waiting jobs the largest starts first"},
+    {"queue.time", 0, TIME_MAX, RULE_TIME, 0,
+     "how long an attempt may take, suspended time not counted; 0: no limit"},
+    {"queue.warn", 0, TIME_MAX, RULE_TIME, 0,
+     "how long before the end of queue.time ranks are asked to save and leave"},
 };
 
 const size_t nrules = sizeof(rules) / sizeof(rules[0]);

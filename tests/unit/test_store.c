@@ -42,7 +42,7 @@ static struct job *make(void)
 static int add(struct store *s, struct job *j, const char *key, const char *spec,
                bool *known, struct err *e)
 {
-    const struct submission sub = {key, spec, spec, strlen(spec)};
+    const struct submission sub = {key, spec, spec, strlen(spec), false};
 
     return store_add(s, j, &sub, known, e);
 }
@@ -56,7 +56,7 @@ static void post(struct store *s, struct job *j, enum event_kind kind, const cha
         ev.attempt = j->attempt + 1;
     if (kind == EVENT_SAVED)
         ev.step = j->checkpoint_step + 10;
-    if (kind >= EVENT_COMPLETE) {
+    if (event_is_end(kind)) {
         ev.failure = kind == EVENT_RETRY ? WIRE__FAILURE__SIGNAL : 0;
         ev.signal = kind == EVENT_RETRY ? 9 : 0;
         ev.step = 12;
@@ -321,6 +321,14 @@ static bool see(void *arg, const struct job *j)
     return seen->n < 3;
 }
 
+static int each(struct store *s, unsigned states, uint64_t before, struct seen *seen)
+{
+    const struct store_filter f = {.states = states, .before = before};
+    struct err e;
+
+    return store_each(s, &f, see, seen, &e);
+}
+
 static void test_lists(void **state)
 {
     struct store *s = reopen(NULL, *state);
@@ -341,16 +349,15 @@ static void test_lists(void **state)
         job_destroy(j);
     }
     commit(s);
-    assert_int_equal(store_each(s, 0xfff, 0, 0, see, &all, &e), 0);
+    assert_int_equal(each(s, 0xfff, 0, &all), 0);
     assert_int_equal(all.n, 3);
     assert_int_equal(all.ids[0], 5);
     assert_int_equal(all.ids[2], 3);
-    assert_int_equal(store_each(s, 1u << WIRE__STATE__QUEUED, 0, 0, see, &queued, &e),
-                     0);
+    assert_int_equal(each(s, 1u << WIRE__STATE__QUEUED, 0, &queued), 0);
     assert_int_equal(queued.n, 2);
     assert_int_equal(queued.ids[0], 3);
     assert_int_equal(queued.ids[1], 1);
-    assert_int_equal(store_each(s, 0xfff, 3, 0, see, &page, &e), 0);
+    assert_int_equal(each(s, 0xfff, 3, &page), 0);
     assert_int_equal(page.n, 2);
     assert_int_equal(page.ids[0], 2);
     store_close(s);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * purge.c - out of the store, into the trash, off the disk.
+ */
+#include "daemon/purge.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/oom.h"
+#include "daemon/attempt.h"
+#include "daemon/need.h"
+
+enum { BATCH = 200, EVERY_S = 60, KEYS_EVERY_S = 3600 };
+
+/* --- the trash ------------------------------------------------------------ */
+
+static atomic_bool emptying;
+
+static void *empty(void *arg)
+{
+    char *path = arg;
+    struct err e;
+
+    if (fs_remove_tree(path, &e) < 0)
+        log_warn("cannot empty the trash: error=\"%s\"", e.text);
+    free(path);
+    atomic_store(&emptying, false);
+    return NULL;
+}
+
+/* One thread at a time; what comes meanwhile waits for the next occasion. */
+static void empty_trash(struct hub *h)
+{
+    char trash[PATH_MAX];
+    pthread_t thread;
+    char *path;
+
+    snprintf(trash, sizeof trash, "%.4000s/trash", h->opt.dir);
+    if (!fs_exists(trash) || atomic_exchange(&emptying, true))
+        return;
+    path = oom_calloc(1, strlen(trash) + 1);
+    strcpy(path, trash);
+    if (pthread_create(&thread, NULL, empty, path) == 0) {
+        pthread_detach(thread);
+        return;
+    }
+    free(path);
+    atomic_store(&emptying, false);
+}
+
+/* The name is new each time: the thread may be removing one that was. */
+static void throw_away(struct hub *h, const char *path)
+{
+    static unsigned count;
+    char to[PATH_MAX];
+    struct err e;
+
+    snprintf(to, sizeof to, "%.4000s/trash", h->opt.dir);
+    if (!fs_exists(path) || fs_mkdirs(to, &e) < 0)
+        return;
+    snprintf(to, sizeof to, "%.3900s/trash/%lld-%u", h->opt.dir,
+             (long long)clock_wall_us(), count++);
+    if (rename(path, to) < 0 && errno != ENOENT)
+        log_warn("cannot remove: path=%s error=\"%s\"", path, strerror(errno));
+}
+
+/* --- jobs ----------------------------------------------------------------- */
+
+bool purge_allowed(struct hub *h, const struct job *j)
+{
+    if (!state_is_final(j->state) || hub_find(h, j->id))
+        return false;
+    for (size_t i = 0; i < h->njobs; i++)
+        if (h->jobs[i]->needs && need_has(h->jobs[i], j->id))
+            return false;
+    return true;
+}
+
+static void take_up(void *arg, uint64_t id)
+{
+    struct hub *h = arg;
+
+    h->purged = oom_realloc(h->purged, (h->npurged + 1) * sizeof *h->purged);
+    h->purged[h->npurged++] = id;
+}
+
+int purge_job(struct hub *h, uint64_t id, struct err *e)
+{
+    int rc = store_forget(h->store, id, e);
+
+    if (rc < 0)
+        return rc;
+    take_up(h, id);
+    return 0;
+}
+
+/* The oldest that are too old or too many. */
+struct sweep {
+    struct hub *hub;
+    int64_t before_us;
+    uint64_t excess;
+    uint64_t ids[BATCH];
+    size_t n;
+};
+
+static bool sweep_one(void *arg, const struct job *j)
+{
+    struct sweep *s = arg;
+
+    if (j->ended_us >= s->before_us && s->excess == 0)
+        return false;
+    if (purge_allowed(s->hub, j))
+        s->ids[s->n++] = j->id;
+    s->excess -= s->excess > 0;
+    return s->n < BATCH;
+}
+
+static void sweep(struct hub *h)
+{
+    struct sweep s = {.hub = h};
+    struct err e;
+
+    if (h->opt.conf->keep->age > 0)
+        s.before_us = clock_wall_us() - (int64_t)(h->opt.conf->keep->age * 1e6);
+    if (h->opt.conf->keep->jobs && h->nended > h->opt.conf->keep->jobs)
+        s.excess = h->nended - h->opt.conf->keep->jobs;
+    if (s.before_us <= 0 && s.excess == 0)
+        return;
+    if (store_ended(h->store, 0, sweep_one, &s, &e) < 0)
+        return;
+    for (size_t i = 0; i < s.n; i++)
+        if (purge_job(h, s.ids[i], &e) < 0)
+            return;
+    if (s.n == BATCH)
+        hub_wake(h, h->now);
+    else
+        h->sweep_at = h->now + EVERY_S * 1000000000LL;
+}
+
+void purge_act(struct hub *h)
+{
+    bool limits = h->opt.conf->keep->age > 0 || h->opt.conf->keep->jobs;
+    struct err e;
+
+    if (limits && h->now >= h->sweep_at)
+        sweep(h);
+    if (h->now >= h->keys_at) {
+        h->keys_at = h->now + KEYS_EVERY_S * 1000000000LL;
+        store_forget_keys(h->store, &e);
+    }
+    hub_wake(h, h->keys_at);
+    if (limits && h->sweep_at > h->now)
+        hub_wake(h, h->sweep_at);
+}
+
+/* --- folders -------------------------------------------------------------- */
+
+void purge_attempts(struct hub *h, const struct job *j)
+{
+    char dir[PATH_MAX];
+
+    for (uint32_t n = j->attempt; n > h->opt.conf->keep->attempts;) {
+        n--;
+        if (n + h->opt.conf->keep->attempts > j->attempt)
+            continue;
+        attempt_dir(h, j->id, n, dir);
+        if (!fs_exists(dir))
+            break; /* those before it went before */
+        throw_away(h, dir);
+    }
+    empty_trash(h);
+}
+
+static void throw_away_job(struct hub *h, uint64_t id)
+{
+    char dir[PATH_MAX];
+    struct err e;
+
+    attempt_job_dir(h, id, dir);
+    throw_away(h, dir);
+    store_folder_gone(h->store, id, &e); /* if it fails: once more at the next start */
+}
+
+void purge_committed(struct hub *h, bool done)
+{
+    if (h->npurged && done) {
+        for (size_t i = 0; i < h->npurged; i++)
+            throw_away_job(h, h->purged[i]);
+        h->nended -= h->npurged < h->nended ? h->npurged : h->nended;
+        log_info("purged: jobs=%zu", h->npurged);
+        empty_trash(h);
+        hub_wake(h, h->now);
+    }
+    h->npurged = 0;
+}
+
+int purge_open(struct hub *h, struct err *e)
+{
+    int rc = store_folders(h->store, take_up, h, e);
+
+    for (size_t i = 0; i < h->npurged && rc == 0; i++)
+        throw_away_job(h, h->purged[i]);
+    h->npurged = 0;
+    empty_trash(h);
+    return rc;
+}
