@@ -26,6 +26,11 @@ struct kernels;
 int kernels_create(struct pool *pool, struct kernels **out, struct err *e);
 void kernels_destroy(struct kernels *ks);
 
+/* Plugins of which DIR has notes (trust/quarantine.h) are refused from now on, when a
+ * note speaks of the whole file, or lack the kernels that it names.  `suspects`:
+ * kernels that a process died in as well. */
+void kernels_quarantine(struct kernels *ks, const char *dir, bool suspects);
+
 /* dlopen one plugin file (RTLD_NOW|RTLD_LOCAL|RTLD_NODELETE) after checking its
  * ELF header, owner and mode; refuse another ABI, naming both numbers.  A file
  * of the name and version of a compiled-in plugin is accepted and not used. */
@@ -43,6 +48,24 @@ int kernels_load_dir(struct kernels *ks, const char *dir, struct err *e);
 size_t kernels_plugin_count(const struct kernels *ks);
 const struct nnd_plugin *kernels_plugin(const struct kernels *ks, size_t i);
 const char *kernels_plugin_path(const struct kernels *ks, size_t i);
+
+/* Of the file; "" of what is built in. */
+const char *kernels_plugin_sha256(const struct kernels *ks, size_t i);
+
+/* The plugin that a kernel is of; its number, or -1. */
+int kernels_plugin_of(const struct kernels *ks, const struct nnd_kernel *k);
+
+/* Why a kernel is in quarantine, in one line; NULL when it is not. */
+const char *kernels_quarantined(const struct kernels *ks, const struct nnd_kernel *k);
+
+/* Put a kernel into quarantine: a note for later processes, and this one's
+ * kernels_quarantined.  Without a folder, or for what is built in, nothing is
+ * written. */
+int kernels_condemn(struct kernels *ks, const struct nnd_kernel *k, const char *stage,
+                    const char *reason, struct err *e);
+
+/* The plain kernel of an op, of the compiled-in plugin; NULL when it has none. */
+const struct nnd_kernel *kernels_ref(const struct kernels *ks, const char *op);
 
 /* The services that plugins are given. */
 const struct nnd_host *kernels_host(const struct kernels *ks);
@@ -75,9 +98,10 @@ struct kernel_policy {
 struct kernel_table;
 
 /* Choose: candidates for the op and device that have the flags and support
- * every want of the row, ordered by rule, priority, in-tree before others,
- * plugin name, kernel name.  None, or a required one that refuses: an error
- * with every candidate's reason.  An unknown name in a rule is an error. */
+ * every want of the row and are not in quarantine, ordered by rule, priority,
+ * in-tree before others, plugin name, kernel name.  None, or a required one that
+ * refuses: an error with every candidate's reason.  An unknown name in a rule is an
+ * error. */
 int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   const struct kernel_want *wants, size_t nwants,
                   struct kernel_table **out, struct err *e);

@@ -5,7 +5,7 @@
 
 noinst_LTLIBRARIES += lib/kernel/libkernel.la
 
-lib_kernel_libkernel_la_LIBADD = plugins/ref/libref.la -ldl
+lib_kernel_libkernel_la_LIBADD = plugins/ref/libref.la lib/trust/libtrust.la -ldl
 lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/cpu.c lib/kernel/cpu.h \
     lib/kernel/elf.c lib/kernel/elf.h \

@@ -13,7 +13,9 @@
 #include "base/arena.h"
 #include "base/log.h"
 #include "kernel/cpu.h"
+#include "kernel/elf.h"
 #include "kernel/loader.h"
+#include "trust/quarantine.h"
 
 /* The entry of plugins/ref, which is compiled in. */
 nnd_plugin_v1_f ref_plugin;
@@ -24,6 +26,7 @@ nnd_plugin_v1_f ref_plugin;
 struct plugin {
     const struct nnd_plugin *table;
     const char *path;
+    struct quarantine_file *known; /* its sum, and what is known of it */
 };
 
 struct kernels {
@@ -34,6 +37,8 @@ struct kernels {
     size_t count, room;
     struct buf refused;
     char threads[16];
+    const char *quarantine; /* folder, or NULL */
+    bool suspects;
 };
 
 static void host_log(void *h, int level, const char *msg)
@@ -125,7 +130,8 @@ static void host_fill(struct kernels *ks)
     };
 }
 
-static void append(struct kernels *ks, const struct nnd_plugin *table, const char *path)
+static void append(struct kernels *ks, const struct nnd_plugin *table, const char *path,
+                   struct quarantine_file *known)
 {
     if (ks->count == ks->room) {
         size_t room = ks->room ? 2 * ks->room : 8;
@@ -135,13 +141,14 @@ static void append(struct kernels *ks, const struct nnd_plugin *table, const cha
         ks->plugins = more;
         ks->room = room;
     }
-    ks->plugins[ks->count++] = (struct plugin){table, arena_strdup(ks->arena, path)};
+    ks->plugins[ks->count++] =
+        (struct plugin){table, arena_strdup(ks->arena, path), known};
 }
 
 /* A name is taken once.  A file that is the same as what is compiled in is
  * neither an error nor used. */
 static int add(struct kernels *ks, const struct nnd_plugin *table, const char *path,
-               struct err *e)
+               struct quarantine_file *known, struct err *e)
 {
     for (size_t i = 0; i < ks->count; i++) {
         const struct plugin *other = &ks->plugins[i];
@@ -158,7 +165,7 @@ static int add(struct kernels *ks, const struct nnd_plugin *table, const char *p
         if (kernels_device(ks, table->devices[i]->type))
             return err_set(e, ERR_FAILED, "%s: device type %s already has a table",
                            path, table->devices[i]->type);
-    append(ks, table, path);
+    append(ks, table, path, known);
     return 0;
 }
 
@@ -166,7 +173,7 @@ int kernels_add(struct kernels *ks, const struct nnd_plugin *table, const char *
                 struct err *e)
 {
     int rc = loader_check(path, table, e);
-    return rc < 0 ? rc : add(ks, table, path, e);
+    return rc < 0 ? rc : add(ks, table, path, NULL, e);
 }
 
 static int add_built_in(struct kernels *ks, struct err *e)
@@ -206,11 +213,45 @@ void kernels_destroy(struct kernels *ks)
     arena_destroy(ks->arena);
 }
 
+/* The file's sum and the notes on it; an error when one speaks of all of it. */
+static int look_up(struct kernels *ks, const char *path, struct quarantine_file **out,
+                   struct err *e)
+{
+    struct quarantine_file *f = arena_alloc(ks->arena, sizeof *f);
+    char hex[SHA256_HEX];
+    int rc = sha256_file(path, hex, e);
+    if (rc < 0)
+        return rc;
+    if (ks->quarantine)
+        quarantine_read(ks->quarantine, hex, ks->arena, f);
+    strcpy(f->sha256, hex);
+    *out = f;
+    for (size_t i = 0; i < f->nnotes; i++)
+        if (!f->notes[i].kernel[0])
+            return err_set(e, ERR_FAILED,
+                           "%s: in quarantine (%s: %s; nnctl plugin "
+                           "clear %.12s)",
+                           path, f->notes[i].stage, f->notes[i].reason, f->sha256);
+    return 0;
+}
+
+/* The file is checked first: one that cannot be read has no sum either. */
 int kernels_load(struct kernels *ks, const char *path, struct err *e)
 {
     const struct nnd_plugin *table;
-    int rc = loader_open(path, &ks->host, &table, e);
-    return rc < 0 ? rc : add(ks, table, path, e);
+    struct quarantine_file *known = NULL;
+    int rc = elf_check(path, e);
+    if (rc == 0)
+        rc = look_up(ks, path, &known, e);
+    if (rc == 0)
+        rc = loader_open(path, &ks->host, &table, e);
+    return rc < 0 ? rc : add(ks, table, path, known, e);
+}
+
+void kernels_quarantine(struct kernels *ks, const char *dir, bool suspects)
+{
+    ks->quarantine = dir ? arena_strdup(ks->arena, dir) : NULL;
+    ks->suspects = suspects;
 }
 
 static int is_plugin_file(const struct dirent *d)
@@ -256,6 +297,65 @@ const struct nnd_plugin *kernels_plugin(const struct kernels *ks, size_t i)
 const char *kernels_plugin_path(const struct kernels *ks, size_t i)
 {
     return ks->plugins[i].path;
+}
+
+const char *kernels_plugin_sha256(const struct kernels *ks, size_t i)
+{
+    return ks->plugins[i].known ? ks->plugins[i].known->sha256 : "";
+}
+
+int kernels_plugin_of(const struct kernels *ks, const struct nnd_kernel *k)
+{
+    for (size_t i = 0; i < ks->count; i++)
+        for (uint32_t j = 0; j < ks->plugins[i].table->nkernels; j++)
+            if (ks->plugins[i].table->kernels[j] == k)
+                return (int)i;
+    return -1;
+}
+
+const char *kernels_quarantined(const struct kernels *ks, const struct nnd_kernel *k)
+{
+    int i = kernels_plugin_of(ks, k);
+    const struct quarantine_file *f = i < 0 ? NULL : ks->plugins[i].known;
+    const struct quarantine_note *n =
+        f ? quarantine_find(f, k->name, ks->suspects) : NULL;
+    return n ? arena_printf(ks->arena,
+                            "in quarantine (%s: %s; nnctl plugin clear %.12s)",
+                            n->stage, n->reason, f->sha256)
+             : NULL;
+}
+
+/* Forget what was known and read it again, with the new note. */
+int kernels_condemn(struct kernels *ks, const struct nnd_kernel *k, const char *stage,
+                    const char *reason, struct err *e)
+{
+    int i = kernels_plugin_of(ks, k);
+    struct plugin *p = i < 0 ? NULL : &ks->plugins[i];
+    struct quarantine_file f = {0};
+    char abi[32], sum[SHA256_HEX];
+    if (!p || !p->known || !ks->quarantine)
+        return 0;
+    snprintf(abi, sizeof abi, "%d.%d", NND_ABI_MAJOR, NND_ABI_MINOR);
+    strcpy(sum, p->known->sha256);
+    strcpy(f.sha256, sum);
+    f.path = p->path;
+    f.plugin = p->table->name;
+    f.version = p->table->version;
+    struct quarantine_note n = {
+        .kernel = k->name, .op = k->op, .stage = stage, .reason = reason, .abi = abi};
+    int rc = quarantine_add(ks->quarantine, &f, &n, e);
+    if (rc == 0)
+        quarantine_read(ks->quarantine, sum, ks->arena, p->known);
+    return rc;
+}
+
+const struct nnd_kernel *kernels_ref(const struct kernels *ks, const char *op)
+{
+    const struct nnd_plugin *ref = ks->plugins[0].table;
+    for (uint32_t i = 0; i < ref->nkernels; i++)
+        if (strcmp(ref->kernels[i]->op, op) == 0)
+            return ref->kernels[i];
+    return NULL;
 }
 
 const struct nnd_host *kernels_host(const struct kernels *ks)

@@ -166,7 +166,14 @@ static bool supports_row(struct selection *s, const struct candidate *c,
 static bool suits(struct selection *s, const struct candidate *c,
                   const struct kernel_want *row, const struct rule *require)
 {
-    if (!is_allowed(s, c, row, require) || !has_flags(s, c))
+    const char *known = kernels_quarantined(s->ks, c->kernel);
+    if (!is_allowed(s, c, row, require))
+        return false;
+    if (known) {
+        refuse(s, c, NULL, known);
+        return false;
+    }
+    if (!has_flags(s, c))
         return false;
     if (c->kernel->op_version != OP_VERSION) {
         refuse(s, c, NULL, "serves another version of the operator");

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "base/fs.h"
+#include "trust/quarantine.h"
 #include "unit.h"
 
 static char folder[64];
@@ -170,6 +171,72 @@ static void plugins_are_told_the_threads(void **state)
     pool_destroy(pool);
 }
 
+/* A process that loads plugins/cpu and heeds the notes in `folder`. */
+static int load_cpu(struct pool **pool, struct kernels **ks, struct err *e)
+{
+    char path[4096];
+    const char *build = getenv("NND_BUILDDIR");
+    snprintf(path, sizeof path, "%s/plugins/cpu/.libs/cpu.so", build ? build : ".");
+    assert_int_equal(pool_create(1, NULL, NULL, pool, e), 0);
+    assert_int_equal(kernels_create(*pool, ks, e), 0);
+    kernels_quarantine(*ks, folder, false);
+    return kernels_load(*ks, path, e);
+}
+
+static void unload(struct pool *pool, struct kernels *ks)
+{
+    kernels_destroy(ks);
+    pool_destroy(pool);
+}
+
+/* What one process saw of a kernel, the next one heeds. */
+static void a_condemned_kernel_is_left_out(void **state)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e = {0};
+    (void)state;
+    if (load_cpu(&pool, &ks, &e) < 0)
+        fail_msg("%s", e.text);
+    const struct nnd_kernel *k = kernels_plugin(ks, 1)->kernels[0];
+    assert_int_equal(kernels_plugin_of(ks, k), 1);
+    assert_int_equal(strlen(kernels_plugin_sha256(ks, 1)), 64);
+    assert_string_equal(kernels_plugin_sha256(ks, 0), "");
+    assert_null(kernels_quarantined(ks, k));
+    assert_int_equal(kernels_condemn(ks, k, "first call", "y is wrong", &e), 0);
+    assert_non_null(strstr(kernels_quarantined(ks, k), "(first call: y is wrong; "));
+    assert_null(kernels_quarantined(ks, kernels_plugin(ks, 1)->kernels[1]));
+    const char *name = strdup(k->name);
+    unload(pool, ks);
+    assert_int_equal(load_cpu(&pool, &ks, &e), 0);
+    assert_string_equal(kernels_plugin(ks, 1)->kernels[0]->name, name);
+    assert_non_null(kernels_quarantined(ks, kernels_plugin(ks, 1)->kernels[0]));
+    /* What is compiled in is the last resort and is never condemned. */
+    k = kernels_ref(ks, "gemm");
+    assert_int_equal(kernels_condemn(ks, k, "first call", "d is wrong", &e), 0);
+    assert_null(kernels_quarantined(ks, k));
+    free((char *)name);
+    unload(pool, ks);
+}
+
+static void a_condemned_file_is_not_opened(void **state)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e = {0};
+    struct quarantine_file f = {0};
+    struct quarantine_note n = {.stage = "loading", .reason = "killed by SIGSEGV"};
+    (void)state;
+    assert_int_equal(load_cpu(&pool, &ks, &e), 0);
+    strcpy(f.sha256, kernels_plugin_sha256(ks, 1));
+    unload(pool, ks);
+    assert_int_equal(quarantine_add(folder, &f, &n, &e), 0);
+    assert_int_equal(load_cpu(&pool, &ks, &e), ERR_FAILED);
+    if (!strstr(e.text, "cpu.so: in quarantine (loading: killed by SIGSEGV; nnctl "))
+        fail_msg("%s", e.text);
+    unload(pool, ks);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +247,8 @@ int main(void)
         cmocka_unit_test(loose_files_are_refused),
         cmocka_unit_test(a_folder_is_loaded_all_the_same),
         cmocka_unit_test(plugins_are_told_the_threads),
+        cmocka_unit_test(a_condemned_kernel_is_left_out),
+        cmocka_unit_test(a_condemned_file_is_not_opened),
     };
 
     return cmocka_run_group_tests_name("kernel/load", tests, setup, teardown);
