@@ -24,6 +24,8 @@ const struct opt jobfile_options[] = {
      "the job's name, instead of the file's"},
     {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct jobfile, kernel),
      "add a rule to kernels.rule: OP=NAME, OP=NAME? or OP=!NAME"},
+    {OPT_TEXT, 0, "check-kernels", "WHICH", offsetof(struct jobfile, check),
+     "sets kernels.check: off, first, sample:N or all"},
     {0},
 };
 
@@ -55,6 +57,8 @@ static int override(const struct jobfile *o, struct spec *s, struct err *e)
         rc = spec_set(s, o->set.items[i], e);
     for (size_t i = 0; i < o->kernel.n && rc == 0; i++)
         rc = spec_add(s, "kernels.rule", o->kernel.items[i], "--kernel", e);
+    if (rc == 0 && o->check)
+        rc = spec_put(s, "kernels.check", o->check, "--check-kernels", e);
     if (rc == 0 && o->name)
         rc = spec_put(s, "name", o->name, "--name", e);
     return rc;

@@ -14,6 +14,7 @@
 /* First member of the structs that these verbs fill. */
 struct jobfile {
     const char *file, *name;
+    const char *check;
     struct opt_list set, kernel;
 };
 

@@ -7,7 +7,8 @@ pkglibexec_PROGRAMS += daemon/nnd-shepherd
 noinst_LTLIBRARIES += daemon/libdaemon.la
 
 daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"'
-daemon_libdaemon_la_LIBADD = $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
+daemon_libdaemon_la_LIBADD = \
+    lib/trust/libtrust.la $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
     daemon/attempt.c daemon/attempt.h \
     daemon/catchup.c daemon/catchup.h \

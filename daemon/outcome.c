@@ -19,6 +19,8 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "daemon/launch.h"
+#include "trust/crumb.h"
+#include "trust/quarantine.h"
 
 enum { CAUSE_LINES = 20, CAUSE_BYTES = 64 << 10, BACKOFF_MAX_S = 300 };
 
@@ -27,7 +29,7 @@ struct ending {
     Wire__Failure failure;
     struct launch_exit exit;
     int bad_rank;
-    char text[700];
+    char text[1400];
 };
 
 /* --- the policy ----------------------------------------------------------- */
@@ -56,15 +58,20 @@ double outcome_backoff(double delay, uint32_t n, uint32_t random)
     return d * (0.8 + 0.4 * ((double)random / UINT32_MAX));
 }
 
+/* The program's own doing, not somebody's kill. */
+static bool is_crash(int s)
+{
+    return s == SIGSEGV || s == SIGBUS || s == SIGFPE || s == SIGILL || s == SIGABRT ||
+           s == SIGSYS;
+}
+
 /* A crash of the program itself, twice at the same step: a third is no use. */
 static bool is_deterministic(const struct job *j, const struct ending *end,
                              uint64_t step)
 {
     int s = end->exit.signal;
-    bool crash = s == SIGSEGV || s == SIGBUS || s == SIGFPE || s == SIGILL ||
-                 s == SIGABRT || s == SIGSYS;
 
-    return end->failure == WIRE__FAILURE__SIGNAL && crash && j->retries > 0 &&
+    return end->failure == WIRE__FAILURE__SIGNAL && is_crash(s) && j->retries > 0 &&
            j->signal == s && j->failed_step == step && step > 0;
 }
 
@@ -268,6 +275,71 @@ static void classify_seen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
 }
 
+/* --- the kernel ----------------------------------------------------------- */
+
+/* A note on the kernel in which a rank died or stood still; what is compiled in has
+ * no file to speak of. */
+static void suspect(const struct hub *h, const struct crumb_node *n, const char *why)
+{
+    struct quarantine_file f = {.plugin = n->plugin};
+    struct quarantine_note note = {.kernel = n->kernel,
+                                   .op = n->op,
+                                   .stage = "running",
+                                   .reason = why,
+                                   .abi = "",
+                                   .suspect = true};
+    char dir[PATH_MAX];
+    struct err e;
+
+    if (!n->sha256[0])
+        return;
+    snprintf(f.sha256, sizeof f.sha256, "%s", n->sha256);
+    snprintf(dir, sizeof dir, "%.4000s/quarantine", h->opt.dir);
+    if (quarantine_add(dir, &f, &note, &e) < 0)
+        log_warn("%s", e.text);
+}
+
+/* Did the rank leave word that it was inside a kernel? */
+static bool find_kernel(const struct attempt *a, int rank, struct crumb_node *n,
+                        int64_t *step)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%.4000s/crumb.%d", a->dir, rank);
+    return crumb_read(path, n, step) > 0;
+}
+
+/* Ranks that wait for another stand in no kernel. */
+static int find_stuck(const struct attempt *a, struct crumb_node *n, int64_t *step)
+{
+    for (int i = 0; i < (int)a->job->ranks; i++)
+        if (find_kernel(a, i, n, step))
+            return i;
+    return -1;
+}
+
+/* Say which kernel was running, and make it a suspect. */
+static void blame_kernel(const struct hub *h, const struct attempt *a,
+                         struct ending *end)
+{
+    size_t len = strlen(end->text);
+    struct crumb_node n;
+    int64_t step;
+    int rank = -1;
+
+    if (end->failure == WIRE__FAILURE__HANG)
+        rank = find_stuck(a, &n, &step);
+    else if (end->failure == WIRE__FAILURE__SIGNAL && is_crash(end->exit.signal) &&
+             end->bad_rank >= 0 && find_kernel(a, end->bad_rank, &n, &step))
+        rank = end->bad_rank;
+    if (rank < 0)
+        return;
+    snprintf(end->text + len, sizeof end->text - len,
+             "; rank %d was in kernel %s/%s (%s of %s, %s, step %lld)", rank, n.plugin,
+             n.kernel, n.op, n.where, n.shapes, (long long)step);
+    suspect(h, &n, end->text);
+}
+
 /* --- the event ------------------------------------------------------------ */
 
 static enum event_kind decide(const struct attempt *a, const struct ending *end,
@@ -348,6 +420,7 @@ void outcome_post(struct hub *h, struct attempt *a)
     struct err e;
 
     examine(a, &end, &cause);
+    blame_kernel(h, a, &end);
     kind = decide(a, &end, step);
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = UINT32_MAX / 2;

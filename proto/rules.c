@@ -167,8 +167,12 @@ const struct rule rules[] = {
     {"checkpoint.from", 0, 4096, RULE_PATH, 0, "checkpoint folder to start from"},
 
     {"kernels.rule", 3, 200, 0, 256,
-     "OP=NAME: use this kernel; OP=NAME?: if it can; OP=!NAME: never"},
+     "OP[/DTYPE][@DEVICE]=NAME: use this kernel; =NAME?: if it can; =!NAME: never"},
     {"kernels.device", 1, 32, 0, 0, "where kernels run"},
+    {"kernels.check", 2, 20, 0, 0,
+     "calls held against ref: off, first of each kernel, sample:N (every Nth), all"},
+    {"kernels.suspect", 0, 0, 0, 0, "avoid or use kernels that a process died in"},
+    {"kernels.tune", 0, 0, 0, 0, "measure the candidates, and take the fastest"},
 
     {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
     {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "proto/spec_impl.h"
 
 /* More parameters, or tokens per step, than any index of the engine holds. */
@@ -442,6 +443,17 @@ static bool is_kernel_rule(const char *text)
     return *text == '\0' || (!never && strcmp(text, "?") == 0);
 }
 
+/* off, first, all, sample:N. */
+static bool is_kernel_check(const char *text)
+{
+    uint64_t n;
+
+    if (strncmp(text, "sample:", 7) == 0)
+        return str_to_u64(text + 7, &n) && n > 0;
+    return strcmp(text, "off") == 0 || strcmp(text, "first") == 0 ||
+           strcmp(text, "all") == 0;
+}
+
 static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     struct buf found = {0};
@@ -455,6 +467,13 @@ static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
             buf_free(&found);
             return ERR_SPEC;
         }
+    if (!is_kernel_check(j->kernels->check)) {
+        field_quote(j->kernels->check, &found);
+        spec_refuse(s, e, "kernels.check", NULL,
+                    "wanted off, first, sample:N or all, found %s", found.data);
+        buf_free(&found);
+        return ERR_SPEC;
+    }
     if (device[span_word(device, "_-:")] == '\0')
         return 0;
     field_quote(device, &found);

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "kernel/folders.h"
+#include "worker/probe.h"
 #include "worker/world.h"
 
 /* --- threads -------------------------------------------------------------- */
@@ -64,8 +65,10 @@ static int load_folders(struct kernels *ks, char *folders, struct err *e)
     return rc;
 }
 
-static int open_kernels(struct engine *x, const char *plugins, struct err *e)
+static int open_kernels(struct engine *x, struct comm *c,
+                        const struct engine_config *config, struct err *e)
 {
+    const char *plugins = config->plugins;
     struct buf folders = {0};
     int rc = kernels_create(x->pool, &x->kernels, e);
 
@@ -74,7 +77,11 @@ static int open_kernels(struct engine *x, const char *plugins, struct err *e)
     if (!plugins || !*plugins)
         plugins = getenv("NND_PLUGIN_DIR");
     kernel_folders(plugins, NND_PLUGINDIR, &folders);
-    rc = load_folders(x->kernels, folders.data, e);
+    kernels_quarantine(x->kernels, config->quarantine, config->suspects);
+    if (config->quarantine)
+        rc = probe_meet(folders.data, config->quarantine, c, e);
+    if (rc == 0)
+        rc = load_folders(x->kernels, folders.data, e);
     buf_free(&folders);
     if (rc == 0)
         world_warn(kernels_refused(x->kernels));
@@ -83,15 +90,15 @@ static int open_kernels(struct engine *x, const char *plugins, struct err *e)
 
 /* --- both ----------------------------------------------------------------- */
 
-int engine_open(struct engine *x, struct comm *c, int threads, const char *plugins,
+int engine_open(struct engine *x, struct comm *c, const struct engine_config *config,
                 struct err *e)
 {
     int rc;
 
     memset(x, 0, sizeof *x);
-    rc = open_pool(x, c, threads, e);
+    rc = open_pool(x, c, config->threads, e);
     if (rc == 0)
-        rc = open_kernels(x, plugins, e);
+        rc = open_kernels(x, c, config, e);
     if (rc < 0)
         engine_close(x);
     return rc;

@@ -17,11 +17,18 @@ struct engine {
     struct kernels *kernels;
 };
 
-/* Threads: as many as asked for, or with 0 an even share of the cores.  Binds the
- * calling thread too.  Plugins: every *.so of the folders in `plugins`, separated
- * by ':'; NULL or "": of $NND_PLUGIN_DIR, else those that belong to this program.
- * Plugins that are refused are warned of.  Collective. */
-int engine_open(struct engine *x, struct comm *c, int threads, const char *plugins,
+struct engine_config {
+    int threads;            /* 0: an even share of the cores                    */
+    const char *plugins;    /* folders, separated by ':'; NULL or "": those of
+                               $NND_PLUGIN_DIR, or those that belong to this program */
+    const char *quarantine; /* folder of trust/quarantine.h, or NULL            */
+    bool suspects;          /* do without kernels that a process died in, too   */
+};
+
+/* Binds the calling thread too.  Every *.so of the folders is loaded; with a
+ * quarantine, those that nobody knows are met by nnd-plugin-probe first.  Plugins
+ * that are refused are warned of.  Collective. */
+int engine_open(struct engine *x, struct comm *c, const struct engine_config *config,
                 struct err *e);
 void engine_close(struct engine *x);
 

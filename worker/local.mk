@@ -15,6 +15,7 @@ worker_libworker_la_SOURCES = \
     worker/kernels.c worker/kernels.h \
     worker/loop.c \
     worker/metrics.c worker/metrics.h \
+    worker/probe.c worker/probe.h \
     worker/run.c worker/run.h \
     worker/stop.c worker/stop.h \
     worker/task.h \

@@ -127,6 +127,35 @@ static int read_job(struct run *r, struct err *e)
     return check_mesh(r, e) < 0 ? e->code : make_folders(r, e);
 }
 
+/* --- plugins -------------------------------------------------------------- */
+
+/* nnd's folder is DIR/../..; a rank without nnd has its own. */
+static int open_engine(struct run *r, struct err *e)
+{
+    const struct run_options *o = r->o;
+    bool avoid = r->job->kernels->suspect == NND__KERNELS__SUSPECT__AVOID;
+    char quarantine[PATH_MAX + 32];
+    struct engine_config c = {.threads = o->threads ? (int)o->threads
+                                                    : (int)r->job->train->threads,
+                              .plugins = o->plugins,
+                              .quarantine = quarantine,
+                              .suspects = avoid};
+
+    snprintf(quarantine, sizeof quarantine, "%s%s/quarantine", o->dir,
+             o->uri ? "/../.." : "");
+    return engine_open(&r->engine, r->control, &c, e);
+}
+
+/* Where nnd looks when this rank has died. */
+static void name_crumb(const struct run *r, char *out, size_t size)
+{
+    if (r->o->uri)
+        snprintf(out, size, "%s/attempt-%lld/crumb.%d", r->o->dir,
+                 (long long)r->o->attempt, r->rank);
+    else
+        snprintf(out, size, "%s/crumb.%d", r->o->dir, r->rank);
+}
+
 /* --- where to take up ----------------------------------------------------- */
 
 static int find_checkpoint(struct run *r, struct err *e)
@@ -187,12 +216,15 @@ int64_t run_targets(const struct run *r, int64_t step)
 
 static int open_trainer(struct run *r, struct err *e)
 {
+    char crumb[PATH_MAX + 64];
     struct trainer_config c = {.job = r->job,
                                .world = r->world,
                                .kernels = r->engine.kernels,
                                .corpus = r->corpus,
-                               .threads = r->engine.seat.threads};
+                               .threads = r->engine.seat.threads,
+                               .crumb = crumb};
 
+    name_crumb(r, crumb, sizeof crumb);
     if (job_vocab(r->spec, &r->lexicon, &c.vocab, e) < 0 ||
         trainer_create(&c, &r->trainer, e) < 0)
         return e->code;
@@ -285,15 +317,11 @@ static void tell_start(struct run *r)
 
 int run_prepare(struct run *r, struct err *e)
 {
-    int threads;
-
     if (run_agree(r, read_job(r, e), e) < 0)
         return e->code;
-    threads = r->o->threads ? (int)r->o->threads : (int)r->job->train->threads;
-    if (engine_open(&r->engine, r->control, threads, r->o->plugins, e) < 0 ||
-        find_checkpoint(r, e) < 0 || run_agree(r, open_corpus(r, e), e) < 0 ||
-        open_trainer(r, e) < 0 || open_checkpoint(r, e) < 0 ||
-        run_agree(r, open_metrics(r, e), e) < 0)
+    if (open_engine(r, e) < 0 || find_checkpoint(r, e) < 0 ||
+        run_agree(r, open_corpus(r, e), e) < 0 || open_trainer(r, e) < 0 ||
+        open_checkpoint(r, e) < 0 || run_agree(r, open_metrics(r, e), e) < 0)
         return e->code;
     tell_start(r);
     return 0;

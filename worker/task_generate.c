@@ -25,7 +25,7 @@
 enum { MAX_SAMPLES = 1024, MAX_TOKENS = 1 << 24 };
 
 struct generate_options {
-    const char *checkpoint, *prompt, *plugins;
+    const char *checkpoint, *prompt, *plugins, *quarantine;
     struct arg_list rules;
     int64_t tokens, samples, top_k, seed, threads;
     double temperature, top_p;
@@ -55,6 +55,8 @@ static const struct arg_row args[] = {
     {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024, "threads; 0: all cores"},
     {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
      "folders of kernel plugins"},
+    {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
+     "folder of notes on plugins that did harm"},
     {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
@@ -177,6 +179,11 @@ static int open_all(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
 
+    struct engine_config config = {.threads = (int)o->threads,
+                                   .plugins = o->plugins,
+                                   .quarantine = o->quarantine,
+                                   .suspects = true};
+
     g->rule = (struct sample_rule){.temperature = o->greedy ? 0 : o->temperature,
                                    .top_k = (uint32_t)o->top_k,
                                    .top_p = o->top_p,
@@ -184,7 +191,7 @@ static int open_all(struct generate *g, struct err *e)
     g->rows = (int)o->samples;
     if (sample_rule_check(&g->rule, e) < 0 || comm_self(&g->self, e) < 0 ||
         find(g, e) < 0 || open_job(g, e) < 0 || read_prompt(g, e) < 0 ||
-        engine_open(&g->engine, g->self, (int)o->threads, o->plugins, e) < 0 ||
+        engine_open(&g->engine, g->self, &config, e) < 0 ||
         sample_space_create((uint32_t)g->vocab, &g->space, e) < 0)
         return e->code;
     g->context = spec_job(g->spec)->model->context;

@@ -15,7 +15,7 @@
 #include "worker/task.h"
 
 struct plan_options {
-    const char *job, *plugins;
+    const char *job, *plugins, *quarantine;
     struct arg_list set;
     int64_t threads;
     bool json;
@@ -30,6 +30,8 @@ static const struct arg_row args[] = {
      "threads of a rank; 0: as the job says"},
     {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
      "folders of kernel plugins"},
+    {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
+     "folder of notes on plugins that did harm"},
     {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
@@ -220,11 +222,15 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
     struct plan_report report;
     struct arena *a = arena_create();
     int64_t vocab, bytes;
-    int threads = o->threads ? (int)o->threads : (int)job->train->threads;
+    struct engine_config config = {
+        .threads = o->threads ? (int)o->threads : (int)job->train->threads,
+        .plugins = o->plugins,
+        .quarantine = o->quarantine,
+        .suspects = job->kernels->suspect == NND__KERNELS__SUSPECT__AVOID};
     int rc = read_text(spec, &vocab, &bytes, e);
 
     if (rc == 0)
-        rc = engine_open(&x, self, threads, o->plugins, e);
+        rc = engine_open(&x, self, &config, e);
     if (rc == 0)
         rc = plan_report_make(job, x.kernels, vocab, bytes, a, &report, e);
     if (rc == 0 && o->json)

@@ -12,9 +12,11 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "graph/op_list.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
+#include "trust/crumb.h"
 
 /* One node at one (slot, position): kernel NULL when nothing is launched. */
 struct record {
@@ -42,6 +44,7 @@ struct exec {
     const struct nnd_kernel *sum;
     struct exec_cost *cost;
     struct exec_progress progress;
+    struct crumb *crumb; /* its last node is exec_sum's; NULL: nobody asked */
     int slot, position, round;
 };
 
@@ -199,6 +202,43 @@ static void find_extent(const struct exec *x, int program, struct bound *b)
     }
 }
 
+/* "64x128 128x256 > 64x256". */
+static void shapes_text(const struct node *n, char *out, size_t size)
+{
+    size_t at = 0;
+    for (int i = 0; i < n->nin + n->nout && at < size; i++) {
+        const struct value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
+        at += (size_t)snprintf(out + at, size - at, "%s%s", i == n->nin ? "> " : "",
+                               v ? "" : "- ");
+        for (int d = 0; v && d < v->shape.ndim && at < size; d++)
+            at += (size_t)snprintf(out + at, size - at, "%lld%s",
+                                   (long long)v->shape.dim[d],
+                                   d + 1 < v->shape.ndim ? "x" : " ");
+    }
+    if (at && at < size)
+        out[at - 1] = '\0';
+}
+
+/* Node NULL: exec_sum. */
+static void describe(const struct exec *x, const struct node *n,
+                     const struct nnd_kernel *k)
+{
+    struct crumb_node c = {0};
+    int plugin = kernels_plugin_of(x->c.kernels, k);
+    if (!x->crumb || plugin < 0)
+        return;
+    snprintf(c.where, sizeof c.where, "%s", n ? n->where : "gradients between ranks");
+    snprintf(c.op, sizeof c.op, "%s", k->op);
+    snprintf(c.plugin, sizeof c.plugin, "%s",
+             kernels_plugin(x->c.kernels, (size_t)plugin)->name);
+    snprintf(c.kernel, sizeof c.kernel, "%s", k->name);
+    snprintf(c.sha256, sizeof c.sha256, "%s",
+             kernels_plugin_sha256(x->c.kernels, (size_t)plugin));
+    if (n)
+        shapes_text(n, c.shapes, sizeof c.shapes);
+    crumb_describe(x->crumb, n ? n->id : x->g->nnode, &c);
+}
+
 static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
                      struct record *r, struct err *e)
 {
@@ -213,6 +253,8 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
     if (!r->kernel)
         return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", n->where,
                        n->op->kernel, key);
+    if (b->position == 0 && b->slot == 0)
+        describe(x, n, r->kernel);
     struct nnd_error why = {{0}};
     if (r->kernel->supports(r->kernel->self, r->params, &why))
         return err_set(e, ERR_FAILED, "%s: kernel %s refuses its call: %s", n->where,
@@ -288,7 +330,12 @@ static int prepare(struct exec *x, struct err *e)
     if (allocate_regions(x, e) ||
         allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e))
         return e->code;
+    struct err why; /* a job without its crumb is a job all the same */
+    if (x->c.crumb && crumb_create(x->c.crumb, g->nnode + 1, &x->crumb, &why))
+        log_warn("%s", why.text);
     x->sum = kernel_table_find(x->c.table, "sum", EXEC_SUM_KEY);
+    if (x->sum)
+        describe(x, NULL, x->sum);
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
@@ -367,14 +414,16 @@ void exec_destroy(struct exec *x)
             x->dev->free(x->stream.device, x->region[i]);
     if (x->workspace)
         x->dev->free(x->stream.device, x->workspace);
+    crumb_destroy(x->crumb);
     arena_destroy(x->mem);
 }
 
 /* ------------------------------------------------------------------------- */
 /* Running.                                                                  */
 
+/* `node`: its number for the crumb. */
 static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
-                  const void *params, const char *where, struct err *e)
+                  const void *params, const char *where, int node, struct err *e)
 {
     struct nnd_launch l = {.struct_size = sizeof(l),
                            .stream = x->stream,
@@ -382,7 +431,9 @@ static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
                            .workspace_size = x->m.workspace,
                            .nthreads = x->c.threads};
     struct nnd_error why = {{0}};
+    crumb_enter(x->crumb, node);
     int rc = k->launch(k->self, plan, params, &l, &why);
+    crumb_leave(x->crumb);
     if (rc == NND_OK)
         return 0;
     return err_set(e, ERR_FAILED, "%s: kernel %s failed with status %d: %s", where,
@@ -420,7 +471,7 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
     atomic_store_explicit(&x->progress.where, n->where, memory_order_relaxed);
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
     int64_t begin = clock_mono_ns();
-    int rc = r->kernel     ? launch(x, r->kernel, r->plan, r->params, n->where, e)
+    int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, n->id, e)
              : n->op->wire ? run_collective(x, n, e)
                            : n->op->run(x, n, e);
     x->cost[n->id].ns += clock_mono_ns() - begin;
@@ -492,7 +543,7 @@ int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
         p.x[i] = t;
         p.x[i].data = in[i];
     }
-    return launch(x, x->sum, NULL, &p, "gradients between ranks", e);
+    return launch(x, x->sum, NULL, &p, "gradients between ranks", x->g->nnode, e);
 }
 
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e)
@@ -516,6 +567,11 @@ int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e)
 }
 
 /* ------------------------------------------------------------------------- */
+
+void exec_step(struct exec *x, int64_t step)
+{
+    crumb_step(x->crumb, step);
+}
 
 struct graph *exec_graph(const struct exec *x)
 {

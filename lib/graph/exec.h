@@ -39,6 +39,7 @@ struct exec_config {
     const struct kernels *kernels;
     const struct kernel_table *table;
     int threads;
+    const char *crumb; /* file that says after a crash where it was, or NULL */
 };
 
 /* The row of the table that exec_sum uses. */
@@ -64,6 +65,9 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                 struct err *e);
 void exec_destroy(struct exec *x);
+
+/* Which step what follows belongs to, for the crumb. */
+void exec_step(struct exec *x, int64_t step);
 
 /* Run program `program` on chunk position `position`, with slot `slot`. */
 int exec_run(struct exec *x, int program, int position, int slot, struct err *e);

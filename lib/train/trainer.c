@@ -165,7 +165,8 @@ static int create(struct trainer *t, struct err *e)
                             .device = job->kernels->device,
                             .kernels = t->c.kernels,
                             .table = t->table,
-                            .threads = t->c.threads};
+                            .threads = t->c.threads,
+                            .crumb = t->c.crumb};
     if (split_comms(t, &c.comms, e) || exec_create(t->p.g, &c, &t->x, e))
         return e->code;
     batch_source_train(t->c.corpus, job->seed, job->train->batch, &t->train);
@@ -403,6 +404,7 @@ int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
 {
     struct step_report r = {0};
     int64_t begin = clock_mono_ns();
+    exec_step(t->x, t->s.step + 1);
     clear_loads(t);
     r.targets = fill_step(t, &t->train, t->s.step);
     if (run_chunks(t, e) || exec_run(t->x, t->p.report, 0, 0, e) ||

@@ -26,6 +26,7 @@ struct trainer_config {
     const struct corpus *corpus;
     int64_t vocab;
     int threads;
+    const char *crumb; /* see exec_config */
 };
 
 /* What changes from step to step besides tensors; part of a checkpoint. */

@@ -186,6 +186,26 @@ int quarantine_add(const char *dir, const struct quarantine_file *file,
     return rc;
 }
 
+static void mark_of(const char *dir, const char *sha256, char *out, size_t size)
+{
+    snprintf(out, size, "%s/%s.met", dir, sha256);
+}
+
+bool quarantine_trusts(const char *dir, const char *sha256)
+{
+    char path[4300];
+    mark_of(dir, sha256, path, sizeof path);
+    return fs_exists(path);
+}
+
+int quarantine_trust(const char *dir, const char *sha256, struct err *e)
+{
+    char path[4300];
+    int rc = fs_mkdirs(dir, e);
+    mark_of(dir, sha256, path, sizeof path);
+    return rc < 0 ? rc : fs_replace(path, "", 0, e);
+}
+
 /* --- all of them ---------------------------------------------------------- */
 
 static int is_note_file(const struct dirent *d)

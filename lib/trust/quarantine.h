@@ -60,6 +60,10 @@ int quarantine_clear(const char *dir, const char *prefix, struct err *e);
 const struct quarantine_note *quarantine_find(const struct quarantine_file *f,
                                               const char *kernel, bool suspects);
 
+/* A file that could be loaded has a mark beside the notes: nobody need try again. */
+bool quarantine_trusts(const char *dir, const char *sha256);
+int quarantine_trust(const char *dir, const char *sha256, struct err *e);
+
 /* "x86_64 Intel(R) Xeon(R) ...": what decides how a kernel behaves here. */
 const char *quarantine_arch(char out[128]);
 

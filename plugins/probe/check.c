@@ -131,6 +131,10 @@ static bool check_kernel(const struct options *o, const json_t *plugin, size_t i
     if (!o->json)
         print_verdict(k, v);
     bool ok = number(v, "failed") == 0;
+    if (!ok)
+        probe_condemn(
+            o, plugin, job.name, json_string_value(json_object_get(k, "op")), "check",
+            json_string_value(json_array_get(json_object_get(v, "failures"), 0)));
     json_object_update(k, v);
     json_decref(v);
     buf_free(&out);
@@ -165,7 +169,7 @@ static int check_all(const struct options *o, json_t *plugin)
 
 int probe_check(const struct options *o)
 {
-    json_t *plugin = probe_describe(o->files[0], o->seconds);
+    json_t *plugin = probe_describe(o, o->files[0]);
     int status = 1;
     if (json_is_true(json_object_get(plugin, "ok")))
         status = check_all(o, plugin);

@@ -219,9 +219,9 @@ int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct er
     int status = 0;
     bool timed_out;
     if (watch(&c, seconds, &got, &status, &timed_out))
-        rc = take_answer(&got, out, e);
-    else
-        rc = explain(&c, status, timed_out, seconds, e);
+        rc = take_answer(&got, out, e) < 0 ? CHILD_SAID : 0;
+    else if (explain(&c, status, timed_out, seconds, e) < 0)
+        rc = CHILD_DIED;
     buf_free(&got);
     close(c.result);
     close(c.words);

@@ -15,9 +15,12 @@
 /* Write the result to out; nonzero is a failure with its text in e. */
 typedef int child_f(void *arg, struct buf *out, struct err *e);
 
-/* Run fn in a child for at most `seconds` and append its result to out.  The
- * text of an error is fn's own, or says how the child ended, by what signal, and
- * at which stage. */
+/* How it went wrong. */
+enum { CHILD_SAID = -1, CHILD_DIED = -2 };
+
+/* Run fn in a child for at most `seconds` and append its result to out.  CHILD_SAID:
+ * the text of the error is fn's own.  CHILD_DIED: it says how the child ended, by
+ * what signal or clock, and at which stage. */
 int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct err *e);
 
 /* In the child: what is done next, for the parent to quote. */

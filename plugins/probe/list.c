@@ -12,6 +12,7 @@
 #include "child.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
+#include "trust/quarantine.h"
 
 enum { LIST_SECONDS = 10 };
 
@@ -97,24 +98,60 @@ static json_t *error_of(const char *path, struct err *e)
     return json_pack("{s:s, s:b, s:s}", "path", path, "ok", 0, "error", e->text);
 }
 
-json_t *probe_describe(const char *path, double seconds)
+static const char *field(const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+void probe_condemn(const struct options *o, const json_t *plugin, const char *kernel,
+                   const char *op, const char *stage, const char *reason)
+{
+    struct quarantine_file f = {.path = field(plugin, "path"),
+                                .plugin = field(plugin, "name"),
+                                .version = field(plugin, "version")};
+    char abi[32];
+    struct err e;
+    snprintf(abi, sizeof abi, "%d.%d", NND_ABI_MAJOR, NND_ABI_MINOR);
+    snprintf(f.sha256, sizeof f.sha256, "%s", field(plugin, "sha256"));
+    struct quarantine_note n = {
+        .kernel = kernel, .op = op, .stage = stage, .reason = reason, .abi = abi};
+    if (o->quarantine && quarantine_add(o->quarantine, &f, &n, &e) < 0)
+        fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
+}
+
+/* The next process need not try what went well, and shall not try what did not. */
+static void take_note(const struct options *o, const json_t *plugin, int rc)
+{
+    struct err e;
+    if (rc == CHILD_DIED)
+        probe_condemn(o, plugin, "", "", "loading", field(plugin, "error"));
+    else if (rc == 0 && o->quarantine &&
+             quarantine_trust(o->quarantine, field(plugin, "sha256"), &e) < 0)
+        fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
+}
+
+json_t *probe_describe(const struct options *o, const char *path)
 {
     struct buf out = {0};
     struct err e = {0};
     char hex[SHA256_HEX], *file = realpath(path, NULL);
+    double seconds = o->seconds > 0 ? o->seconds : LIST_SECONDS;
+    int rc = CHILD_SAID;
     json_t *j = NULL;
     if (!file || sha256_file(path, hex, &e) < 0)
         err_set(&e, ERR_NOTFOUND, "%s: cannot be read", path);
-    else if (child_run(describe, file, seconds > 0 ? seconds : LIST_SECONDS, &out,
-                       &e) == 0)
+    else if ((rc = child_run(describe, file, seconds, &out, &e)) == 0)
         j = json_loads(out.data, JSON_REJECT_DUPLICATES, NULL);
     if (j) {
         json_object_set_new(j, "path", json_string(file));
-        json_object_set_new(j, "sha256", json_string(hex));
         json_object_set_new(j, "ok", json_true());
     } else {
         j = error_of(file ? file : path, &e);
     }
+    if (file)
+        json_object_set_new(j, "sha256", json_string(hex));
+    take_note(o, j, rc);
     buf_free(&out);
     free(file);
     return j;
@@ -124,12 +161,6 @@ static void print_flags(const json_t *names)
 {
     for (size_t i = 0; i < json_array_size(names); i++)
         printf("%s%s", i ? "," : " ", json_string_value(json_array_get(names, i)));
-}
-
-static const char *field(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
 }
 
 static void print_plugin(const json_t *p)
@@ -152,7 +183,7 @@ int probe_list(const struct options *o)
     json_t *all = json_array();
     int status = 0;
     for (int i = 0; i < o->nfiles; i++) {
-        json_t *p = probe_describe(o->files[i], o->seconds);
+        json_t *p = probe_describe(o, o->files[i]);
         bool ok = json_is_true(json_object_get(p, "ok"));
         status |= !ok;
         if (!o->json && ok)

@@ -6,7 +6,7 @@ pkglibexec_PROGRAMS += plugins/probe/nnd-plugin-probe
 
 plugins_probe_nnd_plugin_probe_CPPFLAGS = $(PROGRAM_CPPFLAGS)
 plugins_probe_nnd_plugin_probe_LDADD = \
-    lib/kernel/libkernel.la lib/tensor/libtensor.la $(BASE_LIBS) \
+    lib/kernel/libkernel.la lib/trust/libtrust.la lib/tensor/libtensor.la $(BASE_LIBS) \
     $(JANSSON_LIBS) -lm
 plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/call.c plugins/probe/call.h \
@@ -32,8 +32,10 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
 
 sys_tests += \
     tests/sys/plugin_check.test \
+    tests/sys/plugin_job.test \
     tests/sys/plugin_kernels.test \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
+    tests/plugins/bad-job.c \
     tests/plugins/bad-kernel.c \
     tests/plugins/bad-load.c

@@ -30,6 +30,7 @@ static const char usage[] =
     "\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
     "  --json        print one JSON object\n"
+    "  --quarantine DIR  leave notes on what did harm in this folder\n"
     "  --timeout S   end a child after S seconds (list 10, check 300 per kernel)\n"
     "\n"
     "Exit status: 0 all is well, 1 something is not, 2 usage.\n";
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
         {"json", no_argument, NULL, 'j'},
         {"op", required_argument, NULL, 'o'},
         {"timeout", required_argument, NULL, 't'},
+        {"quarantine", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -126,6 +128,9 @@ int main(int argc, char **argv)
         case 't':
             if (!str_to_double(optarg, &o.seconds) || !(o.seconds > 0))
                 return bad_usage("--timeout wants seconds, not ", optarg);
+            break;
+        case 'q':
+            o.quarantine = optarg;
             break;
         case 'h':
             fputs(usage, stdout);

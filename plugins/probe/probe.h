@@ -13,15 +13,21 @@
 
 struct options {
     bool json;
-    const char *op; /* check: this operator, or all below it; or NULL */
-    double seconds; /* per child; 0: the command's default           */
+    const char *op;         /* check: this operator, or all below it; or NULL */
+    const char *quarantine; /* folder for notes on what did harm, or NULL */
+    double seconds;         /* per child; 0: the command's default           */
     const char *const *files;
     int nfiles;
 };
 
 /* Load one file in a child and describe it: path, sha256, name, version, abi,
- * license, build, kernels, devices; or path and error.  A new reference. */
-json_t *probe_describe(const char *path, double seconds);
+ * license, build, kernels, devices; or path and error.  With a quarantine, one that
+ * ended the child gets a note there, one that did not a mark.  A new reference. */
+json_t *probe_describe(const struct options *o, const char *path);
+
+/* A note on a kernel of a described plugin, or on all of it (kernel ""). */
+void probe_condemn(const struct options *o, const json_t *plugin, const char *kernel,
+                   const char *op, const char *stage, const char *reason);
 
 /* The commands; each returns the program's exit status. */
 int probe_list(const struct options *o);

@@ -302,6 +302,8 @@ static const struct bad bads[] = {
      "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"gemm=!blis?\""},
     {"kernel rule without a dtype", DATA "kernels:\n  rule: gemm/=blis\n",
      "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"gemm/=blis\""},
+    {"kernel check", DATA "kernels:\n  check: sample:0\n",
+     "3:3: kernels.check: wanted off, first, sample:N or all, found \"sample:0\""},
     {"device", DATA "kernels:\n  device: \"gpu 0\"\n",
      "3:3: kernels.device: wanted a device such as cpu or cuda:0, found \"gpu 0\""},
 };

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bad-job.c - a swiglu for f32 that a job prefers to all others, and that does what
+ * FAULT_X says in the midst of it; plugin_job.test builds them.  With FAULT_NONE it
+ * does nothing wrong.
+ */
+#include <nnd/plugin.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Behind the first steps: a step of the test's job has 8 calls on one rank. */
+enum { CALLS_BEFORE = 40 };
+
+#if defined FAULT_LOAD
+__attribute__((constructor)) static void crash(void)
+{
+    *(volatile int *)8 = 1;
+}
+#endif
+
+static int supports(const void *self, const void *params, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    (void)self;
+    if (p->a.dtype == NND_F32 && p->b.dtype == NND_F32 && p->y.dtype == NND_F32)
+        return NND_OK;
+    snprintf(e->text, sizeof e->text, "wanted f32");
+    return NND_EUNSUPPORTED;
+}
+
+static int need(const void *self, const void *params, struct nnd_need *out)
+{
+    (void)self, (void)params;
+    out->workspace = 0;
+    return NND_OK;
+}
+
+static float *at(const struct nnd_tensor *t, int64_t i, int64_t j)
+{
+    return (float *)t->data + i * t->stride[0] + j * t->stride[1];
+}
+
+static int launch(const void *self, void *plan, const void *params,
+                  const struct nnd_launch *l, struct nnd_error *e)
+{
+    const struct nnd_act *p = params;
+    static int calls;
+    float factor = 1;
+    (void)self, (void)plan, (void)l, (void)e;
+    calls++;
+#if defined FAULT_CRASH
+    if (calls > CALLS_BEFORE)
+        *(volatile int *)8 = 1;
+#elif defined FAULT_WRONG
+    factor = 1.1f;
+#elif defined FAULT_LATE_WRONG
+    factor = calls > CALLS_BEFORE ? 1.1f : 1;
+#endif
+    for (int64_t t = 0; t < p->a.dim[0]; t++)
+        for (int64_t n = 0; n < p->a.dim[1]; n++) {
+            float x = *at(&p->a, t, n);
+            *at(&p->y, t, n) = factor * (x / (1 + expf(-x)) * *at(&p->b, t, n));
+        }
+    return NND_OK;
+}
+
+static const struct nnd_kernel kernel = {
+    .struct_size = sizeof kernel,
+    .name = "eager",
+    .op = "act.swiglu.fwd",
+    .device = "cpu",
+    .op_version = 1,
+    .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
+    .priority = 100,
+    .supports = supports,
+    .need = need,
+    .launch = launch,
+};
+
+static const struct nnd_kernel *const kernels[] = {&kernel};
+
+static const struct nnd_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .abi_major = NND_ABI_MAJOR,
+    .abi_minor = NND_ABI_MINOR,
+    .name = "bad",
+    .version = "0.1",
+    .license = "Apache-2.0",
+    .build = "test",
+    .kernels = kernels,
+    .nkernels = 1,
+};
+
+nnd_plugin_v1_f nnd_plugin_v1;
+
+const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_error *e)
+{
+    (void)host, (void)e;
+    return &plugin;
+}
