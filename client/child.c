@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fs.h"
+
 static const struct {
     const char *name, *variable, *built, *installed;
 } programs[] = {
@@ -48,7 +50,7 @@ int child_find(enum child_program which, char out[PATH_MAX], struct err *e)
     if (named && *named)
         snprintf(out, PATH_MAX, "%s", named);
     else if (!find_built(programs[which].built, out))
-        snprintf(out, PATH_MAX, "%s", programs[which].installed);
+        fs_installed(NND_BINDIR, programs[which].installed, out, PATH_MAX);
     if (access(out, X_OK) < 0)
         return err_sys(e, ERR_FAILED, errno, "%s: cannot be run as %s",
                        programs[which].name, out);

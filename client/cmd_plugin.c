@@ -1,40 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cmd_plugin.c - kernels from shared objects: nnd-plugin-probe looks at them, so
- * that a bad one ends that program and nothing else.
+ * that a bad one ends that program and nothing else.  nnctl itself only makes the
+ * files of a new one, and forgets the notes on those that did harm.
  */
+#include <ctype.h>
+#include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "base/fs.h"
+#include "base/str.h"
 #include "client/child.h"
 #include "client/cmd.h"
+#include "client/template.h"
+#include "trust/quarantine.h"
 
 struct options {
-    const char *op, *timeout;
+    const char *op, *dtype, *mode, *shape, *vs, *timeout;
+    struct opt_list kernel;
+    bool full;
 };
 
 static const struct opt table[] = {
     {OPT_TEXT, 0, "op", "OP", offsetof(struct options, op),
-     "check only the operator OP, or those that begin with \"OP.\""},
+     "check, bench: only the operator OP, or those that begin with \"OP.\""},
+    {OPT_TEXT, 0, "dtype", "TYPE", offsetof(struct options, dtype),
+     "check, bench, why: only with inputs of this type, such as bf16"},
+    {OPT_TEXT, 0, "mode", "MODE", offsetof(struct options, mode),
+     "check: only support, correct, grad, perf or hygiene"},
+    {OPT_FLAG, 0, "full", NULL, offsetof(struct options, full),
+     "check: more threads, more repetitions"},
+    {OPT_TEXT, 0, "shape", "SHAPE", offsetof(struct options, shape),
+     "bench: sizes by letter, such as T=1024,N=512"},
+    {OPT_TEXT, 0, "vs", "KERNEL", offsetof(struct options, vs),
+     "bench: the one to compare with, KERNEL or PLUGIN/KERNEL (ref)"},
+    {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
+     "why: a rule, as for nnctl submit"},
     {OPT_TEXT, 0, "timeout", "S", offsetof(struct options, timeout),
      "give up on a plugin after S seconds"},
     {0},
 };
 
-static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
-{
-    const struct options *o = values;
-    struct child_args a = {.arena = c->arena};
-    bool list = strcmp(argv[0], "list") == 0, check = strcmp(argv[0], "check") == 0;
+/* --- what the probe does -------------------------------------------------- */
 
-    if (!list && !check)
-        return err_set(e, ERR_USAGE, "must be list or check, got \"%s\"", argv[0]);
-    if (check && argc != 2)
-        return err_set(e, ERR_USAGE, "check needs one FILE, got %d", argc - 1);
+/* The folder of the nnd that is asked, or would be. */
+static int quarantine_dir(struct client *c, char *out, size_t size, struct err *e)
+{
+    int rc = c->uri[0] ? 0 : client_find_uri(c, e);
+    const char *slash = strrchr(c->uri, '/');
+
+    if (rc < 0)
+        return rc;
+    if (!str_starts(c->uri, "ipc://") || !slash)
+        return err_set(e, ERR_USAGE, "--uri: must be ipc:///PATH, got \"%s\"", c->uri);
+    snprintf(out, size, "%.*s/quarantine", (int)(slash - c->uri - 6), c->uri + 6);
+    return 0;
+}
+
+static int ask_probe(struct client *c, const struct options *o, int argc, char **argv,
+                     struct err *e)
+{
+    struct child_args a = {.arena = c->arena};
+    char dir[4200];
+    int rc = quarantine_dir(c, dir, sizeof dir, e);
+
+    if (rc < 0)
+        return rc;
     child_arg(&a, "nnd-plugin-probe");
     child_arg(&a, argv[0]);
     child_option(&a, "--op", o->op);
+    child_option(&a, "--dtype", o->dtype);
+    child_option(&a, "--mode", o->mode);
+    child_option(&a, "--shape", o->shape);
+    child_option(&a, "--vs", o->vs);
     child_option(&a, "--timeout", o->timeout);
+    child_option(&a, "--quarantine", dir);
+    for (size_t i = 0; i < o->kernel.n; i++)
+        child_option(&a, "--kernel", o->kernel.items[i]);
+    if (o->full)
+        child_arg(&a, "--full");
     if (c->opt.json)
         child_arg(&a, "--json");
     child_arg(&a, "--");
@@ -43,16 +90,151 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     return child_become(CHILD_PROBE, &a, e);
 }
 
+/* --- new ------------------------------------------------------------------ */
+
+/* It becomes a file's name and the plugin's: a word. */
+static int check_name(const char *name, struct err *e)
+{
+    size_t n = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_-");
+
+    if (n == strlen(name) && n > 0 && n < 32 && isalpha((unsigned char)name[0]))
+        return 0;
+    return err_set(e, ERR_USAGE,
+                   "new: NAME must be 1 to 31 of a-z, 0-9, _ and -, a letter first, "
+                   "got \"%s\"",
+                   name);
+}
+
+static int write_file(const char *dir, const char *name, const char *template,
+                      const char *file, struct err *e)
+{
+    static const char mark[] = "@NAME@";
+    struct buf text = {0};
+    char path[200];
+    int rc;
+
+    for (const char *at; (at = strstr(template, mark)); template = at + strlen(mark)) {
+        buf_add(&text, template, (size_t)(at - template));
+        buf_puts(&text, name);
+    }
+    buf_puts(&text, template);
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    rc = fs_replace(path, text.data, text.len, e);
+    if (rc == 0)
+        chmod(path, 0644);
+    buf_free(&text);
+    return rc;
+}
+
+static int new (struct client *c, const struct options *o, int argc, char **argv,
+                struct err *e)
+{
+    const char *name = argv[1];
+    char source[64];
+    int rc = check_name(name, e);
+
+    (void)o, (void)argc;
+    if (rc == 0 && mkdir(name, 0777) < 0)
+        rc = err_sys(e, ERR_FAILED, errno, "new: folder %s", name);
+    snprintf(source, sizeof source, "%.32s.c", name);
+    if (rc == 0)
+        rc = write_file(name, name, template_plugin, source, e);
+    if (rc == 0)
+        rc = write_file(name, name, template_Makefile, "Makefile", e);
+    if (rc < 0)
+        return rc;
+    if (c->opt.json)
+        client_print_json(
+            json_pack("{s:s, s:[s, s]}", "folder", name, "files", source, "Makefile"));
+    else
+        printf("%s/%s, %s/Makefile; next: make -C %s check\n", name, source, name,
+               name);
+    return 0;
+}
+
+/* --- clear ---------------------------------------------------------------- */
+
+static int clear(struct client *c, const struct options *o, int argc, char **argv,
+                 struct err *e)
+{
+    char dir[4200];
+    int rc = quarantine_dir(c, dir, sizeof dir, e);
+
+    (void)o;
+    if (rc == 0)
+        rc = quarantine_clear(dir, argc > 1 ? argv[1] : NULL, e);
+    if (rc < 0)
+        return rc;
+    if (c->opt.json)
+        client_print_json(json_pack("{s:i}", "cleared", rc));
+    else
+        printf("%d plugin%s cleared\n", rc, rc == 1 ? "" : "s");
+    return 0;
+}
+
+/* --- the verb ------------------------------------------------------------- */
+
+typedef int action_f(struct client *c, const struct options *o, int argc, char **argv,
+                     struct err *e);
+
+/* What follows "plugin", and how many arguments it takes. */
+static const struct {
+    const char *name;
+    int min, max; /* max -1: any number */
+    const char *args;
+    action_f *run;
+} actions[] = {
+    {"list", 0, -1, "[FILE...]", ask_probe}, {"info", 1, 1, "FILE", ask_probe},
+    {"check", 1, 1, "FILE", ask_probe},      {"bench", 1, 1, "FILE", ask_probe},
+    {"why", 1, 2, "OP [SHAPE]", ask_probe},  {"new", 1, 1, "NAME", new},
+    {"clear", 0, 1, "[SHA256]", clear},
+};
+
+enum { ACTIONS = sizeof actions / sizeof *actions };
+
+static int unknown(const char *word, struct err *e)
+{
+    const char *names[ACTIONS], *near;
+
+    for (int i = 0; i < ACTIONS; i++)
+        names[i] = actions[i].name;
+    near = str_nearest(word, names, ACTIONS);
+    return err_set(
+        e, ERR_USAGE,
+        "must be list, info, check, bench, why, new or clear, got \"%s\"%s%s%s", word,
+        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+}
+
+static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    for (int i = 0; i < ACTIONS; i++) {
+        int n = argc - 1;
+
+        if (strcmp(argv[0], actions[i].name) != 0)
+            continue;
+        if (n < actions[i].min || (actions[i].max >= 0 && n > actions[i].max))
+            return err_set(e, ERR_USAGE, "%s needs %s, got %d argument%s", argv[0],
+                           actions[i].args, n, n == 1 ? "" : "s");
+        return actions[i].run(c, values, argc, argv, e);
+    }
+    return unknown(argv[0], e);
+}
+
 const struct verb verb_plugin = {
     .name = "plugin",
-    .args = "list [FILE...]|check FILE",
+    .args = "list [FILE...]|info FILE|check FILE|bench FILE|why OP [SHAPE]|new NAME|"
+            "clear [SHA256]",
     .min_args = 1,
     .max_args = -1,
-    .brief = "list kernels, or check a plugin before it is trusted",
+    .brief = "list, check, measure and make plugins",
     .text =
         "\"list\" names the plugins that are found, or those named, and their "
-        "kernels. \"check\" loads FILE in a process of its own, and compares each of "
-        "its kernels with the reference.",
+        "kernels; \"info\" tells all about one. \"check\" loads FILE in a process of "
+        "its own, and holds each of its kernels against the contract; \"bench\" says "
+        "how fast they are. \"why\" tells which kernel would serve a call, and why "
+        "not the others. \"new\" makes a folder with a plugin that works. What did "
+        "harm is in quarantine, by the SHA-256 of the file; \"clear\" takes it out, "
+        "all or those that begin with the digits given.",
     .options = {table},
     .size = sizeof(struct options),
     .run = run,

@@ -14,7 +14,8 @@ client_libclient_la_SOURCES = \
     client/term.c client/term.h \
     client/wire_json.c client/wire_json.h
 
-client_nnctl_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_SBINDIR='"$(sbindir)"'
+client_nnctl_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_SBINDIR='"$(sbindir)"' \
+    -DNND_BINDIR='"$(bindir)"'
 client_nnctl_SOURCES = \
     client/child.c client/child.h \
     client/client.c client/client.h \
@@ -38,10 +39,13 @@ client_nnctl_SOURCES = \
     client/jobfile.c client/jobfile.h \
     client/main.c \
     client/private.c client/private.h \
+    client/template.h \
     client/verb.h \
     client/verbs.c
+nodist_client_nnctl_SOURCES = client/template.c
 client_nnctl_LDADD = \
     client/libclient.la \
+    lib/trust/libtrust.la \
     proto/libproto.la \
     proto/libjob.la \
     $(BASE_LIBS) \

@@ -6,7 +6,8 @@ sbin_PROGRAMS += daemon/nnd
 pkglibexec_PROGRAMS += daemon/nnd-shepherd
 noinst_LTLIBRARIES += daemon/libdaemon.la
 
-daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"'
+daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"' \
+    -DNND_SBINDIR='"$(sbindir)"'
 daemon_libdaemon_la_LIBADD = \
     lib/trust/libtrust.la $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fs.h"
 #include "base/str.h"
 #include "proto/chan.h"
 #include "proto/field.h"
@@ -183,7 +184,7 @@ static void default_program(char out[PATH_MAX], const char *folder, const char *
     int n = snprintf(out, PATH_MAX, "%s/%s", folder, name);
 
     if (!*folder || n >= PATH_MAX || access(out, X_OK) < 0)
-        snprintf(out, PATH_MAX, "%s", installed);
+        fs_installed(NND_SBINDIR, installed, out, PATH_MAX);
 }
 
 static void own_folder(char folder[PATH_MAX])

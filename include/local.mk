@@ -4,3 +4,13 @@
 
 nndincludedir = $(includedir)/nnd
 nndinclude_HEADERS = include/nnd/plugin.h
+
+pkgconfigdir = $(libdir)/pkgconfig
+nodist_pkgconfig_DATA = include/nnd-plugin.pc
+
+sys_tests += tests/sys/plugin_abi.test
+EXTRA_DIST += \
+    tests/plugins/abi-1.0/host.c \
+    tests/plugins/abi-1.0/plugin.h \
+    tests/plugins/abi-table \
+    tests/plugins/abi.table

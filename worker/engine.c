@@ -4,9 +4,11 @@
  */
 #include "worker/engine.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 #include "kernel/folders.h"
 #include "worker/probe.h"
@@ -69,6 +71,7 @@ static int open_kernels(struct engine *x, struct comm *c,
                         const struct engine_config *config, struct err *e)
 {
     const char *plugins = config->plugins;
+    char installed[PATH_MAX];
     struct buf folders = {0};
     int rc = kernels_create(x->pool, &x->kernels, e);
 
@@ -76,7 +79,8 @@ static int open_kernels(struct engine *x, struct comm *c,
         return rc;
     if (!plugins || !*plugins)
         plugins = getenv("NND_PLUGIN_DIR");
-    kernel_folders(plugins, NND_PLUGINDIR, &folders);
+    fs_installed(NND_LIBEXECDIR, NND_PLUGINDIR, installed, sizeof installed);
+    kernel_folders(plugins, installed, &folders);
     kernels_quarantine(x->kernels, config->quarantine, config->suspects);
     if (config->quarantine)
         rc = probe_meet(folders.data, config->quarantine, c, e);

@@ -78,7 +78,7 @@ static bool find_probe(char out[PATH_MAX])
             PATH_MAX &&
         access(out, X_OK) == 0)
         return true;
-    snprintf(out, PATH_MAX, "%s/nnd-plugin-probe", NND_LIBEXECDIR);
+    fs_installed(NND_LIBEXECDIR, NND_LIBEXECDIR "/nnd-plugin-probe", out, PATH_MAX);
     return access(out, X_OK) == 0;
 }
 

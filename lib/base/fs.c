@@ -232,3 +232,36 @@ bool fs_exists(const char *path)
 
     return stat(path, &st) == 0;
 }
+
+/* The length of what two paths have in common, up to and with a '/'. */
+static size_t common_folder(const char *a, const char *b)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; a[i] && a[i] == b[i]; i++)
+        if (a[i] == '/')
+            n = i + 1;
+    return n;
+}
+
+void fs_installed(const char *own, const char *target, char *out, size_t size)
+{
+    size_t common = common_folder(own, target), tail = strlen(own) - common;
+    char self[PATH_MAX], *slash;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+
+    snprintf(out, size, "%s", target);
+    self[n > 0 ? n : 0] = '\0';
+    slash = strrchr(self, '/');
+    if (!slash)
+        return;
+    *slash = '\0';
+    n = slash - self;
+    if ((size_t)n <= tail || strcmp(self + n - tail, own + common) != 0 ||
+        self[(size_t)n - tail - 1] != '/')
+        return;
+    if ((size_t)snprintf(out, size, "%.*s%s", (int)((size_t)n - tail), self,
+                         target + common) >= size ||
+        !fs_exists(out))
+        snprintf(out, size, "%s", target);
+}

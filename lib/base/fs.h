@@ -30,4 +30,9 @@ int fs_sync_dir(const char *path, struct err *e);
 
 bool fs_exists(const char *path);
 
+/* Where the installed file `target` is: a tree that was installed in one place and
+ * moved to another is found by this program, which was configured to be in folder
+ * `own`.  Both are absolute.  The target as configured when it is not so. */
+void fs_installed(const char *own, const char *target, char *out, size_t size);
+
 #endif

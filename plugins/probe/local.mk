@@ -24,6 +24,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_rnn.c \
     plugins/probe/family_rows.c \
     plugins/probe/family_xent.c \
+    plugins/probe/info.c \
     plugins/probe/judge.c plugins/probe/judge.h \
     plugins/probe/list.c \
     plugins/probe/main.c \

@@ -7,11 +7,13 @@
  */
 #include <dirent.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/fs.h"
 #include "base/oom.h"
 #include "base/str.h"
 #include "kernel/folders.h"
@@ -21,11 +23,13 @@ enum { EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: nnd-plugin-probe list [--json] [--timeout S] [FILE...]\n"
+    "       nnd-plugin-probe info [--json] FILE\n"
     "       nnd-plugin-probe check [--op OP] [--json] [--timeout S] FILE\n"
     "\n"
     "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
     "       the plugin folders ($NND_PLUGIN_DIR, or those of the build tree, or\n"
     "       " NND_PLUGINDIR ")\n"
+    "info   all about one plugin, and what is known against it\n"
     "check  run every kernel of a plugin against the contract\n"
     "\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
@@ -79,9 +83,11 @@ static int list_folders(struct options *o)
     const char **files = NULL;
     char *rest = NULL;
     int n = 0, more = 0;
-    kernel_folders(getenv("NND_PLUGIN_DIR"), NND_PLUGINDIR, &folders);
+    char installed[PATH_MAX];
+    fs_installed(NND_LIBEXECDIR, NND_PLUGINDIR, installed, sizeof installed);
+    kernel_folders(getenv("NND_PLUGIN_DIR"), installed, &folders);
     if (!folders.len)
-        buf_puts(&folders, NND_PLUGINDIR); /* which is not there: that is said */
+        buf_puts(&folders, installed); /* which is not there: that is said */
     for (char *dir = strtok_r(folders.data, ":", &rest); dir && more >= 0;
          dir = strtok_r(NULL, ":", &rest)) {
         more = add_folder(dir, &files, n);
@@ -101,6 +107,8 @@ static int run(const char *command, struct options *o)
 {
     if (strcmp(command, "list") == 0)
         return o->nfiles ? probe_list(o) : list_folders(o);
+    if (strcmp(command, "info") == 0)
+        return o->nfiles == 1 ? probe_info(o) : bad_usage("info wants one file", "");
     if (strcmp(command, "check") == 0)
         return o->nfiles == 1 ? probe_check(o) : bad_usage("check wants one file", "");
     return bad_usage("no such command: ", command);

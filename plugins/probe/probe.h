@@ -31,6 +31,7 @@ void probe_condemn(const struct options *o, const json_t *plugin, const char *ke
 
 /* The commands; each returns the program's exit status. */
 int probe_list(const struct options *o);
+int probe_info(const struct options *o);
 int probe_check(const struct options *o);
 
 #endif

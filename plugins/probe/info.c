@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * info.c - "info": all about one plugin file, and what is known against it.
+ */
+#include "probe.h"
+
+#include <stdio.h>
+
+#include "trust/quarantine.h"
+
+static json_t *note_json(const struct quarantine_note *n)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b}", "kernel", n->kernel, "op",
+                     n->op, "stage", n->stage, "reason", n->reason, "arch", n->arch,
+                     "time", n->time, "suspect", (int)n->suspect);
+}
+
+/* What the quarantine says of the file. */
+static json_t *notes_of(const struct options *o, const char *sha256)
+{
+    struct arena *a = arena_create();
+    struct quarantine_file f;
+    json_t *list = json_array();
+    if (o->quarantine && sha256) {
+        quarantine_read(o->quarantine, sha256, a, &f);
+        for (size_t i = 0; i < f.nnotes; i++)
+            json_array_append_new(list, note_json(&f.notes[i]));
+    }
+    arena_destroy(a);
+    return list;
+}
+
+static const char *text(const json_t *j, const char *key)
+{
+    const char *s = json_string_value(json_object_get(j, key));
+    return s ? s : "";
+}
+
+static void print_kernel(const json_t *k)
+{
+    const json_t *flags = json_object_get(k, "flags");
+    printf("kernel     %s: %s version %d on %s, priority %d", text(k, "name"),
+           text(k, "op"), (int)json_integer_value(json_object_get(k, "op_version")),
+           text(k, "device"), (int)json_integer_value(json_object_get(k, "priority")));
+    for (size_t i = 0; i < json_array_size(flags); i++)
+        printf(", %s", json_string_value(json_array_get(flags, i)));
+    putchar('\n');
+}
+
+static void print_text(const json_t *p)
+{
+    static const char *const keys[] = {"name",  "version", "abi",   "license",
+                                       "build", "path",    "sha256"};
+    const json_t *kernels = json_object_get(p, "kernels");
+    const json_t *devices = json_object_get(p, "devices");
+    const json_t *notes = json_object_get(p, "quarantine");
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        printf("%-10s %s\n", keys[i], text(p, keys[i]));
+    for (size_t i = 0; i < json_array_size(devices); i++)
+        printf("device     %s\n", json_string_value(json_array_get(devices, i)));
+    for (size_t i = 0; i < json_array_size(kernels); i++)
+        print_kernel(json_array_get(kernels, i));
+    for (size_t i = 0; i < json_array_size(notes); i++) {
+        const json_t *n = json_array_get(notes, i);
+        printf("%s %s%s%s: %s (%s)\n",
+               json_is_true(json_object_get(n, "suspect")) ? "suspect   "
+                                                           : "quarantine",
+               text(n, "kernel"), *text(n, "kernel") ? ", " : "", text(n, "stage"),
+               text(n, "reason"), text(n, "time"));
+    }
+}
+
+int probe_info(const struct options *o)
+{
+    json_t *p = probe_describe(o, o->files[0]);
+    bool ok = json_is_true(json_object_get(p, "ok"));
+    json_object_set_new(p, "quarantine", notes_of(o, text(p, "sha256")));
+    if (o->json) {
+        json_object_set_new(p, "v", json_integer(1));
+        json_dumpf(p, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (ok) {
+        print_text(p);
+    } else {
+        fprintf(stderr, "nnd-plugin-probe: %s\n", text(p, "error"));
+    }
+    json_decref(p);
+    return ok ? 0 : 1;
+}
