@@ -216,19 +216,11 @@ static void classify_unseen(const struct attempt *a, struct ending *end)
             "nnd-shepherd was killed; how the attempt ended is not known");
 }
 
-static void classify_signal(const struct attempt *a, struct ending *end)
+static void classify_signal(const struct attempt *a, const char *who,
+                            struct ending *end)
 {
-    const char *name = strsignal(end->exit.signal);
-
-    if (end->exit.self)
-        say(end, WIRE__FAILURE__SIGNAL, "mpirun was killed by signal %d (%s)",
-            end->exit.signal, name);
-    else if (end->bad_rank >= 0)
-        say(end, WIRE__FAILURE__SIGNAL, "rank %d was killed by signal %d (%s)",
-            end->bad_rank, end->exit.signal, name);
-    else
-        say(end, WIRE__FAILURE__SIGNAL, "a rank was killed by signal %d (%s)",
-            end->exit.signal, name);
+    say(end, WIRE__FAILURE__SIGNAL, "%s was killed by signal %d (%s)",
+        end->exit.self ? "mpirun" : who, end->exit.signal, strsignal(end->exit.signal));
     if (!a->was_up && a->nup == 0 &&
         !end->exit.self) /* mpirun's codes are ambiguous then */
         say(end, WIRE__FAILURE__START_FAIL,
@@ -250,7 +242,10 @@ static bool all_done(const struct attempt *a)
 static void classify_seen(const struct attempt *a, struct ending *end)
 {
     int code = end->exit.code;
+    char who[32] = "a rank";
 
+    if (end->bad_rank >= 0)
+        snprintf(who, sizeof who, "rank %d", end->bad_rank);
     if (all_done(a))
         end->exit = (struct launch_exit){0};
     else if (a->status.exec_errno)
@@ -261,18 +256,17 @@ static void classify_seen(const struct attempt *a, struct ending *end)
     else if (a->job->failure == WIRE__FAILURE__HANG)
         say(end, WIRE__FAILURE__HANG, "%s", a->job->reason ? a->job->reason : "hang");
     else if (end->exit.signal)
-        classify_signal(a, end);
+        classify_signal(a, who, end);
+    else if (code == -ERR_NOMEM)
+        say(end, WIRE__FAILURE__OOM, "%s was refused memory (exit code %d)", who, code);
     else if (code == OUTCOME_REQUEUE_ME)
         say(end, WIRE__FAILURE__PREEMPT, "asked to be queued again (exit code %d)",
             code);
     else if (code && !a->was_up && a->nup == 0)
         say(end, WIRE__FAILURE__START_FAIL,
             "mpirun ended with code %d before any rank was up", code);
-    else if (code && end->bad_rank >= 0)
-        say(end, WIRE__FAILURE__APP_ERROR, "rank %d ended with code %d", end->bad_rank,
-            code);
     else if (code)
-        say(end, WIRE__FAILURE__APP_ERROR, "a rank ended with code %d", code);
+        say(end, WIRE__FAILURE__APP_ERROR, "%s ended with code %d", who, code);
 }
 
 /* --- the kernel ----------------------------------------------------------- */

@@ -312,7 +312,7 @@ static int open_store(const char *dir, struct store **out, bool *damaged, struct
     int rc, code;
 
     if (!s)
-        return err_set(e, ERR_FAILED, "%s: out of memory", dir);
+        return err_set(e, ERR_NOMEM, "%s: out of memory", dir);
     snprintf(s->path, sizeof s->path, "%s/nnd.db", dir);
     rc = open_file(s, e);
     if (rc < 0) {

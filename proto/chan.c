@@ -136,7 +136,7 @@ int chan_open(const char *uri, bool now, struct chan **out, struct err *e)
         return rc;
     c = calloc(1, sizeof *c);
     if (!c)
-        return err_set(e, ERR_FAILED, "%s: out of memory", uri);
+        return err_set(e, ERR_NOMEM, "%s: out of memory", uri);
     snprintf(c->uri, sizeof c->uri, "%s", uri);
     c->ctx = zmq_ctx_new();
     c->socket = c->ctx ? zmq_socket(c->ctx, ZMQ_DEALER) : NULL;
@@ -186,7 +186,7 @@ static int question_pack(struct chan *c, unsigned type, const ProtobufCMessage *
                        q->op->name, CHAN_MAX_MESSAGE, q->size);
     q->body = malloc(q->size + 1);
     if (!q->body)
-        return err_set(e, ERR_FAILED, "%s: out of memory", q->op->name);
+        return err_set(e, ERR_NOMEM, "%s: out of memory", q->op->name);
     protobuf_c_message_pack(request, q->body);
     h.length = (uint32_t)q->size;
     h.id = ++c->id;

@@ -339,7 +339,7 @@ static int loader_open(struct loader *l, struct spec *s, const char *file,
     *l = (struct loader){.spec = s, .text = text, .len = len, .e = e};
     l->file = arena_strdup(s->arena, file);
     if (!yaml_parser_initialize(&l->parser))
-        return err_set(e, ERR_FAILED, "%s: out of memory", file);
+        return err_set(e, ERR_NOMEM, "%s: out of memory", file);
     yaml_parser_set_encoding(&l->parser, YAML_UTF8_ENCODING);
     yaml_parser_set_input_string(&l->parser, (const unsigned char *)text, len);
     return 0;

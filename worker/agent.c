@@ -454,7 +454,7 @@ int agent_start(const struct agent_config *c, struct agent **out, struct err *e)
     int rc;
 
     if (!a)
-        return err_sys(e, ERR_FAILED, ENOMEM, "nnd at %s", c->uri);
+        return err_sys(e, ERR_NOMEM, ENOMEM, "nnd at %s", c->uri);
     a->c = *c;
     make_locks(a);
     rc = chan_open(c->uri, false, &a->chan, e);

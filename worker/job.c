@@ -160,7 +160,7 @@ int job_json(const Nnd__Job *job, struct buf *out, struct err *e)
 
     json_decref(j);
     if (!text)
-        return err_set(e, ERR_FAILED, "memory: the job as JSON");
+        return err_set(e, ERR_NOMEM, "memory: the job as JSON");
     buf_puts(out, text);
     free(text);
     return 0;

@@ -57,7 +57,7 @@ static int run(const struct task *t, int argc, char **argv, struct err *e)
     int rc;
 
     if (!options)
-        return err_set(e, ERR_FAILED, "memory: wanted %zu bytes for options", t->size);
+        return err_set(e, ERR_NOMEM, "memory: wanted %zu bytes for options", t->size);
     memcpy(options, t->defaults, t->size);
     rc = args_parse(t->args, argc, argv, options, e);
     if (rc == 1)

@@ -76,7 +76,7 @@ int metrics_add(struct metrics_file *f, const struct metrics *m, struct err *e)
 
     json_decref(j);
     if (!text)
-        return err_set(e, ERR_FAILED, "memory: a line of %s", f->path);
+        return err_set(e, ERR_NOMEM, "memory: a line of %s", f->path);
     text[n] = '\n'; /* in place of the NUL: all of it in one write */
     do
         wrote = write(f->fd, text, n + 1);
@@ -148,7 +148,7 @@ int metrics_open(const char *path, int64_t last, struct metrics_file **out,
 
     if (!f || !(f->path = strdup(path))) {
         free(f);
-        return err_sys(e, ERR_FAILED, ENOMEM, "open %s", path);
+        return err_sys(e, ERR_NOMEM, ENOMEM, "open %s", path);
     }
     f->fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (f->fd < 0)

@@ -123,7 +123,7 @@ static int open_decoder(struct generate *g, struct err *e)
     int rc;
 
     if (!rule)
-        return err_set(e, ERR_FAILED, "memory: %zu rules for kernels", n);
+        return err_set(e, ERR_NOMEM, "memory: %zu rules for kernels", n);
     for (size_t i = 0; i < n; i++)
         rule[i] = i < of_job ? job->kernels->rule[i] : g->o->rules.value[i - of_job];
     rc = decoder_create(&(struct decoder_config){.job = job,
@@ -157,7 +157,7 @@ static int read_prompt(struct generate *g, struct err *e)
         g->id = calloc((size_t)((g->length + g->o->tokens) * g->rows), sizeof *g->id);
         g->in = calloc((size_t)g->rows, sizeof *g->in);
         if (!g->id || !g->in)
-            rc = err_set(e, ERR_FAILED, "memory: %lld tokens",
+            rc = err_set(e, ERR_NOMEM, "memory: %lld tokens",
                          (long long)((g->length + g->o->tokens) * g->rows));
     }
     for (int64_t i = 0; rc == 0 && i < g->length * g->rows; i++)

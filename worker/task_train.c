@@ -2,7 +2,6 @@
 /*
  * task_train.c - `nnd-worker train`: a rank of a job, or a whole job by hand.
  */
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -31,24 +30,13 @@ static const struct arg_row args[] = {
 
 static const struct run_options defaults = {.attempt = 1};
 
-/* Errors have one code; what lacks memory says so. */
-static bool is_oom(const struct err *e)
-{
-    static const char *const words[] = {"memory: ", "out of memory", "no memory for"};
-
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        if (strstr(e->text, words[i]))
-            return true;
-    return strstr(e->text, strerror(ENOMEM)) != NULL;
-}
-
 static Wire__Failure failure_of(const struct run *r, const struct err *e)
 {
     if (!e->text[0]) /* another rank's error */
         return WIRE__FAILURE__NO_FAILURE;
     if (r->failure)
         return r->failure;
-    return is_oom(e) ? WIRE__FAILURE__OOM : WIRE__FAILURE__APP_ERROR;
+    return e->code == ERR_NOMEM ? WIRE__FAILURE__OOM : WIRE__FAILURE__APP_ERROR;
 }
 
 /* Say why, here and to nnd, and take the other ranks down: they may be waiting for

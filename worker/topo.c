@@ -51,7 +51,7 @@ static int list_pus(struct topo *t, struct err *e)
     t->pu = calloc((size_t)n, sizeof *t->pu);
     t->core = calloc((size_t)n, sizeof *t->core);
     if (!t->pu || !t->core)
-        return err_sys(e, ERR_FAILED, ENOMEM, "topology: list of %d PUs", n);
+        return err_sys(e, ERR_NOMEM, ENOMEM, "topology: list of %d PUs", n);
     t->pus = n;
     for (int i = 0; i < n; i++) {
         t->pu[i] = hwloc_get_obj_by_type(t->hw, HWLOC_OBJ_PU, (unsigned)i);
@@ -69,7 +69,7 @@ static int restrict_to_binding(struct topo *t, struct err *e)
     int rc = 0;
 
     if (!may)
-        return err_sys(e, ERR_FAILED, ENOMEM, "topology: a set of PUs");
+        return err_sys(e, ERR_NOMEM, ENOMEM, "topology: a set of PUs");
     if (hwloc_get_cpubind(t->hw, may, HWLOC_CPUBIND_THREAD) == 0 &&
         hwloc_bitmap_intersects(may, hwloc_topology_get_allowed_cpuset(t->hw)) &&
         hwloc_topology_restrict(t->hw, may, HWLOC_RESTRICT_FLAG_REMOVE_CPULESS) < 0)
@@ -86,7 +86,7 @@ static int load(const char *machine, struct topo **out, struct err *e)
 
     if (!t || hwloc_topology_init(&t->hw) < 0) {
         free(t);
-        return err_sys(e, ERR_FAILED, ENOMEM, "topology");
+        return err_sys(e, ERR_NOMEM, ENOMEM, "topology");
     }
     if (machine && hwloc_topology_set_synthetic(t->hw, machine) < 0) {
         rc = err_set(e, ERR_FAILED,
@@ -163,7 +163,7 @@ static int pus_key(const struct topo *t, int64_t *key, struct err *e)
     }
     if (hwloc_bitmap_asprintf(&set, hwloc_get_root_obj(t->hw)->cpuset) < 0) {
         buf_free(&text);
-        return err_sys(e, ERR_FAILED, ENOMEM, "topology: a set of PUs");
+        return err_sys(e, ERR_NOMEM, ENOMEM, "topology: a set of PUs");
     }
     buf_puts(&text, set);
     sha256_bytes(text.data, text.len, hex);
@@ -181,7 +181,7 @@ int topo_sit(const struct topo *t, struct comm *c, int *rank, int *ranks, struct
     int rc, lower = 0, all = 0;
 
     if (!key)
-        return err_sys(e, ERR_FAILED, ENOMEM, "topology: keys of %d ranks", size);
+        return err_sys(e, ERR_NOMEM, ENOMEM, "topology: keys of %d ranks", size);
     rc = pus_key(t, &key[me], e);
     if (rc == 0)
         rc = comm_allreduce(c, key, (size_t)size, COMM_MAX, e);

@@ -69,19 +69,19 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...)
 
 int err_sys(struct err *e, enum err_code code, int sys, const char *fmt, ...)
 {
-    struct err made = {.code = code};
+    struct err made = {.code = sys == ENOMEM ? ERR_NOMEM : code};
     char reason[128];
     va_list ap;
 
     if (!e)
-        return code;
+        return made.code;
     va_start(ap, fmt);
     vappend(&made, fmt, ap);
     va_end(ap);
     append(&made, ": %s", strerror_r(sys, reason, sizeof reason));
     clean(&made);
     *e = made;
-    return code;
+    return made.code;
 }
 
 int err_prefix(struct err *e, const char *fmt, ...)

@@ -24,6 +24,7 @@ enum err_code {
     ERR_PROTOCOL = -6,    /* version or message not understood           */
     ERR_RETRY = -7,       /* refused now, may be accepted later          */
     ERR_SPEC = -8,        /* the job's description is wrong              */
+    ERR_NOMEM = -9,       /* memory was refused                          */
 };
 
 /* One line of text, without a newline, NUL-terminated; cut with "..." if long. */
@@ -37,7 +38,8 @@ struct err {
 int err_set(struct err *e, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* As err_set, and append ": " and the text of errno value `sys`. */
+/* As err_set, and append ": " and the text of errno value `sys`; the code is
+ * ERR_NOMEM when that is ENOMEM. */
 int err_sys(struct err *e, enum err_code code, int sys, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 

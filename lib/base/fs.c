@@ -38,7 +38,7 @@ static int read_all(int fd, const char *path, size_t max, struct buf *out,
 
     do {
         if (!buf_try_reserve(out, out->cap - out->len > 4096 ? 0 : 65536))
-            return err_sys(e, ERR_FAILED, ENOMEM, "read %s", path);
+            return err_sys(e, ERR_NOMEM, ENOMEM, "read %s", path);
         n = read(fd, out->data + out->len, out->cap - out->len - 1);
         if (n < 0 && errno != EINTR)
             return failed("read", path, e);

@@ -6,11 +6,14 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
+
+#include "base/err.h"
 
 _Noreturn void oom_abort(const char *what, size_t size)
 {
     fprintf(stderr, "out of memory: %s of %zu bytes\n", what, size);
-    abort();
+    _exit(-ERR_NOMEM);
 }
 
 void *oom_realloc(void *p, size_t size)

@@ -15,7 +15,8 @@
 void *oom_realloc(void *p, size_t size);
 void *oom_calloc(size_t n, size_t size);
 
-/* Say that `size` bytes of what were not to be had, and abort. */
+/* Say that `size` bytes of what were not to be had, and end with status 9, that of
+ * ERR_NOMEM: whoever watches the program knows by it what was lacking. */
 _Noreturn void oom_abort(const char *what, size_t size);
 
 #endif

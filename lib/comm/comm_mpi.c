@@ -103,7 +103,7 @@ static int wrap(MPI_Comm mpi, size_t piece, struct comm **out, struct err *e)
 oom_lists:
     release(m);
 oom:
-    return err_sys(e, ERR_FAILED, ENOMEM, "comm: a communicator over MPI");
+    return err_sys(e, ERR_NOMEM, ENOMEM, "comm: a communicator over MPI");
 }
 
 int comm_mpi_world(struct comm **out, struct err *e)

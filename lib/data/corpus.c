@@ -37,7 +37,7 @@ static int mark_line(struct corpus_store *s, struct err *e)
         uint64_t *line = reallocarray(s->line, cap, sizeof *line);
 
         if (!line)
-            return err_set(e, ERR_FAILED,
+            return err_set(e, ERR_NOMEM,
                            "no memory for the index of %" PRIu64 " lines", cap);
         s->line = line;
         s->cap = cap;
@@ -339,7 +339,7 @@ int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
         return rc;
     c = calloc(1, sizeof *c);
     if (!c)
-        return err_set(e, ERR_FAILED, "corpus: no memory");
+        return err_set(e, ERR_NOMEM, "corpus: no memory");
     c->context = context;
     c->source_context = source_context;
     a = arena_create();

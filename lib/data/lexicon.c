@@ -146,7 +146,7 @@ static int load_part(const char *where, const json_t *object, struct tokenizer *
     int rc;
 
     if (!text)
-        return err_set(e, ERR_FAILED, "%s: no memory", where);
+        return err_set(e, ERR_NOMEM, "%s: no memory", where);
     rc = tokenizer_load(where, text, strlen(text), out, e);
     free(text);
     return rc;

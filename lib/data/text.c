@@ -157,7 +157,7 @@ int text_open(struct text_reader *r, const char *path, struct err *e)
     file = fdopen(fd, "r");
     if (!file) {
         close(fd);
-        return err_sys(e, ERR_FAILED, ENOMEM, "%s: cannot read", path);
+        return err_sys(e, ERR_NOMEM, ENOMEM, "%s: cannot read", path);
     }
     *r = (struct text_reader){.path = path, .file = file};
     return ERR_OK;

@@ -40,7 +40,7 @@ int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
                        "tokenizer: wanted byte, char or word, found \"%s\"", c->kind);
     t = calloc(1, sizeof *t);
     if (!t)
-        return err_set(e, ERR_FAILED, "tokenizer %s: no memory", kind->name);
+        return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", kind->name);
     t->kind = kind;
     t->config = *c;
     t->config.kind = kind->name;
@@ -49,7 +49,7 @@ int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
         t->self = kind->create(&t->config);
         if (!t->self) {
             free(t);
-            return err_set(e, ERR_FAILED, "tokenizer %s: no memory", kind->name);
+            return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", kind->name);
         }
     }
     *out = t;
@@ -247,7 +247,7 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e)
     if (rc < 0)
         return rc;
     if (!text)
-        return err_set(e, ERR_FAILED, "tokenizer %s: no memory", t->kind->name);
+        return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", t->kind->name);
     buf_puts(out, text);
     buf_puts(out, "\n");
     free(text);

@@ -69,7 +69,7 @@ static int char_seal(void *self, struct err *e)
                        "tokenizer char: wanted a training text, found none");
     c->point = malloc(n * sizeof *c->point);
     if (!c->point)
-        return err_set(e, ERR_FAILED, "tokenizer char: no memory for %u characters", n);
+        return err_set(e, ERR_NOMEM, "tokenizer char: no memory for %u characters", n);
     c->count = n;
     for (uint32_t p = 0; p < UTF8_POINTS; p++)
         if (c->id[p])
@@ -134,7 +134,7 @@ static int char_save(const void *self, json_t *object, struct err *e)
         char_decode(c, id, &text);
     rc = json_object_set_new(object, "chars", json_stringn(text.data, text.len));
     buf_free(&text);
-    return rc ? err_set(e, ERR_FAILED, "tokenizer char: no memory") : ERR_OK;
+    return rc ? err_set(e, ERR_NOMEM, "tokenizer char: no memory") : ERR_OK;
 }
 
 static int char_load(void *self, const json_t *object, struct err *e)

@@ -185,7 +185,7 @@ static int number_words(struct words *w, const struct counted *word, uint32_t n,
     w->word = calloc((size_t)n + 1, sizeof *w->word);
     if (!w->word) {
         map_destroy(number);
-        return err_set(e, ERR_FAILED, "tokenizer word: no memory for %u words", n);
+        return err_set(e, ERR_NOMEM, "tokenizer word: no memory for %u words", n);
     }
     for (uint32_t i = 0; i < n; i++)
         map_put(number, word[i].word, (void *)(uintptr_t)(i + 1));
@@ -205,7 +205,7 @@ static int word_seal(void *self, struct err *e)
     int rc;
 
     if (!all)
-        return err_set(e, ERR_FAILED, "tokenizer word: no memory for %zu words",
+        return err_set(e, ERR_NOMEM, "tokenizer word: no memory for %zu words",
                        map_count(w->number));
     n = frequent(w, all);
     if (map_count(w->number) == 0)
@@ -300,7 +300,7 @@ static int word_save(const void *self, json_t *object, struct err *e)
     if (rc == 0)
         rc = json_object_set(object, "words", list);
     json_decref(list);
-    return rc ? err_set(e, ERR_FAILED, "tokenizer word: no memory") : ERR_OK;
+    return rc ? err_set(e, ERR_NOMEM, "tokenizer word: no memory") : ERR_OK;
 }
 
 static int word_load(void *self, const json_t *object, struct err *e)
@@ -312,7 +312,7 @@ static int word_load(void *self, const json_t *object, struct err *e)
     int rc = ERR_OK;
 
     if (!word)
-        return err_set(e, ERR_FAILED, "tokenizer word: no memory for %zu words", n);
+        return err_set(e, ERR_NOMEM, "tokenizer word: no memory for %zu words", n);
     if (n == 0 || n > UINT32_MAX - TOKEN_MARKS)
         rc = err_set(e, ERR_SPEC, "tokenizer word: wanted an array \"words\"");
     for (size_t i = 0; rc == 0 && i < n; i++) {

@@ -37,7 +37,7 @@ int tokens_reserve(struct tokens *t, uint64_t more, struct err *e)
         cap *= 2;
     ids = realloc(t->ids, cap * t->width);
     if (!ids)
-        return err_set(e, ERR_FAILED,
+        return err_set(e, ERR_NOMEM,
                        "tokens: no memory for %" PRIu64 " ids, wanted %" PRIu64
                        " bytes",
                        cap, cap * t->width);

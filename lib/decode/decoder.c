@@ -75,7 +75,7 @@ int decoder_create(const struct decoder_config *c, struct decoder **out, struct 
     int rc;
 
     if (!d)
-        return err_set(e, ERR_FAILED, "memory: a decoder");
+        return err_set(e, ERR_NOMEM, "memory: a decoder");
     d->c = *c;
     rc = create(d, e);
     if (rc < 0)

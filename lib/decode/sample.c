@@ -55,7 +55,7 @@ int sample_space_create(uint32_t vocab, struct sample_space **out, struct err *e
     if (!s || !arrays) {
         free(s);
         free(arrays);
-        return err_set(e, ERR_FAILED, "sampling: no memory, wanted %" PRIu64 " bytes",
+        return err_set(e, ERR_NOMEM, "sampling: no memory, wanted %" PRIu64 " bytes",
                        sample_space_bytes(vocab));
     }
     s->vocab = vocab;

@@ -110,7 +110,7 @@ static int read_header(const struct safetensors *s, char **text, uint64_t *len,
         return rc;
     header = malloc(n + 1);
     if (!header)
-        return err_set(e, ERR_FAILED, "%s: no memory for a header of %" PRIu64 " bytes",
+        return err_set(e, ERR_NOMEM, "%s: no memory for a header of %" PRIu64 " bytes",
                        s->path, n);
     rc = read_all(s->fd, header, n, SAFETENSORS_PREFIX, e);
     if (rc < 0)

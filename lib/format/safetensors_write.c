@@ -191,7 +191,7 @@ int safetensors_plan_seal(struct safetensors_plan *p, struct err *e)
         return rc;
     text = describe(p);
     if (!text)
-        return err_set(e, ERR_FAILED, "%s: no memory for the header", p->name);
+        return err_set(e, ERR_NOMEM, "%s: no memory for the header", p->name);
     len = (strlen(text) + 7) / 8 * 8;
     if (len > SAFETENSORS_HEADER_MAX) {
         free(text);

@@ -161,11 +161,11 @@ static int allocate(struct exec *x, size_t bytes, const char *what, void **out,
         return 0;
     int rc = x->dev->alloc(x->stream.device, bytes, out);
     if (rc)
-        return err_set(e, ERR_FAILED, "memory: %s: wanted %zu bytes on %s, refused",
+        return err_set(e, ERR_NOMEM, "memory: %s: wanted %zu bytes on %s, refused",
                        what, bytes, x->dev->type);
     /* Touch every page now, so that no step meets a lack of memory. */
     return x->dev->fill(&x->stream, *out, 0, bytes)
-               ? err_set(e, ERR_FAILED, "memory: %s: cannot be written", what)
+               ? err_set(e, ERR_NOMEM, "memory: %s: cannot be written", what)
                : 0;
 }
 
@@ -349,7 +349,7 @@ static int write_constant(struct exec *x, const struct value *v, struct err *e)
     void *bytes = malloc(value_bytes(v) + 1);
     int rc = 0;
     if (!number || !bytes)
-        rc = err_set(e, ERR_FAILED, "%s: no memory for %zu numbers", v->name, n);
+        rc = err_set(e, ERR_NOMEM, "%s: no memory for %zu numbers", v->name, n);
     if (!rc) {
         v->fill(&v->shape, number);
         dtype_from_f32(v->dtype, number, bytes, n);
@@ -436,8 +436,9 @@ static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
     crumb_leave(x->crumb);
     if (rc == NND_OK)
         return 0;
-    return err_set(e, ERR_FAILED, "%s: kernel %s failed with status %d: %s", where,
-                   k->name, rc, why.text[0] ? why.text : "no reason given");
+    return err_set(e, rc == NND_ENOMEM ? ERR_NOMEM : ERR_FAILED,
+                   "%s: kernel %s failed with status %d: %s", where, k->name, rc,
+                   why.text[0] ? why.text : "no reason given");
 }
 
 /* Bytes given to this rank's communicators so far. */

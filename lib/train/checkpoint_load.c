@@ -88,7 +88,7 @@ static int share_list(const char *dir, struct comm *world, int64_t **steps, int6
         *steps = calloc((size_t)*n + 1, sizeof **steps);
     if (rc == 0)
         rc = agree(world,
-                   *steps ? 0 : err_set(e, ERR_FAILED, "%s: no memory for a list", dir),
+                   *steps ? 0 : err_set(e, ERR_NOMEM, "%s: no memory for a list", dir),
                    e);
     return rc < 0 ? rc : comm_bcast(world, *steps, (size_t)*n * sizeof **steps, 0, e);
 }
@@ -229,7 +229,7 @@ static int read_sources(const struct layout *l, const struct stored *from,
             most = value_bytes(l->source[i].value);
     by = (struct staging){.value = malloc(most), .part = malloc(CHECKPOINT_IO_BYTES)};
     if (!by.value || !by.part)
-        rc = err_set(e, ERR_FAILED, "%s: no memory for %zu bytes", from->path,
+        rc = err_set(e, ERR_NOMEM, "%s: no memory for %zu bytes", from->path,
                      most + CHECKPOINT_IO_BYTES);
     for (int i = 0; rc == 0 && i < l->nsource; i++)
         rc = read_source(l, &l->source[i], from, x, &by, e);

@@ -289,7 +289,7 @@ int stored_verify(const struct stored *s, bool model_only, int rank, int world,
     int rc = 0;
 
     if (!io)
-        return err_set(e, ERR_FAILED, "%s: no memory for %zu bytes", s->path,
+        return err_set(e, ERR_NOMEM, "%s: no memory for %zu bytes", s->path,
                        CHECKPOINT_IO_BYTES);
     for (size_t i = (size_t)rank; rc == 0 && i < s->manifest.ntensor;
          i += (size_t)world)

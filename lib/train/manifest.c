@@ -158,7 +158,7 @@ static int keep_json(const struct reader *r, const json_t *value, const char **o
     char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
 
     if (!text)
-        return err_set(e, ERR_FAILED, "%s: no memory", r->path);
+        return err_set(e, ERR_NOMEM, "%s: no memory", r->path);
     *out = arena_strdup(r->mem, text);
     free(text);
     return 0;

@@ -181,7 +181,7 @@ int trainer_create(const struct trainer_config *c, struct trainer **out, struct 
 {
     struct trainer *t = calloc(1, sizeof(*t));
     if (!t)
-        return err_set(e, ERR_FAILED, "trainer: out of memory");
+        return err_set(e, ERR_NOMEM, "trainer: out of memory");
     t->c = *c;
     int rc = create(t, e);
     if (rc) {
@@ -215,7 +215,7 @@ int trainer_start(struct trainer *t, struct err *e)
         const struct piece *p = &u->piece[i];
         float *w = malloc((size_t)(p->hi - p->lo) * sizeof(*w));
         if (!w)
-            return err_set(e, ERR_FAILED, "%s: out of memory at its first values",
+            return err_set(e, ERR_NOMEM, "%s: out of memory at its first values",
                            p->param->name);
         init_weight(p->param, t->c.job->seed, p->lo, p->hi, w);
         int rc = exec_write(t->x, p->master, w, e);

@@ -33,6 +33,8 @@ static void sys_appends_the_reason(void **state)
     (void)state;
     err_sys(&e, ERR_NOTFOUND, ENOENT, "open /x");
     assert_string_equal(e.text, "open /x: No such file or directory");
+    assert_int_equal(err_sys(&e, ERR_FAILED, ENOMEM, "x"), ERR_NOMEM);
+    assert_int_equal(e.code, ERR_NOMEM);
 }
 
 static void prefix_puts_a_noun_in_front(void **state)
