@@ -3,7 +3,7 @@
  * attempt.c - an attempt from its start to the moment when none of its processes
  * is left.  What its end means for the job is outcome.c's.
  */
-#include "daemon/attempt.h"
+#include "daemon/attempt_impl.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,16 +23,14 @@
 #include "base/log.h"
 #include "base/oom.h"
 #include "daemon/catchup.h"
-#include "daemon/launch.h"
 #include "daemon/limit.h"
 #include "daemon/outcome.h"
+#include "daemon/sweep.h"
 #include "daemon/proc.h"
 
 #define MS 1000000LL /* nanoseconds */
 
 enum {
-    KILL_GRACE_MS = 2000, /* the shepherd's, between TERM and KILL            */
-    SWEEP_EVERY_MS = 20,
     LOOK_EVERY_MS = 50, /* while a shepherd has not told its pid            */
     LOOK_MAX_MS = 30000,
     LOST_GRACE_MS = 3000, /* for mpirun to end by itself after a rank's death */
@@ -50,13 +48,14 @@ void attempt_dir(const struct hub *h, uint64_t job, uint32_t number, char out[PA
 }
 
 /* The marker names the store too: ids of another daemon's jobs are the same. */
-static struct attempt *attempt_create(struct hub *h, struct job *j)
+struct attempt *attempt_create(struct hub *h, struct job *j)
 {
     struct attempt *a = oom_calloc(1, sizeof *a);
     struct stat st;
 
     a->ranks = oom_calloc(j->ranks, sizeof *a->ranks);
     a->job = j;
+    a->launcher = &launch_local;
     a->was_up = j->state != WIRE__STATE__STARTING;
     a->fd = -1;
     a->first_bad = -1;
@@ -99,14 +98,14 @@ static void watch(struct hub *h, const struct attempt *a, int fd, uint32_t who)
                  (unsigned long long)a->job->id, strerror(errno));
 }
 
-static void set_stage(struct hub *h, struct attempt *a, enum attempt_stage stage)
+void attempt_stage(struct hub *h, struct attempt *a, enum attempt_stage stage)
 {
     a->stage = stage;
     a->since = h->now;
     hub_wake(h, h->now);
 }
 
-static void watch_shepherd(struct hub *h, struct attempt *a, const struct proc_id *id)
+void attempt_watch(struct hub *h, struct attempt *a, const struct proc_id *id)
 {
     a->pid = id->pid;
     a->fd = proc_open(id);
@@ -115,7 +114,7 @@ static void watch_shepherd(struct hub *h, struct attempt *a, const struct proc_i
         return;
     }
     watch(h, a, a->fd, 0);
-    set_stage(h, a, ATTEMPT_RUNNING);
+    attempt_stage(h, a, ATTEMPT_RUNNING);
 }
 
 void attempt_ended(struct hub *h, struct attempt *a)
@@ -128,7 +127,7 @@ void attempt_ended(struct hub *h, struct attempt *a)
     if (a->child)
         waitpid(a->pid, NULL, WNOHANG);
     a->told = status_read(a->dir, &a->status) == 0 && a->status.ended;
-    set_stage(h, a, ATTEMPT_SWEEPING);
+    attempt_stage(h, a, ATTEMPT_SWEEPING);
 }
 
 void attempt_rank_gone(struct hub *h, struct attempt *a, uint32_t rank)
@@ -160,174 +159,17 @@ void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t p
     }
     if (host)
         snprintf(r->host, sizeof r->host, "%s", host);
-    if (r->pid == pid || pid == 0 || (*r->host && strcmp(r->host, h->host) != 0))
+    if (r->pid == pid || pid == 0)
         return;
     r->pid = pid;
+    if (*r->host && strcmp(r->host, h->host) != 0)
+        return; /* that machine's pids are not this one's */
     memcpy(id.boot, h->boot, sizeof id.boot);
     if (!proc_start(id.pid, &id.start) || !proc_has_marker(id.pid, a->marker))
         return;
     r->fd = proc_open(&id);
     if (r->fd >= 0)
         watch(h, a, r->fd, rank + 1);
-}
-
-/* --- starting ------------------------------------------------------------- */
-
-static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
-{
-    char path[PATH_MAX];
-    struct buf spec = {0};
-    int rc;
-
-    snprintf(path, sizeof path, "%.4000s/tmp", a->dir);
-    rc = fs_mkdirs(path, e);
-    if (rc == 0 && *a->shm && mkdir(a->shm, 0700) < 0 && errno != EEXIST)
-        *a->shm = '\0';
-    snprintf(path, sizeof path, "%.3900s/jobs/%llu/checkpoints", h->opt.dir,
-             (unsigned long long)a->job->id);
-    if (rc == 0)
-        rc = fs_mkdirs(path, e);
-    snprintf(path, sizeof path, "%.3900s/jobs/%llu/job.pb", h->opt.dir,
-             (unsigned long long)a->job->id);
-    if (rc == 0 && !fs_exists(path)) {
-        rc = store_spec(h->store, a->job->id, &spec, e);
-        if (rc == 0)
-            rc = fs_replace(path, spec.data, spec.len, e);
-        buf_free(&spec);
-    }
-    return rc;
-}
-
-/* Open DIR/lock; 1 when a shepherd holds it, 0 with *fd when it is ours now. */
-static int take_lock(const struct attempt *a, int *fd, struct err *e)
-{
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof path, "%.4000s/lock", a->dir);
-    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*fd < 0)
-        return err_sys(e, ERR_FAILED, errno, "%s", path);
-    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    close(*fd);
-    return 1;
-}
-
-static char **command(struct hub *h, struct attempt *a, int lock_fd,
-                      struct arena *arena)
-{
-    char job_dir[PATH_MAX];
-    struct launch l = {
-        .mpirun = h->opt.mpirun,
-        .worker = h->opt.worker,
-        .job_dir = job_dir,
-        .attempt_dir = a->dir,
-        .shm_dir = *a->shm ? a->shm : NULL,
-        .uri = h->opt.uri,
-        .ranks = a->job->ranks,
-        .threads = a->job->threads,
-        .attempt = a->job->attempt,
-        .epoch = a->job->epoch,
-        .root = h->uid == 0,
-    };
-    const char *tmp = arena_printf(arena, "%s/tmp", a->dir);
-    const char *front[] = {
-        h->opt.shepherd,
-        "--dir",
-        a->dir,
-        "--marker",
-        a->marker,
-        "--grace",
-        arena_printf(arena, "%d", KILL_GRACE_MS),
-        "--lock-fd",
-        arena_printf(arena, "%d", lock_fd),
-        "--tmp",
-        tmp,
-        "--tmp",
-        *a->shm ? a->shm : tmp,
-        "--",
-    };
-    size_t n = sizeof front / sizeof *front, m = 0;
-    char **launch, **argv;
-
-    attempt_job_dir(h, a->job->id, job_dir);
-    l.job_file = arena_printf(arena, "%s/job.pb", job_dir);
-    l.tmp_dir = tmp;
-    launch = launch_local.argv(&l, arena);
-    while (launch[m])
-        m++;
-    argv = arena_calloc(arena, n + m + 1, sizeof *argv);
-    for (size_t i = 0; i < n; i++)
-        argv[i] = arena_strdup(arena, front[i]);
-    memcpy(argv + n, launch, m * sizeof *launch);
-    return argv;
-}
-
-/* Only async-signal-safe calls between fork and exec: libzmq has threads. */
-static void exec_shepherd(char **argv, int lock_fd)
-{
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
-    fcntl(lock_fd, F_SETFD, 0);
-    execv(argv[0], argv);
-    _exit(127);
-}
-
-static int spawn(struct hub *h, struct attempt *a, struct err *e)
-{
-    struct arena *arena;
-    struct proc_id id = {0};
-    char **argv;
-    int lock_fd, rc = take_lock(a, &lock_fd, e);
-
-    if (rc != 0)
-        return rc < 0 ? rc : err_set(e, ERR_FAILED, "%s: is running already", a->dir);
-    if (access(h->opt.shepherd, X_OK) < 0) {
-        rc = err_sys(e, ERR_FAILED, errno, "%s", h->opt.shepherd);
-        close(lock_fd);
-        return rc;
-    }
-    arena = arena_create();
-    argv = command(h, a, lock_fd, arena);
-    hub_failpoint(h, "before-fork");
-    id.pid = fork();
-    if (id.pid == 0)
-        exec_shepherd(argv, lock_fd);
-    hub_failpoint(h, "after-fork");
-    if (id.pid < 0)
-        rc = err_sys(e, ERR_FAILED, errno, "starting %s", h->opt.shepherd);
-    close(lock_fd); /* the shepherd's copy keeps it locked */
-    arena_destroy(arena);
-    if (rc < 0)
-        return rc;
-    a->child = true;
-    memcpy(id.boot, h->boot, sizeof id.boot);
-    proc_start(id.pid, &id.start);
-    watch_shepherd(h, a, &id);
-    return 0;
-}
-
-void attempt_start(struct hub *h, struct job *j)
-{
-    struct attempt *a = attempt_create(h, j);
-    struct err e;
-    int rc = make_dirs(h, a, &e);
-
-    if (rc == 0)
-        rc = spawn(h, a, &e);
-    if (rc < 0) {
-        log_error("cannot start: job=%llu attempt=%u error=\"%s\"",
-                  (unsigned long long)j->id, j->attempt, e.text);
-        snprintf(a->start_error, sizeof a->start_error, "%.500s", e.text);
-        set_stage(h, a, ATTEMPT_SWEEPING);
-        return;
-    }
-    log_info("start: job=%llu attempt=%u ranks=%u threads=%u pid=%d",
-             (unsigned long long)j->id, j->attempt, j->ranks, j->threads, (int)a->pid);
 }
 
 /* --- taking up after a restart -------------------------------------------- */
@@ -339,7 +181,7 @@ static void adopt_ended(struct hub *h, struct attempt *a)
 
     a->told = known && a->status.ended;
     a->swept_boot = known && strcmp(a->status.boot, h->boot) != 0;
-    set_stage(h, a, ATTEMPT_SWEEPING);
+    attempt_stage(h, a, ATTEMPT_SWEEPING);
 }
 
 /* Somebody holds it: the shepherd, which writes its pid first of all. */
@@ -357,13 +199,13 @@ static void adopt_running(struct hub *h, struct attempt *a)
     id.pid = a->status.pid;
     id.start = a->status.start;
     a->began = h->now - proc_age_ns(id.start);
-    watch_shepherd(h, a, &id);
+    attempt_watch(h, a, &id);
 }
 
 static void look(struct hub *h, struct attempt *a)
 {
     struct err e;
-    int fd, rc = fs_exists(a->dir) ? take_lock(a, &fd, &e) : 0;
+    int fd, rc = fs_exists(a->dir) ? attempt_lock(a, &fd, &e) : 0;
 
     if (rc == 1) {
         adopt_running(h, a);
@@ -392,10 +234,22 @@ static void catch_up(struct hub *h, struct job *j)
     hub_post(h, j, &ev, &e);
 }
 
+static void find_cgroup(struct attempt *a)
+{
+    char path[PATH_MAX];
+    ssize_t n;
+
+    snprintf(path, sizeof path, "%.4000s/cgroup", a->dir);
+    n = readlink(path, a->cgroup, sizeof a->cgroup - 1);
+    a->cgroup[n > 0 ? n : 0] = '\0';
+}
+
 void attempt_adopt(struct hub *h, struct job *j)
 {
     struct attempt *a = attempt_create(h, j);
 
+    a->launcher = launch_noted(a->dir);
+    find_cgroup(a);
     catch_up(h, j);
     a->stage = ATTEMPT_LOOKING;
     look(h, a);
@@ -406,16 +260,18 @@ void attempt_adopt(struct hub *h, struct job *j)
 
 /* --- stopping ------------------------------------------------------------- */
 
-void attempt_signal(struct attempt *a, int sig)
+void attempt_ask(struct attempt *a, enum launch_ask ask)
 {
-    if (a->stage == ATTEMPT_RUNNING && a->fd >= 0)
+    int sig = a->launcher->signal(ask);
+
+    if (sig && a->stage == ATTEMPT_RUNNING && a->fd >= 0)
         syscall(SYS_pidfd_send_signal, a->fd, sig, NULL, 0);
 }
 
 void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
 {
     if (a->stop == WIRE__STOP__GO_ON)
-        attempt_signal(a, SIGCONT);
+        attempt_ask(a, LAUNCH_GO_ON);
     if (how > a->stop)
         a->stop = how;
     if (!a->term_at)
@@ -425,21 +281,6 @@ void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
 }
 
 /* --- acting --------------------------------------------------------------- */
-
-/* Its shepherd is gone.  A shepherd that was killed could not sweep. */
-static void act_sweep(struct hub *h, struct attempt *a)
-{
-    struct proc_match m = {.marker = a->marker};
-    struct err e;
-
-    if (proc_signal_all(&m, SIGKILL) > 0) {
-        hub_wake(h, h->now + SWEEP_EVERY_MS * MS);
-        return;
-    }
-    if (!a->told && *a->shm)
-        fs_remove_tree(a->shm, &e);
-    set_stage(h, a, ATTEMPT_OVER);
-}
 
 static void act_up(struct hub *h, struct attempt *a)
 {
@@ -463,7 +304,7 @@ static void act_asked(struct hub *h, struct attempt *a)
         attempt_stop(h, a, WIRE__STOP__SAVE_AND_LEAVE);
     }
     if (paused != a->paused && a->stop == WIRE__STOP__GO_ON) {
-        attempt_signal(a, paused ? SIGTSTP : SIGCONT);
+        attempt_ask(a, paused ? LAUNCH_PAUSE : LAUNCH_GO_ON);
         a->moved_at = h->now;
     }
     a->paused = paused;
@@ -559,7 +400,7 @@ static void act_term(struct hub *h, struct attempt *a)
         hub_wake(h, a->term_at);
         return;
     }
-    attempt_signal(a, SIGTERM);
+    attempt_ask(a, LAUNCH_END);
     a->term_at = h->now + 5000 * MS; /* again, should it have been missed */
     hub_wake(h, a->term_at);
 }
@@ -576,8 +417,8 @@ void attempt_act(struct hub *h, struct attempt *a)
         limit_act(h, a);
         act_term(h, a);
     }
-    if (a->stage == ATTEMPT_SWEEPING)
-        act_sweep(h, a);
+    if (a->stage == ATTEMPT_SWEEPING && sweep_act(h, a))
+        attempt_stage(h, a, ATTEMPT_OVER);
     if (a->stage == ATTEMPT_OVER && state_is_live(a->job->state))
         outcome_post(h, a);
 }

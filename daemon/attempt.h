@@ -4,8 +4,8 @@
  * ended.  Processes are the shepherd's; this is nnd's view of them.
  *
  * Layout of DIR/jobs/ID: job.pb metrics.jsonl checkpoints/ attempt-N/{log, status,
- * lock, kernels, tmp/}.  The lock is held as long as the shepherd lives, from
- * before it is forked: whoever gets it knows that none is alive.
+ * lock, launcher, cgroup (a link), kernels, tmp/}.  The lock is held as long as the
+ * shepherd lives, from before it is forked: whoever gets it knows that none is alive.
  */
 #ifndef DAEMON_ATTEMPT_H
 #define DAEMON_ATTEMPT_H
@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "daemon/hub.h"
 #include "daemon/job.h"
+#include "daemon/launch.h"
 #include "daemon/status.h"
 
 /* What nnd knows of one rank; all from its own messages. */
@@ -44,10 +45,16 @@ enum attempt_stage {
 
 struct attempt {
     struct job *job;
+    const struct launcher *launcher;
     enum attempt_stage stage;
     char dir[PATH_MAX];
     char shm[160];        /* folder for shared memory, "" for none     */
     char marker[128];     /* NND_ATTEMPT of its processes              */
+    char cgroup[1024];    /* its control group's folder, "" for none   */
+    pid_t cleaner;        /* that ends what is elsewhere, or 0         */
+    bool cleaned;         /* and has done so                           */
+    bool clean_warned;    /* that it could not has been said           */
+    int64_t clean_at;     /* when it was started last                  */
     int fd;               /* pidfd of the shepherd, or -1              */
     pid_t pid;            /* of the shepherd                           */
     bool child;           /* it is this process's child: to be reaped  */
@@ -88,8 +95,8 @@ void attempt_act(struct hub *h, struct attempt *a);
  * (at once when not all ranks are up). */
 void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how);
 
-/* Send a signal to the shepherd. */
-void attempt_signal(struct attempt *a, int sig);
+/* Ask its launcher for something; nothing happens when it cannot do that. */
+void attempt_ask(struct attempt *a, enum launch_ask ask);
 
 /* A descriptor of the watch set became readable. */
 void attempt_ended(struct hub *h, struct attempt *a);

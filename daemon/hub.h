@@ -25,6 +25,7 @@ struct queue;
 struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
     const char *shepherd, *worker, *mpirun; /* programs                      */
+    const char *slurm;                      /* nnd-slurm                      */
     const char *failpoint;   /* for tests: "NAME:N", die there the Nth time */
     const Nnd__Config *conf; /* all else; its paths are resolved above */
     /* Read the configuration again; NULL when there is no file of it. */

@@ -3,7 +3,7 @@
 # daemon/local.mk - nnd, the coordinator, and nnd-shepherd.
 
 sbin_PROGRAMS += daemon/nnd
-pkglibexec_PROGRAMS += daemon/nnd-shepherd
+pkglibexec_PROGRAMS += daemon/nnd-shepherd daemon/nnd-slurm
 noinst_LTLIBRARIES += daemon/libdaemon.la
 
 daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"' \
@@ -12,11 +12,17 @@ daemon_libdaemon_la_LIBADD = \
     lib/trust/libtrust.la $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
     daemon/attempt.c daemon/attempt.h \
+    daemon/attempt_impl.h \
+    daemon/attempt_start.c \
     daemon/catchup.c daemon/catchup.h \
+    daemon/cgroup.c daemon/cgroup.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
-    daemon/launch.h \
+    daemon/launch.c daemon/launch.h \
     daemon/launch_local.c \
+    daemon/launch_mpirun.c daemon/launch_mpirun.h \
+    daemon/launch_slurm.c daemon/launch_slurm.h \
+    daemon/launch_ssh.c \
     daemon/limit.c daemon/limit.h \
     daemon/need.c daemon/need.h \
     daemon/node.c daemon/node.h \
@@ -38,7 +44,8 @@ daemon_libdaemon_la_SOURCES = \
     daemon/store_mend.c \
     daemon/store_open.c \
     daemon/store_read.c \
-    daemon/store_salvage.c
+    daemon/store_salvage.c \
+    daemon/sweep.c daemon/sweep.h
 
 daemon_nnd_SOURCES = daemon/main.c
 daemon_nnd_LDADD = \
@@ -48,10 +55,15 @@ daemon_nnd_LDADD = \
 # The shepherd needs libc alone: there is little in it that could fail.
 daemon_nnd_shepherd_SOURCES = \
     daemon/shepherd.c \
+    daemon/cgroup.c daemon/cgroup.h \
     daemon/proc.c daemon/proc.h \
     daemon/status.c daemon/status.h
 daemon_nnd_shepherd_CFLAGS = $(AM_CFLAGS)
 daemon_nnd_shepherd_LDADD =
+
+daemon_nnd_slurm_SOURCES = daemon/slurm.c daemon/launch_slurm.h
+daemon_nnd_slurm_CFLAGS = $(AM_CFLAGS)
+daemon_nnd_slurm_LDADD =
 
 # For the system tests: a rank that trains nothing, a client of few words, and
 # one of bad manners.
@@ -80,5 +92,7 @@ sys_tests += \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \
+    tests/sys/launch_slurm.test \
+    tests/sys/launch_ssh.test \
     tests/sys/survive.test
-EXTRA_DIST += tests/sys/daemon.sh
+EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh

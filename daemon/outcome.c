@@ -18,7 +18,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "daemon/launch.h"
 #include "trust/crumb.h"
 #include "trust/quarantine.h"
 
@@ -29,6 +28,7 @@ struct ending {
     Wire__Failure failure;
     struct launch_exit exit;
     int bad_rank;
+    char node[64]; /* that the launcher lost, or "" */
     char text[1400];
 };
 
@@ -115,16 +115,33 @@ static void each_line(const struct buf *b, line_f *fn, void *arg)
     }
 }
 
+/* What the launcher says: which rank failed first, which node is lost. */
+struct blame {
+    const struct launcher *launcher;
+    int rank, code; /* code: of its exit, or 0 */
+    char node[64];
+};
+
 static void find_blame(void *arg, const char *line, size_t len)
 {
-    int *rank = arg, r;
+    struct blame *b = arg;
+    const char *name;
+    size_t n = 0;
+    int rank, code;
 
-    if (*rank < 0 && launch_local.blame(line, len, &r))
-        *rank = r;
+    if (b->rank < 0 && b->launcher->blame(line, len, &rank, &code)) {
+        b->rank = rank;
+        b->code = code;
+    }
+    if (!*b->node && b->launcher->lost)
+        n = b->launcher->lost(line, len, &name);
+    if (n > 0 && n < sizeof b->node)
+        memcpy(b->node, name, n);
 }
 
 /* The last lines that one rank (or, with -1, the launcher) printed to stderr. */
 struct last_lines {
+    const struct launcher *launcher;
     int rank;
     const char *line[CAUSE_LINES];
     size_t len[CAUSE_LINES];
@@ -145,7 +162,7 @@ static void keep_line(void *arg, const char *line, size_t len)
     struct last_lines *k = arg;
     int rank;
     bool err;
-    size_t skip = launch_local.line(line, len, &rank, &err);
+    size_t skip = k->launcher->line(line, len, &rank, &err);
 
     if (rank != k->rank || !err || len == skip || is_rule(line + skip, len - skip))
         return;
@@ -166,9 +183,10 @@ static void add_text(struct buf *out, const char *text, size_t len)
     }
 }
 
-static void gather_cause(const struct buf *tail, int rank, bool said, struct buf *out)
+static void gather_cause(const struct buf *tail, const struct launcher *l, int rank,
+                         bool said, struct buf *out)
 {
-    struct last_lines k = {.rank = rank};
+    struct last_lines k = {.launcher = l, .rank = rank};
     size_t first;
 
     each_line(tail, keep_line, &k);
@@ -216,17 +234,42 @@ static void classify_unseen(const struct attempt *a, struct ending *end)
             "nnd-shepherd was killed; how the attempt ended is not known");
 }
 
+/* "rank 1 (node b)": who failed first, as far as that is known. */
+static void name_rank(const struct attempt *a, const struct ending *end, char *out,
+                      size_t size)
+{
+    const struct rank *r = end->bad_rank < 0 ? NULL : &a->ranks[end->bad_rank];
+
+    if (!r)
+        snprintf(out, size, "a rank");
+    else if (*r->host)
+        snprintf(out, size, "rank %d (host %s)", end->bad_rank, r->host);
+    else
+        snprintf(out, size, "rank %d", end->bad_rank);
+}
+
 static void classify_signal(const struct attempt *a, const char *who,
                             struct ending *end)
 {
+    int sig = end->exit.signal;
+
     say(end, WIRE__FAILURE__SIGNAL, "%s was killed by signal %d (%s)",
-        end->exit.self ? "mpirun" : who, end->exit.signal, strsignal(end->exit.signal));
+        end->exit.self ? a->launcher->program : who, sig, strsignal(sig));
+    if (sig == SIGKILL && !end->exit.self && a->status.oom)
+        say(end, WIRE__FAILURE__OOM, "%s was killed by the kernel for want of memory",
+            who);
     if (!a->was_up && a->nup == 0 &&
         !end->exit.self) /* mpirun's codes are ambiguous then */
         say(end, WIRE__FAILURE__START_FAIL,
-            "mpirun ended with code %d before any rank "
-            "was up",
-            128 + end->exit.signal);
+            "%s ended with code %d before any rank was up", a->launcher->program,
+            128 + sig);
+}
+
+/* The launcher's end tells by itself what happened. */
+static void classify_launcher(struct ending *end)
+{
+    say(end, end->exit.failure, "%s%s%s", end->exit.text, *end->node ? ": node " : "",
+        end->node);
 }
 
 /* All ranks did all they had to; mpirun was ended because a process that one of
@@ -242,19 +285,20 @@ static bool all_done(const struct attempt *a)
 static void classify_seen(const struct attempt *a, struct ending *end)
 {
     int code = end->exit.code;
-    char who[32] = "a rank";
+    char who[128];
 
-    if (end->bad_rank >= 0)
-        snprintf(who, sizeof who, "rank %d", end->bad_rank);
+    name_rank(a, end, who, sizeof who);
     if (all_done(a))
         end->exit = (struct launch_exit){0};
     else if (a->status.exec_errno)
-        say(end, WIRE__FAILURE__START_FAIL, "cannot run mpirun: %s",
+        say(end, WIRE__FAILURE__START_FAIL, "cannot run %s: %s", a->launcher->program,
             strerror(a->status.exec_errno));
     else if (a->said)
-        say(end, a->said, "rank %d: %s", end->bad_rank, a->said_text);
+        say(end, a->said, "%s: %s", who, a->said_text);
     else if (a->job->failure == WIRE__FAILURE__HANG)
         say(end, WIRE__FAILURE__HANG, "%s", a->job->reason ? a->job->reason : "hang");
+    else if (end->exit.failure)
+        classify_launcher(end);
     else if (end->exit.signal)
         classify_signal(a, who, end);
     else if (code == -ERR_NOMEM)
@@ -264,7 +308,7 @@ static void classify_seen(const struct attempt *a, struct ending *end)
             code);
     else if (code && !a->was_up && a->nup == 0)
         say(end, WIRE__FAILURE__START_FAIL,
-            "mpirun ended with code %d before any rank was up", code);
+            "%s ended with code %d before any rank was up", a->launcher->program, code);
     else if (code)
         say(end, WIRE__FAILURE__APP_ERROR, "%s ended with code %d", who, code);
 }
@@ -379,14 +423,20 @@ static void word_reason(const struct job *j, enum event_kind kind, double delay,
 
 static void examine(const struct attempt *a, struct ending *end, struct buf *cause)
 {
+    struct blame blame = {.launcher = a->launcher, .rank = -1};
     struct buf tail = {0};
 
     end->bad_rank = a->first_bad;
     if (a->told && !a->status.exec_errno)
-        launch_local.understand(a->status.wait, &end->exit);
+        a->launcher->classify(a->status.wait, &end->exit);
     read_tail(a, &tail);
-    if (end->bad_rank < 0 && tail.data)
-        each_line(&tail, find_blame, &end->bad_rank);
+    if (tail.data)
+        each_line(&tail, find_blame, &blame);
+    if (end->bad_rank < 0)
+        end->bad_rank = blame.rank;
+    if (blame.code && end->exit.code)
+        end->exit.code = blame.code;
+    memcpy(end->node, blame.node, sizeof end->node);
     if (end->bad_rank >= (int)a->job->ranks)
         end->bad_rank = -1;
     if (a->told)
@@ -398,7 +448,7 @@ static void examine(const struct attempt *a, struct ending *end, struct buf *cau
         say(end, WIRE__FAILURE__TIME_LIMIT, "%s",
             a->job->reason ? a->job->reason : "its time is up");
     if (end->failure && tail.data)
-        gather_cause(&tail, end->bad_rank, a->said != 0, cause);
+        gather_cause(&tail, a->launcher, end->bad_rank, a->said != 0, cause);
     buf_free(&tail);
 }
 

@@ -140,13 +140,23 @@ bool proc_has_marker(pid_t pid, const char *marker)
     return false;
 }
 
+static bool is_excepted(const struct proc_match *m, pid_t pid)
+{
+    for (size_t i = 0; i < m->nexcept; i++)
+        if (m->except[i] == pid)
+            return true;
+    return false;
+}
+
 static bool matches(const struct proc_match *m, pid_t pid)
 {
     struct stat_line s;
 
     if (!read_stat(pid, &s) || s.state == 'Z' || s.state == 'X')
         return false;
-    if ((m->session && s.session == m->session) || (m->parent && s.parent == m->parent))
+    if (m->session && s.session == m->session)
+        return true;
+    if (m->parent && s.parent == m->parent && !is_excepted(m, pid))
         return true;
     return m->marker && proc_has_marker(pid, m->marker);
 }

@@ -41,9 +41,11 @@ bool proc_has_marker(pid_t pid, const char *marker);
 
 /* What makes a process part of an attempt; any one suffices. */
 struct proc_match {
-    const char *marker; /* value of NND_ATTEMPT, or NULL */
-    pid_t session;      /* its session, or 0              */
-    pid_t parent;       /* its parent, or 0               */
+    const char *marker;  /* value of NND_ATTEMPT, or NULL */
+    pid_t session;       /* its session, or 0              */
+    pid_t parent;        /* its parent, or 0               */
+    const pid_t *except; /* whom parent does not count for */
+    size_t nexcept;
 };
 
 /* Send `sig` (0: only count) to every matching process other than the caller and

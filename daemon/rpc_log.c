@@ -109,6 +109,7 @@ static int on_metrics(struct rpc_call *call, struct err *e)
 
 /* What of a log is wanted. */
 struct filter {
+    const struct launcher *launcher; /* whose marks the lines have */
     bool one_rank, err_only;
     int rank;
 };
@@ -146,7 +147,7 @@ static uint64_t find_tail(struct rpc_call *call, const char *path, uint32_t line
     for (;
          at < size - from && (len = line_length(text + at, (size_t)(size - from) - at));
          at += len) {
-        launch_local.line(text + at, len, &rank, &err);
+        f->launcher->line(text + at, len, &rank, &err);
         if (wanted(f, rank, err))
             starts[n++ % lines] = from + at;
     }
@@ -161,7 +162,7 @@ static void add_line(struct rpc_call *call, Wire__LogReply *reply, const char *p
     Wire__LogLine *m;
     int rank;
     bool err;
-    size_t skip = launch_local.line(p, len, &rank, &err);
+    size_t skip = f->launcher->line(p, len, &rank, &err);
 
     if (!wanted(f, rank, err))
         return;
@@ -219,7 +220,7 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
                     struct err *e)
 {
     Wire__LogReply *reply = RPC_REPLY(call, Wire__LogReply, log_reply);
-    struct filter f = {m->has_rank, m->has_err_only && m->err_only, m->rank};
+    struct filter f = {NULL, m->has_rank, m->has_err_only && m->err_only, m->rank};
     uint64_t offset = m->has_offset ? m->offset : 0, size;
     char dir[PATH_MAX], path[PATH_MAX + 8], *piece = arena_alloc(call->arena, PIECE);
     size_t max = PIECE, used;
@@ -230,6 +231,7 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
     if (rc < 0)
         return rc;
     attempt_dir(call->hub, j->id, reply->attempt, dir);
+    f.launcher = launch_noted(dir);
     snprintf(path, sizeof path, "%s/log", dir);
     if (m->has_tail && m->tail > 0)
         offset = find_tail(call, path, m->tail < 100000 ? m->tail : 100000, &f);

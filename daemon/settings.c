@@ -207,6 +207,7 @@ static void set_programs(struct settings *s, const Nnd__Config *c)
         {s->worker, c->worker, "../worker/nnd-worker", NND_LIBEXECDIR "/nnd-worker"},
         {s->shepherd, c->shepherd, "nnd-shepherd", NND_LIBEXECDIR "/nnd-shepherd"},
         {s->mpirun, c->mpirun, "", NND_MPIRUN},
+        {s->slurm, c->slurm->helper, "nnd-slurm", NND_LIBEXECDIR "/nnd-slurm"},
     };
     char folder[PATH_MAX];
 
@@ -261,6 +262,7 @@ static void hand_over(const struct settings *s, struct hub_options *out)
         .worker = s->worker,
         .shepherd = s->shepherd,
         .mpirun = s->mpirun,
+        .slurm = s->slurm,
         .failpoint = s->failpoint,
         .conf = c,
     };

@@ -29,7 +29,7 @@ struct settings {
     size_t ngiven;
     struct spec *spec; /* what counts now; strings of options are its */
     char dir[PATH_MAX], uri[PATH_MAX];
-    char worker[PATH_MAX], shepherd[PATH_MAX], mpirun[PATH_MAX];
+    char worker[PATH_MAX], shepherd[PATH_MAX], mpirun[PATH_MAX], slurm[PATH_MAX];
 };
 
 /* Read the command line; --help and --version print and exit. */

@@ -32,6 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/cgroup.h"
 #include "daemon/proc.h"
 #include "daemon/status.h"
 
@@ -40,14 +41,17 @@ enum { MAX_TMP = 4, SWEEP_MS = 20, SWEEP_ROUNDS = 500, STATUS_TRIES = 3600 };
 struct shepherd {
     const char *dir;          /* the attempt's folder                         */
     const char *marker;       /* NND_ATTEMPT of its processes                 */
+    const char *sweep;        /* only end the processes of this marker        */
     const char *tmp[MAX_TMP]; /* folders to remove at the end                 */
     int ntmp;
-    int grace_ms; /* between asking and killing                   */
-    int lock_fd;  /* held as long as this process lives, or -1    */
-    char **argv;  /* the launcher                                 */
+    const char *cgroup; /* for the launcher and all it starts, or ""    */
+    int grace_ms;       /* between asking and killing                   */
+    int lock_fd;        /* held as long as this process lives, or -1    */
+    char **argv;        /* the launcher                                 */
     struct status status;
     pid_t child;
-    int64_t kill_at; /* monotonic ms, 0 while nobody asked to stop   */
+    unsigned long oom; /* kills for want of memory before it began            */
+    int64_t kill_at;   /* monotonic ms, 0 while nobody asked to stop   */
 };
 
 static void die(const char *what)
@@ -76,13 +80,14 @@ static int64_t wall_us(void)
 
 static const char usage_text[] =
     "usage: nnd-shepherd --dir DIR --marker TEXT [--grace MS] [--tmp DIR]...\n"
-    "                    [--lock-fd N] -- LAUNCHER [ARGUMENT]...\n"
+    "                    [--lock-fd N] [--cgroup DIR] -- LAUNCHER [ARGUMENT]...\n"
     "Runs LAUNCHER for nnd(8); see nnd-shepherd(8).\n";
 
 static const struct option options[] = {
     {"dir", required_argument, NULL, 'd'},     {"marker", required_argument, NULL, 'm'},
     {"grace", required_argument, NULL, 'g'},   {"tmp", required_argument, NULL, 't'},
-    {"lock-fd", required_argument, NULL, 'l'}, {"help", no_argument, NULL, 'h'},
+    {"lock-fd", required_argument, NULL, 'l'}, {"cgroup", required_argument, NULL, 'c'},
+    {"sweep", required_argument, NULL, 's'},   {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
 };
 
@@ -117,6 +122,10 @@ static void parse(struct shepherd *s, int argc, char **argv)
             s->tmp[s->ntmp++] = optarg;
         else if (c == 'l')
             s->lock_fd = number(optarg);
+        else if (c == 'c')
+            s->cgroup = optarg;
+        else if (c == 's')
+            s->sweep = optarg;
         else if (c == 'h')
             usage(STDOUT_FILENO, 0);
         else if (c == 'V')
@@ -125,6 +134,8 @@ static void parse(struct shepherd *s, int argc, char **argv)
             usage(STDERR_FILENO, 2);
     }
     s->argv = argv + optind;
+    if (s->sweep && !*s->argv)
+        return;
     if (!s->dir || !s->marker || !*s->argv)
         usage(STDERR_FILENO, 2);
 }
@@ -197,6 +208,8 @@ static void exec_launcher(const struct shepherd *s, pid_t parent, int report)
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    if (*s->cgroup)
+        cgroup_enter(s->cgroup); /* where that fails marks have to do */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
         setenv(PROC_MARKER, s->marker, 1) == 0)
         execvp(s->argv[0], s->argv);
@@ -226,6 +239,22 @@ static int launch(struct shepherd *s)
     while (n < 0 && errno == EINTR);
     close(report[0]);
     return n == (ssize_t)sizeof sys ? sys : 0;
+}
+
+/* Processes that the kernel ended for want of memory since the machine started; it
+ * is the machine's count, so it says something only of one that died by KILL. */
+static unsigned long kernel_oom(void)
+{
+    FILE *f = fopen("/proc/vmstat", "re");
+    char line[128];
+    unsigned long n = 0;
+
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "oom_kill %lu", &n) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return n;
 }
 
 /* --- watch ---------------------------------------------------------------- */
@@ -285,7 +314,8 @@ static void watch(struct shepherd *s, int signals)
  * which left the session and dropped the marker is found in a later round. */
 static int sweep(const struct shepherd *s)
 {
-    struct proc_match m = {s->marker, getsid(0), getpid()};
+    struct proc_match m = {
+        .marker = s->marker, .session = getsid(0), .parent = getpid()};
     struct timespec pause = {0, SWEEP_MS * 1000000L};
     int left = 0;
 
@@ -293,11 +323,11 @@ static int sweep(const struct shepherd *s)
         while (waitpid(-1, NULL, WNOHANG) > 0)
             ;
         left = proc_signal_all(&m, SIGKILL);
-        if (left == 0)
+        if (cgroup_end(s->cgroup) && left == 0)
             return 0;
         nanosleep(&pause, NULL);
     }
-    return left;
+    return left > 0 ? left : 1;
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *w)
@@ -306,6 +336,20 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     (void)type;
     (void)w;
     return remove(path) < 0 && errno != ENOENT;
+}
+
+/* nnd-shepherd --sweep: for a machine on which no shepherd stays with the attempt. */
+static int sweep_other(const char *marker)
+{
+    struct proc_match m = {.marker = marker};
+    struct timespec pause = {0, SWEEP_MS * 1000000L};
+
+    for (int i = 0; i < SWEEP_ROUNDS; i++) {
+        if (proc_signal_all(&m, SIGKILL) == 0)
+            return 0;
+        nanosleep(&pause, NULL);
+    }
+    return 1;
 }
 
 static void remove_tmp(const struct shepherd *s)
@@ -336,18 +380,22 @@ static int block_signals(void)
 
 int main(int argc, char **argv)
 {
-    struct shepherd s = {.grace_ms = 2000, .lock_fd = -1};
+    struct shepherd s = {.grace_ms = 2000, .lock_fd = -1, .cgroup = ""};
     int signals;
 
     parse(&s, argc, argv);
+    if (s.sweep)
+        return sweep_other(s.sweep);
     signals = block_signals();
     settle(&s, open_log(&s));
     write_start(&s);
+    s.oom = kernel_oom();
     s.status.exec_errno = launch(&s);
     if (s.status.exec_errno)
         dprintf(STDERR_FILENO, "nnd-shepherd: cannot run %s: %s\n", s.argv[0],
                 strerror(s.status.exec_errno));
     watch(&s, signals);
+    s.status.oom = cgroup_oom(s.cgroup) > 0 || kernel_oom() > s.oom;
     s.status.left = sweep(&s);
     remove_tmp(&s);
     write_end(&s);

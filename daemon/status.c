@@ -45,10 +45,10 @@ int status_write(const char *dir, const struct status *s)
         snprintf(text, sizeof text,
                  "version %d\nboot %s\npid %d\nstart %llu\nstarted_us %lld\n"
                  "ended_us %lld\nended %d\nwait %d\nexec_errno %d\nasked %d\n"
-                 "left %d\n",
+                 "left %d\noom %d\n",
                  STATUS_VERSION, s->boot, (int)s->pid, (unsigned long long)s->start,
                  (long long)s->started_us, (long long)s->ended_us, s->ended, s->wait,
-                 s->exec_errno, s->asked, s->left);
+                 s->exec_errno, s->asked, s->left, s->oom);
     int fd, rc;
 
     snprintf(path, sizeof path, "%s/status", dir);
@@ -81,11 +81,12 @@ int status_read(const char *dir, struct status *out)
         return -1;
     n = fscanf(f,
                "version %d\nboot %39s\npid %d\nstart %llu\nstarted_us %lld\n"
-               "ended_us %lld\nended %d\nwait %d\nexec_errno %d\nasked %d\nleft %d",
+               "ended_us %lld\nended %d\nwait %d\nexec_errno %d\nasked %d\nleft %d\n"
+               "oom %d",
                &version, s.boot, &pid, &start, &started, &ended, &s.ended, &s.wait,
-               &s.exec_errno, &s.asked, &s.left);
+               &s.exec_errno, &s.asked, &s.left, &s.oom);
     fclose(f);
-    if (n != 11 || version != STATUS_VERSION)
+    if (n < 11 || /* files of before 0.2 end there */ version != STATUS_VERSION)
         return -1;
     s.pid = pid;
     s.start = start;

@@ -23,6 +23,7 @@ struct status {
     int exec_errno; /* why the launcher could not be started, or 0         */
     int asked;      /* 1: TERM was received                                */
     int left;       /* processes that could not be killed                  */
+    int oom;        /* 1: the kernel killed for want of memory meanwhile   */
 };
 
 /* Replace DIR/status, durably.  0, or -1 with errno. */

@@ -6,6 +6,7 @@ dist_man_MANS += \
     doc/nnd-plugin-probe.8 \
     doc/nnd-plugin.7 \
     doc/nnd-shepherd.8 \
+    doc/nnd-slurm.8 \
     doc/nnd.8
 dist_doc_DATA = \
     README.md \

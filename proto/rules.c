@@ -182,6 +182,8 @@ const struct rule rules[] = {
      "how long an attempt may take, suspended time not counted; 0: no limit"},
     {"queue.warn", 0, TIME_MAX, RULE_TIME, 0,
      "how long before the end of queue.time ranks are asked to save and leave"},
+    {"launcher", 0, 0, 0, 0,
+     "who starts the ranks: mpirun here or over ssh, Slurm, or any: as nnd is set"},
 };
 
 const size_t nrules = sizeof(rules) / sizeof(rules[0]);

@@ -84,6 +84,23 @@ static void print(const ProtobufCMessage *m, const char *only)
     }
 }
 
+/* ASK_SET="KEY=VALUE KEY=VALUE": over what is said below. */
+static void put_set(struct spec *s)
+{
+    char *text = strdup(getenv("ASK_SET") ? getenv("ASK_SET") : ""), *save = NULL;
+    struct err e;
+
+    for (char *t = strtok_r(text, " ", &save); t; t = strtok_r(NULL, " ", &save)) {
+        char *value = strchr(t, '=');
+
+        if (!value)
+            continue;
+        *value++ = '\0';
+        check(spec_put(s, t, value, "test", &e), &e);
+    }
+    free(text);
+}
+
 static void ask_submit(int argc, char **argv)
 {
     Wire__Submit m = WIRE__SUBMIT__INIT;
@@ -100,6 +117,7 @@ static void ask_submit(int argc, char **argv)
     check(spec_put(s, "retry.delay", "0.5", "test", &e), &e);
     check(spec_put(s, "retry.max", "2", "test", &e), &e);
     check(spec_put(s, "data.train", "/etc/hostname", "test", &e), &e);
+    put_set(s);
     check(spec_resolve(s, &e), &e);
     check(spec_pack(s, &b, &e), &e);
     m.key = argc > 3 ? argv[3] : key;

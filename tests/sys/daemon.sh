@@ -3,7 +3,7 @@
 # daemon.sh - an nnd of its own for a test in shell, with ranks that train
 # nothing; read after tap.sh.
 #
-#     nnd_up [OPTION]...    start it (again), in $dir/s
+#     nnd_up [OPTION]...    start it (again), in $dir/s, by $nnd_begin if that is set
 #     nnd_kill              kill -9
 #     nnd_down              end it, and look whether anything is left
 #     ask ...               tests/sys/ask at its socket
@@ -15,6 +15,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 dir=$(mktemp -d /tmp/nnd-test-XXXXXX) || exit 99
 fake=$NND_BUILDDIR/tests/sys/fake-worker
+nnd_begin=
 trap 'nnd_clean' EXIT
 trap 'exit 1' HUP INT TERM
 
@@ -25,7 +26,7 @@ ask()
 
 nnd_up()
 {
-    "$NND_BUILDDIR/daemon/nnd" --dir "$dir/s" --slots 4 --worker "$fake" \
+    $nnd_begin "$NND_BUILDDIR/daemon/nnd" --dir "$dir/s" --slots 4 --worker "$fake" \
         --grace 2s --background "$@"
 }
 

@@ -90,6 +90,10 @@ static void parse_args(struct worker *w, int argc, char **argv)
     const char *ranks = getenv("OMPI_COMM_WORLD_SIZE");
     int c;
 
+    if (!rank) { /* srun's */
+        rank = getenv("SLURM_PROCID");
+        ranks = getenv("SLURM_NTASKS");
+    }
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'j')
             w->job = optarg;

@@ -12,6 +12,7 @@
 
 #include "daemon/catchup.h"
 #include "daemon/launch.h"
+#include "daemon/launch_slurm.h"
 #include "daemon/outcome.h"
 #include "daemon/proc.h"
 #include "daemon/status.h"
@@ -60,9 +61,9 @@ static void test_exit_codes(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct launch_exit out = {9, 9, true};
+        struct launch_exit out = {.code = 9, .signal = 9, .self = true};
 
-        launch_local.understand(cases[i].wait, &out);
+        launch_local.classify(cases[i].wait, &out);
         assert_int_equal(out.code, cases[i].code);
         assert_int_equal(out.signal, cases[i].signal);
         assert_int_equal(out.self, cases[i].self);
@@ -120,19 +121,138 @@ static void test_blame(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        int rank = -1;
-        bool found = launch_local.blame(cases[i].text, strlen(cases[i].text), &rank);
+        int rank = -1, code = 7;
+        bool found =
+            launch_local.blame(cases[i].text, strlen(cases[i].text), &rank, &code);
 
         assert_int_equal(found, cases[i].rank >= 0);
         assert_int_equal(rank, cases[i].rank);
     }
 }
 
+/* --- what Slurm and lost nodes say --------------------------------------------- */
+
+static void test_slurm_ends(void **state)
+{
+    static const struct {
+        int wait, code, signal;
+        Wire__Failure failure;
+    } cases[] = {
+        {0, 0, 0, WIRE__FAILURE__NO_FAILURE},
+        {3 << 8, 3, 0, WIRE__FAILURE__NO_FAILURE},
+        {137 << 8, 0, 9, WIRE__FAILURE__NO_FAILURE},
+        {SLURM_NODE_FAIL << 8, SLURM_NODE_FAIL, 0, WIRE__FAILURE__NODE_LOST},
+        {SLURM_PREEMPTED << 8, SLURM_PREEMPTED, 0, WIRE__FAILURE__PREEMPT},
+        {SLURM_OUT_OF_MEMORY << 8, SLURM_OUT_OF_MEMORY, 0, WIRE__FAILURE__OOM},
+        {SLURM_GONE << 8, SLURM_GONE, 0, WIRE__FAILURE__NODE_LOST},
+        {(SLURM_END_LAST + 1) << 8, SLURM_END_LAST + 1, 0, WIRE__FAILURE__NO_FAILURE},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct launch_exit out = {.code = 9, .signal = 9, .self = true};
+
+        launch_slurm.classify(cases[i].wait, &out);
+        assert_int_equal(out.code, cases[i].code);
+        assert_int_equal(out.signal, cases[i].signal);
+        assert_int_equal(out.failure, cases[i].failure);
+        assert_int_equal(out.text != NULL, out.failure != 0);
+        assert_false(out.self);
+    }
+}
+
+static void test_slurm_lines(void **state)
+{
+    static const struct {
+        const char *text;
+        int rank;
+        size_t skip;
+    } cases[] = {
+        {"0: step 5", 0, 3},    {" 12: oops", 12, 5}, {"3:oops", -1, 0},
+        {"srun: error", -1, 0}, {"", -1, 0},          {"1234567: x", -1, 0},
+        {"7", -1, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int rank = 77;
+        bool err = false;
+
+        assert_int_equal(
+            launch_slurm.line(cases[i].text, strlen(cases[i].text), &rank, &err),
+            cases[i].skip);
+        assert_int_equal(rank, cases[i].rank);
+    }
+}
+
+static void test_slurm_blame(void **state)
+{
+    static const struct {
+        const char *text;
+        int rank, code;
+    } cases[] = {
+        {"srun: error: vm: task 1: Killed", 1, 0},
+        {"srun: error: n1: task 3: Exited with exit code 17", 3, 17},
+        {"srun: error: n1: tasks 3-4: Exited with exit code 17", -1, 0},
+        {"0: srun: error: ", -1, 0},
+        {"srun: error: n1: task ", -1, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int rank = -1, code = 0;
+
+        assert_int_equal(
+            launch_slurm.blame(cases[i].text, strlen(cases[i].text), &rank, &code),
+            cases[i].rank >= 0);
+        assert_int_equal(rank, cases[i].rank);
+        assert_int_equal(code, cases[i].code);
+    }
+}
+
+static void test_lost_node(void **state)
+{
+    static const char text[] = "  Remote daemon: [[2389,0],1] on node nodeb";
+    const char *name = NULL;
+    struct launch_exit out;
+
+    (void)state;
+    assert_int_equal(launch_ssh.lost(text, sizeof text - 1, &name), 5);
+    assert_memory_equal(name, "nodeb", 5);
+    assert_int_equal(launch_ssh.lost("rank on node b", 14, &name), 0);
+    assert_int_equal(
+        launch_ssh.lost("  HNP daemon   : [[2389,0],0] on node a", 38, &name), 0);
+    launch_ssh.classify(205 << 8, &out);
+    assert_int_equal(out.failure, WIRE__FAILURE__NODE_LOST);
+    launch_ssh.classify(3 << 8, &out);
+    assert_int_equal(out.failure, WIRE__FAILURE__NO_FAILURE);
+}
+
+static void test_table(void **state)
+{
+    struct err e;
+
+    assert_ptr_equal(launch_find("ssh"), &launch_ssh);
+    assert_null(launch_find("ss"));
+    assert_ptr_equal(launch_noted(*state), &launch_local);
+    assert_int_equal(launch_note(*state, &launch_slurm, &e), 0);
+    assert_ptr_equal(launch_noted(*state), &launch_slurm);
+}
+
 static void test_command(void **state)
 {
     struct arena *arena = arena_create();
-    struct launch l = {"mpirun",  "worker", "/j/job.pb", "/j", "/j/a", "/j/a/tmp", NULL,
-                       "ipc://u", 3,        2,           4,    99,     false};
+    struct launch l = {.mpirun = "mpirun",
+                       .worker = "worker",
+                       .job_file = "/j/job.pb",
+                       .job_dir = "/j",
+                       .attempt_dir = "/j/a",
+                       .tmp_dir = "/j/a/tmp",
+                       .uri = "ipc://u",
+                       .ranks = 3,
+                       .threads = 2,
+                       .attempt = 4,
+                       .epoch = 99};
     char **argv = launch_local.argv(&l, arena);
     bool ranks = false, epoch = false, root = false;
     size_t n = 0;
@@ -286,6 +406,11 @@ int main(void)
         cmocka_unit_test(test_exit_codes),
         cmocka_unit_test(test_lines),
         cmocka_unit_test(test_blame),
+        cmocka_unit_test(test_slurm_ends),
+        cmocka_unit_test(test_slurm_lines),
+        cmocka_unit_test(test_slurm_blame),
+        cmocka_unit_test(test_lost_node),
+        cmocka_unit_test_setup_teardown(test_table, unit_dir_setup, unit_dir_teardown),
         cmocka_unit_test(test_command),
         IN_DIR(test_status),
         IN_DIR(test_catch_up),

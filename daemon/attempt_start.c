@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attempt_start.c - an attempt's folder, its lock, its launcher and its command,
+ * and the fork.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "daemon/attempt_impl.h"
+#include "daemon/cgroup.h"
+#include "proto/spec.h"
+
+/* The job's wish, or nnd's setting.  A wish that nnd is not set up for fails. */
+static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
+{
+    static const struct launcher *const wishes[] = {
+        [NND__LAUNCHER__LOCAL] = &launch_local,
+        [NND__LAUNCHER__SSH] = &launch_ssh,
+        [NND__LAUNCHER__SLURM] = &launch_slurm,
+    };
+    static const struct launcher *const settings[] = {
+        [NND__CONFIG__LAUNCHER__LOCAL] = &launch_local,
+        [NND__CONFIG__LAUNCHER__SSH] = &launch_ssh,
+        [NND__CONFIG__LAUNCHER__SLURM] = &launch_slurm,
+    };
+    struct buf b = {0};
+    struct spec *spec;
+    int rc = store_spec(h->store, a->job->id, &b, e);
+
+    if (rc == 0)
+        rc = spec_unpack(b.data, b.len, &spec, e);
+    buf_free(&b);
+    if (rc < 0)
+        return rc;
+    a->launcher = wishes[spec_job(spec)->launcher];
+    if (!a->launcher)
+        a->launcher = settings[h->opt.conf->launcher];
+    spec_destroy(spec);
+    if (a->launcher == &launch_ssh && !h->nodes.listed)
+        return err_set(e, ERR_SPEC, "launcher: ssh: nnd has no file of nodes");
+    return launch_note(a->dir, a->launcher, e);
+}
+
+/* Where there is none, marks and sessions have to do.  A later nnd finds it by the
+ * link. */
+static void make_cgroup(struct attempt *a)
+{
+    char path[PATH_MAX], name[160];
+
+    snprintf(name, sizeof name, "nnd.%s", a->marker);
+    if (!cgroup_make(name, a->cgroup, sizeof a->cgroup))
+        return;
+    snprintf(path, sizeof path, "%.4000s/cgroup", a->dir);
+    if (symlink(a->cgroup, path) == 0)
+        return;
+    cgroup_end(a->cgroup);
+    *a->cgroup = '\0';
+}
+
+static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
+{
+    char path[PATH_MAX];
+    struct buf spec = {0};
+    int rc;
+
+    snprintf(path, sizeof path, "%.4000s/tmp", a->dir);
+    rc = fs_mkdirs(path, e);
+    if (rc == 0)
+        rc = choose_launcher(h, a, e);
+    if (rc == 0)
+        make_cgroup(a);
+    if (rc == 0 && *a->shm && mkdir(a->shm, 0700) < 0 && errno != EEXIST)
+        *a->shm = '\0';
+    snprintf(path, sizeof path, "%.3900s/jobs/%llu/checkpoints", h->opt.dir,
+             (unsigned long long)a->job->id);
+    if (rc == 0)
+        rc = fs_mkdirs(path, e);
+    snprintf(path, sizeof path, "%.3900s/jobs/%llu/job.pb", h->opt.dir,
+             (unsigned long long)a->job->id);
+    if (rc == 0 && !fs_exists(path)) {
+        rc = store_spec(h->store, a->job->id, &spec, e);
+        if (rc == 0)
+            rc = fs_replace(path, spec.data, spec.len, e);
+        buf_free(&spec);
+    }
+    return rc;
+}
+
+int attempt_lock(const struct attempt *a, int *fd, struct err *e)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%.4000s/lock", a->dir);
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0)
+        return err_sys(e, ERR_FAILED, errno, "%s", path);
+    if (flock(*fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    close(*fd);
+    return 1;
+}
+
+static const char *text_or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+struct launch attempt_launch(const struct hub *h, const struct attempt *a,
+                             struct arena *arena)
+{
+    const struct hub_options *o = &h->opt;
+    char job_dir[PATH_MAX];
+
+    attempt_job_dir(h, a->job->id, job_dir);
+    return (struct launch){
+        .mpirun = o->mpirun,
+        .worker = o->worker,
+        .shepherd = o->shepherd,
+        .helper = o->slurm,
+        .rsh = text_or_null(o->conf->ssh->program),
+        .net = text_or_null(o->conf->ssh->network),
+        .nodes = a->job->nodes,
+        .extra = text_or_null(o->conf->slurm->arguments),
+        .marker = a->marker,
+        .job_file = arena_printf(arena, "%s/job.pb", job_dir),
+        .job_dir = arena_strdup(arena, job_dir),
+        .attempt_dir = a->dir,
+        .tmp_dir = arena_printf(arena, "%s/tmp", a->dir),
+        .shm_dir = *a->shm ? a->shm : NULL,
+        .uri = o->uri,
+        .ranks = a->job->ranks,
+        .threads = a->job->threads,
+        .attempt = a->job->attempt,
+        .epoch = a->job->epoch,
+        .root = h->uid == 0,
+        .inside = getenv("SLURM_JOB_ID") != NULL,
+    };
+}
+
+static char **command(struct hub *h, struct attempt *a, int lock_fd,
+                      struct arena *arena)
+{
+    struct launch_args args = launch_args_create(arena);
+    struct launch l = attempt_launch(h, a, arena);
+
+    launch_add(&args, h->opt.shepherd);
+    launch_add_pair(&args, "--dir", a->dir);
+    launch_add_pair(&args, "--marker", a->marker);
+    launch_add_number(&args, "--grace", (uint64_t)a->launcher->grace_ms);
+    launch_add_number(&args, "--lock-fd", (uint64_t)lock_fd);
+    if (*a->cgroup)
+        launch_add_pair(&args, "--cgroup", a->cgroup);
+    launch_add_pair(&args, "--tmp", l.tmp_dir);
+    if (l.shm_dir)
+        launch_add_pair(&args, "--tmp", l.shm_dir);
+    launch_add(&args, "--");
+    for (char **v = a->launcher->argv(&l, arena); *v; v++)
+        launch_add(&args, *v);
+    return args.v;
+}
+
+/* Only async-signal-safe calls between fork and exec: libzmq has threads. */
+static void exec_shepherd(char **argv, int lock_fd)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL);
+    fcntl(lock_fd, F_SETFD, 0);
+    execv(argv[0], argv);
+    _exit(127);
+}
+
+static int spawn(struct hub *h, struct attempt *a, struct err *e)
+{
+    struct arena *arena;
+    struct proc_id id = {0};
+    char **argv;
+    int lock_fd, rc = attempt_lock(a, &lock_fd, e);
+
+    if (rc != 0)
+        return rc < 0 ? rc : err_set(e, ERR_FAILED, "%s: is running already", a->dir);
+    if (access(h->opt.shepherd, X_OK) < 0) {
+        rc = err_sys(e, ERR_FAILED, errno, "%s", h->opt.shepherd);
+        close(lock_fd);
+        return rc;
+    }
+    arena = arena_create();
+    argv = command(h, a, lock_fd, arena);
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* a killed shepherd's children come here */
+    hub_failpoint(h, "before-fork");
+    id.pid = fork();
+    if (id.pid == 0)
+        exec_shepherd(argv, lock_fd);
+    hub_failpoint(h, "after-fork");
+    if (id.pid < 0)
+        rc = err_sys(e, ERR_FAILED, errno, "starting %s", h->opt.shepherd);
+    close(lock_fd); /* the shepherd's copy keeps it locked */
+    arena_destroy(arena);
+    if (rc < 0)
+        return rc;
+    a->child = true;
+    memcpy(id.boot, h->boot, sizeof id.boot);
+    proc_start(id.pid, &id.start);
+    attempt_watch(h, a, &id);
+    return 0;
+}
+
+void attempt_start(struct hub *h, struct job *j)
+{
+    struct attempt *a = attempt_create(h, j);
+    struct err e;
+    int rc = make_dirs(h, a, &e);
+
+    if (rc == 0)
+        rc = spawn(h, a, &e);
+    if (rc < 0) {
+        log_error("cannot start: job=%llu attempt=%u error=\"%s\"",
+                  (unsigned long long)j->id, j->attempt, e.text);
+        snprintf(a->start_error, sizeof a->start_error, "%.500s", e.text);
+        attempt_stage(h, a, ATTEMPT_SWEEPING);
+        return;
+    }
+    log_info("start: job=%llu attempt=%u ranks=%u threads=%u pid=%d",
+             (unsigned long long)j->id, j->attempt, j->ranks, j->threads, (int)a->pid);
+}
