@@ -2,6 +2,15 @@
 #
 # bench/local.mk - benchmarks; none is run by make check.
 
+# Not built by "make" either: make bench/allreduce
+if WITH_MPI
+EXTRA_PROGRAMS += bench/allreduce
+bench_allreduce_SOURCES = bench/allreduce.c
+bench_allreduce_CPPFLAGS = $(AM_CPPFLAGS) $(MPI_CFLAGS)
+bench_allreduce_LDADD = $(MPI_COMM_LIBS) lib/comm/libcomm.la lib/base/libbase.la \
+    $(MPI_LIBS)
+endif
+
 EXTRA_DIST += \
     bench/README.md \
     bench/checkpoint.sh \

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void count(struct comm *c, size_t remote, size_t local)
+void comm_note(struct comm *c, size_t remote, size_t local)
 {
     c->count.calls++;
     c->count.remote += (int64_t)remote;
@@ -49,6 +49,17 @@ struct comm_count comm_counted(const struct comm *c)
     return c->count;
 }
 
+bool comm_threads(const struct comm *c)
+{
+    return c->threads;
+}
+
+void comm_wait_gently(struct comm *c)
+{
+    if (c->ops->wait_gently)
+        c->ops->wait_gently(c);
+}
+
 int comm_alltoallv(struct comm *c, const void *send, const size_t *send_len,
                    const size_t *send_off, void *recv, const size_t *recv_len,
                    const size_t *recv_off, struct err *e)
@@ -72,7 +83,7 @@ int comm_alltoallv(struct comm *c, const void *send, const size_t *send_len,
         return rc;
     for (int i = 0; i < c->size; i++)
         remote += i == me ? 0 : send_len[i];
-    count(c, remote, send_len[me]);
+    comm_note(c, remote, send_len[me]);
     return 0;
 }
 
@@ -82,7 +93,7 @@ int comm_allgatherv(struct comm *c, void *buf, const size_t *len, const size_t *
     int rc = c->size == 1 ? 0 : c->ops->allgatherv(c, buf, len, off, e);
 
     if (rc == 0)
-        count(c, to_others(c, len[c->rank]), len[c->rank]);
+        comm_note(c, to_others(c, len[c->rank]), len[c->rank]);
     return rc;
 }
 
@@ -92,7 +103,7 @@ int comm_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce op,
     int rc = c->size == 1 ? 0 : c->ops->allreduce(c, x, n, op, e);
 
     if (rc == 0)
-        count(c, to_others(c, n * sizeof *x), n * sizeof *x);
+        comm_note(c, to_others(c, n * sizeof *x), n * sizeof *x);
     return rc;
 }
 
@@ -107,7 +118,7 @@ int comm_bcast(struct comm *c, void *buf, size_t len, int root, struct err *e)
                        root);
     rc = c->size == 1 ? 0 : c->ops->bcast(c, buf, len, root, e);
     if (rc == 0)
-        count(c, to_others(c, sent), sent);
+        comm_note(c, to_others(c, sent), sent);
     return rc;
 }
 
@@ -116,7 +127,7 @@ int comm_barrier(struct comm *c, struct err *e)
     int rc = c->size == 1 ? 0 : c->ops->barrier(c, e);
 
     if (rc == 0)
-        count(c, 0, 0);
+        comm_note(c, 0, 0);
     return rc;
 }
 

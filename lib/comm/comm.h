@@ -3,15 +3,17 @@
  * comm.h - bytes between the ranks of one job.
  *
  * A communicator is a vtable: comm_self.c is a world of one, comm_mpi.c the only
- * file that knows MPI.  It moves bytes and adds integers; floating-point sums
- * belong to the callers, who fix their order.  Every call is collective over
- * the communicator, and is counted, so that a plan can be held against it.
- * One thread per process communicates, the one that made the communicator.
+ * file that knows MPI.  It moves bytes and adds integers; how floating-point
+ * numbers are added is the callers' business, in which order is fixed here.
+ * Every call is collective over the communicator, and is counted, so that a plan
+ * can be held against it.  A communicator is used by one thread at a time; two
+ * threads use two communicators, where comm_threads allows it (lane.h).
  * After an error a communicator is good for comm_abort alone.
  */
 #ifndef COMM_COMM_H
 #define COMM_COMM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,8 +25,8 @@ struct comm;
  * calls, and bytes that this rank contributed to other ranks (remote) and to
  * itself (local).  The bytes are those of the direct exchange, whatever way they
  * take: alltoallv the lengths sent; allgatherv len[self] to each rank; allreduce
- * 8 n to each rank; bcast len to each rank at the root, else 0; barrier 0; a
- * split is not counted. */
+ * 8 n to each rank; reduce_scatter what each other rank owns; bcast len to each rank at
+ * the root, else 0; barrier 0; a split is not counted. */
 struct comm_count {
     int64_t calls, remote, local;
 };
@@ -34,9 +36,16 @@ enum comm_reduce { COMM_SUM, COMM_MAX, COMM_OR };
 /* A world of one. */
 int comm_self(struct comm **out, struct err *e);
 
-/* MPI_COMM_WORLD; initialises MPI (funneled) and finalises it in comm_destroy.
- * Without MPI in the build: an error that says so. */
+/* MPI_COMM_WORLD; initialises MPI (for several threads, where it can) and finalises
+ * it in comm_destroy.  Without MPI in the build: an error that says so. */
 int comm_mpi_world(struct comm **out, struct err *e);
+
+/* May threads use communicators of this kind at the same time? */
+bool comm_threads(const struct comm *c);
+
+/* From now on c, and what is split from it, sleeps between looks while it waits for
+ * others: for a thread that must not take the processor from one that computes. */
+void comm_wait_gently(struct comm *c);
 
 /* Ranks with the same color (0 or more), ordered by their rank in c.  A part is
  * destroyed before what it was split from. */
@@ -59,6 +68,24 @@ int comm_alltoallv(struct comm *c, const void *send, const size_t *send_len,
 /* In place: rank i's bytes [off[i], +len[i]) of buf reach every rank. */
 int comm_allgatherv(struct comm *c, void *buf, const size_t *len, const size_t *off,
                     struct err *e);
+
+/* y += x, n bytes of each, which do not overlap. */
+typedef int comm_add_f(void *arg, void *y, const void *x, size_t n, struct err *e);
+
+/* How comm_reduce_scatter adds, and in what room: scratch is as long as the sum over
+ * the other ranks of the shorter of `window` and len[self]. */
+struct comm_sum {
+    comm_add_f *add;
+    void *arg;
+    char *scratch;
+    size_t window; /* bytes that a rank sends another at once; whole elements */
+};
+
+/* In place: everybody's bytes [off[i], +len[i]) of buf are added into those of rank
+ * i, as a binary tree over ranks, neighbours first: ((0 + 1) + (2 + 3)) + ...  What
+ * other ranks own is as it was. */
+int comm_reduce_scatter(struct comm *c, void *buf, const size_t *len, const size_t *off,
+                        const struct comm_sum *s, struct err *e);
 
 /* In place, element by element; COMM_OR is bitwise. */
 int comm_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce op,

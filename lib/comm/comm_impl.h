@@ -25,14 +25,19 @@ struct comm_ops {
     int (*bcast)(struct comm *c, void *buf, size_t len, int root, struct err *e);
     int (*barrier)(struct comm *c, struct err *e);
     void (*abort)(struct comm *c, int code);
+    void (*wait_gently)(struct comm *c); /* NULL: waits as it does          */
 };
 
 /* The first member of every communicator. */
 struct comm {
     const struct comm_ops *ops;
     int rank, size;
+    bool threads; /* see comm_threads */
     struct comm_count count;
 };
+
+/* Count a call that has ended. */
+void comm_note(struct comm *c, size_t remote, size_t local);
 
 /* Longest message of a communicator over MPI and of those split from it later;
  * tests make it small to see messages cut.  A multiple of 8. */

@@ -15,8 +15,9 @@
 #include <errno.h>
 #include <mpi.h>
 #include <stdlib.h>
+#include <time.h>
 
-enum { TAG = 1 };
+enum { TAG = 1, LOOKS = 200, NAP_NS = 20000 };
 
 /* 1 GiB: far below the 2 GiB that an int counts. */
 static const size_t piece_most = (size_t)1 << 30;
@@ -25,6 +26,7 @@ struct comm_mpi {
     struct comm base;
     MPI_Comm mpi;
     size_t piece;              /* bytes of the longest message           */
+    bool gentle;               /* see comm_wait_gently                   */
     MPI_Request *req;          /* [2 * size]                             */
     MPI_Status *stat;          /* [2 * size]                             */
     size_t *own_len, *own_off; /* [size] what allgatherv sends to a rank */
@@ -83,15 +85,22 @@ static void release(struct comm_mpi *m)
     free(m);
 }
 
-static int wrap(MPI_Comm mpi, size_t piece, struct comm **out, struct err *e)
+/* What a communicator has from the one it is split from; of the world `like` is
+ * NULL. */
+static int wrap(MPI_Comm mpi, const struct comm_mpi *like, struct comm **out,
+                struct err *e)
 {
     struct comm_mpi *m = calloc(1, sizeof *m);
+    int level;
 
     if (!m)
         goto oom;
     m->base.ops = &mpi_ops;
     m->mpi = mpi;
-    m->piece = piece;
+    m->piece = like ? like->piece : piece_most;
+    m->gentle = like && like->gentle;
+    MPI_Query_thread(&level);
+    m->base.threads = level == MPI_THREAD_MULTIPLE;
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
     MPI_Comm_rank(mpi, &m->base.rank);
     MPI_Comm_size(mpi, &m->base.size);
@@ -114,14 +123,14 @@ int comm_mpi_world(struct comm **out, struct err *e)
     if (ready)
         return err_set(e, ERR_FAILED,
                        "comm: wanted one MPI world, found a second call");
-    rc = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &level);
+    rc = MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &level);
     if (rc != MPI_SUCCESS)
         return err_set(e, ERR_FAILED, "comm: MPI_Init_thread: MPI error %d", rc);
     if (level < MPI_THREAD_FUNNELED)
         rc = err_set(e, ERR_FAILED, "comm: wanted MPI_THREAD_FUNNELED, found level %d",
                      level);
     else
-        rc = wrap(MPI_COMM_WORLD, piece_most, out, e);
+        rc = wrap(MPI_COMM_WORLD, NULL, out, e);
     if (rc < 0)
         MPI_Finalize();
     return rc;
@@ -134,7 +143,7 @@ static int mpi_split(struct comm *c, int color, struct comm **out, struct err *e
 
     if (rc != MPI_SUCCESS)
         return fail(c, "split", rc, e);
-    rc = wrap(part, mpi_of(c)->piece, out, e);
+    rc = wrap(part, mpi_of(c), out, e);
     if (rc < 0)
         MPI_Comm_free(&part);
     return rc;
@@ -154,6 +163,38 @@ static void mpi_destroy(struct comm *c)
 void comm_mpi_set_piece(struct comm *c, size_t bytes)
 {
     mpi_of(c)->piece = bytes;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+/* Looking costs less than sleeping while the other side is at it; after that each
+ * look waits for the clock. */
+static void rest(int looks)
+{
+    const struct timespec nap = {.tv_nsec = NAP_NS};
+
+    if (looks >= LOOKS)
+        nanosleep(&nap, NULL);
+}
+
+static int wait_requests(struct comm_mpi *m, int n)
+{
+    int done = 0, rc = MPI_SUCCESS;
+
+    if (!m->gentle)
+        return MPI_Waitall(n, m->req, m->stat);
+    for (int looks = 0; rc == MPI_SUCCESS; looks++) {
+        rc = MPI_Testall(n, m->req, &done, m->stat);
+        if (done)
+            break;
+        rest(looks);
+    }
+    return rc;
+}
+
+static void mpi_wait_gently(struct comm *c)
+{
+    mpi_of(c)->gentle = true;
 }
 
 /* --- blocks of bytes ------------------------------------------------------ */
@@ -281,7 +322,7 @@ static int exchange(struct comm_mpi *m, const struct blocks *b, const char *what
 
         if (rc < 0)
             return rc;
-        rc = MPI_Waitall(2 * m->base.size, m->req, m->stat);
+        rc = wait_requests(m, 2 * m->base.size);
         if (rc != MPI_SUCCESS)
             return fail_wait(m, what, rc, e);
         if ((rc = check_arrivals(m, b, k, what, e)) < 0)
@@ -351,8 +392,16 @@ static int mpi_bcast(struct comm *c, void *buf, size_t len, int root, struct err
 
 static int mpi_barrier(struct comm *c, struct err *e)
 {
-    int rc = MPI_Barrier(mpi_of(c)->mpi);
+    struct comm_mpi *m = mpi_of(c);
+    int rc;
 
+    if (m->gentle) {
+        rc = MPI_Ibarrier(m->mpi, &m->req[0]);
+        if (rc == MPI_SUCCESS)
+            rc = wait_requests(m, 1);
+    } else {
+        rc = MPI_Barrier(m->mpi);
+    }
     return rc == MPI_SUCCESS ? 0 : fail(c, "barrier", rc, e);
 }
 
@@ -372,4 +421,5 @@ static const struct comm_ops mpi_ops = {
     .bcast = mpi_bcast,
     .barrier = mpi_barrier,
     .abort = mpi_abort,
+    .wait_gently = mpi_wait_gently,
 };

@@ -36,7 +36,7 @@ int comm_self(struct comm **out, struct err *e)
 
     if (!c)
         return err_sys(e, ERR_FAILED, errno, "comm: a world of one");
-    *c = (struct comm){.ops = &self_ops, .size = 1};
+    *c = (struct comm){.ops = &self_ops, .size = 1, .threads = true};
     *out = c;
     return 0;
 }

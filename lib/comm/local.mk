@@ -7,7 +7,9 @@ noinst_LTLIBRARIES += lib/comm/libcomm.la
 lib_comm_libcomm_la_SOURCES = \
     lib/comm/comm.c lib/comm/comm.h \
     lib/comm/comm_impl.h \
-    lib/comm/comm_self.c
+    lib/comm/comm_reduce.c \
+    lib/comm/comm_self.c \
+    lib/comm/lane.c lib/comm/lane.h
 
 # comm_mpi.c alone is compiled and linked with MPI.
 if WITH_MPI
@@ -25,4 +27,4 @@ lib_comm_libcomm_la_SOURCES += lib/comm/comm_nompi.c
 endif
 
 EXTRA_DIST += tests/num/comm_mpi.test
-unit_tests += tests/unit/test_comm_self
+unit_tests += tests/unit/test_comm_lane tests/unit/test_comm_self

@@ -8,6 +8,7 @@
  * were told, and end the world with exit code 7.
  */
 #include "comm/comm_impl.h"
+#include "comm/lane.h"
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -235,6 +236,76 @@ static bool allreduce_of_each_kind(struct comm *c)
            check_allreduce(c, COMM_MAX, 0);
 }
 
+static int add_floats(void *arg, void *y, const void *x, size_t n, struct err *e)
+{
+    float *to = y;
+    const float *from = x;
+
+    (void)arg, (void)e;
+    for (size_t i = 0; i < n / sizeof *to; i++)
+        to[i] += from[i];
+    return 0;
+}
+
+/* Numbers whose sum depends on the order: 1e8 and what is lost beside it. */
+static float summand(int rank, size_t i)
+{
+    static const float x[] = {1e8f, 3.0f, -1e8f, 7.0f};
+
+    return x[((size_t)rank + i) % 4] + (float)(i % 13);
+}
+
+static float summed(int ranks, size_t i)
+{
+    float x[RANKS_MAX];
+
+    for (int r = 0; r < ranks; r++)
+        x[r] = summand(r, i);
+    for (int step = 1; step < ranks; step *= 2)
+        for (int r = 0; r + step < ranks; r += 2 * step)
+            x[r] += x[r + step];
+    return x[0];
+}
+
+/* Each rank owns `len` elements of a vector; windows of 64 bytes. */
+static bool check_reduce_scatter(struct comm *c, size_t (*len)(int, int))
+{
+    static char scratch[RANKS_MAX * 64];
+    const struct comm_sum sum = {.add = add_floats, .scratch = scratch, .window = 64};
+    const struct comm_count before = comm_counted(c);
+    const int me = comm_rank(c);
+    struct layout l = {.total = GAP};
+    int64_t others = 0;
+    struct err e;
+    bool ok = true;
+
+    for (int i = 0; i < comm_size(c); i++) { /* elements, then bytes */
+        l.off[i] = l.total * sizeof(float);
+        l.len[i] = len(i, 0) * sizeof(float);
+        l.total += len(i, 0) + GAP;
+        others += i == me ? 0 : (int64_t)l.len[i];
+    }
+    float *x = malloc(l.total * sizeof *x);
+    for (size_t i = 0; i < l.total; i++)
+        x[i] = summand(me, i);
+    must(comm_reduce_scatter(c, x, l.len, l.off, &sum, &e), &e);
+    for (size_t i = 0; ok && i < l.total; i++) {
+        size_t at = i * sizeof *x;
+        bool mine = at >= l.off[me] && at < l.off[me] + l.len[me];
+
+        ok = expect(x[i] == (mine ? summed(comm_size(c), i) : summand(me, i)), c,
+                    mine ? "a sum" : "an element of another rank");
+    }
+    free(x);
+    return ok && counted(c, before, 1, others, (int64_t)l.len[me]);
+}
+
+static bool reduce_scatter_adds_in_a_tree(struct comm *c)
+{
+    return check_reduce_scatter(c, none) && check_reduce_scatter(c, equal) &&
+           check_reduce_scatter(c, unequal) && check_reduce_scatter(c, all_to_rank_0);
+}
+
 static bool check_bcast(struct comm *c, int root, size_t len)
 {
     const struct comm_count before = comm_counted(c);
@@ -312,6 +383,45 @@ static bool neighbours_split_further(struct comm *c)
     return ok;
 }
 
+struct talk {
+    struct comm *comm;
+    bool ok;
+};
+
+static int talk(void *arg, struct err *e)
+{
+    struct talk *t = arg;
+
+    (void)e;
+    t->ok = check_allgatherv(t->comm, unequal) && t->ok;
+    t->ok = check_reduce_scatter(t->comm, unequal) && t->ok;
+    return 0;
+}
+
+/* Two threads of every rank at once, each over communicators of its own. */
+static bool a_lane_talks_meanwhile(struct comm *c)
+{
+    struct talk t = {.ok = true};
+    struct lane *lane;
+    struct err e;
+    bool ok = expect(comm_threads(c), c, "threads");
+
+    if (!ok)
+        return false;
+    must(comm_split(c, 0, &t.comm, &e), &e);
+    comm_wait_gently(t.comm);
+    must(lane_create(4, &lane, &e), &e);
+    for (int i = 0; i < 10; i++) {
+        lane_post(lane, t.comm, talk, &t);
+        ok = check_alltoallv(c, unequal) && ok;
+        ok = check_allreduce(c, COMM_SUM, 100) && ok;
+    }
+    must(lane_wait(lane, &e), &e);
+    lane_destroy(lane);
+    comm_destroy(t.comm);
+    return ok && t.ok;
+}
+
 /* Everything again with messages of at most 64 bytes, ends included. */
 static bool long_ones_go_in_pieces(struct comm *c)
 {
@@ -324,6 +434,7 @@ static bool long_ones_go_in_pieces(struct comm *c)
     ok = check_alltoallv(part, unequal);
     ok = check_alltoallv(part, equal) && ok;
     ok = check_allgatherv(part, unequal) && ok;
+    ok = check_reduce_scatter(part, unequal) && ok;
     ok = check_allreduce(part, COMM_SUM, 8) && ok;
     ok = check_allreduce(part, COMM_MAX, 1001) && ok;
     ok = check_bcast(part, 0, 64 * 5) && ok;
@@ -353,10 +464,12 @@ static const struct {
     {"allgatherv of equal parts", allgatherv_of_equal_parts},
     {"allgatherv of unequal parts", allgatherv_of_unequal_parts},
     {"allreduce of each kind", allreduce_of_each_kind},
+    {"reduce_scatter adds in a tree", reduce_scatter_adds_in_a_tree},
     {"bcast from each rank", bcast_from_each_rank},
     {"barrier moves nothing", barrier_moves_nothing},
     {"parts work by themselves", parts_work_by_themselves},
     {"neighbours split further", neighbours_split_further},
+    {"a lane talks meanwhile", a_lane_talks_meanwhile},
     {"long ones go in pieces", long_ones_go_in_pieces},
     {"a second world is refused", a_second_world_is_refused},
 };
