@@ -285,8 +285,11 @@ struct nnd_grouped_gemm {
  * cu_k[b+1]); with NULL every sequence has max_q (max_k) rows.  len_k, when
  * given, says how many of the key rows count (a cache).  Head h reads key head
  * h * Hk / H, and Hk divides H.  causal: query i sees keys j <= i + Tk - Tq
- * (bottom right).  Rows outside every sequence count as fully masked, keys that
- * nobody sees have gradients 0: o, lse, dq, dk and dv are written whole. */
+ * (bottom right).  softcap c > 0: a score is c tanh(scale q k^T / c).  bias is then
+ * added: [1 or batch,1 or H,max_q,max_k] by places in the sequences; an axis of 1
+ * serves all.  Rows outside every sequence count as fully masked, keys that nobody
+ * sees have gradients 0: o, lse, dq, dk, dv and dbias are written whole, dbias as
+ * the sum over sequences, then heads, that an axis of 1 serves. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */
@@ -298,6 +301,7 @@ struct nnd_attn {
     float scale, softcap;     /* softcap 0 = off                         */
     struct nnd_dropout dropout; /* on the weights; head h, column j        */
     struct nnd_tensor dout, dq, dk, dv; /* bwd                             */
+    struct nnd_tensor bias, dbias;      /* or absent; dbias f32            */
 };
 
 /* "norm.rms.fwd|bwd" (Zhang & Sennrich 2019), "norm.layer.fwd|bwd" (Ba et al.

@@ -30,7 +30,7 @@ struct attn_span {
 
 static inline int64_t blocks_of(int64_t rows)
 {
-    return (rows + LANES_MAX - 1) / LANES_MAX;
+    return (rows + TILE - 1) / TILE;
 }
 
 static inline struct attn_job attn_job_make(const struct nnd_attn *p)
@@ -69,8 +69,8 @@ static inline int attn_find(const struct attn_job *j, int number, int64_t heads,
         t->row = number % blocks;
         if (!of_keys)
             t->row = blocks - 1 - t->row;
-        t->row *= LANES_MAX;
-        t->rows = rows - t->row < LANES_MAX ? rows - t->row : LANES_MAX;
+        t->row *= TILE;
+        t->rows = rows - t->row < TILE ? rows - t->row : TILE;
         return 1;
     }
     return 0;
@@ -111,10 +111,36 @@ static inline void attn_clear(const struct nnd_tensor *t, int64_t lo, int64_t hi
             memset(head_row(t, r, h), 0, (size_t)t->dim[2] * dtype_size(t->dtype));
 }
 
+/* A bias or its gradient: [1 or batch, 1 or H, max_q, max_k]. */
+static inline int attn_check_bias(const struct nnd_attn *p, const struct nnd_tensor *t,
+                                  const char *name, unsigned dtypes,
+                                  struct nnd_error *e)
+{
+    if (t->ndim == 0)
+        return NND_OK;
+    if (t->ndim != 4 || (t->dim[0] != 1 && t->dim[0] != p->batch) ||
+        (t->dim[1] != 1 && t->dim[1] != p->q.dim[1]) || t->dim[2] != p->max_q ||
+        t->dim[3] != p->max_k)
+        return op_refuse(e, NND_EINVAL, "%s: wanted [1 or %d,1 or %lld,%d,%d]", name,
+                         p->batch, (long long)p->q.dim[1], p->max_q, p->max_k);
+    if (!(dtypes >> t->dtype & 1) || (t->dim[3] > 1 && t->stride[3] != 1))
+        return op_refuse(e, NND_EUNSUPPORTED, "%s: of a type or stride not supported",
+                         name);
+    return NND_OK;
+}
+
 static inline int attn_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_attn *p = params;
     int64_t h = p->q.dim[1], hk = p->k.dim[1];
+    int r = attn_check_bias(p, &p->bias, "bias", IN_FLOATS, e);
+
+    if (r)
+        return r;
+#if ATTN_PAIRS
+    if (p->q.dtype != NND_BF16 || p->k.dtype != NND_BF16 || p->v.dtype != NND_BF16)
+        return op_refuse(e, NND_EUNSUPPORTED, "q, k and v: wanted bf16");
+#endif
 
     if (h > 0 && (hk == 0 || h % hk))
         return op_refuse(e, NND_EINVAL, "%lld query heads over %lld key heads",

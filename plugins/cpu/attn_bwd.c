@@ -1,39 +1,87 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attn_bwd.c - "attn.bwd".  With s = cap(scale q k^T), p = exp(s - lse), m what
- * dropout multiplies by and delta = rowsum(dout o):
- *   ds = p (m (dout v^T) - delta) cap'(s) scale
- *   dq = ds k, dk = ds^T q, dv = (m p)^T dout.
+ * attn_bwd.c - "attn.bwd".  With z = scale q k^T, s = cap(z) + bias, p = exp(s -
+ * lse), m what dropout multiplies by and delta = rowsum(dout o):
+ *   ds = p (m (dout v^T) - delta),  dz = ds cap'(z) scale
+ *   dq = dz k, dk = dz^T q, dv = (m p)^T dout, dbias = ds.
  * Scores are computed again, tile by tile; memory is O(T).  One pass by sequence
- * and key head gives all three where that makes tasks enough for the threads and
- * dq fits beside; else one pass by blocks of queries gives dq, another by blocks
- * of keys dk and dv.  Both add the same numbers in the same order: dq over keys,
- * dk and dv over heads and queries, one after the other.
+ * and key head gives dq, dk and dv where that makes tasks enough for the threads
+ * and dq fits beside; else one pass by blocks of queries gives dq, another by
+ * blocks of keys dk and dv.  Both add the same numbers in the same order: dq over
+ * keys, dk and dv over heads and queries.  dbias has a pass of its own, by the rows
+ * that it has, over the sequences and heads that share them.
  */
+#include "attn.h"
 #include "op.h"
 #include "par.h"
-#include "attn.h"
-#include "plugins/cpu/work.h"
+#include "work.h"
 
 struct room {
-    struct ranges seen;
-    struct tile k;                /* the key block's rows */
-    float p[KEYS * LANES_MAX];    /* [row, lane]: scores, then weights     */
-    float ds[KEYS * LANES_MAX];   /* [row, lane]: dout v^T, then gradients */
-    float drop[KEYS * LANES_MAX]; /* [row, lane]                           */
-    float tiles[];
+    struct seen seen, turned; /* lanes are keys; lanes are queries */
+    struct rows k, k_steps;   /* the key block's */
+    float lse[TILE];          /* of the tile's queries, for powers of two */
+    /* [query, key]: scores, dout v^T; then in their places p, and dz or ds. */
+    float s[TILE * TILE], ds[TILE * TILE];
+    float drop[TILE * TILE], slope[TILE * TILE], bias[TILE * TILE];
+#if ATTN_PAIRS
+    word p[TILE * TILE], dz[TILE * TILE]; /* by steps of queries */
+    word dz_rows[TILE * TILE];
+#endif
+    word tiles[];
 };
 
-/* Behind the room: two transposed sides, two moving sides, the rows of the sides,
- * two results; then dq of a sequence where one pass gives all. */
-enum { SIDE_A, SIDE_B, MOVING_A, MOVING_B, ROWS, RESULT_A, RESULT_B, TILES };
+/* Behind the room; then dq of a sequence where one pass gives all. */
+enum {
+    K_SIDE,
+    V_SIDE,
+    K_ROWS,
+    K_STEPS,
+    Q_ROWS,
+    Q_STEPS,
+    G_ROWS, /* dout */
+    G_STEPS,
+    DK,
+    DV,
+    TILES
+};
+
+/* Which gradients a pass makes. */
+enum { WANT_DQ = 1, WANT_DKV = 2, WANT_DBIAS = 4, PLAIN = 8 /* no more than p */ };
 
 /* Where dq would take more, two passes are made. */
 #define DQ_MAX ((size_t)1 << 20)
 
-static float *tile_number(struct room *m, int number, int64_t d)
+static word *p_of(struct room *m)
 {
-    return m->tiles + number * (int64_t)LANES_MAX * d;
+#if ATTN_PAIRS
+    return m->p;
+#else
+    return m->s;
+#endif
+}
+
+static word *dz_of(struct room *m)
+{
+#if ATTN_PAIRS
+    return m->dz;
+#else
+    return m->ds;
+#endif
+}
+
+/* The same, to be read by rows of queries. */
+static word *dz_rows_of(struct room *m)
+{
+#if ATTN_PAIRS
+    return m->dz_rows;
+#else
+    return m->ds;
+#endif
+}
+
+static word *tile_number(struct room *m, int number, int64_t d)
+{
+    return m->tiles + number * (int64_t)TILE * d;
 }
 
 /* dq of the heads of one key head, rows up to max_q; 0 where that is too much. */
@@ -48,183 +96,200 @@ static size_t dq_bytes(const struct nnd_attn *p)
 
 static size_t room_bytes(const struct nnd_attn *p)
 {
-    size_t tiles = TILES * LANES_MAX * (size_t)padded(p->q.dim[2]) * sizeof(float);
+    size_t tiles = TILES * TILE * (size_t)padded(p->q.dim[2]) * sizeof(word);
 
     return (sizeof(struct room) + tiles + dq_bytes(p) + 63) & ~(size_t)63;
 }
 
-/* VL pairs: from scores and dout v^T in p and ds to weights and gradients. */
-static inline void pair_slopes(const struct nnd_attn *a, vi seen, vf lse, vf delta,
-                               vf drop, float *p, float *ds)
+/* ---- a tile of queries by keys ---- */
+
+/* One vector of ds and of what dropout leaves of p, from the tiles of row i. */
+static inline __attribute__((always_inline)) void
+pair_slopes(int masked, int plain, const struct room *m, int64_t c, int64_t i,
+            float factor, float delta, vf *p, vf *ds)
 {
-    vf s = cap(vec_get(p, NND_F32, 0, VL) * a->scale, a->softcap), zero = vec_all(0);
-    vf w = vec_pick(seen, vec_exp(s - lse), zero);
-    vf g = w * (vec_get(ds, NND_F32, 0, VL) * drop - delta) * a->scale;
+    int64_t at = i * TILE + c;
+    vf s = word_load(m->s + at), drop;
 
-    if (a->softcap > 0)
-        g *= 1.0f - (s / a->softcap) * (s / a->softcap);
-    vec_put(p, NND_F32, 0, VL, w * drop);
-    vec_put(ds, NND_F32, 0, VL, vec_pick(seen, g, zero));
-}
-
-/* ---- dq: lanes are queries, rows are keys ---- */
-
-static void query_slopes(const struct attn_task *t, struct room *m, const float *lse,
-                         const float *delta)
-{
-    int dropping = t->p->dropout.p > 0;
-
-    for (int64_t c = 0; c < t->rows; c += VL) {
-        vf l = vec_get(lse, NND_F32, c, t->rows - c);
-        vf d = vec_get(delta, NND_F32, c, t->rows - c);
-        vi real = l > -__builtin_inff();
-        int64_t lo, hi;
-
-        lanes_span(&m->seen, c, &lo, &hi);
-        for (int64_t j = lo; j < hi; j++) {
-            int64_t at = j * LANES_MAX + c;
-            vf drop = dropping ? vec_get(m->drop + at, NND_F32, 0, VL) : vec_all(1);
-
-            pair_slopes(t->p, lanes_seeing(&m->seen, c, j) & real, l, d, drop,
-                        m->p + at, m->ds + at);
-        }
+    if (masked)
+        s = vec_pick(lanes_seeing(&m->seen, c, i), s, vec_all(-INF));
+    *p = vec_exp2(vec_fma(s, vec_all(factor), vec_all(-m->lse[i])));
+    *ds = word_load(m->ds + at);
+    if (masked)
+        *ds = vec_pick(s == -INF, vec_all(0), *ds);
+    if (plain) {
+        *ds = *p * (*ds - delta);
+        return;
     }
+    drop = word_load(m->drop + at);
+    *ds = *p * (*ds * drop - delta);
+    *p *= drop;
 }
 
-static void query_tile(const struct attn_task *t, struct room *m, const float *delta,
-                       int64_t k0, int64_t nk)
+/* Rows [lo, hi), both even, of `wide` vectors from lane c: s and dout v^T become
+ * weights and gradients. */
+static inline __attribute__((always_inline)) void
+slopes_lanes(int wide, int masked, int want, struct room *m, int64_t c, int64_t lo,
+             int64_t hi, float factor, const float *delta)
+{
+    for (int64_t i = lo; i < hi; i += 2)
+#pragma GCC unroll 4
+        for (int v = 0; v < wide; v++) {
+            int64_t at = c + v * VL;
+            vf p[2], ds[2];
+
+            pair_slopes(masked, want & PLAIN, m, at, i, factor, delta[i], &p[0],
+                        &ds[0]);
+            pair_slopes(masked, want & PLAIN, m, at, i + 1, factor, delta[i + 1], &p[1],
+                        &ds[1]);
+            weights_put(p_of(m), i, at, p[0], p[1]);
+            if (want & WANT_DBIAS) {
+                memcpy(m->ds + i * TILE + at, &ds[0], sizeof(vf));
+                memcpy(m->ds + (i + 1) * TILE + at, &ds[1], sizeof(vf));
+                continue;
+            }
+            if (!(want & PLAIN)) {
+                ds[0] *= word_load(m->slope + i * TILE + at);
+                ds[1] *= word_load(m->slope + (i + 1) * TILE + at);
+            }
+            weights_put(dz_of(m), i, at, ds[0], ds[1]);
+            if (PER_WORD > 1)
+                weights_put_rows(dz_rows_of(m), i, at, ds[0], ds[1]);
+        }
+}
+
+static void slopes_tile(struct room *m, const float *delta, float factor, int want)
+{
+    const struct seen *seen = &m->seen;
+
+    if (seen->whole && (want & PLAIN))
+        for (int64_t c = 0; c < TILE; c += WIDE * VL)
+            slopes_lanes(WIDE, 0, PLAIN, m, c, 0, TILE, factor, delta);
+    else if (want & PLAIN)
+        for (int v = 0; v < seen->vectors; v++)
+            slopes_lanes(1, 1, PLAIN, m, v * VL, seen->first[v], seen->end[v], factor,
+                         delta);
+    else
+        for (int v = 0; v < seen->vectors; v++)
+            slopes_lanes(1, 1, want, m, v * VL, seen->first[v], seen->end[v], factor,
+                         delta);
+}
+
+/* What the tiles `drop`, `slope` and `bias` hold. */
+static float extras(const struct attn_task *t, struct room *m, int64_t q0, int64_t nq)
 {
     const struct nnd_attn *p = t->p;
-    int64_t size = p->q.dim[2], d = padded(size);
-    const float *lse = (const float *)row_of(&p->lse, t->head) + t->s.q + t->row;
-    struct weights w = {m->ds, 1, LANES_MAX};
-    struct tile k, v;
+    float factor = LOG2_E;
 
-    if (!keys_seen(&m->seen, p, &t->s, t->row, t->rows, k0, nk))
-        return;
-    k = tile_load(tile_number(m, MOVING_A, d), &p->k, t->s.k + k0, t->key_head, nk);
-    v = tile_load(tile_number(m, MOVING_B, d), &p->v, t->s.k + k0, t->key_head, nk);
-    tile_scores(m->p, &k, nk, tile_number(m, SIDE_A, d), t->rows, size);
-    tile_scores(m->ds, &v, nk, tile_number(m, SIDE_B, d), t->rows, size);
-    if (p->dropout.p > 0)
-        drop_tile(m->drop, 1, LANES_MAX, p, &t->drop, t->head, t->s.q + t->row, t->rows,
-                  k0, nk);
-    query_slopes(t, m, lse, delta);
-    ranges_pad(&m->seen, t->rows);
-    tile_product(tile_number(m, RESULT_A, d), d, group_up(t->rows), d, w, &k, &m->seen);
-}
-
-/* Load rows of a head, also as lanes. */
-static struct tile side_load(struct room *m, int side, const struct nnd_tensor *x,
-                             int64_t row, int64_t head, int64_t rows)
-{
-    int64_t size = x->dim[2], d = padded(size);
-    struct tile t = tile_load(tile_number(m, ROWS, d), x, row, head, rows);
-
-    tile_transpose(tile_number(m, side, d), &t, rows, size);
-    return t;
-}
-
-static void query_task(void *arg, int number, void *slot)
-{
-    const struct attn_job *j = arg;
-    const struct nnd_attn *p = j->p;
-    struct room *m = slot;
-    int64_t d = padded(p->q.dim[2]), nk;
-    struct attn_task t;
-    const float *delta;
-
-    if (!attn_query_task(j, number, &t))
-        return;
-    delta = j->delta + t.head * p->q.dim[0] + t.s.q + t.row;
-    if (p->dropout.p > 0)
-        memset(m->drop, 0, sizeof m->drop);
-    side_load(m, SIDE_A, &p->q, t.s.q + t.row, t.head, t.rows);
-    side_load(m, SIDE_B, &p->dout, t.s.q + t.row, t.head, t.rows);
-    memset(tile_number(m, RESULT_A, d), 0, LANES_MAX * (size_t)d * sizeof(float));
-    for (int64_t k0 = 0; k0 < t.s.nk; k0 += KEYS) {
-        nk = t.s.nk - k0 < KEYS ? t.s.nk - k0 : KEYS;
-        query_tile(&t, m, delta, k0, nk);
+    if (scores_are_plain(p)) {
+        factor *= p->scale;
+    } else {
+        if (p->bias.ndim)
+            bias_tile(m->bias, &p->bias, t->s.number, t->head, q0, nq, t->row, t->rows);
+        scores_finish(m->s, m->slope, p->bias.ndim ? m->bias : NULL, p, &m->seen);
     }
-    tile_store(&p->dq, t.s.q + t.row, t.head, t.rows, tile_number(m, RESULT_A, d));
+    if (p->dropout.p > 0)
+        drop_tile(m->drop, TILE, 1, p, &t->drop, t->head, t->s.q + q0, nq, t->row,
+                  t->rows);
+    return factor;
 }
 
-/* ---- dk, dv: lanes are keys, rows are queries ---- */
-
-static void key_slopes(const struct attn_task *t, struct room *m, const float *lse,
-                       const float *delta)
+/* Logarithms for powers of two; a row that sees nothing gets weights 0. */
+static void lse_load(struct room *m, const float *lse, int64_t nq)
 {
-    int dropping = t->p->dropout.p > 0;
-
-    for (int64_t c = 0; c < t->rows; c += VL) {
-        int64_t lo, hi;
-
-        lanes_span(&m->seen, c, &lo, &hi);
-        for (int64_t i = lo; i < hi; i++) {
-            int64_t at = i * LANES_MAX + c;
-            vi real = (vi){0} - (lse[i] > -__builtin_inff());
-            vf drop = dropping ? vec_get(m->drop + at, NND_F32, 0, VL) : vec_all(1);
-
-            pair_slopes(t->p, lanes_seeing(&m->seen, c, i) & real, vec_all(lse[i]),
-                        vec_all(delta[i]), drop, m->p + at, m->ds + at);
-        }
-    }
+    for (int64_t i = 0; i < TILE; i++)
+        m->lse[i] = i < nq && lse[i] > -INF ? lse[i] * LOG2_E : INF;
 }
 
-/* The queries [q0, q0 + nq) of head t->head; dq, when given, are their rows. */
-static void key_tile(const struct attn_task *t, struct room *m, const float *delta,
-                     int64_t q0, int64_t nq, float *dq)
+/* The queries [q0, q0 + nq) of head t->head against the keys [t->row, ...), whose
+ * sides are loaded; dq, when wanted, are the queries' rows. */
+static void key_tile(const struct attn_task *t, struct room *m, const float *deltas,
+                     int64_t q0, int64_t nq, int want, float *dq)
 {
     const struct nnd_attn *p = t->p;
-    int64_t size = p->q.dim[2], d = padded(size), rows = group_up(t->rows);
-    const float *lse = (const float *)row_of(&p->lse, t->head) + t->s.q + q0;
-    struct weights wp = {m->p, 1, LANES_MAX}, ws = {m->ds, 1, LANES_MAX};
-    struct weights by_rows = {m->ds, LANES_MAX, 1};
-    struct tile q, g;
+    int64_t size = p->q.dim[2], d = padded(size), rows = group_up(nq);
+    struct rows q, g, steps;
+    float delta[TILE] = {0}, factor;
 
     if (!queries_seeing(&m->seen, p, &t->s, t->row, t->rows, q0, nq))
         return;
-    q = tile_load(tile_number(m, MOVING_A, d), &p->q, t->s.q + q0, t->head, nq);
-    g = tile_load(tile_number(m, MOVING_B, d), &p->dout, t->s.q + q0, t->head, nq);
-    tile_scores(m->p, &q, nq, tile_number(m, SIDE_A, d), t->rows, size);
-    tile_scores(m->ds, &g, nq, tile_number(m, SIDE_B, d), t->rows, size);
-    if (p->dropout.p > 0)
-        drop_tile(m->drop, LANES_MAX, 1, p, &t->drop, t->head, t->s.q + q0, nq, t->row,
-                  t->rows);
-    key_slopes(t, m, lse, delta + q0);
-    ranges_pad(&m->seen, t->rows);
-    tile_product(tile_number(m, RESULT_A, d), d, rows, d, ws, &q, &m->seen);
-    tile_product(tile_number(m, RESULT_B, d), d, rows, d, wp, &g, &m->seen);
-    if (!dq)
-        return;
-    keys_seen(&m->seen, p, &t->s, q0, nq, t->row, t->rows);
-    ranges_pad(&m->seen, nq);
-    tile_product(dq, d, group_up(nq), d, by_rows, &m->k, &m->seen);
+    memcpy(delta, deltas + q0, (size_t)nq * sizeof *delta);
+    lse_load(m, (const float *)row_of(&p->lse, t->head) + t->s.q + q0, nq);
+    q = rows_load(tile_number(m, Q_ROWS, d), &p->q, t->s.q + q0, t->head, nq);
+    g = rows_load(tile_number(m, G_ROWS, d), &p->dout, t->s.q + q0, t->head, nq);
+    tile_scores(m->s, q.x, q.ld, tile_number(m, K_SIDE, d), d / PER_WORD, rows,
+                &m->seen);
+    tile_scores(m->ds, g.x, g.ld, tile_number(m, V_SIDE, d), d / PER_WORD, rows,
+                &m->seen);
+    factor = extras(t, m, q0, nq);
+    if (scores_are_plain(p) && p->dropout.p == 0 && !(want & WANT_DBIAS))
+        want |= PLAIN;
+    slopes_tile(m, delta, factor, want);
+    if (want & WANT_DKV) {
+        steps = rows_steps(tile_number(m, Q_STEPS, d), &q, nq, size);
+        tile_by_lanes(tile_number(m, DK, d), d, dz_of(m), steps.x, steps.ld,
+                      group_up(t->rows), &m->seen);
+        steps = rows_steps(tile_number(m, G_STEPS, d), &g, nq, size);
+        tile_by_lanes(tile_number(m, DV, d), d, p_of(m), steps.x, steps.ld,
+                      group_up(t->rows), &m->seen);
+    }
+    if (want & WANT_DQ) {
+        keys_seen(&m->turned, p, &t->s, q0, nq, t->row, t->rows);
+        tile_by_rows(dq, d, dz_rows_of(m), m->k_steps.x, m->k_steps.ld, rows,
+                     &m->turned);
+    }
 }
 
-/* The keys [t->row, t->row + t->rows) of t->key_head: dk and dv, and their part
- * of dq [heads, group_up(nq), d] when given. */
-static void key_block(struct attn_task *t, struct room *m, const float *delta,
-                      float *dq)
+/* The sides of the keys [t->row, t->row + t->rows) of t->key_head. */
+static void sides_load(const struct attn_task *t, struct room *m)
+{
+    const struct nnd_attn *p = t->p;
+    int64_t size = p->q.dim[2], d = padded(size), row = t->s.k + t->row;
+    struct rows v =
+        rows_load(tile_number(m, K_ROWS, d), &p->v, row, t->key_head, t->rows);
+
+    rows_turn(tile_number(m, V_SIDE, d), &v, t->rows, size);
+    m->k = rows_load(tile_number(m, K_ROWS, d), &p->k, row, t->key_head, t->rows);
+    rows_turn(tile_number(m, K_SIDE, d), &m->k, t->rows, size);
+    m->k_steps = rows_steps(tile_number(m, K_STEPS, d), &m->k, t->rows, size);
+}
+
+static const float *deltas_of(const struct attn_job *j, const struct attn_task *t)
+{
+    return j->delta + t->head * t->p->q.dim[0] + t->s.q;
+}
+
+static void room_clear(const struct attn_job *j, struct room *m)
+{
+    if (j->p->dropout.p > 0)
+        memset(m->drop, 0, sizeof m->drop);
+    else
+        for (int i = 0; i < TILE * TILE; i++)
+            m->drop[i] = 1;
+    for (int i = 0; i < TILE * TILE; i++)
+        m->slope[i] = 1;
+}
+
+/* ---- dk and dv by blocks of keys, with their part of dq or not ---- */
+
+/* dq [heads, group_up(nq), d]. */
+static void key_block(const struct attn_job *j, struct attn_task *t, struct room *m,
+                      int want, float *dq)
 {
     const struct nnd_attn *p = t->p;
     int64_t d = padded(p->q.dim[2]), group = p->q.dim[1] / p->k.dim[1];
     int64_t first = t->key_head * group, stride = group_up(t->s.nq) * d;
 
-    if (p->dropout.p > 0)
-        memset(m->drop, 0, sizeof m->drop);
-    side_load(m, SIDE_B, &p->v, t->s.k + t->row, t->key_head, t->rows);
-    m->k = side_load(m, SIDE_A, &p->k, t->s.k + t->row, t->key_head, t->rows);
-    memset(tile_number(m, RESULT_A, d), 0, 2 * LANES_MAX * (size_t)d * sizeof(float));
+    sides_load(t, m);
+    memset(tile_number(m, DK, d), 0, 2 * TILE * (size_t)d * sizeof(float));
     for (t->head = first; t->head < first + group; t->head++)
-        for (int64_t q0 = 0; q0 < t->s.nq; q0 += LANES_MAX)
-            key_tile(t, m, delta + t->head * p->q.dim[0] + t->s.q, q0,
-                     t->s.nq - q0 < LANES_MAX ? t->s.nq - q0 : LANES_MAX,
+        for (int64_t q0 = 0; q0 < t->s.nq; q0 += TILE)
+            key_tile(t, m, deltas_of(j, t), q0,
+                     t->s.nq - q0 < TILE ? t->s.nq - q0 : TILE, want,
                      dq ? dq + (t->head - first) * stride + q0 * d : NULL);
-    tile_store(&p->dk, t->s.k + t->row, t->key_head, t->rows,
-               tile_number(m, RESULT_A, d));
-    tile_store(&p->dv, t->s.k + t->row, t->key_head, t->rows,
-               tile_number(m, RESULT_B, d));
+    rows_store(&p->dk, t->s.k + t->row, t->key_head, t->rows, tile_number(m, DK, d),
+               p->scale);
+    rows_store(&p->dv, t->s.k + t->row, t->key_head, t->rows, tile_number(m, DV, d), 1);
 }
 
 static void key_task(void *arg, int number, void *slot)
@@ -232,12 +297,12 @@ static void key_task(void *arg, int number, void *slot)
     const struct attn_job *j = arg;
     struct attn_task t;
 
+    room_clear(j, slot);
     if (attn_key_task(j, number, &t))
-        key_block(&t, slot, j->delta, NULL);
+        key_block(j, &t, slot, WANT_DKV, NULL);
 }
 
-/* ---- all of a sequence's key head in one pass ---- */
-
+/* All of a sequence's key head. */
 static void sequence_task(void *arg, int number, void *slot)
 {
     const struct attn_job *j = arg;
@@ -250,13 +315,101 @@ static void sequence_task(void *arg, int number, void *slot)
 
     t.s = seq_of(p, number / heads);
     stride = group_up(t.s.nq) * d;
+    room_clear(j, m);
     memset(dq, 0, (size_t)(group * stride) * sizeof *dq);
-    for (t.row = 0; t.row < t.s.nk; t.row += KEYS) {
-        t.rows = t.s.nk - t.row < KEYS ? t.s.nk - t.row : KEYS;
-        key_block(&t, m, j->delta, dq);
+    for (t.row = 0; t.row < t.s.nk; t.row += TILE) {
+        t.rows = t.s.nk - t.row < TILE ? t.s.nk - t.row : TILE;
+        key_block(j, &t, m, WANT_DQ | WANT_DKV, dq);
     }
     for (int64_t h = 0; h < group; h++)
-        tile_store(&p->dq, t.s.q, t.key_head * group + h, t.s.nq, dq + h * stride);
+        rows_store(&p->dq, t.s.q, t.key_head * group + h, t.s.nq, dq + h * stride,
+                   p->scale);
+}
+
+/* ---- by blocks of queries: dq, and dbias ---- */
+
+/* The tiles of the queries [q0, q0 + nq) of t->head in order of keys; `each` sees
+ * those that show anything. */
+static void query_block(const struct attn_job *j, struct attn_task *t, struct room *m,
+                        int64_t q0, int64_t nq, int want, float *out,
+                        void (*each)(const struct attn_task *t, struct room *m,
+                                     int64_t nq, float *out))
+{
+    for (t->row = 0; t->row < t->s.nk; t->row += TILE) {
+        t->rows = t->s.nk - t->row < TILE ? t->s.nk - t->row : TILE;
+        if (!queries_seeing(&m->seen, t->p, &t->s, t->row, t->rows, q0, nq))
+            continue;
+        sides_load(t, m);
+        key_tile(t, m, deltas_of(j, t), q0, nq, want, out);
+        if (each)
+            each(t, m, nq, out);
+    }
+}
+
+static void query_task(void *arg, int number, void *slot)
+{
+    const struct attn_job *j = arg;
+    const struct nnd_attn *p = j->p;
+    struct room *m = slot;
+    int64_t d = padded(p->q.dim[2]), q0, nq;
+    float *dq = tile_number(m, DK, d);
+    struct attn_task t;
+
+    if (!attn_query_task(j, number, &t))
+        return;
+    q0 = t.row;
+    nq = t.rows;
+    room_clear(j, m);
+    memset(dq, 0, TILE * (size_t)d * sizeof *dq);
+    query_block(j, &t, m, q0, nq, WANT_DQ, dq, NULL);
+    rows_store(&p->dq, t.s.q + q0, t.head, nq, dq, p->scale);
+}
+
+/* out [nq, max_k] += the tile's ds. */
+static void bias_add(const struct attn_task *t, struct room *m, int64_t nq, float *out)
+{
+    int64_t ld = t->p->dbias.stride[2];
+
+    for (int64_t i = 0; i < nq; i++)
+        for (int64_t c = 0; c < t->rows; c += VL) {
+            float *to = out + i * ld + t->row + c;
+            vf x = vec_pick(lanes_seeing(&m->seen, c, i),
+                            word_load(m->ds + i * TILE + c), vec_all(0));
+
+            x += vec_get(to, NND_F32, 0, t->rows - c);
+            vec_put(to, NND_F32, 0, t->rows - c, x);
+        }
+}
+
+/* One block of rows of one matrix of dbias, over all sequences and heads whose
+ * scores it was added to, in order. */
+static void bias_task(void *arg, int number, void *slot)
+{
+    const struct attn_job *j = arg;
+    const struct nnd_attn *p = j->p;
+    const struct nnd_tensor *db = &p->dbias;
+    int64_t blocks = blocks_of(p->max_q), q0 = number % blocks * TILE;
+    int64_t nq = p->max_q - q0 < TILE ? p->max_q - q0 : TILE;
+    int64_t matrix = number / blocks, b0 = matrix / db->dim[1],
+            h0 = matrix % db->dim[1];
+    int64_t batch = db->dim[0] > 1 ? b0 + 1 : p->batch;
+    int64_t heads = db->dim[1] > 1 ? h0 + 1 : p->q.dim[1];
+    float *out = (float *)db->data + b0 * db->stride[0] + h0 * db->stride[1] +
+                 q0 * db->stride[2];
+
+    room_clear(j, slot);
+    for (int64_t i = 0; i < nq; i++)
+        memset(out + i * db->stride[2], 0, (size_t)p->max_k * sizeof *out);
+    for (int64_t b = b0; b < batch; b++)
+        for (int64_t h = h0; h < heads; h++) {
+            struct attn_task t = {
+                .p = p, .drop = j->drop, .s = seq_of(p, b), .head = h};
+            int64_t there = clamp(t.s.nq - q0, 0, nq);
+
+            t.key_head = h * p->k.dim[1] / p->q.dim[1];
+            if (there > 0)
+                query_block(j, &t, slot, q0, there, WANT_DBIAS, out, bias_add);
+        }
 }
 
 /* Tasks enough, and dq of every sequence fits. */
@@ -333,6 +486,9 @@ static int backward_launch(const void *params, const struct nnd_launch *l)
     j.delta = l->workspace;
     clear_rest(p);
     r = par_rows(l, p->q.dim[0], p->q.dim[1] * p->q.dim[2], delta_rows, &j);
+    if (!r && p->dbias.ndim)
+        r = work_run(l, (int)(p->dbias.dim[0] * p->dbias.dim[1] * blocks_of(p->max_q)),
+                     slot, room, size, bias_task, &j);
     if (r)
         return r;
     if (one_pass(p, l))
@@ -349,6 +505,18 @@ static size_t backward_workspace(const void *params)
     return delta_bytes(p) + work_room(room_bytes(p));
 }
 
+static int backward_check(const void *params, struct nnd_error *e)
+{
+    const struct nnd_attn *p = params;
+    int r = attn_check(params, e);
+
+#if ATTN_PAIRS
+    if (!r && p->dout.dtype != NND_BF16)
+        return op_refuse(e, NND_EUNSUPPORTED, "dout: wanted bf16");
+#endif
+    return r ? r : attn_check_bias(p, &p->dbias, "dbias", IN_F32, e);
+}
+
 extern const struct op OPS(attn_bwd)[];
 
 const struct op OPS(attn_bwd)[] = {
@@ -361,7 +529,7 @@ const struct op OPS(attn_bwd)[] = {
           ARG(nnd_attn, dq, "THD", IN_FLOATS, 0),
           ARG(nnd_attn, dk, "SGD", IN_FLOATS, 0),
           ARG(nnd_attn, dv, "SGD", IN_FLOATS, 0)},
-     .check = attn_check,
+     .check = backward_check,
      .workspace = backward_workspace,
      .launch = backward_launch},
     {0},

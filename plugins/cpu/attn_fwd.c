@@ -2,66 +2,135 @@
 /*
  * attn_fwd.c - "attn.fwd": softmax(scale q k^T) v by tiles, with the softmax's
  * maximum and sum carried from tile to tile (Milakov & Gimelshein 2018; Dao et
- * al. 2022).  A task is one block of queries of one head; queries are lanes.
+ * al. 2022).  A task is one block of queries of one head; queries are lanes, so
+ * that maxima and sums need no step across a vector.
  */
-#include "op.h"
 #include "attn.h"
-#include "plugins/cpu/work.h"
+#include "op.h"
+#include "work.h"
 
 /* A task's tiles. */
 struct room {
-    float max[LANES_MAX], sum[LANES_MAX], shrink[LANES_MAX];
-    struct ranges seen;
-    float s[KEYS * LANES_MAX];    /* [key, query]        */
-    float drop[KEYS * LANES_MAX]; /* [key, query]        */
-    float tiles[];                /* see below           */
+    float max[TILE], sum[TILE], shrink[TILE];
+    struct seen seen;
+    float s[TILE * TILE]; /* [key, query]: scores, and weights in their place */
+#if ATTN_PAIRS
+    word p[TILE * TILE]; /* the weights, by steps of keys */
+#endif
+    float drop[TILE * TILE]; /* [key, query]          */
+    float bias[TILE * TILE], turned[TILE * TILE];
+    word tiles[]; /* see below */
 };
 
-/* Behind the room: q^T [d, LANES_MAX], o [LANES_MAX, d], k and v [KEYS, d]. */
-static float *tile_number(struct room *m, int number, int64_t d)
+/* Behind the room: q^T [words, TILE], o [TILE, d], k and v by rows, v by steps. */
+enum { Q_SIDE, O_ROWS, K_ROWS, V_ROWS, V_STEPS, TILES };
+
+static word *weights_of(struct room *m)
 {
-    return m->tiles + number * (int64_t)LANES_MAX * d;
+#if ATTN_PAIRS
+    return m->p;
+#else
+    return m->s;
+#endif
+}
+
+static word *tile_number(struct room *m, int number, int64_t d)
+{
+    return m->tiles + number * (int64_t)TILE * d;
 }
 
 static size_t room_bytes(int64_t d)
 {
-    return (sizeof(struct room) + 4 * LANES_MAX * (size_t)padded(d) * sizeof(float) +
-            63) &
-           ~(size_t)63;
+    size_t tiles = TILES * TILE * (size_t)padded(d) * sizeof(word);
+
+    return (sizeof(struct room) + tiles + 63) & ~(size_t)63;
 }
 
-/* Scores of lanes [c, c + VL) become weights; maximum and sum follow. */
-static void softmax_lanes(const struct attn_task *t, struct room *m, int64_t c)
+/* The largest score of each lane of `wide` vectors, over rows [lo, hi). */
+static inline __attribute__((always_inline)) void lanes_most(int wide, int masked,
+                                                             struct room *m, int64_t c,
+                                                             int64_t lo, int64_t hi,
+                                                             vf *most)
 {
-    const struct nnd_attn *p = t->p;
-    vf low = vec_all(-__builtin_inff());
-    vf old = vec_get(m->max, NND_F32, c, VL), most = old, sum = vec_all(0);
-    vf base, shrink;
-    int64_t lo, hi;
+    for (int64_t j = lo; j < hi; j++)
+#pragma GCC unroll 4
+        for (int v = 0; v < wide; v++) {
+            vf x = word_load(m->s + j * TILE + c + v * VL);
 
-    lanes_span(&m->seen, c, &lo, &hi);
-    for (int64_t j = lo; j < hi; j++) {
-        float *s = m->s + j * LANES_MAX;
-        vf x = cap(vec_get(s, NND_F32, c, VL) * p->scale, p->softcap);
+            if (masked)
+                x = vec_pick(lanes_seeing(&m->seen, c, j), x, vec_all(-INF));
+            most[v] = vec_max(x, most[v]);
+        }
+}
 
-        x = vec_pick(lanes_seeing(&m->seen, c, j), x, low);
-        vec_put(s, NND_F32, c, VL, x);
-        most = vec_max(x, most);
+/* Weights of one row of a vector, of which the sum takes part before dropout. */
+static inline __attribute__((always_inline)) vf lanes_weight(int masked, struct room *m,
+                                                             int64_t c, int64_t j,
+                                                             float factor, vf base,
+                                                             vf *sum)
+{
+    vf x = word_load(m->s + j * TILE + c);
+
+    if (masked)
+        x = vec_pick(lanes_seeing(&m->seen, c, j), x, vec_all(-INF));
+    x = vec_exp2(vec_fma(x, vec_all(factor), -base));
+    *sum += x;
+    return x;
+}
+
+/* Lanes [c, c + wide VL), rows [lo, hi), both even: scores become weights; maximum
+ * and sum follow.  factor: from scores to powers of two. */
+static inline __attribute__((always_inline)) void
+softmax_lanes(int wide, int masked, struct room *m, int64_t c, int64_t lo, int64_t hi,
+              float factor, int dropping)
+{
+    vf most[WIDE], base[WIDE], sum[WIDE];
+
+#pragma GCC unroll 4
+    for (int v = 0; v < wide; v++)
+        most[v] = word_load(m->max + c + v * VL);
+    lanes_most(wide, masked, m, c, lo, hi, most);
+#pragma GCC unroll 4
+    for (int v = 0; v < wide; v++) {
+        vf old = word_load(m->max + c + v * VL) * factor, low = vec_all(-INF), shrink;
+
+        sum[v] = vec_all(0);
+        base[v] = vec_pick(most[v] == low, vec_all(0), most[v] * factor);
+        shrink = vec_exp2(old - base[v]);
+        memcpy(m->max + c + v * VL, &most[v], sizeof(vf));
+        memcpy(m->shrink + c + v * VL, &shrink, sizeof shrink);
     }
-    base = vec_pick(most == low, vec_all(0), most);
-    shrink = vec_exp(old - base);
-    for (int64_t j = lo; j < hi; j++) {
-        float *s = m->s + j * LANES_MAX;
-        vf x = vec_exp(vec_get(s, NND_F32, c, VL) - base);
+    for (int64_t j = lo; j < hi; j += 2)
+#pragma GCC unroll 4
+        for (int v = 0; v < wide; v++) {
+            int64_t at = c + v * VL;
+            vf x = lanes_weight(masked, m, at, j, factor, base[v], &sum[v]);
+            vf y = lanes_weight(masked, m, at, j + 1, factor, base[v], &sum[v]);
 
-        sum += x;
-        if (p->dropout.p > 0)
-            x *= vec_get(m->drop + j * LANES_MAX, NND_F32, c, VL);
-        vec_put(s, NND_F32, c, VL, x);
+            if (dropping) {
+                x *= word_load(m->drop + j * TILE + at);
+                y *= word_load(m->drop + (j + 1) * TILE + at);
+            }
+            weights_put(weights_of(m), j, at, x, y);
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < wide; v++) {
+        int64_t at = c + v * VL;
+        vf all = word_load(m->sum + at) * word_load(m->shrink + at) + sum[v];
+
+        memcpy(m->sum + at, &all, sizeof all);
     }
-    vec_put(m->max, NND_F32, c, VL, most);
-    vec_put(m->shrink, NND_F32, c, VL, shrink);
-    vec_put(m->sum, NND_F32, c, VL, vec_get(m->sum, NND_F32, c, VL) * shrink + sum);
+}
+
+static void softmax_tile(struct room *m, float factor, int dropping)
+{
+    if (m->seen.whole && !dropping)
+        for (int64_t c = 0; c < TILE; c += WIDE * VL)
+            softmax_lanes(WIDE, 0, m, c, 0, TILE, factor, 0);
+    else
+        for (int v = 0; v < m->seen.vectors; v++)
+            softmax_lanes(1, 1, m, v * VL, m->seen.first[v], m->seen.end[v], factor,
+                          dropping);
 }
 
 static void shrink_rows(struct room *m, int64_t rows, float *o, int64_t d)
@@ -69,10 +138,30 @@ static void shrink_rows(struct room *m, int64_t rows, float *o, int64_t d)
     for (int64_t i = 0; i < rows; i++) {
         if (m->shrink[i] == 1.0f)
             continue;
-        for (int64_t c = 0; c < d; c += VL)
-            vec_put(o + i * d, NND_F32, c, VL,
-                    vec_get(o + i * d, NND_F32, c, VL) * m->shrink[i]);
+        for (int64_t c = 0; c < d; c += VL) {
+            vf x = word_load(o + i * d + c) * m->shrink[i];
+
+            memcpy(o + i * d + c, &x, sizeof x);
+        }
     }
+}
+
+/* From products to what softmax is taken of, and the factor to powers of two. */
+static float forward_scores(const struct attn_task *t, struct room *m, int64_t k0,
+                            int64_t nk)
+{
+    const struct nnd_attn *p = t->p;
+    const float *bias = NULL;
+
+    if (scores_are_plain(p))
+        return p->scale * LOG2_E;
+    if (p->bias.ndim) {
+        bias_tile(m->turned, &p->bias, t->s.number, t->head, t->row, t->rows, k0, nk);
+        tile_turn(m->bias, m->turned);
+        bias = m->bias;
+    }
+    scores_finish(m->s, NULL, bias, p, &m->seen);
+    return LOG2_E;
 }
 
 /* The keys [k0, k0 + nk) of the sequence. */
@@ -80,41 +169,46 @@ static void forward_tile(const struct attn_task *t, struct room *m, int64_t k0,
                          int64_t nk)
 {
     const struct nnd_attn *p = t->p;
-    int64_t d = padded(p->q.dim[2]);
-    float *o = tile_number(m, 1, d);
-    struct weights w = {m->s, 1, LANES_MAX};
-    struct tile k, v;
+    int64_t size = p->q.dim[2], d = padded(size);
+    float *o = tile_number(m, O_ROWS, d);
+    struct rows k, v;
+    float factor;
 
     if (!keys_seen(&m->seen, p, &t->s, t->row, t->rows, k0, nk))
         return;
-    k = tile_load(tile_number(m, 2, d), &p->k, t->s.k + k0, t->key_head, nk);
-    v = tile_load(tile_number(m, 3, d), &p->v, t->s.k + k0, t->key_head, nk);
-    tile_scores(m->s, &k, nk, tile_number(m, 0, d), t->rows, p->q.dim[2]);
+    k = rows_load(tile_number(m, K_ROWS, d), &p->k, t->s.k + k0, t->key_head, nk);
+    v = rows_load(tile_number(m, V_ROWS, d), &p->v, t->s.k + k0, t->key_head, nk);
+    v = rows_steps(tile_number(m, V_STEPS, d), &v, nk, size);
+    tile_scores(m->s, k.x, k.ld, tile_number(m, Q_SIDE, d), d / PER_WORD, group_up(nk),
+                &m->seen);
+    factor = forward_scores(t, m, k0, nk);
     if (p->dropout.p > 0)
-        drop_tile(m->drop, 1, LANES_MAX, p, &t->drop, t->head, t->s.q + t->row, t->rows,
-                  k0, nk);
-    for (int64_t c = 0; c < t->rows; c += VL)
-        softmax_lanes(t, m, c);
+        drop_tile(m->drop, 1, TILE, p, &t->drop, t->head, t->s.q + t->row, t->rows, k0,
+                  nk);
+    softmax_tile(m, factor, p->dropout.p > 0);
     shrink_rows(m, t->rows, o, d);
-    ranges_pad(&m->seen, t->rows);
-    tile_product(o, d, group_up(t->rows), d, w, &v, &m->seen);
+    tile_by_lanes(o, d, weights_of(m), v.x, v.ld, group_up(t->rows), &m->seen);
 }
 
 static void finish_rows(const struct attn_task *t, struct room *m, float *o, int64_t d)
 {
-    float *lse = (float *)row_of(&t->p->lse, t->head) + t->s.q + t->row;
+    const struct nnd_attn *p = t->p;
+    float *lse = (float *)row_of(&p->lse, t->head) + t->s.q + t->row;
+    float factor = scores_are_plain(p) ? p->scale * LOG2_E : LOG2_E;
 
     for (int64_t i = 0; i < t->rows; i++) {
-        int empty = m->max[i] == -__builtin_inff();
+        int empty = m->max[i] == -INF;
 
-        lse[i] = empty ? m->max[i] : m->max[i] + log_one(m->sum[i]);
+        /* The rounding of max * factor is in the sum as well, and cancels. */
+        lse[i] = empty ? -INF : m->max[i] * factor * LN_2 + log_one(m->sum[i]);
         for (int64_t c = 0; c < d; c += VL) {
-            vf x = vec_get(o + i * d, NND_F32, c, VL) / m->sum[i];
+            vf x = word_load(o + i * d + c) / m->sum[i];
 
-            vec_put(o + i * d, NND_F32, c, VL, empty ? vec_all(0) : x);
+            x = empty ? vec_all(0) : x;
+            memcpy(o + i * d + c, &x, sizeof x);
         }
     }
-    tile_store(&t->p->o, t->s.q + t->row, t->head, t->rows, o);
+    rows_store(&p->o, t->s.q + t->row, t->head, t->rows, o, 1);
 }
 
 static void forward_task(void *arg, int number, void *slot)
@@ -123,22 +217,22 @@ static void forward_task(void *arg, int number, void *slot)
     struct attn_task t;
     struct room *m = slot;
     int64_t d = padded(j->p->q.dim[2]);
-    struct tile q;
+    struct rows q;
 
     if (!attn_query_task(j, number, &t))
         return;
-    q = tile_load(tile_number(m, 1, d), &t.p->q, t.s.q + t.row, t.head, t.rows);
-    tile_transpose(tile_number(m, 0, d), &q, t.rows, t.p->q.dim[2]);
-    memset(tile_number(m, 1, d), 0, LANES_MAX * (size_t)d * sizeof(float));
-    for (int i = 0; i < LANES_MAX; i++) {
-        m->max[i] = -__builtin_inff();
+    q = rows_load(tile_number(m, O_ROWS, d), &t.p->q, t.s.q + t.row, t.head, t.rows);
+    rows_turn(tile_number(m, Q_SIDE, d), &q, t.rows, t.p->q.dim[2]);
+    memset(tile_number(m, O_ROWS, d), 0, TILE * (size_t)d * sizeof(float));
+    for (int i = 0; i < TILE; i++) {
+        m->max[i] = -INF;
         m->sum[i] = 0;
     }
     if (t.p->dropout.p > 0)
         memset(m->drop, 0, sizeof m->drop);
-    for (int64_t k0 = 0; k0 < t.s.nk; k0 += KEYS)
-        forward_tile(&t, m, k0, t.s.nk - k0 < KEYS ? t.s.nk - k0 : KEYS);
-    finish_rows(&t, m, tile_number(m, 1, d), d);
+    for (int64_t k0 = 0; k0 < t.s.nk; k0 += TILE)
+        forward_tile(&t, m, k0, t.s.nk - k0 < TILE ? t.s.nk - k0 : TILE);
+    finish_rows(&t, m, tile_number(m, O_ROWS, d), d);
 }
 
 static int forward_launch(const void *params, const struct nnd_launch *l)
@@ -152,7 +246,7 @@ static int forward_launch(const void *params, const struct nnd_launch *l)
         attn_clear(&p->o, rest[i].lo, rest[i].hi);
         for (int64_t h = 0; h < p->lse.dim[0]; h++)
             for (int64_t t = rest[i].lo; t < rest[i].hi; t++)
-                ((float *)row_of(&p->lse, h))[t] = -__builtin_inff();
+                ((float *)row_of(&p->lse, h))[t] = -INF;
     }
     return work_run(l, j.query_tasks, room_bytes(p->q.dim[2]), l->workspace,
                     l->workspace_size, forward_task, &j);

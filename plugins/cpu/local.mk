@@ -14,6 +14,7 @@ cpu_kernels = \
     plugins/cpu/attn_bwd.c \
     plugins/cpu/attn_fwd.c \
     plugins/cpu/attn_tile.h \
+    plugins/cpu/attn_word.h \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
     plugins/cpu/norm.c \

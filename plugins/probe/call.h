@@ -18,7 +18,7 @@
 
 #include "base/arena.h"
 
-enum { CALL_SLOTS = 24, CALL_ARRAYS = 12, CALL_DIMS = 3 };
+enum { CALL_SLOTS = 24, CALL_ARRAYS = 12, CALL_DIMS = 4 };
 
 enum role {
     ROLE_IN,      /* read only                                       */

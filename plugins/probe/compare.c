@@ -22,14 +22,12 @@ static const char *place_of(const struct slot *s, int64_t i, char *text, size_t 
         at[axis] = i % s->dim[axis];
         i /= s->dim[axis];
     }
-    if (s->ndim == 1)
-        snprintf(text, size, "%s[%lld]", s->name, (long long)at[0]);
-    else if (s->ndim == 2)
-        snprintf(text, size, "%s[%lld,%lld]", s->name, (long long)at[0],
-                 (long long)at[1]);
-    else
-        snprintf(text, size, "%s[%lld,%lld,%lld]", s->name, (long long)at[0],
-                 (long long)at[1], (long long)at[2]);
+    int n = snprintf(text, size, "%s", s->name);
+    for (int axis = 0; axis < s->ndim && n > 0 && (size_t)n < size; axis++)
+        n += snprintf(text + n, size - (size_t)n, "%c%lld", axis ? ',' : '[',
+                      (long long)at[axis]);
+    if (n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, "]");
     return text;
 }
 

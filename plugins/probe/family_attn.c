@@ -10,6 +10,7 @@
 #define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
 
 enum { SEQS = 4, ROW_STEP = 4096 };
+enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4 }; /* see cases[].bias */
 
 /* Lengths of queries, of keys, and how many of the keys count (-1: all). */
 struct seq {
@@ -23,8 +24,9 @@ static const struct {
     bool causal;
     int window;
     float softcap, drop, scale;
+    int bias; /* axes of sequences and of heads that are whole, or none */
 } cases[] = {
-    {1, 1, 1, true, {{1, 1, -1}}, false, 0, 0, 0, 1},
+    {1, 1, 1, true, {{1, 1, -1}}, false, 0, 0, 0, 1, 0},
     {2,
      2,
      5,
@@ -34,7 +36,8 @@ static const struct {
      0,
      0,
      0,
-     0.4f},
+     0.4f,
+     0},
     {6,
      2,
      16,
@@ -44,7 +47,8 @@ static const struct {
      0,
      0,
      0,
-     0.25f},
+     0.25f,
+     0},
     {4,
      1,
      8,
@@ -54,7 +58,8 @@ static const struct {
      0,
      0,
      0,
-     0.3f},
+     0.3f,
+     0},
     {2,
      1,
      32,
@@ -64,8 +69,9 @@ static const struct {
      0,
      0,
      0,
-     0.2f},
-    {3, 3, 8, true, {{16, 16, -1}}, true, 5, 0, 0, 0.5f},
+     0.2f,
+     0},
+    {3, 3, 8, true, {{16, 16, -1}}, true, 5, 0, 0, 0.5f, 0},
     {2,
      2,
      8,
@@ -75,7 +81,8 @@ static const struct {
      0,
      0,
      0,
-     0.3f},
+     0.3f,
+     0},
     {2,
      1,
      16,
@@ -85,7 +92,8 @@ static const struct {
      7,
      0,
      0,
-     0.3f},
+     0.3f,
+     0},
     {2,
      2,
      4,
@@ -95,7 +103,8 @@ static const struct {
      0,
      2,
      0,
-     1},
+     1,
+     0},
     {4,
      2,
      12,
@@ -105,7 +114,8 @@ static const struct {
      0,
      0,
      0.25f,
-     0.3f},
+     0.3f,
+     0},
     {1,
      1,
      64,
@@ -115,7 +125,8 @@ static const struct {
      0,
      0,
      0,
-     0.125f},
+     0.125f,
+     0},
     {2,
      2,
      16,
@@ -125,7 +136,11 @@ static const struct {
      0,
      0,
      0,
-     8},
+     8,
+     0},
+    {2, 1, 8, true, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL},
+    {3, 3, 8, true, {{9, 9, -1}}, true, 4, 0, 0.2f, 0.3f, BIAS_HEADS},
+    {2, 2, 4, true, {{66, 30, -1}}, false, 0, 2, 0, 0.5f, BIAS_ONE},
 };
 
 /* A case's rows within a window. */
@@ -194,12 +209,13 @@ static void set_params(struct call *c, int i, const struct rows *r)
     }
     snprintf(
         c->text, sizeof c->text,
-        "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g",
+        "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g "
+        "bias=%d",
         cases[i].h, cases[i].hk, cases[i].d, cases[i].seq[0].q, cases[i].seq[0].k,
         cases[i].seq[1].q, cases[i].seq[1].k, cases[i].seq[2].q, cases[i].seq[2].k,
         cases[i].seq[3].q, cases[i].seq[3].k, cases[i].causal ? " causal" : "",
         cases[i].seq[0].len >= 0 ? " len_k" : "", cases[i].window,
-        (double)cases[i].softcap, (double)cases[i].drop);
+        (double)cases[i].softcap, (double)cases[i].drop, cases[i].bias);
 }
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *t,
@@ -219,6 +235,27 @@ static void add_lse(struct call *c, enum role role, const struct rows *r, int i)
     s->row_axis = 1;
     s->slack = SLACK_FORWARD;
     s->terms = r->max_k * cases[i].d;
+}
+
+/* A bias or its gradient, [sequences or 1, heads or 1, queries, keys]. */
+static struct slot *add_bias(struct call *c, const char *name, struct nnd_tensor *t,
+                             enum role role, const struct window *w,
+                             const struct rows *r, int i)
+{
+    bool all = cases[i].bias == BIAS_ALL;
+    int64_t *id = call_row_ids(c, SEQS, 0);
+    struct slot *s = call_tensor(c, name, t, role,
+                                 role == ROLE_OUT ? KIND_F32 : KIND_ACT, all ? r->n : 1,
+                                 cases[i].bias == BIAS_ONE ? 1 : cases[i].h, r->max_q);
+    s->dim[s->ndim++] = r->max_k;
+    s->count *= r->max_k;
+    for (int64_t b = 0; b < r->n; b++)
+        id[b] = w->first + b;
+    if (all)
+        s->row = id;
+    else
+        c->rows = 0;
+    return s;
 }
 
 /* Rounding of a large score shows in its exponential: as many more terms. */
@@ -242,6 +279,8 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     add(c, "q", &p->q, ROLE_IN, r.q, h, d, r.q_id);
     add(c, "k", &p->k, ROLE_IN, r.k, hk, d, r.k_id);
     add(c, "v", &p->v, ROLE_IN, r.k, hk, d, r.k_id);
+    if (cases[i].bias)
+        add_bias(c, "bias", &p->bias, ROLE_IN, w, &r, i);
     struct slot *o =
         add(c, "o", &p->o, bwd ? ROLE_DERIVED : ROLE_OUT, r.q, h, d, r.q_id);
     o->slack = SLACK_FORWARD;
@@ -250,12 +289,15 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     if (!bwd)
         return true;
     add(c, "dout", &p->dout, ROLE_IN, r.q, h, d, r.q_id);
-    struct slot *out[] = {add(c, "dq", &p->dq, ROLE_OUT, r.q, h, d, r.q_id),
-                          add(c, "dk", &p->dk, ROLE_OUT, r.k, hk, d, r.k_id),
-                          add(c, "dv", &p->dv, ROLE_OUT, r.k, hk, d, r.k_id)};
-    for (int n = 0; n < COUNT(out); n++) {
+    struct slot *out[] = {
+        add(c, "dq", &p->dq, ROLE_OUT, r.q, h, d, r.q_id),
+        add(c, "dk", &p->dk, ROLE_OUT, r.k, hk, d, r.k_id),
+        add(c, "dv", &p->dv, ROLE_OUT, r.k, hk, d, r.k_id),
+        cases[i].bias ? add_bias(c, "dbias", &p->dbias, ROLE_OUT, w, &r, i) : NULL};
+    for (int n = 0; n < COUNT(out) && out[n]; n++) {
         out[n]->slack = SLACK_BACKWARD;
         out[n]->terms = terms(i, &r) * 4;
+        out[n]->like = 1 + (int)(o - c->slot); /* delta is made of o */
         /* One key takes all: its score has no gradient but rounding. */
         out[n]->floor = r.max_k == 1 ? (double)cases[i].scale : 0;
     }

@@ -3,11 +3,13 @@
  * attn.c - attention by sequences: "attn.fwd", "attn.bwd".
  *
  * For query row i and key row j of a sequence and query head h:
- *   s_ij = cap(scale q_i . k_j),  cap(x) = softcap tanh(x / softcap)
+ *   s_ij = z_ij + bias_ij,  z_ij = cap(scale q_i . k_j),
+ *   cap(x) = softcap tanh(x / softcap)
  *   p_ij = exp(s_ij - lse_i),     lse_i = log sum over visible j of exp(s_ij)
  *   o_i  = sum_j p_ij m_ij v_j,   m_ij = what dropout multiplies by
  * and backwards, with dp_ij = m_ij do_i . v_j and delta_i = sum_j p_ij dp_ij:
  *   ds_ij = p_ij (dp_ij - delta_i) cap'(.) scale
+ *   dbias_ij = p_ij (dp_ij - delta_i)
  *   dq_i = sum_j ds_ij k_j,  dk_j = sum_i ds_ij q_i,  dv_j = sum_i p_ij m_ij do_i
  * Rows outside every sequence count as fully masked.
  */
@@ -17,14 +19,28 @@
 
 /* One sequence: where its rows are and how many. */
 struct seq {
-    int64_t q, nq, k, nk;
+    int64_t number, q, nq, k, nk;
 };
 
 /* One pair of rows (absolute) and heads. */
 struct pair {
     int64_t i, j, h, hk;
-    int64_t column; /* of j within its sequence */
+    int64_t seq, row, column; /* the sequence; i and j within it */
 };
+
+/* [1 or batch, 1 or H, max_q, max_k]. */
+static int check_bias(const struct nnd_attn *p, const struct nnd_tensor *t,
+                      const char *name, struct nnd_error *e)
+{
+    if (!ref_given(t))
+        return NND_OK;
+    if (t->ndim != 4 || (t->dim[0] != 1 && t->dim[0] != p->batch) ||
+        (t->dim[1] != 1 && t->dim[1] != p->q.dim[1]) || t->dim[2] != p->max_q ||
+        t->dim[3] != p->max_k)
+        return ref_refuse(e, NND_EINVAL, "%s: wanted [1 or %d,1 or %lld,%d,%d]", name,
+                          p->batch, (long long)p->q.dim[1], p->max_q, p->max_k);
+    return NND_OK;
+}
 
 static int supports(const struct nnd_attn *p, bool bwd, struct nnd_error *e)
 {
@@ -47,6 +63,11 @@ static int supports(const struct nnd_attn *p, bool bwd, struct nnd_error *e)
     if (h > 0 && (hk <= 0 || h % hk != 0))
         return ref_refuse(e, NND_EINVAL, "%lld query heads over %lld key heads",
                           (long long)h, (long long)hk);
+    rc = check_bias(p, &p->bias, "bias", e);
+    if (rc == NND_OK && bwd)
+        rc = check_bias(p, &p->dbias, "dbias", e);
+    if (rc != NND_OK)
+        return rc;
     if (p->batch < 0 || !(p->dropout.p >= 0 && p->dropout.p < 1))
         return ref_refuse(e, NND_EINVAL, "batch %d, dropout %g", p->batch,
                           (double)p->dropout.p);
@@ -83,6 +104,7 @@ static int need_bwd(const void *self, const void *params, struct nnd_need *out)
 static int get_seq(const struct nnd_attn *p, int32_t b, struct seq *s,
                    struct nnd_error *e)
 {
+    s->number = b;
     s->q = p->cu_q ? p->cu_q[b] : (int64_t)b * p->max_q;
     s->nq = p->cu_q ? p->cu_q[b + 1] - s->q : p->max_q;
     s->k = p->cu_k ? p->cu_k[b] : (int64_t)b * p->max_k;
@@ -118,11 +140,26 @@ static double dot(const struct nnd_tensor *a, int64_t i, int64_t hi,
     return sum;
 }
 
-static double score(const struct nnd_attn *p, const struct pair *x)
+/* Where a pair is in a bias. */
+static int64_t at_bias(const struct nnd_tensor *t, const struct pair *x)
+{
+    return (t->dim[0] > 1 ? x->seq * t->stride[0] : 0) +
+           (t->dim[1] > 1 ? x->h * t->stride[1] : 0) + x->row * t->stride[2] +
+           x->column * t->stride[3];
+}
+
+/* Without its bias. */
+static double capped(const struct nnd_attn *p, const struct pair *x)
 {
     double s = (double)p->scale * dot(&p->q, x->i, x->h, &p->k, x->j, x->hk);
     double cap = (double)p->softcap;
     return cap > 0 ? cap * tanh(s / cap) : s;
+}
+
+static double score(const struct nnd_attn *p, const struct pair *x)
+{
+    double s = capped(p, x);
+    return ref_given(&p->bias) ? s + ref_get(&p->bias, at_bias(&p->bias, x)) : s;
 }
 
 static double dropped(const struct nnd_attn *p, const struct pair *x)
@@ -133,7 +170,8 @@ static double dropped(const struct nnd_attn *p, const struct pair *x)
 static struct pair pair_of(const struct nnd_attn *p, const struct seq *s, int64_t i,
                            int64_t j, int64_t h)
 {
-    return (struct pair){s->q + i, s->k + j, h, h * p->k.dim[1] / p->q.dim[1], j};
+    return (struct pair){s->q + i,  s->k + j, h, h * p->k.dim[1] / p->q.dim[1],
+                         s->number, i,        j};
 }
 
 static void forward_row(const struct nnd_attn *p, const struct seq *s, int64_t i,
@@ -151,6 +189,8 @@ static void forward_row(const struct nnd_attn *p, const struct seq *s, int64_t i
     }
     for (int64_t j = first; j < end; j++)
         sum += exp(w[j] - max);
+    if (max == -INFINITY)
+        return; /* a bias that hides all */
     double lse = max + log(sum);
     ref_put(&p->lse, at2(&p->lse, h, s->q + i), lse);
     for (int64_t j = first; j < end; j++) {
@@ -190,17 +230,25 @@ static double weight(const struct nnd_attn *p, const struct pair *x, double *dp)
 {
     double m = dropped(p, x);
     *dp = m == 0 ? 0 : m * dot(&p->dout, x->i, x->h, &p->v, x->j, x->hk);
-    return exp(score(p, x) - ref_get(&p->lse, at2(&p->lse, x->h, x->i)));
+    double lse = ref_get(&p->lse, at2(&p->lse, x->h, x->i));
+    return lse > -INFINITY ? exp(score(p, x) - lse) : 0;
 }
 
 /* cap'(.) scale: from ds to the gradient of q . k. */
 static double slope(const struct nnd_attn *p, const struct pair *x)
 {
-    double cap = (double)p->softcap, t = cap > 0 ? score(p, x) / cap : 0;
+    double cap = (double)p->softcap, t = cap > 0 ? capped(p, x) / cap : 0;
     return (1 - t * t) * (double)p->scale;
 }
 
-/* dq_i, and delta_i for the keys' turn. */
+static void add_bias(const struct nnd_attn *p, const struct pair *x, double ds)
+{
+    int64_t at = ref_given(&p->dbias) ? at_bias(&p->dbias, x) : 0;
+    if (ref_given(&p->dbias))
+        ref_put(&p->dbias, at, ref_get(&p->dbias, at) + ds);
+}
+
+/* dq_i, the pairs' part of dbias, and delta_i for the keys' turn. */
 static double backward_query(const struct nnd_attn *p, const struct seq *s, int64_t i,
                              int64_t h, double *w, double *dp)
 {
@@ -214,7 +262,9 @@ static double backward_query(const struct nnd_attn *p, const struct seq *s, int6
     }
     for (int64_t j = first; j < end; j++) {
         struct pair x = pair_of(p, s, i, j, h);
-        w[j] *= (dp[j] - delta) * slope(p, &x);
+        w[j] *= dp[j] - delta;
+        add_bias(p, &x, w[j]);
+        w[j] *= slope(p, &x);
     }
     int64_t hk = h * p->k.dim[1] / p->q.dim[1];
     for (int64_t d = 0; d < p->q.dim[2]; d++) {
@@ -280,6 +330,8 @@ static int launch_bwd(const void *self, void *plan, const void *params,
     ref_fill(&p->dq, 0);
     ref_fill(&p->dk, 0);
     ref_fill(&p->dv, 0);
+    if (ref_given(&p->dbias))
+        ref_fill(&p->dbias, 0);
     for (int32_t b = 0; b < p->batch; b++) {
         struct seq s;
         int rc = get_seq(p, b, &s, e);

@@ -9,7 +9,7 @@
 
 #include "cpu_cases.h"
 
-#define ROOM (64u << 20)
+#define ROOM (80u << 20)
 
 struct calls {
     char *room;
@@ -515,7 +515,16 @@ struct attn_shape {
     const char *label;
     int heads, key_heads, d, batch, nq, nk, causal, window, drop, dtype, use_cu;
     float softcap;
+    int bias; /* 1: one for all, 2: one for each sequence and head */
 };
+
+static struct nnd_tensor bias_of(struct calls *c, const struct attn_shape *s, int dtype)
+{
+    int64_t dim[] = {s->bias > 1 ? s->batch : 1, s->bias > 1 ? s->heads : 1, s->nq,
+                     s->nk};
+
+    return calls_tensor(c, dtype, 4, dim, 3);
+}
 
 static void add_attn(struct calls *c, const struct attn_shape *s)
 {
@@ -554,6 +563,10 @@ static void add_attn(struct calls *c, const struct attn_shape *s)
         p->window = s->window;
         p->scale = 0.3f;
         p->softcap = s->softcap;
+        if (s->bias)
+            p->bias = bias_of(c, s, s->dtype);
+        if (s->bias && i)
+            p->dbias = bias_of(c, s, NND_F32);
         if (s->drop)
             p->dropout = dropout(c, rows);
         p->dout = cube(c, s->dtype, rows, s->heads, s->d, 0);
@@ -564,20 +577,26 @@ static void add_attn(struct calls *c, const struct attn_shape *s)
         output(c, k, i ? &p->dk : &p->lse);
         if (i)
             output(c, k, &p->dv);
+        if (s->bias && i)
+            output(c, k, &p->dbias);
     }
 }
 
 static void add_all_attn(struct calls *c)
 {
     static const struct attn_shape shapes[] = {
-        {"causal", 4, 2, 32, 2, 130, 130, 1, 0, 0, NND_F32, 0, 0},
-        {"full", 2, 2, 20, 1, 37, 90, 0, 0, 0, NND_F32, 0, 0},
-        {"one query", 2, 1, 16, 2, 1, 77, 1, 0, 0, NND_F32, 0, 0},
-        {"more queries than keys", 2, 1, 16, 1, 70, 9, 1, 0, 0, NND_F32, 0, 0},
-        {"window", 2, 1, 64, 1, 200, 200, 1, 33, 0, NND_BF16, 0, 0},
-        {"window, not causal", 2, 1, 24, 1, 80, 90, 0, 33, 0, NND_F32, 0, 0},
-        {"dropout, softcap", 2, 1, 48, 1, 100, 100, 1, 0, 1, NND_F32, 0, 3.0f},
-        {"packed", 2, 1, 40, 1, 150, 160, 1, 0, 1, NND_F16, 1, 0},
+        {"causal", 4, 2, 32, 2, 130, 130, 1, 0, 0, NND_F32, 0, 0, 0},
+        {"full", 2, 2, 20, 1, 37, 90, 0, 0, 0, NND_F32, 0, 0, 0},
+        {"one query", 2, 1, 16, 2, 1, 77, 1, 0, 0, NND_F32, 0, 0, 0},
+        {"more queries than keys", 2, 1, 16, 1, 70, 9, 1, 0, 0, NND_F32, 0, 0, 0},
+        {"window", 2, 1, 64, 1, 200, 200, 1, 33, 0, NND_BF16, 0, 0, 0},
+        {"window, not causal", 2, 1, 24, 1, 80, 90, 0, 33, 0, NND_F32, 0, 0, 0},
+        {"dropout, softcap", 2, 1, 48, 1, 100, 100, 1, 0, 1, NND_F32, 0, 3.0f, 0},
+        {"packed", 2, 1, 40, 1, 150, 160, 1, 0, 1, NND_F16, 1, 0, 0},
+        {"bias", 2, 1, 24, 1, 100, 70, 0, 0, 0, NND_F32, 0, 0, 2},
+        {"bias, shared", 4, 2, 16, 2, 70, 70, 1, 0, 1, NND_BF16, 0, 2.0f, 1},
+        {"bf16", 4, 2, 64, 2, 140, 140, 1, 0, 0, NND_BF16, 0, 0, 0},
+        {"wide bf16", 2, 2, 128, 1, 65, 129, 1, 0, 0, NND_BF16, 0, 0, 0},
     };
 
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

@@ -268,6 +268,12 @@ static void last_queries(const struct call *c, const struct nnd_kernel *k,
     part.lse.data = (float *)whole.lse.data + whole.max_q - n;
     part.lse.dim[1] = n;
     part.max_q = n;
+    if (part.bias.ndim) {
+        part.bias.data =
+            (char *)part.bias.data + (whole.max_q - n) * part.bias.stride[2] *
+                                         (int64_t)dtype_bytes(part.bias.dtype);
+        part.bias.dim[2] = n;
+    }
     if (part.dropout.p > 0) {
         part.dropout.sample += whole.max_q - n;
         part.dropout.pos += whole.max_q - n;
