@@ -13,6 +13,8 @@ endif
 
 EXTRA_DIST += \
     bench/README.md \
+    bench/attention.sh \
+    bench/attention_torch.py \
     bench/checkpoint.sh \
     bench/common.sh \
     bench/shakespeare-moe.yaml \
@@ -21,3 +23,9 @@ EXTRA_DIST += \
     bench/step.sh \
     bench/step.yaml \
     bench/torch_step.py
+
+# One side of bench/attention.sh; built by make, never installed.
+noinst_PROGRAMS += bench/attention
+bench_attention_CPPFLAGS = $(PROGRAM_CPPFLAGS)
+bench_attention_LDADD = \
+    lib/kernel/libkernel.la lib/tensor/libtensor.la $(BASE_LIBS) -lm
