@@ -13,12 +13,14 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "client/keyring.h"
 
 enum { ANSWER_MS = 10000, RETRY_MS = 20000 };
 
 const struct opt common_options[] = {
     {OPT_TEXT, 0, "uri", "URI", offsetof(struct common, uri),
-     "where nnd listens: ipc:///PATH (else NND_URI, else the user's own)"},
+     "where nnd listens: ipc:///PATH or tcp://HOST:PORT (else NND_URI, else the "
+     "user's own)"},
     {OPT_FLAG, 0, "json", NULL, offsetof(struct common, json),
      "print JSON, an object with \"v\":1 per answer or per line"},
     {OPT_TEXT, 0, "color", "WHEN", offsetof(struct common, color),
@@ -54,7 +56,11 @@ int client_connect(struct client *c, struct err *e)
     if (c->chan)
         return 0;
     rc = c->uri[0] ? 0 : client_find_uri(c, e);
-    return rc < 0 ? rc : chan_open(c->uri, true, &c->chan, e);
+    if (rc < 0)
+        return rc;
+    if (str_starts(c->uri, "tcp://"))
+        return keyring_connect(c, e);
+    return chan_open(c->uri, true, &c->chan, e);
 }
 
 static void sleep_ms(unsigned ms)

@@ -21,6 +21,8 @@ extern const struct verb verb_metrics;
 extern const struct verb verb_plan;
 extern const struct verb verb_generate;
 extern const struct verb verb_plugin;
+extern const struct verb verb_key;
+extern const struct verb verb_reload;
 extern const struct verb verb_version, verb_completion, verb_help_verb; /* cmd_help.c */
 
 #endif

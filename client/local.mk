@@ -24,10 +24,12 @@ client_nnctl_SOURCES = \
     client/cmd_events.c \
     client/cmd_generate.c \
     client/cmd_help.c \
+    client/cmd_key.c \
     client/cmd_logs.c \
     client/cmd_metrics.c \
     client/cmd_plan.c \
     client/cmd_plugin.c \
+    client/cmd_reload.c \
     client/cmd_run.c \
     client/cmd_show.c \
     client/cmd_status.c \
@@ -37,6 +39,7 @@ client_nnctl_SOURCES = \
     client/doc.c \
     client/follow.c client/follow.h \
     client/jobfile.c client/jobfile.h \
+    client/keyring.c client/keyring.h \
     client/main.c \
     client/private.c client/private.h \
     client/template.h \

@@ -61,6 +61,23 @@ struct job *hub_find(const struct hub *h, uint64_t id)
     return at < h->njobs && h->jobs[at]->id == id ? h->jobs[at] : NULL;
 }
 
+int hub_owner(const struct hub *h, uint64_t id, uint32_t *uid, struct err *e)
+{
+    struct job *j = hub_find(h, id);
+    int rc;
+
+    if (j) {
+        *uid = j->uid;
+        return 0;
+    }
+    rc = store_job(h->store, id, &j, e);
+    if (rc < 0)
+        return rc;
+    *uid = j->uid;
+    job_destroy(j);
+    return 0;
+}
+
 void hub_add(struct hub *h, struct job *j)
 {
     size_t at = h->njobs;
@@ -348,17 +365,17 @@ static bool is_done(struct hub *h)
 
 static int wait_for_news(struct hub *h, struct err *e)
 {
-    zmq_pollitem_t items[] = {
-        {.socket = rpc_socket(h->rpc), .events = ZMQ_POLLIN},
+    zmq_pollitem_t items[2 + RPC_SOCKETS] = {
         {.fd = h->watch_fd, .events = ZMQ_POLLIN},
         {.fd = h->signal_fd, .events = ZMQ_POLLIN},
     };
+    size_t n = 2 + rpc_poll(h->rpc, items + 2);
     int64_t left = h->wake - clock_mono_ns();
     long ms = h->wake == INT64_MAX ? -1
               : left <= 0          ? 0
                                    : (long)((left + 999999) / 1000000);
 
-    if (zmq_poll(items, 3, ms) < 0 && zmq_errno() != EINTR)
+    if (zmq_poll(items, (int)n, ms) < 0 && zmq_errno() != EINTR)
         return err_set(e, ERR_FAILED, "waiting for news: %s",
                        zmq_strerror(zmq_errno()));
     return 0;
@@ -589,7 +606,7 @@ static int open_all(struct hub *h, struct err *e)
     if (rc == 0)
         rc = purge_open(h, e);
     if (rc == 0)
-        rc = rpc_open(h->opt.uri, h->uid, &h->rpc, e);
+        rc = rpc_open(h, &h->rpc, e);
     return rc;
 }
 

@@ -78,6 +78,9 @@ void hub_close(struct hub *h);
 /* The job if it has not ended, or NULL. */
 struct job *hub_find(const struct hub *h, uint64_t id);
 
+/* Whose job that is, ended or not; ERR_NOTFOUND when there is none. */
+int hub_owner(const struct hub *h, uint64_t id, uint32_t *uid, struct err *e);
+
 /* Add a job to those that have not ended; the hub owns it from now on. */
 void hub_add(struct hub *h, struct job *j);
 

@@ -11,6 +11,7 @@ daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"' \
 daemon_libdaemon_la_LIBADD = \
     lib/trust/libtrust.la $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
+    daemon/access.c daemon/access.h \
     daemon/attempt.c daemon/attempt.h \
     daemon/attempt_impl.h \
     daemon/attempt_start.c \
@@ -89,6 +90,7 @@ sys_tests += \
     tests/sys/daemon_conf.test \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_guard.test \
+    tests/sys/daemon_keys.test \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \

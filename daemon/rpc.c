@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rpc.c - the ROUTER socket: who asks, what came, to whom the answer goes.
+ * rpc.c - the ROUTER sockets, one for this machine and one for others: what came,
+ * and to whom the answer goes.  Who may ask is access.h's.
  *
- * The kernel says who is at the other end (SO_PEERCRED, which libzmq hands out as
- * "Peer-Address" of an ipc connection).  Whoever is not the owner, or cannot be
- * told, is refused.
+ * On this machine the kernel says who is at the other end (SO_PEERCRED, which
+ * libzmq hands out as "Peer-Address" of an ipc connection); from elsewhere the key
+ * does ("User-Id").
  */
 #include "daemon/rpc.h"
 
@@ -36,8 +37,8 @@ struct envelope {
     struct chan_header h;
     ProtobufCMessage *request;
     rpc_handler_f *handler;
-    uid_t uid;
-    pid_t pid;
+    void *socket; /* where it came from, and the answer goes */
+    struct asker who;
     int64_t until;   /* a long poll's deadline, monotonic ns   */
     int64_t again;   /* when to look again, 0 at a change      */
     uint64_t change; /* hub->change when it was last looked at */
@@ -47,7 +48,8 @@ struct envelope {
 
 struct rpc {
     void *ctx, *socket;
-    uid_t owner;
+    void *remote, *zap; /* for other machines; NULL: not listening there */
+    struct access *access;
     struct envelope **out; /* answers to be sent after the commit */
     size_t nout, out_cap;
     struct envelope **waiting; /* long polls                          */
@@ -57,23 +59,25 @@ struct rpc {
 
 /* --- opening -------------------------------------------------------------- */
 
-static int bind_socket(struct rpc *r, const char *uri, struct err *e)
+static int bind_socket(void *socket, const char *uri, struct err *e)
 {
     const struct {
         int option, value;
     } ints[] = {
-        {ZMQ_LINGER, 2000}, {ZMQ_ROUTER_MANDATORY, 1}, {ZMQ_SNDHWM, 1000},
-        {ZMQ_RCVHWM, 1000}, {ZMQ_BACKLOG, 128},        {ZMQ_HANDSHAKE_IVL, 5000},
+        {ZMQ_LINGER, 2000},        {ZMQ_ROUTER_MANDATORY, 1},
+        {ZMQ_SNDHWM, 1000},        {ZMQ_RCVHWM, 1000},
+        {ZMQ_BACKLOG, 128},        {ZMQ_HANDSHAKE_IVL, 5000},
+        {ZMQ_HEARTBEAT_IVL, 2000}, {ZMQ_HEARTBEAT_TIMEOUT, 6000},
     };
     int64_t max = CHAN_MAX_MESSAGE;
     mode_t mask;
     int rc;
 
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
-        zmq_setsockopt(r->socket, ints[i].option, &ints[i].value, sizeof(int));
-    zmq_setsockopt(r->socket, ZMQ_MAXMSGSIZE, &max, sizeof max);
+        zmq_setsockopt(socket, ints[i].option, &ints[i].value, sizeof(int));
+    zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max, sizeof max);
     mask = umask(0177); /* the socket's mode is 0600 from its first moment */
-    rc = zmq_bind(r->socket, uri);
+    rc = zmq_bind(socket, uri);
     umask(mask);
     if (rc != 0)
         return err_set(e, ERR_FAILED, "listening at %s: %s", uri,
@@ -81,17 +85,43 @@ static int bind_socket(struct rpc *r, const char *uri, struct err *e)
     return 0;
 }
 
-int rpc_open(const char *uri, uid_t owner, struct rpc **out, struct err *e)
+static int open_here(struct rpc *r, const char *uri, struct err *e)
 {
+    r->ctx = zmq_ctx_new();
+    r->socket = r->ctx ? zmq_socket(r->ctx, ZMQ_ROUTER) : NULL;
+    if (!r->socket)
+        return err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    return bind_socket(r->socket, uri, e);
+}
+
+/* Other machines come in with a key or not at all. */
+static int open_remote(struct rpc *r, const char *uri, struct err *e)
+{
+    int rc;
+
+    r->remote = zmq_socket(r->ctx, ZMQ_ROUTER);
+    if (!r->remote)
+        return err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    rc = access_secure(r->access, r->ctx, r->remote, &r->zap, e);
+    if (rc == 0)
+        rc = bind_socket(r->remote, uri, e);
+    if (rc == 0)
+        log_info("listening: uri=%s public-key=%s", uri, access_public(r->access));
+    return rc;
+}
+
+int rpc_open(const struct hub *h, struct rpc **out, struct err *e)
+{
+    const char *listen = h->opt.conf->access->listen;
     struct rpc *r = oom_calloc(1, sizeof *r);
     int rc;
 
-    r->owner = owner;
     r->waiting = oom_calloc(MAX_WAITING, sizeof *r->waiting);
-    r->ctx = zmq_ctx_new();
-    r->socket = r->ctx ? zmq_socket(r->ctx, ZMQ_ROUTER) : NULL;
-    rc = r->socket ? bind_socket(r, uri, e)
-                   : err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    rc = access_open(h->opt.dir, h->uid, &r->access, e);
+    if (rc == 0)
+        rc = open_here(r, h->opt.uri, e);
+    if (rc == 0 && *listen)
+        rc = open_remote(r, listen, e);
     if (rc < 0) {
         rpc_close(r);
         return rc;
@@ -118,16 +148,27 @@ void rpc_close(struct rpc *r)
         envelope_destroy(r->waiting[i]);
     if (r->socket)
         zmq_close(r->socket);
+    if (r->remote)
+        zmq_close(r->remote);
+    if (r->zap)
+        zmq_close(r->zap);
     if (r->ctx)
         zmq_ctx_term(r->ctx);
+    access_close(r->access);
     free(r->out);
     free(r->waiting);
     free(r);
 }
 
-void *rpc_socket(const struct rpc *r)
+size_t rpc_poll(const struct rpc *r, zmq_pollitem_t items[RPC_SOCKETS])
 {
-    return r->socket;
+    void *sockets[RPC_SOCKETS] = {r->socket, r->remote, r->zap};
+    size_t n = 0;
+
+    for (size_t i = 0; i < RPC_SOCKETS; i++)
+        if (sockets[i])
+            items[n++] = (zmq_pollitem_t){.socket = sockets[i], .events = ZMQ_POLLIN};
+    return n;
 }
 
 size_t rpc_waiting(const struct rpc *r)
@@ -186,15 +227,15 @@ static void answer(struct rpc *r, struct envelope *v)
 }
 
 /* An asker that is gone, or does not read, loses its answer; nobody waits. */
-static void send_answer(struct rpc *r, struct envelope *v)
+static void send_answer(struct envelope *v)
 {
     uint8_t header[CHAN_HEADER];
 
     chan_header_put(&v->h, header);
-    if (zmq_msg_send(&v->route, r->socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
+    if (zmq_msg_send(&v->route, v->socket, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
         return;
-    zmq_send(r->socket, header, sizeof header, ZMQ_SNDMORE | ZMQ_DONTWAIT);
-    zmq_send(r->socket, v->body, v->size, ZMQ_DONTWAIT);
+    zmq_send(v->socket, header, sizeof header, ZMQ_SNDMORE | ZMQ_DONTWAIT);
+    zmq_send(v->socket, v->body, v->size, ZMQ_DONTWAIT);
 }
 
 void rpc_flush(struct rpc *r, const struct err *lost)
@@ -202,10 +243,15 @@ void rpc_flush(struct rpc *r, const struct err *lost)
     for (size_t i = 0; i < r->nout; i++) {
         if (lost)
             pack_error(r->out[i], lost, 0);
-        send_answer(r, r->out[i]);
+        send_answer(r->out[i]);
         envelope_destroy(r->out[i]);
     }
     r->nout = 0;
+}
+
+bool rpc_sees(const struct rpc_call *call, uint32_t uid)
+{
+    return access_sees(call->hub->opt.conf->access, call->who, uid);
 }
 
 /* --- handling ------------------------------------------------------------- */
@@ -228,25 +274,34 @@ static rpc_handler_f *find_handler(uint16_t type)
     return NULL;
 }
 
+/* The value of a request's optional field; false when it has none, or it is absent. */
+static const void *find_field(const ProtobufCMessage *m, const char *name)
+{
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field_by_name(m->descriptor, name);
+    const char *base = (const char *)m;
+
+    if (!f || f->label != PROTOBUF_C_LABEL_OPTIONAL ||
+        !*(const protobuf_c_boolean *)(base + f->quantifier_offset))
+        return NULL;
+    return base + f->offset;
+}
+
 /* Milliseconds a request allows to wait, 0 when it is no long poll. */
 static uint32_t wait_ms(const ProtobufCMessage *m)
 {
-    const ProtobufCFieldDescriptor *f =
-        protobuf_c_message_descriptor_get_field_by_name(m->descriptor, "wait_ms");
-    const char *base = (const char *)m;
-    uint32_t ms;
+    const uint32_t *ms = find_field(m, "wait_ms");
 
-    if (!f || !*(const protobuf_c_boolean *)(base + f->quantifier_offset))
+    if (!ms)
         return 0;
-    memcpy(&ms, base + f->offset, sizeof ms);
-    return ms < CHAN_MAX_WAIT_MS ? ms : CHAN_MAX_WAIT_MS;
+    return *ms < CHAN_MAX_WAIT_MS ? *ms : CHAN_MAX_WAIT_MS;
 }
 
 static bool same_route(const struct envelope *a, const struct envelope *b)
 {
     zmq_msg_t *x = (zmq_msg_t *)&a->route, *y = (zmq_msg_t *)&b->route;
 
-    return zmq_msg_size(x) == zmq_msg_size(y) &&
+    return a->socket == b->socket && zmq_msg_size(x) == zmq_msg_size(y) &&
            memcmp(zmq_msg_data(x), zmq_msg_data(y), zmq_msg_size(x)) == 0;
 }
 
@@ -287,8 +342,9 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
         .hub = h,
         .arena = arena_create(),
         .request = v->request,
-        .uid = v->uid,
-        .pid = v->pid,
+        .who = &v->who,
+        .uid = v->who.uid,
+        .pid = v->who.pid,
         .late = h->now >= v->until || h->leaving,
     };
     struct err e = {0};
@@ -311,30 +367,9 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
 
 /* --- receiving ------------------------------------------------------------ */
 
-/* "localhost:UID:GID:PID" */
-static bool parse_peer(const char *text, uid_t *uid, pid_t *pid)
-{
-    char copy[64], *part[4], *save = NULL;
-    uint64_t u, g, p;
-    int n = 0;
-
-    if (!text || strlen(text) >= sizeof copy)
-        return false;
-    strcpy(copy, text);
-    for (char *t = strtok_r(copy, ":", &save); t && n < 4;
-         t = strtok_r(NULL, ":", &save))
-        part[n++] = t;
-    if (n != 4 || strcmp(part[0], "localhost") != 0 || !str_to_u64(part[1], &u) ||
-        !str_to_u64(part[2], &g) || !str_to_u64(part[3], &p) || u >= UINT32_MAX)
-        return false;
-    *uid = (uid_t)u;
-    *pid = (pid_t)p;
-    return true;
-}
-
 /* Receive one message: routing id, header, body.  1: nothing is there; 0: frames
  * are set (and *n says how many came). */
-static int receive(struct rpc *r, zmq_msg_t frames[3], int *n)
+static int receive(void *socket, zmq_msg_t frames[3], int *n)
 {
     bool more = true;
 
@@ -343,14 +378,40 @@ static int receive(struct rpc *r, zmq_msg_t frames[3], int *n)
     for (*n = 0; more; ++*n) {
         zmq_msg_t *m = &frames[*n < 2 ? *n : 2]; /* a fourth replaces the third */
 
-        if (zmq_msg_recv(m, r->socket, ZMQ_DONTWAIT) < 0)
+        if (zmq_msg_recv(m, socket, ZMQ_DONTWAIT) < 0)
             break;
         more = zmq_msg_more(m);
     }
     return *n == 0;
 }
 
-static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err *e)
+/* A request about one job is answered to those who see it; to others there is none
+ * such. */
+static int check_job(const struct hub *h, const struct envelope *v, struct err *e)
+{
+    const struct hub_options *o = &h->opt;
+    const uint64_t *field = find_field(v->request, "id");
+    uint64_t id = field ? *field : 0;
+    uint32_t uid;
+    int rc;
+
+    if (v->who.role >= ROLE_OPERATOR || id == 0)
+        return 0;
+    rc = hub_owner(h, id, &uid, e);
+    if (rc < 0)
+        return rc;
+    if (!access_sees(o->conf->access, &v->who, uid))
+        return err_set(e, ERR_NOTFOUND, "job %llu: no such job",
+                       (unsigned long long)id);
+    if (v->h.type == WIRE__TYPE__CHANGE && !access_owns(&v->who, uid))
+        return err_set(e, ERR_DENIED, "job %llu: belongs to somebody else",
+                       (unsigned long long)id);
+    return 0;
+}
+
+/* Unpack, and check that it may be asked, by this one, now. */
+static int check(struct rpc *r, const struct hub *h, struct envelope *v,
+                 zmq_msg_t *body, uint32_t *later_ms, struct err *e)
 {
     const struct chan_op *op = chan_op(v->h.type);
     int rc;
@@ -359,10 +420,10 @@ static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err 
         return err_set(e, ERR_PROTOCOL,
                        "nnd speaks protocol version %d, the request %d", CHAN_VERSION,
                        v->h.version);
-    if (v->uid != r->owner)
-        return err_set(e, ERR_DENIED,
-                       "nnd belongs to user %u, the request is user %u's",
-                       (unsigned)r->owner, (unsigned)v->uid);
+    rc = access_check(r->access, h->opt.conf->access, &v->who, v->h.type, h->now,
+                      later_ms, e);
+    if (rc < 0)
+        return rc;
     v->handler = op ? find_handler(v->h.type) : NULL;
     if (!v->handler)
         return err_set(e, ERR_PROTOCOL, "request type %u: not known to this nnd",
@@ -372,7 +433,7 @@ static int check(struct rpc *r, struct envelope *v, zmq_msg_t *body, struct err 
                        op->name, zmq_msg_size(body), v->h.length);
     rc = chan_unpack(op->request, zmq_msg_data(body), zmq_msg_size(body), &v->request,
                      e);
-    return rc;
+    return rc < 0 ? rc : check_job(h, v, e);
 }
 
 /* A message that cannot be answered sensibly is dropped. */
@@ -384,11 +445,22 @@ static void drop(struct rpc *r, const struct err *e)
                  e->text);
 }
 
-static void take(struct rpc *r, struct hub *h, zmq_msg_t frames[3], int n)
+static int identify(struct rpc *r, struct envelope *v, zmq_msg_t *frame, struct err *e)
+{
+    return v->socket == r->socket
+               ? access_local(r->access, zmq_msg_gets(frame, "Peer-Address"), &v->who,
+                              e)
+               : access_remote(r->access, zmq_msg_gets(frame, "User-Id"), &v->who, e);
+}
+
+static void take(struct rpc *r, struct hub *h, void *socket, zmq_msg_t frames[3], int n)
 {
     struct envelope *v = oom_calloc(1, sizeof *v);
+    uint32_t later_ms = 0;
     struct err e;
     int rc;
+
+    v->socket = socket;
 
     zmq_msg_init(&v->route);
     rc = n == 3 ? chan_header_get(zmq_msg_data(&frames[1]), zmq_msg_size(&frames[1]),
@@ -396,9 +468,8 @@ static void take(struct rpc *r, struct hub *h, zmq_msg_t frames[3], int n)
                 : err_set(&e, ERR_PROTOCOL, "message: must be 2 frames, got %d", n - 1);
     if (rc == 0 && v->h.flags != 0)
         rc = err_set(&e, ERR_PROTOCOL, "message: flags must be 0, got %d", v->h.flags);
-    if (rc == 0 &&
-        !parse_peer(zmq_msg_gets(&frames[1], "Peer-Address"), &v->uid, &v->pid))
-        rc = err_set(&e, ERR_DENIED, "message: the system does not say whose it is");
+    if (rc == 0)
+        rc = identify(r, v, &frames[1], &e);
     zmq_msg_move(&v->route, &frames[0]);
     if (rc < 0 || is_waiting(r, v)) {
         if (rc < 0)
@@ -406,9 +477,9 @@ static void take(struct rpc *r, struct hub *h, zmq_msg_t frames[3], int n)
         envelope_destroy(v);
         return;
     }
-    rc = check(r, v, &frames[2], &e);
+    rc = check(r, h, v, &frames[2], &later_ms, &e);
     if (rc < 0) {
-        pack_error(v, &e, 0);
+        pack_error(v, &e, later_ms);
         answer(r, v);
         return;
     }
@@ -440,16 +511,16 @@ static void look_again(struct rpc *r, struct hub *h)
     free(old);
 }
 
-void rpc_receive(struct rpc *r, struct hub *h)
+static void receive_all(struct rpc *r, struct hub *h, void *socket)
 {
     for (int i = 0; i < BATCH; i++) {
         zmq_msg_t frames[3];
         int n;
-        bool none = receive(r, frames, &n);
+        bool none = receive(socket, frames, &n);
 
         if (!none) {
             h->busy_at = h->now;
-            take(r, h, frames, n);
+            take(r, h, socket, frames, n);
         }
         for (int k = 0; k < 3; k++)
             zmq_msg_close(&frames[k]);
@@ -458,5 +529,14 @@ void rpc_receive(struct rpc *r, struct hub *h)
         if (i == BATCH - 1)
             hub_wake(h, h->now);
     }
+}
+
+void rpc_receive(struct rpc *r, struct hub *h)
+{
+    receive_all(r, h, r->socket);
+    if (r->zap)
+        access_answer(r->access, r->zap);
+    if (r->remote)
+        receive_all(r, h, r->remote);
     look_again(r, h);
 }

@@ -11,9 +11,11 @@
 #define DAEMON_RPC_H
 
 #include <protobuf-c/protobuf-c.h>
+#include <zmq.h>
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "daemon/access.h"
 #include "daemon/hub.h"
 
 struct rpc;
@@ -24,7 +26,8 @@ struct rpc_call {
     struct arena *arena; /* for the answer, until it is packed      */
     const ProtobufCMessage *request;
     ProtobufCMessage *reply; /* set by the handler                      */
-    uid_t uid;               /* of the asking process, from the kernel  */
+    const struct asker *who;
+    uid_t uid; /* who->uid: the owner of what is submitted */
     pid_t pid;
     bool late;               /* a long poll whose time is up: answer now */
     uint32_t retry_after_ms; /* with ERR_RETRY                          */
@@ -50,12 +53,13 @@ extern const size_t rpc_submit_nrows, rpc_job_nrows, rpc_change_nrows, rpc_rank_
 /* Jobs of an array; their numbers follow each other. */
 enum { ARRAY_MAX = 1000 };
 
-/* Bind `uri`; only `owner` is listened to. */
-int rpc_open(const char *uri, uid_t owner, struct rpc **out, struct err *e);
+/* Listen where the hub's options say. */
+int rpc_open(const struct hub *h, struct rpc **out, struct err *e);
 void rpc_close(struct rpc *r);
 
-/* The ZeroMQ socket, for polling. */
-void *rpc_socket(const struct rpc *r);
+/* What to poll for news: at most RPC_SOCKETS items; returns how many. */
+enum { RPC_SOCKETS = 3 };
+size_t rpc_poll(const struct rpc *r, zmq_pollitem_t items[RPC_SOCKETS]);
 
 /* Take what came in (a bounded number of messages) and long polls that are due. */
 void rpc_receive(struct rpc *r, struct hub *h);
@@ -66,6 +70,9 @@ void rpc_flush(struct rpc *r, const struct err *lost);
 
 /* Long polls that wait. */
 size_t rpc_waiting(const struct rpc *r);
+
+/* Whether the asker may see what belongs to this user. */
+bool rpc_sees(const struct rpc_call *call, uint32_t uid);
 
 /* Allocate an answer in the call's arena and make it the reply. */
 #define RPC_REPLY(call, type, lower)                                                   \

@@ -98,7 +98,7 @@ static bool list_one(void *arg, const struct job *stored)
     const struct job *live = hub_find(l->call->hub, stored->id);
     Wire__JobInfo *m;
 
-    if (!is_asked_for(l, live ? live : stored))
+    if (!is_asked_for(l, live ? live : stored) || !rpc_sees(l->call, stored->uid))
         return true;
     if (l->reply->n_jobs == l->limit || l->bytes > REPLY_BYTES) {
         l->reply->more = 1;
@@ -319,6 +319,14 @@ static bool event_take(void *arg, const struct event *ev)
     struct journal *g = arg;
     struct arena *a = g->call->arena;
     Wire__Event *m;
+    uint32_t uid;
+    struct err e;
+
+    if (g->call->who->role < ROLE_OPERATOR &&
+        (hub_owner(g->call->hub, ev->job, &uid, &e) < 0 || !rpc_sees(g->call, uid))) {
+        g->reply->next = ev->seq;
+        return true;
+    }
 
     if (g->reply->n_events == g->limit || g->bytes > REPLY_BYTES) {
         g->reply->more = 1;
@@ -409,9 +417,17 @@ static int on_shutdown(struct rpc_call *call, struct err *e)
     return 0;
 }
 
+/* --- reload --------------------------------------------------------------- */
+
+static int on_reload(struct rpc_call *call, struct err *e)
+{
+    rpc_reply(call, &wire__reload_reply__descriptor);
+    return hub_reload(call->hub, e);
+}
+
 const struct rpc_row rpc_job_rows[] = {
     {WIRE__TYPE__HELLO, on_hello},       {WIRE__TYPE__LIST, on_list},
     {WIRE__TYPE__SHOW, on_show},         {WIRE__TYPE__EVENTS, on_events},
-    {WIRE__TYPE__SHUTDOWN, on_shutdown},
+    {WIRE__TYPE__SHUTDOWN, on_shutdown}, {WIRE__TYPE__RELOAD, on_reload},
 };
 const size_t rpc_job_nrows = sizeof rpc_job_rows / sizeof *rpc_job_rows;

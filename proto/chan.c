@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/str.h"
+#include "proto/keys.h"
 #include "proto/wire.pb-c.h"
 
 enum { RESEND_MS = 1000, RESEND_MAX_MS = 8000 };
@@ -97,7 +98,8 @@ static int check_uri(const char *uri, struct err *e)
 
     if (!str_starts(uri, "ipc:///"))
         return err_set(e, ERR_USAGE,
-                       "address of nnd: must be ipc:///PATH/OF/A/SOCKET, got \"%s\"",
+                       "address of nnd: must be ipc:///PATH/OF/A/SOCKET or "
+                       "tcp://HOST:PORT, got \"%s\"",
                        uri);
     if (strlen(uri) - strlen("ipc://") > room)
         return err_set(
@@ -125,23 +127,134 @@ static int connect_socket(struct chan *c, struct err *e)
     return 0;
 }
 
-int chan_open(const char *uri, bool now, struct chan **out, struct err *e)
+/* A chan with a socket that is not connected yet. */
+static int create(const char *uri, struct chan **out, struct err *e)
 {
-    struct chan *c;
-    int rc = check_uri(uri, e);
+    struct chan *c = calloc(1, sizeof *c);
 
-    if (rc == 0 && now)
-        rc = probe(uri, e);
-    if (rc < 0)
-        return rc;
-    c = calloc(1, sizeof *c);
     if (!c)
         return err_set(e, ERR_NOMEM, "%s: out of memory", uri);
     snprintf(c->uri, sizeof c->uri, "%s", uri);
     c->ctx = zmq_ctx_new();
     c->socket = c->ctx ? zmq_socket(c->ctx, ZMQ_DEALER) : NULL;
-    rc = c->socket ? connect_socket(c, e)
-                   : err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    if (!c->socket) {
+        chan_close(c);
+        return err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
+    }
+    *out = c;
+    return 0;
+}
+
+int chan_open(const char *uri, bool now, struct chan **out, struct err *e)
+{
+    struct chan *c = NULL;
+    int rc = check_uri(uri, e);
+
+    if (rc == 0 && now)
+        rc = probe(uri, e);
+    if (rc == 0)
+        rc = create(uri, &c, e);
+    if (rc == 0)
+        rc = connect_socket(c, e);
+    if (rc < 0) {
+        chan_close(c);
+        return rc;
+    }
+    *out = c;
+    return 0;
+}
+
+/* --- opening, beyond this machine ------------------------------------------- */
+
+static const char monitor_uri[] = "inproc://handshake";
+
+/* The next event of the connection (ZMQ_EVENT_...), or 0 when none comes in time. */
+static int next_event(void *monitor, int64_t until, uint32_t *value)
+{
+    zmq_pollitem_t item = {.socket = monitor, .events = ZMQ_POLLIN};
+    int64_t left = (until - clock_mono_ns()) / 1000000;
+    uint16_t event = 0;
+    zmq_msg_t m;
+
+    if (left < 0 || zmq_poll(&item, 1, (long)left) <= 0)
+        return 0;
+    zmq_msg_init(&m);
+    if (zmq_msg_recv(&m, monitor, 0) == 6) { /* event, value; the address follows */
+        memcpy(&event, zmq_msg_data(&m), sizeof event);
+        memcpy(value, (char *)zmq_msg_data(&m) + sizeof event, sizeof *value);
+    }
+    while (zmq_msg_more(&m))
+        zmq_msg_recv(&m, monitor, 0);
+    zmq_msg_close(&m);
+    return event;
+}
+
+static int await_handshake(struct chan *c, void *monitor, const struct key *own,
+                           int timeout_ms, struct err *e)
+{
+    int64_t until = clock_mono_ns() + timeout_ms * INT64_C(1000000);
+    uint32_t value;
+
+    for (;;) {
+        switch (next_event(monitor, until, &value)) {
+        case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+            return 0;
+        case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+            return err_set(e, ERR_DENIED, "nnd at %s does not let the key %s in",
+                           c->uri, own->public);
+        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            return err_set(e, ERR_DENIED,
+                           "who answers at %s does not hold the key that is known of "
+                           "nnd there",
+                           c->uri);
+        case 0:
+            return err_set(e, ERR_UNREACHABLE, "nnd does not answer at %s within %d ms",
+                           c->uri, timeout_ms);
+        default:
+            break;
+        }
+    }
+}
+
+static int connect_curve(struct chan *c, const struct key *own, const char *server,
+                         int timeout_ms, struct err *e)
+{
+    void *monitor = NULL;
+    int rc;
+
+    if (zmq_setsockopt(c->socket, ZMQ_CURVE_SERVERKEY, server, KEYS_Z85) != 0 ||
+        zmq_setsockopt(c->socket, ZMQ_CURVE_PUBLICKEY, own->public, KEYS_Z85) != 0 ||
+        zmq_setsockopt(c->socket, ZMQ_CURVE_SECRETKEY, own->secret, KEYS_Z85) != 0)
+        return err_set(e, ERR_FAILED, "%s: libzmq does not do CURVE: %s", c->uri,
+                       zmq_strerror(zmq_errno()));
+    if (zmq_socket_monitor(c->socket, monitor_uri, ZMQ_EVENT_ALL) == 0)
+        monitor = zmq_socket(c->ctx, ZMQ_PAIR);
+    if (!monitor || zmq_connect(monitor, monitor_uri) != 0)
+        rc = err_set(e, ERR_FAILED, "%s: %s", c->uri, zmq_strerror(zmq_errno()));
+    else
+        rc = connect_socket(c, e);
+    if (rc == 0)
+        rc = await_handshake(c, monitor, own, timeout_ms, e);
+    zmq_socket_monitor(c->socket, NULL, 0);
+    if (monitor)
+        zmq_close(monitor);
+    return rc;
+}
+
+int chan_open_curve(const char *uri, const struct key *own, const char *server,
+                    int timeout_ms, struct chan **out, struct err *e)
+{
+    struct chan *c = NULL;
+    int rc = 0;
+
+    if (!str_starts(uri, "tcp://") || strlen(uri) >= sizeof c->uri)
+        rc = err_set(e, ERR_USAGE,
+                     "address of nnd: must be tcp://HOST:PORT, got \"%s\"", uri);
+    if (rc == 0)
+        rc = create(uri, &c, e);
+    if (rc == 0)
+        rc = connect_curve(c, own, server, timeout_ms, e);
     if (rc < 0) {
         chan_close(c);
         return rc;

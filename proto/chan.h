@@ -61,12 +61,20 @@ void chan_free(ProtobufCMessage *m); /* NULL is legal */
 /* --- asking --------------------------------------------------------------- */
 
 struct chan;
+struct key;
 
 /* Connect to "ipc:///path/of/a/socket".  With `now`, ERR_UNREACHABLE when nobody
  * listens there, found out at once; without it (ranks, whose daemon may be away
  * for a while) only chan_call notices.  A chan belongs to one thread. */
 int chan_open(const char *uri, bool now, struct chan **out, struct err *e);
 void chan_close(struct chan *c); /* at once; NULL is legal */
+
+/* Connect to "tcp://HOST:PORT" with CURVE, as the holder of `own`, to who holds the
+ * secret of `server` (Z85).  Returns when both have shown that: ERR_DENIED when nnd
+ * does not let the key in, or is not the one with that secret; ERR_UNREACHABLE when
+ * nobody answers within timeout_ms. */
+int chan_open_curve(const char *uri, const struct key *own, const char *server,
+                    int timeout_ms, struct chan **out, struct err *e);
 
 /* Ask and wait for the answer: op by type, request of the matching message type.
  * Sends again every second while nothing is heard (see wire.proto).  *reply is

@@ -30,6 +30,7 @@ static const struct chan_op ops[] = {
     OP(SHUTDOWN, "shutdown", shutdown, shutdown_reply),
     OP(PURGE, "purge", purge, purge_reply),
     OP(DOCTOR, "doctor", doctor, doctor_reply),
+    OP(RELOAD, "reload", reload, reload_reply),
     OP(RANK_HELLO, "rank-hello", rank_hello, rank_reply),
     OP(RANK_BEAT, "rank-beat", rank_beat, rank_reply),
     OP(RANK_METRIC, "rank-metric", rank_metric, rank_reply),

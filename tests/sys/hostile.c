@@ -4,6 +4,7 @@
  * random bodies, ranks that are none, clients that never read; then asks politely.
  *
  *   hostile URI      0 when nnd still answers as it should
+ *   hostile URI plain    ask without a key what needs one, and say what comes
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -185,12 +186,30 @@ static void ask_politely(struct chan *c)
     chan_free(reply);
 }
 
+/* A question without a key to whom wants one: "no answer" is right. */
+static int ask_plainly(const char *uri)
+{
+    struct chan_header h = {.version = CHAN_VERSION, .type = WIRE__TYPE__HELLO};
+    void *ctx = zmq_ctx_new(), *s = dealer(ctx, uri);
+    uint8_t header[CHAN_HEADER], answer[64];
+
+    chan_header_put(&h, header);
+    zmq_send(s, header, sizeof header, ZMQ_SNDMORE);
+    zmq_send(s, "", 0, 0);
+    puts(zmq_recv(s, answer, sizeof answer, 0) < 0 ? "no answer" : "an answer");
+    zmq_close(s);
+    zmq_ctx_term(ctx);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     void *ctx = zmq_ctx_new(), *mad, *rude;
     struct chan *c;
     struct err e;
 
+    if (argc == 3 && strcmp(argv[2], "plain") == 0)
+        return ask_plainly(argv[1]);
     if (argc != 2)
         return 2;
     mad = dealer(ctx, argv[1]);

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * access.h - who may come in, and what they may ask.
+ *
+ * On this machine the kernel says who asks, and only nnd's own user is let in.
+ * From elsewhere only a key of the allow list comes in (CURVE, asked of us by ZAP,
+ * RFC 27); what it may do is the role of its line.  The list is read again whenever
+ * it changes, so that a revoked key loses its open connections as well.
+ */
+#ifndef DAEMON_ACCESS_H
+#define DAEMON_ACCESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "proto/conf.pb-c.h"
+#include "proto/keys.h"
+
+struct access;
+
+/* Who asks. */
+struct asker {
+    uint32_t uid; /* the owner of this asker's jobs          */
+    pid_t pid;    /* 0 from elsewhere                        */
+    enum role role;
+    bool local;
+    char user[33]; /* "" for nnd's own                       */
+};
+
+/* Read the server's key (DIR/keys/server.key, made when missing) and the allow list
+ * (DIR/keys/allow).  A wrong list lets nobody in until it is right. */
+int access_open(const char *dir, uint32_t owner, struct access **out, struct err *e);
+void access_close(struct access *a); /* NULL is legal */
+
+/* Make `socket` a CURVE server that asks `zap` about each key.  Both belong to the
+ * context; bind zap before anything else. */
+int access_secure(struct access *a, void *ctx, void *socket, void **zap, struct err *e);
+
+/* Answer what libzmq asks about keys. */
+void access_answer(struct access *a, void *zap);
+
+/* Who sent a message: by "Peer-Address" on this machine, by "User-Id", which
+ * access_answer set to the key, from elsewhere.  ERR_DENIED for all others. */
+int access_local(const struct access *a, const char *peer, struct asker *out,
+                 struct err *e);
+int access_remote(struct access *a, const char *public, struct asker *out,
+                  struct err *e);
+
+/* May they ask this (Wire__Type)?  ERR_DENIED by role, ERR_RETRY with *later_ms when
+ * they asked too much.  now: monotonic ns. */
+int access_check(struct access *a, const Nnd__Access *conf, const struct asker *who,
+                 unsigned type, int64_t now, uint32_t *later_ms, struct err *e);
+
+/* Whether they see, or may change, what belongs to `uid`. */
+bool access_sees(const Nnd__Access *conf, const struct asker *who, uint32_t uid);
+bool access_owns(const struct asker *who, uint32_t uid);
+
+/* The server's public key. */
+const char *access_public(const struct access *a);
+
+#endif
