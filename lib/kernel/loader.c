@@ -13,7 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "kernel/elf.h"
+#include "kernel/hygiene.h"
 #include "kernel/op.h"
 
 enum { NAME_MAX_LEN = 63, KERNELS_MAX = 4096 };
@@ -125,14 +127,6 @@ int loader_check(const char *where, const struct nnd_plugin *p, struct err *e)
     return 0;
 }
 
-/* Subnormal numbers are kept and rounding is to nearest. */
-static bool float_env_is_sane(void)
-{
-    volatile float tiny = 0x1p-126f;
-    tiny *= 0.5f;
-    return tiny > 0 && fegetround() == FE_TONEAREST;
-}
-
 /* The entry point of another major ABI, to say so rather than "not found". */
 static int other_abi(void *so)
 {
@@ -184,6 +178,24 @@ static int open_and_call(const char *path, const struct nnd_host *host,
     return loader_check(path, p, e);
 }
 
+/* What the plugin did to the process besides returning a table. */
+static int check_manners(const char *path, const struct hygiene *before, struct err *e)
+{
+    struct hygiene after;
+    struct buf forbidden = {0}, odd = {0};
+    int rc = 0;
+    hygiene_take(&after);
+    hygiene_compare(before, &after, &forbidden, &odd);
+    hygiene_restore(before);
+    if (forbidden.len)
+        rc = err_set(e, ERR_FAILED, "%s: loading it %s", path, forbidden.data);
+    else if (odd.len)
+        log_warn("%s: loading it %s", path, odd.data);
+    buf_free(&forbidden);
+    buf_free(&odd);
+    return rc;
+}
+
 int loader_open(const char *path, const struct nnd_host *host,
                 const struct nnd_plugin **out, struct err *e)
 {
@@ -194,19 +206,16 @@ int loader_open(const char *path, const struct nnd_host *host,
     int rc = elf_check(real, e);
     if (rc < 0)
         return rc;
+    struct hygiene before;
     fenv_t env;
+    hygiene_take(&before);
     fegetenv(&env);
     const struct nnd_plugin *p = NULL;
     rc = open_and_call(real, host, &p, e);
-    bool sane = float_env_is_sane();
+    if (rc == 0)
+        rc = check_manners(real, &before, e);
     fesetenv(&env);
-    if (rc < 0)
-        return rc;
-    if (!sane)
-        return err_set(e, ERR_FAILED,
-                       "%s: loading it changed the floating-point environment (built "
-                       "with -ffast-math?)",
-                       real);
-    *out = p;
-    return 0;
+    if (rc == 0)
+        *out = p;
+    return rc;
 }

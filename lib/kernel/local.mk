@@ -10,6 +10,7 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/cpu.c lib/kernel/cpu.h \
     lib/kernel/elf.c lib/kernel/elf.h \
     lib/kernel/folders.c lib/kernel/folders.h \
+    lib/kernel/hygiene.c lib/kernel/hygiene.h \
     lib/kernel/kernel.h \
     lib/kernel/loader.c lib/kernel/loader.h \
     lib/kernel/op.c lib/kernel/op.h \

@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct plugin {
 struct kernels {
     struct arena *arena;
     struct pool *pool;
+    atomic_flag busy; /* the pool is at work for a kernel */
     struct nnd_host host;
     struct plugin *plugins;
     size_t count, room;
@@ -80,7 +82,14 @@ static int host_parallel(void *h, int n, void (*fn)(void *arg, int i), void *arg
     struct kernels *ks = h;
     if (n < 0)
         return NND_EINVAL;
+    /* The pool serves one caller at a time; others help themselves. */
+    if (atomic_flag_test_and_set(&ks->busy)) {
+        for (int i = 0; i < n; i++)
+            fn(arg, i);
+        return NND_OK;
+    }
     pool_run(ks->pool, n, fn, arg);
+    atomic_flag_clear(&ks->busy);
     return NND_OK;
 }
 

@@ -12,12 +12,40 @@
 #include "kernel/op.h"
 #include "probe.h"
 
-enum { CHECK_SECONDS = 300, THREADS = 3 };
+enum { CHECK_SECONDS = 300, THREADS = 3, FULL_THREADS = 8, TOGETHER = 3 };
+
+static const struct {
+    const char *name;
+    unsigned what;
+} modes[] = {
+    {"support", JUDGE_SUPPORT},
+    {"correct", JUDGE_CORRECT},
+    {"grad", JUDGE_GRAD},
+    {"hygiene", JUDGE_HYGIENE},
+};
 
 struct job {
     const char *path, *name; /* of the file, of the kernel */
     size_t index;            /* of the kernel              */
+    struct judge_scope scope;
 };
+
+/* All that is checked unless a mode was asked for; 0: there is no such mode. */
+static unsigned what_of(const char *mode)
+{
+    for (size_t i = 0; mode && i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(modes[i].name, mode) == 0)
+            return modes[i].what;
+    return mode ? 0 : JUDGE_CORRECT | JUDGE_GRAD | JUDGE_HYGIENE;
+}
+
+static struct judge_scope scope_of(const struct options *o)
+{
+    return (struct judge_scope){.what = what_of(o->mode),
+                                .dtype = o->dtype,
+                                .threads = o->full ? FULL_THREADS : THREADS,
+                                .together = o->full ? 30 * TOGETHER : TOGETHER};
+}
 
 static const struct nnd_device_ops *
 find_device(const struct kernels *ks, const struct nnd_plugin *p, const char *type)
@@ -61,7 +89,7 @@ static int judge(void *arg, struct buf *out, struct err *e)
     struct kernels *ks;
     const struct nnd_plugin *p;
     child_stage("loading");
-    if (pool_create(THREADS, NULL, NULL, &pool, e) < 0 ||
+    if (pool_create(job->scope.threads, NULL, NULL, &pool, e) < 0 ||
         kernels_create(pool, &ks, e) < 0 ||
         loader_open(job->path, kernels_host(ks), &p, e) < 0)
         return -1;
@@ -69,7 +97,7 @@ static int judge(void *arg, struct buf *out, struct err *e)
         return err_set(e, ERR_FAILED, "%s: has fewer kernels than before", job->path);
     const struct nnd_kernel *k = p->kernels[job->index];
     struct verdict v = {0};
-    judge_kernel(ks, k, find_device(ks, p, k->device), &v);
+    judge_kernel(ks, k, find_device(ks, p, k->device), &job->scope, &v);
     close_verdict(k, &v);
     json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
                           v.refused, "failed", v.failed, "skip", v.skip, "failures",
@@ -119,7 +147,8 @@ static bool check_kernel(const struct options *o, const json_t *plugin, size_t i
 {
     json_t *k = json_array_get(json_object_get(plugin, "kernels"), index);
     struct job job = {json_string_value(json_object_get(plugin, "path")),
-                      json_string_value(json_object_get(k, "name")), index};
+                      json_string_value(json_object_get(k, "name")), index,
+                      scope_of(o)};
     struct buf out = {0};
     struct err e = {0};
     json_t *v = NULL;
@@ -169,6 +198,13 @@ static int check_all(const struct options *o, json_t *plugin)
 
 int probe_check(const struct options *o)
 {
+    if (!what_of(o->mode)) {
+        fprintf(stderr,
+                "nnd-plugin-probe: --mode wants support, correct, grad, "
+                "hygiene or perf, not %s\n",
+                o->mode);
+        return 2;
+    }
     json_t *plugin = probe_describe(o, o->files[0]);
     int status = 1;
     if (json_is_true(json_object_get(plugin, "ok")))

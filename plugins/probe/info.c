@@ -56,6 +56,8 @@ static void print_text(const json_t *p)
     const json_t *notes = json_object_get(p, "quarantine");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         printf("%-10s %s\n", keys[i], text(p, keys[i]));
+    if (*text(p, "odd"))
+        printf("odd        loading it %s\n", text(p, "odd"));
     for (size_t i = 0; i < json_array_size(devices); i++)
         printf("device     %s\n", json_string_value(json_array_get(devices, i)));
     for (size_t i = 0; i < json_array_size(kernels); i++)

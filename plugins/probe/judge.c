@@ -4,11 +4,15 @@
  */
 #include "judge.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "child.h"
 #include "compare.h"
 #include "family.h"
+
+enum { LAUNCHES = 6 }; /* until one has to do without memory of its own */
 
 #define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
 
@@ -34,6 +38,7 @@ struct bench {
     const struct nnd_kernel *kernel;
     const struct nnd_device_ops *device;
     const struct family *family;
+    const struct judge_scope *scope;
     struct verdict *verdict;
 };
 
@@ -83,7 +88,11 @@ static struct trial oracle_trial(const struct bench *b, const struct types *type
 static struct trial kernel_trial(const struct bench *b, const struct types *types,
                                  const struct layout *layout, int nthreads)
 {
-    return (struct trial){b->kernel, b->device, types, layout, nthreads, false};
+    return (struct trial){.kernel = b->kernel,
+                          .device = b->device,
+                          .types = types,
+                          .layout = layout,
+                          .nthreads = nthreads};
 }
 
 /* The call of a window with what it derives; false when the case does not exist. */
@@ -141,7 +150,7 @@ static int check_exact(struct bench *b, struct trial_case *tc, const struct resu
 static void check_repeats(struct bench *b, struct trial_case *tc,
                           const struct layout *layout, const struct result *first)
 {
-    for (int nthreads = 1; nthreads <= 3; nthreads++) {
+    for (int nthreads = 1; nthreads <= b->scope->threads; nthreads++) {
         struct trial t = kernel_trial(b, tc->types, layout, nthreads);
         struct result again;
         struct err e;
@@ -227,6 +236,122 @@ static void check_parts(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "not invariant (in two calls)", &e);
 }
 
+/* Is it refused?  Then it is counted. */
+static bool is_refused(struct bench *b, int rc, const struct err *e)
+{
+    if (rc == RUN_NEVER)
+        snprintf(b->verdict->skip, sizeof b->verdict->skip, "%.190s", e->text);
+    if (rc <= 0)
+        return false;
+    b->verdict->refused++;
+    snprintf(b->verdict->refusal, sizeof b->verdict->refusal, "%.250s", e->text);
+    return true;
+}
+
+/* A library below the kernel may fill a pool with the first launches, and which of
+ * its threads does so is chance: wrong is who does it again and again. */
+static int launch_again(struct bench *b, struct trial_case *tc, struct err *e)
+{
+    struct watch w = {0};
+    struct result r;
+    struct trial t = kernel_trial(b, tc->types, &all_layouts[0], b->scope->threads);
+    int rc = 0;
+    t.watch = &w;
+    for (int i = 0; rc == 0 && i < LAUNCHES; i++) {
+        rc = run_call(&tc->call, &t, &r, e);
+        if (rc == 0 && i > 0 && watch_judge(&w, e) == 0)
+            return 0;
+    }
+    return rc == 0 ? watch_judge(&w, e) : rc;
+}
+
+/* One of two threads that launch the same call at once, each in its own memory. */
+struct twin {
+    struct bench *bench;
+    struct call call;
+    struct result result;
+    struct trial trial;
+    pthread_barrier_t *start;
+    int rc;
+    struct err e;
+};
+
+static void *run_twin(void *arg)
+{
+    struct twin *t = arg;
+    pthread_barrier_wait(t->start);
+    for (int i = 0; t->rc == 0 && i < t->bench->scope->together; i++)
+        t->rc = run_call(&t->call, &t->trial, &t->result, &t->e);
+    return NULL;
+}
+
+static int compare_twin(struct bench *b, struct trial_case *tc, struct twin *t,
+                        const struct result *first, struct err *e)
+{
+    if (t->rc == 0 && (b->kernel->flags & NND_K_DETERMINISTIC))
+        t->rc = compare_bits(&tc->call, first, &t->result, &t->e);
+    else if (t->rc == 0)
+        t->rc = compare_values(&tc->call, &t->result, &tc->oracle, &t->e);
+    if (t->rc != 0)
+        *e = t->e;
+    return t->rc;
+}
+
+static int launch_together(struct bench *b, struct trial_case *tc,
+                           const struct result *first, struct err *e)
+{
+    struct twin *twin = arena_calloc(tc->arena, 2, sizeof *twin);
+    pthread_barrier_t start;
+    pthread_t thread;
+    struct arena *other = arena_create();
+    int rc = 0;
+    pthread_barrier_init(&start, NULL, 2);
+    for (int i = 0; i < 2; i++) {
+        struct trial_case mine = *tc;
+        mine.arena = i ? other : tc->arena;
+        twin[i].bench = b;
+        twin[i].start = &start;
+        twin[i].trial = kernel_trial(b, tc->types, &all_layouts[0], b->scope->threads);
+        twin[i].trial.silent = true;
+        build(b, &mine, &whole, &twin[i].call);
+    }
+    child_stage("two launches of %s at once, %s", b->kernel->name, tc->call.text);
+    if (pthread_create(&thread, NULL, run_twin, &twin[1]) != 0) {
+        arena_destroy(other);
+        return err_set(e, ERR_FAILED, "the suite itself: no second thread");
+    }
+    run_twin(&twin[0]);
+    pthread_join(thread, NULL);
+    for (int i = 0; rc == 0 && i < 2; i++)
+        rc = compare_twin(b, tc, &twin[i], first, e);
+    pthread_barrier_destroy(&start);
+    arena_destroy(other);
+    return rc;
+}
+
+static void check_hygiene(struct bench *b, struct trial_case *tc,
+                          const struct result *first)
+{
+    struct err e;
+    if (launch_again(b, tc, &e) != 0)
+        fail(b, &tc->call, tc->types, "", &e);
+    else if ((b->kernel->flags & NND_K_REENTRANT) &&
+             launch_together(b, tc, first, &e) != 0)
+        fail(b, &tc->call, tc->types, "two at once", &e);
+}
+
+/* Only what is refused. */
+static void ask_layout(struct bench *b, struct trial_case *tc,
+                       const struct layout *layout)
+{
+    struct trial t = kernel_trial(b, tc->types, layout, 1);
+    struct err e;
+    b->verdict->trials++;
+    int rc = run_ask(&tc->call, &t, &e);
+    if (!is_refused(b, rc, &e) && rc < 0)
+        fail(b, &tc->call, tc->types, layout == all_layouts ? "" : layout->name, &e);
+}
+
 static void check_layout(struct bench *b, struct trial_case *tc,
                          const struct layout *layout)
 {
@@ -235,13 +360,8 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     struct trial t = kernel_trial(b, tc->types, layout, 1);
     b->verdict->trials++;
     int rc = run_call(&tc->call, &t, &r, &e);
-    if (rc == RUN_NEVER)
-        snprintf(b->verdict->skip, sizeof b->verdict->skip, "%.190s", e.text);
-    if (rc > 0) {
-        b->verdict->refused++;
-        snprintf(b->verdict->refusal, sizeof b->verdict->refusal, "%.250s", e.text);
+    if (is_refused(b, rc, &e))
         return;
-    }
     if (rc == 0)
         rc = get_oracle(b, tc, &e);
     if (rc == 0)
@@ -252,6 +372,10 @@ static void check_layout(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, layout == all_layouts ? "" : layout->name, &e);
         return;
     }
+    if ((b->scope->what & JUDGE_HYGIENE) && layout == &all_layouts[0])
+        check_hygiene(b, tc, &r);
+    if (!(b->scope->what & JUDGE_CORRECT))
+        return;
     if (b->kernel->flags & NND_K_DETERMINISTIC)
         check_repeats(b, tc, layout, &r);
     if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])
@@ -268,15 +392,17 @@ static bool check_case(struct bench *b, int number, const struct types *types)
     if (exists && is_new_set(&tc.call, types))
         for (int i = 0; i < COUNT(all_layouts) && b->verdict->failed <= JUDGE_FAILURES;
              i++)
-            check_layout(b, &tc, &all_layouts[i]);
+            (b->scope->what == JUDGE_SUPPORT ? ask_layout
+                                             : check_layout)(b, &tc, &all_layouts[i]);
     arena_destroy(tc.arena);
     return exists;
 }
 
 void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
-                  const struct nnd_device_ops *device, struct verdict *v)
+                  const struct nnd_device_ops *device, const struct judge_scope *scope,
+                  struct verdict *v)
 {
-    struct bench b = {ks, k, device, family_find(k->op), v};
+    struct bench b = {ks, k, device, family_find(k->op), scope, v};
     if (!b.family) {
         snprintf(v->skip, sizeof v->skip, "operator %s is not in the catalogue", k->op);
         return;
@@ -286,7 +412,9 @@ void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
         return;
     }
     for (int t = 0; t < COUNT(all_types); t++)
-        for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0]; i++)
-            if (!check_case(&b, i, &all_types[t]))
-                break;
+        if (!scope->dtype || strncmp(all_types[t].name, scope->dtype,
+                                     strcspn(all_types[t].name, ",")) == 0)
+            for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0]; i++)
+                if (!check_case(&b, i, &all_types[t]))
+                    break;
 }

@@ -22,8 +22,24 @@ struct verdict {
     char skip[200];      /* why nothing was run, or "" */
 };
 
+/* What is looked at, and how hard. */
+enum {
+    JUDGE_SUPPORT = 1, /* what is refused, and why                          */
+    JUDGE_CORRECT = 2, /* results, and what the flags promise of them       */
+    JUDGE_GRAD = 4,    /* backward against differences of ref's forward     */
+    JUDGE_HYGIENE = 8  /* allocations, threads, two launches at once        */
+};
+
+struct judge_scope {
+    unsigned what;     /* JUDGE_...                              */
+    const char *dtype; /* only sets with this type of inputs; or NULL */
+    int threads;       /* up to so many, at least 2              */
+    int together;      /* launches at once per thread            */
+};
+
 /* Judge one kernel.  v is zeroed by the caller; free v->failures. */
 void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
-                  const struct nnd_device_ops *device, struct verdict *v);
+                  const struct nnd_device_ops *device, const struct judge_scope *scope,
+                  struct verdict *v);
 
 #endif

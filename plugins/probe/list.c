@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "base/str.h"
 #include "child.h"
+#include "kernel/hygiene.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
 #include "trust/quarantine.h"
@@ -64,6 +65,19 @@ static json_t *text_of(const char *text)
     return s ? s : json_string("");
 }
 
+/* What loading it did that is not forbidden, but should not be; or "". */
+static json_t *odd_of(const struct hygiene *before)
+{
+    struct hygiene after;
+    struct buf forbidden = {0}, odd = {0};
+    hygiene_take(&after);
+    hygiene_compare(before, &after, &forbidden, &odd);
+    json_t *text = json_string(odd.data ? odd.data : "");
+    buf_free(&forbidden);
+    buf_free(&odd);
+    return text;
+}
+
 /* In the child. */
 static int describe(void *arg, struct buf *out, struct err *e)
 {
@@ -71,18 +85,21 @@ static int describe(void *arg, struct buf *out, struct err *e)
     struct pool *pool;
     struct kernels *ks;
     const struct nnd_plugin *p;
+    struct hygiene before;
     if (pool_create(1, NULL, NULL, &pool, e) < 0 || kernels_create(pool, &ks, e) < 0)
         return -1;
     child_stage("loading");
+    hygiene_take(&before);
     if (loader_open(path, kernels_host(ks), &p, e) < 0)
         return -1;
     child_stage("describing");
     char abi[32];
     snprintf(abi, sizeof abi, "%u.%u", p->abi_major, p->abi_minor);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "name", p->name,
-                          "version", p->version, "abi", abi, "license",
-                          text_of(p->license), "build", text_of(p->build), "kernels",
-                          kernel_list(p), "devices", device_list(p));
+    json_t *j =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "name", p->name,
+                  "version", p->version, "abi", abi, "license", text_of(p->license),
+                  "build", text_of(p->build), "kernels", kernel_list(p), "devices",
+                  device_list(p), "odd", odd_of(&before));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: cannot be described as JSON", path);

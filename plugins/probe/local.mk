@@ -29,7 +29,8 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/list.c \
     plugins/probe/main.c \
     plugins/probe/probe.h \
-    plugins/probe/run.c plugins/probe/run.h
+    plugins/probe/run.c plugins/probe/run.h \
+    plugins/probe/watch.c plugins/probe/watch.h
 
 sys_tests += \
     tests/sys/plugin_check.test \

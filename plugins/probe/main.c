@@ -119,6 +119,9 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'},
         {"op", required_argument, NULL, 'o'},
+        {"dtype", required_argument, NULL, 'd'},
+        {"mode", required_argument, NULL, 'm'},
+        {"full", no_argument, NULL, 'f'},
         {"timeout", required_argument, NULL, 't'},
         {"quarantine", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},
@@ -132,6 +135,15 @@ int main(int argc, char **argv)
             break;
         case 'o':
             o.op = optarg;
+            break;
+        case 'd':
+            o.dtype = optarg;
+            break;
+        case 'm':
+            o.mode = optarg;
+            break;
+        case 'f':
+            o.full = true;
             break;
         case 't':
             if (!str_to_double(optarg, &o.seconds) || !(o.seconds > 0))

@@ -12,10 +12,14 @@
 #include "base/err.h"
 
 struct options {
-    bool json;
-    const char *op;         /* check: this operator, or all below it; or NULL */
-    const char *quarantine; /* folder for notes on what did harm, or NULL */
-    double seconds;         /* per child; 0: the command's default           */
+    bool json, full;
+    const char *op;           /* check: this operator, or all below it; or NULL */
+    const char *dtype, *mode; /* check: one type, one mode; or NULL             */
+    const char *shape, *vs;   /* bench                                          */
+    const char *quarantine;   /* folder for notes on what did harm, or NULL     */
+    const char *rules[32];    /* why                                            */
+    int nrules;
+    double seconds; /* per child; 0: the command's default */
     const char *const *files;
     int nfiles;
 };

@@ -8,11 +8,13 @@
  */
 #include "run.h"
 
+#include <fenv.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "child.h"
+#include "kernel/hygiene.h"
 #include "tensor/dtype.h"
 
 enum { FENCE = 256, FENCE_BYTE = 0xa5, POISON_BYTE = 0xff };
@@ -363,11 +365,17 @@ static const char *clean(struct nnd_error *e)
     return e->text[0] ? e->text : "no reason given";
 }
 
+static void stage(const struct run *r, const char *what)
+{
+    if (!r->trial->silent)
+        child_stage("%s of %s, %s", what, r->trial->kernel->name, r->call->text);
+}
+
 static int ask(struct run *r, struct err *e)
 {
     const struct nnd_kernel *k = r->trial->kernel;
     struct nnd_error why = {{0}};
-    child_stage("supports() of %s, %s", k->name, r->call->text);
+    stage(r, "supports()");
     int rc = k->supports(k->self, &r->call->params, &why);
     if (rc == NND_OK)
         return 0;
@@ -381,7 +389,7 @@ static int get_space(struct run *r, struct err *e)
 {
     const struct nnd_kernel *k = r->trial->kernel;
     struct nnd_need need = {.struct_size = sizeof need};
-    child_stage("need() of %s, %s", k->name, r->call->text);
+    stage(r, "need()");
     int rc = k->need(k->self, &r->call->params, &need);
     if (rc != NND_OK)
         return err_set(e, ERR_FAILED, "need() says %d", rc);
@@ -401,8 +409,19 @@ static int launch(struct run *r, void *plan, struct err *e)
                            .workspace_size = size,
                            .nthreads = r->trial->nthreads};
     struct nnd_error why = {{0}};
-    child_stage("launch() of %s, %s", k->name, r->call->text);
+    stage(r, "launch()");
+    fenv_t env;
+    fegetenv(&env);
+    if (r->trial->watch)
+        watch_begin();
     int rc = k->launch(k->self, plan, &r->call->params, &l, &why);
+    if (r->trial->watch)
+        watch_end(r->trial->watch);
+    bool sane = hygiene_floats();
+    fesetenv(&env);
+    if (!sane)
+        return err_set(e, ERR_FAILED,
+                       "launch() leaves the floating-point environment changed");
     if (rc != NND_OK)
         return err_set(e, ERR_FAILED, "launch() says %d: %s", rc, clean(&why));
     rc = r->trial->device->stream_sync(&r->stream);
@@ -417,7 +436,7 @@ static int plan_and_launch(struct run *r, struct err *e)
     struct nnd_error why = {{0}};
     void *plan = NULL;
     if (k->plan) {
-        child_stage("plan() of %s, %s", k->name, r->call->text);
+        stage(r, "plan()");
         int rc = k->plan(k->self, &r->call->params, &plan, &why);
         if (rc != NND_OK)
             return err_set(e, ERR_FAILED, "plan() says %d: %s", rc, clean(&why));
@@ -444,8 +463,15 @@ static int run(struct call *c, const struct trial *t, bool deriving, struct resu
         (rc = plan_and_launch(&r, e)) == 0)
         rc = collect(&r, out, e);
     release(&r);
-    child_stage("comparing results of %s, %s", t->kernel->name, c->text);
+    stage(&r, "comparing results");
     return rc;
+}
+
+int run_ask(struct call *c, const struct trial *t, struct err *e)
+{
+    struct run r = {.call = c, .trial = t};
+    shape_all(&r);
+    return ask(&r, e);
 }
 
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e)

@@ -7,6 +7,7 @@
 
 #include "base/err.h"
 #include "call.h"
+#include "watch.h"
 
 /* The element types of one trial. */
 struct types {
@@ -27,7 +28,9 @@ struct trial {
     const struct types *types; /* inputs are rounded to these          */
     const struct layout *layout;
     int nthreads;
-    bool wide; /* all floats are f64: the oracle's way */
+    bool wide;           /* all floats are f64: the oracle's way */
+    bool silent;         /* say no stage: another thread does */
+    struct watch *watch; /* what launch() did besides, or NULL */
 };
 
 /* What the slots held afterwards, in contiguous order. */
@@ -45,6 +48,9 @@ enum { RUN_REFUSED = 1, RUN_NEVER = 2 };
  * wrong that no refusal excuses: a status, a byte outside the outputs, an input
  * changed.  The result lives in the call's arena. */
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e);
+
+/* Only ask supports(): as run_call, but nothing is launched. */
+int run_ask(struct call *c, const struct trial *t, struct err *e);
 
 /* Compute the call's ROLE_DERIVED slots with a kernel of the op c->derive.  Those
  * slots are then inputs like others. */

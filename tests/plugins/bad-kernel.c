@@ -6,7 +6,10 @@
  */
 #include <nnd/plugin.h>
 
+#include <fenv.h>
 #include <math.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -81,6 +84,13 @@ static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward
     *at(&p->d, m, n) = sum;
 }
 
+#if defined FAULT_THREAD
+static void *idle(void *arg)
+{
+    return arg;
+}
+#endif
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -107,6 +117,23 @@ static int launch(const void *self, void *plan, const void *params,
 #elif defined FAULT_CRASH
     if (nk == 257)
         *(volatile int *)8 = 1;
+#elif defined FAULT_ALLOC
+    void *volatile scratch = malloc((size_t)(nm + 1) * 64 + (size_t)nk);
+    free(scratch);
+#elif defined FAULT_THREAD
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, idle, NULL) == 0)
+        pthread_join(thread, NULL);
+#elif defined FAULT_FLOATS
+    fesetround(FE_UPWARD);
+#elif defined FAULT_SHARED
+    static volatile int inside; /* one at a time, or the sums run backward */
+    inside++;
+    for (int i = 0; i < 200; i++) {
+        sched_yield();
+        backward |= inside > 1;
+    }
+    inside--;
 #elif defined FAULT_LOOP
     for (volatile int i = 0; nk == 257; i++)
         ;
@@ -137,7 +164,11 @@ static const struct nnd_kernel gemm = {
     .op = "gemm",
     .device = "cpu",
     .op_version = 1,
+#if defined FAULT_SHARED
+    .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT | NND_K_REENTRANT,
+#else
     .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
+#endif
     .priority = 10,
     .supports = supports,
     .need = need,

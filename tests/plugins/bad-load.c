@@ -5,8 +5,12 @@
  */
 #include <nnd/plugin.h>
 
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #if defined FAULT_CRASH
 __attribute__((constructor)) static void crash(void)
@@ -23,6 +27,35 @@ __attribute__((constructor)) static void loop(void)
 __attribute__((constructor)) static void leave(void)
 {
     exit(0);
+}
+#elif defined FAULT_SIGNAL
+static void quiet(int sig)
+{
+    (void)sig;
+}
+
+__attribute__((constructor)) static void catch (void)
+{
+    signal(SIGSEGV, quiet);
+}
+#elif defined FAULT_THREAD
+static void *idle(void *arg)
+{
+    pause();
+    return arg;
+}
+
+__attribute__((constructor)) static void start(void)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, idle, NULL);
+}
+#elif defined FAULT_FILE
+__attribute__((constructor)) static void leave_open(void)
+{
+    open("/dev/null", O_RDONLY);
+    if (chdir("/") != 0)
+        abort();
 }
 #elif defined FAULT_UNDEFINED
 extern int nobody_defines_this(void);
