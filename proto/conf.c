@@ -65,6 +65,18 @@ static const struct rule conf_rules[] = {
     {"keep.jobs", 0, 1e9, 0, 0,
      "the oldest above so many that have ended are forgotten; 0: none is"},
     {"keep.attempts", 1, 1e9, 0, 0, "folders of attempts kept per job"},
+
+    {"launcher", 0, 0, 0, 0,
+     "who starts the ranks of jobs that do not say it: mpirun here, mpirun on the "
+     "machines of `nodes`, or Slurm"},
+    {"ssh.program", 0, 3000, RULE_PATH, 0,
+     "what is called as \"PROGRAM HOST COMMAND\"; none: ssh"},
+    {"ssh.network", 0, 300, 0, 0,
+     "network by which ranks on several machines talk, as 10.0.0.0/8 or eth0"},
+    {"slurm.arguments", 0, 3000, 0, 0,
+     "more arguments for sbatch or srun, parted by blanks"},
+    {"slurm.helper", 0, 3000, RULE_START | RULE_PATH, 0,
+     "nnd-slurm; none: the one beside nnd"},
 };
 
 static int check_uri(const struct spec *s, const Nnd__Config *c, struct err *e)

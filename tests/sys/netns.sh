@@ -27,7 +27,8 @@ nodes_missing()
         return
     }
     unshare -n sh -c 'ip link add br0 type bridge &&
-        ip link add veth0 type veth peer name veth1' 2>/dev/null || echo "no bridge or veth in this kernel"
+        ip link add veth0 type veth peer name veth1' 2>/dev/null ||
+        echo "no bridge or veth in this kernel"
 }
 
 holder()
