@@ -60,10 +60,12 @@ static vf gelu(vf x, int approx)
 static vf gelu_slope(vf x, int approx)
 {
     vf z = x * x;
-    vf s, du;
+    vf s, du, bell;
 
-    if (!approx)
-        return vec_phi(x) + x * (ROOT_1_2PI * vec_exp(-0.5f * z));
+    if (!approx) {
+        s = vec_phi_bell(x, &bell);
+        return s + x * (ROOT_1_2PI * bell);
+    }
     s = vec_sigmoid(2.0f * (ROOT_2_PI * (x + 0.044715f * (z * x))));
     du = ROOT_2_PI * (1.0f + 3.0f * 0.044715f * z);
     return s + 2.0f * (x * (s * (1.0f - s)) * du);

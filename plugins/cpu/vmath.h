@@ -101,54 +101,35 @@ static inline vf vec_sigmoid(vf x)
     return 1.0f / (1.0f + vec_exp(-x));
 }
 
-/* erf z for |z| < 1. */
-static inline vf erf_small(vf z)
+/* The standard normal distribution, P(X <= x), small tails included, and *bell =
+ * e^(-x^2/2).  With z = |x| / sqrt(2), e^(z^2) erfc z is a polynomial in z / (2 + z) to
+ * 3e-8 (fitted for the least relative error on [0, 9.4], exact at 0). */
+static inline vf vec_phi_bell(vf x, vf *bell)
 {
-    vf y = z * z;
-    vf p = y * 7.853861353153693e-5f - 8.010193625184903e-4f;
+    vf a = vec_abs(x), half = a * 0.353553390593273762f;
+    vf e = vec_exp(-0.5f * (a * a));
+    vf u = vec_pick(half > 4.6f, vec_all(0.82f), half / (1.0f + half)); /* e = 0 */
+    vf p, tail;
 
-    p = p * y + 5.188327685732524e-3f;
-    p = p * y - 2.685381193529856e-2f;
-    p = p * y + 1.128358514861418e-1f;
-    p = p * y - 3.761262582423300e-1f;
-    p = p * y + 1.128379165726710f;
-    return p * z;
+    p = u * 5.2983343601e-2f - 2.2339181602e-1f;
+    p = p * u + 2.9847857356e-1f;
+    p = p * u - 9.1705285013e-2f;
+    p = p * u + 7.7882833779e-2f;
+    p = p * u - 3.2819879055e-1f;
+    p = p * u - 2.7238005400e-1f;
+    p = p * u + 1.7430764437f;
+    p = p * u - 2.2567543983f;
+    p = p * u + 1.0f;
+    tail = 0.5f * (p * e);
+    *bell = e;
+    return vec_pick(x < 0.0f, tail, 1.0f - tail);
 }
 
-/* erfc z for z >= 1. */
-static inline vf erfc_large(vf z)
-{
-    vf q = 1.0f / z;
-    vf y = q * q;
-    vf near, far;
-
-    near = y * 2.326819970068386e-2f - 1.387039388740657e-1f;
-    near = near * y + 3.687424674597105e-1f;
-    near = near * y - 5.824733027278666e-1f;
-    near = near * y + 6.210004621745983e-1f;
-    near = near * y - 4.944515323274145e-1f;
-    near = near * y + 3.404879937665872e-1f;
-    near = near * y - 2.741127028184656e-1f;
-    near = near * y + 5.638259427386472e-1f;
-    far = y * -1.047766399936249e1f + 1.297719955372516e1f;
-    far = far * y - 7.495518717768503f;
-    far = far * y + 2.921019019210786f;
-    far = far * y - 1.015265279202700f;
-    far = far * y + 4.218463358204948e-1f;
-    far = far * y - 2.820767439740514e-1f;
-    far = far * y + 5.641895067754075e-1f;
-    return vec_exp(-(z * z)) * q * vec_pick(z < 2.0f, near, far);
-}
-
-/* The standard normal distribution, P(X <= x), small tails included. */
 static inline vf vec_phi(vf x)
 {
-    vf z = x * 0.707106781186547524f;
-    vf a = vec_abs(z);
-    vf tail = 0.5f * erfc_large(vec_pick(a < 1.0f, vec_all(1.0f), a));
-    vf far = vec_pick(z < 0.0f, tail, 1.0f - tail);
+    vf bell;
 
-    return vec_pick(a < 1.0f, 0.5f + 0.5f * erf_small(z), far);
+    return vec_phi_bell(x, &bell);
 }
 
 /* sin x and cos x in double for |x| < 10^6, to 1e-15. */
