@@ -307,7 +307,10 @@ struct nnd_attn {
 /* "norm.rms.fwd|bwd" (Zhang & Sennrich 2019), "norm.layer.fwd|bwd" (Ba et al.
  * 2016) over the last axis.  rms: y = x * rstd * w, rstd = (mean x^2 + eps)^-1/2;
  * layer: y = (x - mean) * rstd * w + b.  bwd: dx, and dw, db as f32 sums over
- * rows in row order, or in blocks of NND_BLOCK_ROWS added in order. */
+ * rows in row order, or in blocks of NND_BLOCK_ROWS added in order.
+ * With add, fwd first makes sum = x + add, rounded to sum's type, and the norm is
+ * that of sum; bwd's x is then that sum.  With dsum, bwd adds it to dx before dx is
+ * rounded: the gradient that the sum has from its other users. */
 struct nnd_norm {
     size_t struct_size;
     struct nnd_tensor x, w, b, y; /* [T,N] [N] [N]|absent [T,N] */
@@ -315,6 +318,8 @@ struct nnd_norm {
     struct nnd_tensor dy, dx, dw, db;
     float eps;
     uint32_t reserved;
+    struct nnd_tensor add, sum; /* fwd: [T,N], or both absent */
+    struct nnd_tensor dsum;     /* bwd: [T,N], or absent      */
 };
 
 /* "rope" (Su et al. 2021): rotate pairs of x [T,H,D] by pos * theta^(-2i/D).

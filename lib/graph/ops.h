@@ -46,6 +46,12 @@ struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w,
 struct value *op_norm_layer(struct graph *g, struct value *x, struct value *w,
                             struct value *b, double eps);
 
+/* The same of x + add, in one pass; *x becomes that sum.  `add` NULL: nothing to. */
+struct value *op_norm_rms_add(struct graph *g, struct value **x, struct value *add,
+                              struct value *w, double eps);
+struct value *op_norm_layer_add(struct graph *g, struct value **x, struct value *add,
+                                struct value *w, struct value *b, double eps);
+
 /* Rotary positions on x [T,H,D]. */
 struct value *op_rope(struct graph *g, struct value *x, struct value *pos, double theta,
                       bool interleaved);

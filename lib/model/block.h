@@ -37,7 +37,9 @@ struct value *block_embed(struct build *b, const char *scope, const char *table,
  * embedding that model.tie_embeddings ties to. */
 struct value *block_head(struct build *b, const char *table, struct value *x);
 
-struct value *block_norm(struct build *b, const char *name, struct value *x, int64_t n);
+/* The norm of x + add (NULL: of x); *x becomes what it was taken of. */
+struct value *block_norm_add(struct build *b, const char *name, struct value **x,
+                             struct value *add, int64_t n);
 struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
                              int64_t n);
 struct value *block_linear(struct build *b, const char *name, struct value *x,

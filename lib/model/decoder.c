@@ -7,29 +7,36 @@
 
 #include "model/family.h"
 
-static struct value *layer(struct build *b, uint32_t i, struct value *x)
+/* The residual stream, and what the last block has to add to it: the next norm
+ * does so on its way. */
+struct stream {
+    struct value *x, *add;
+};
+
+static void layer(struct build *b, uint32_t i, struct stream *s)
 {
+    int64_t h = b->spec->width;
     char scope[64], part[80];
     snprintf(scope, sizeof(scope), "model.layers.%u", i);
     graph_scope(b->g, "%s", scope);
-    struct value *a = block_norm(b, "input_layernorm", x, b->spec->width);
+    struct value *a = block_norm_add(b, "input_layernorm", &s->x, s->add, h);
     snprintf(part, sizeof(part), "%s.self_attn", scope);
-    x = op_add(b->g, x,
-               block_attention(b, part, a, &(struct attend_to){.causal = true}));
+    s->add = block_attention(b, part, a, &(struct attend_to){.causal = true});
     graph_scope(b->g, "%s", scope);
-    a = block_norm(b, "post_attention_layernorm", x, b->spec->width);
+    a = block_norm_add(b, "post_attention_layernorm", &s->x, s->add, h);
     snprintf(part, sizeof(part), "%s.mlp", scope);
-    return op_add(b->g, x, block_feed_forward(b, i, part, a));
+    s->add = block_feed_forward(b, i, part, a);
 }
 
 static struct value *logits(struct build *b)
 {
-    struct value *x = block_embed(b, "model", "model", b->m->vocab);
+    struct stream s = {block_embed(b, "model", "model", b->m->vocab), NULL};
     for (uint32_t i = 0; i < b->spec->layers; i++)
-        x = layer(b, i, x);
+        layer(b, i, &s);
     block_moe_finish(b);
     graph_scope(b->g, "model");
-    return block_head(b, "model", block_norm(b, "norm", x, b->spec->width));
+    return block_head(b, "model",
+                      block_norm_add(b, "norm", &s.x, s.add, b->spec->width));
 }
 
 const struct family family_decoder = {.logits = logits};

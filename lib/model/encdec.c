@@ -27,24 +27,33 @@ static struct value *inner(struct build *b, const char *scope, const struct subl
                  : block_feed_forward(b, f->number, part, x);
 }
 
+/* The residual stream, and what the last sub-layer has to add to it: the next norm
+ * does so on its way. */
+struct stream {
+    struct value *x, *add;
+};
+
 static struct value *norm_of(struct build *b, const char *scope, const char *name,
-                             struct value *x)
+                             struct stream *s)
 {
     char part[40];
     snprintf(part, sizeof(part), "%s_norm", name);
     graph_scope(b->g, "%s", scope);
-    return block_norm(b, part, x, b->spec->width);
+    struct value *y = block_norm_add(b, part, &s->x, s->add, b->spec->width);
+    s->add = NULL;
+    return y;
 }
 
-static struct value *residual(struct build *b, const char *scope, struct value *x,
-                              const struct sublayer *f)
+static void residual(struct build *b, const char *scope, struct stream *s,
+                     const struct sublayer *f)
 {
-    bool post = b->spec->norm_place == NND__MODEL__NORM_PLACE__POST;
-    struct value *a = post ? x : norm_of(b, scope, f->name, x);
-    a = inner(b, scope, f, a);
-    graph_scope(b->g, "%s", scope);
-    x = op_add(b->g, x, a);
-    return post ? norm_of(b, scope, f->name, x) : x;
+    if (b->spec->norm_place == NND__MODEL__NORM_PLACE__POST) {
+        s->add = inner(b, scope, f, s->x);
+        s->x = norm_of(b, scope, f->name, s);
+    } else {
+        struct value *a = norm_of(b, scope, f->name, s);
+        s->add = inner(b, scope, f, a);
+    }
 }
 
 /* Layers [0, n) of one side, numbered from `first`; memory: what the target's side
@@ -53,18 +62,19 @@ static struct value *layers(struct build *b, const char *side, uint32_t first,
                             uint32_t n, const struct attend_to *self,
                             const struct attend_to *memory, struct value *x)
 {
+    struct stream s = {x, NULL};
     char scope[64];
     for (uint32_t i = 0; i < n; i++) {
         snprintf(scope, sizeof(scope), "model.%s.layers.%u", side, i);
-        x = residual(b, scope, x, &(struct sublayer){"self_attn", self, 0});
+        residual(b, scope, &s, &(struct sublayer){"self_attn", self, 0});
         if (memory)
-            x = residual(b, scope, x, &(struct sublayer){"cross_attn", memory, 0});
-        x = residual(b, scope, x, &(struct sublayer){"mlp", NULL, first + i});
+            residual(b, scope, &s, &(struct sublayer){"cross_attn", memory, 0});
+        residual(b, scope, &s, &(struct sublayer){"mlp", NULL, first + i});
     }
     graph_scope(b->g, "model.%s", side);
     return b->spec->norm_place == NND__MODEL__NORM_PLACE__PRE
-               ? block_norm(b, "norm", x, b->spec->width)
-               : x;
+               ? block_norm_add(b, "norm", &s.x, s.add, b->spec->width)
+               : s.x;
 }
 
 /* The source's rows [B*S,h]. */

@@ -21,16 +21,17 @@ struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
     return op_norm_rms(b->g, x, norm_weight(b, name, n), b->spec->norm_eps);
 }
 
-struct value *block_norm(struct build *b, const char *name, struct value *x, int64_t n)
+struct value *block_norm_add(struct build *b, const char *name, struct value **x,
+                             struct value *add, int64_t n)
 {
-    if (b->spec->norm == NND__MODEL__NORM__RMS)
-        return block_norm_rms(b, name, x, n);
     struct graph *g = b->g;
     struct value *w = norm_weight(b, name, n), *bias = NULL;
+    if (b->spec->norm == NND__MODEL__NORM__RMS)
+        return op_norm_rms_add(g, x, add, w, b->spec->norm_eps);
     if (b->spec->bias) {
         char part[64];
         snprintf(part, sizeof(part), "%s.bias", name);
         bias = graph_weight(g, part, 0, shape_of(1, n), (struct param_init){0}, false);
     }
-    return op_norm_layer(g, x, w, bias, b->spec->norm_eps);
+    return op_norm_layer_add(g, x, add, w, bias, b->spec->norm_eps);
 }

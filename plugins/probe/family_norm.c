@@ -10,10 +10,12 @@ static const struct {
     int t, n;
     double center; /* of x: a mean far from 0 cancels */
     float eps;     /* a row of one is all eps: dx = 0 without it */
+    bool add;      /* with a residual */
 } cases[] = {
-    {1, 1, 0, 1},        {0, 8, 0, 1e-5f},    {3, 5, 0, 1e-5f},
-    {17, 64, 0, 1e-5f},  {5, 127, 3, 1e-5f},  {300, 16, 0, 1e-5f},
-    {2, 1000, 0, 1e-5f}, {257, 33, 0, 1e-5f}, {256, 9, 0, 1e-5f},
+    {1, 1, 0, 1, false},        {0, 8, 0, 1e-5f, true},     {3, 5, 0, 1e-5f, false},
+    {17, 64, 0, 1e-5f, true},   {5, 127, 3, 1e-5f, false},  {300, 16, 0, 1e-5f, true},
+    {2, 1000, 0, 1e-5f, false}, {257, 33, 0, 1e-5f, false}, {256, 9, 0, 1e-5f, false},
+    {5, 70, 0, 1e-5f, true},
 };
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
@@ -63,17 +65,26 @@ static bool build(struct call *c, int i, const struct window *w, bool layer, boo
     c->derive = bwd ? (layer ? "norm.layer.fwd" : "norm.rms.fwd") : NULL;
     enum role stat = bwd ? ROLE_DERIVED : ROLE_OUT;
     add(c, "x", &p->x, ROLE_IN, t, n, row)->center = cases[i].center;
+    int sum = 0;
+    if (cases[i].add && !bwd) {
+        add(c, "add", &p->add, ROLE_IN, t, n, row);
+        add(c, "sum", &p->sum, ROLE_OUT, t, n, row)->terms = 1;
+        sum = c->nslots;
+    } else if (cases[i].add) {
+        add(c, "dsum", &p->dsum, ROLE_IN, t, n, row);
+    }
     call_tensor(c, "w", &p->w, ROLE_IN, KIND_WEIGHT, n, -1, -1)->center = 1;
     if (layer)
         call_tensor(c, "b", &p->b, ROLE_IN, KIND_WEIGHT, n, -1, -1);
-    add(c, "y", &p->y, bwd ? ROLE_SCRATCH : ROLE_OUT, t, n, row);
-    add_stat(c, "rstd", &p->rstd, stat, t, n, row);
+    struct slot *y = add(c, "y", &p->y, bwd ? ROLE_SCRATCH : ROLE_OUT, t, n, row);
+    y->slack = sum ? SLACK_FORWARD : y->slack; /* the sum is rounded, and y */
+    add_stat(c, "rstd", &p->rstd, stat, t, n, row)->like = sum;
     if (layer)
-        add_stat(c, "mean", &p->mean, stat, t, n, row);
+        add_stat(c, "mean", &p->mean, stat, t, n, row)->like = sum;
     if (bwd)
         add_gradients(c, layer, t, n, row);
-    snprintf(c->text, sizeof c->text, "t=%d n=%d mean=%g", cases[i].t, cases[i].n,
-             cases[i].center);
+    snprintf(c->text, sizeof c->text, "t=%d n=%d mean=%g%s", cases[i].t, cases[i].n,
+             cases[i].center, cases[i].add ? " add" : "");
     return true;
 }
 

@@ -3,7 +3,8 @@
  * norm.c - RMSNorm (Zhang & Sennrich 2019) and LayerNorm (Ba et al. 2016):
  * "norm.rms.fwd|bwd", "norm.layer.fwd|bwd".
  *
- * Both are y = u w + b with u = (x - mean) rstd; RMSNorm has mean 0 and no b.
+ * Both are y = u w + b with u = (x - mean) rstd; RMSNorm has mean 0 and no b.  A
+ * residual is added to x before, and its gradient to dx.
  */
 #include <math.h>
 
@@ -18,9 +19,13 @@ static int supports_fwd(const struct nnd_norm *p, bool layer, struct nnd_error *
         {"b", &p->b, REF_FLOAT | REF_OPTIONAL, 1, {n}},
         {"y", &p->y, REF_FLOAT, 2, {t, n}},
         {"rstd", &p->rstd, REF_WIDE, 1, {t}},
+        {"add", &p->add, REF_FLOAT | REF_OPTIONAL, 2, {t, n}},
+        {"sum", &p->sum, REF_FLOAT | REF_OPTIONAL, 2, {t, n}},
         {"mean", &p->mean, REF_WIDE, 1, {t}},
     };
-    return ref_check(p->struct_size, sizeof *p, shapes, layer ? 6 : 5, e);
+    if (ref_given(&p->add) != ref_given(&p->sum))
+        return ref_refuse(e, NND_EINVAL, "add and sum: wanted both or none");
+    return ref_check(p->struct_size, sizeof *p, shapes, layer ? 8 : 7, e);
 }
 
 static int supports_bwd(const struct nnd_norm *p, bool layer, struct nnd_error *e)
@@ -33,10 +38,11 @@ static int supports_bwd(const struct nnd_norm *p, bool layer, struct nnd_error *
         {"dx", &p->dx, REF_FLOAT, 2, {t, n}},
         {"dw", &p->dw, REF_FLOAT | REF_OPTIONAL, 1, {n}},
         {"rstd", &p->rstd, REF_WIDE, 1, {t}},
+        {"dsum", &p->dsum, REF_FLOAT | REF_OPTIONAL, 2, {t, n}},
         {"db", &p->db, REF_FLOAT | REF_OPTIONAL, 1, {n}},
         {"mean", &p->mean, REF_WIDE, 1, {t}},
     };
-    return ref_check(p->struct_size, sizeof *p, shapes, layer ? 8 : 6, e);
+    return ref_check(p->struct_size, sizeof *p, shapes, layer ? 9 : 7, e);
 }
 
 static int supports_rms_fwd(const void *self, const void *params, struct nnd_error *e)
@@ -71,9 +77,21 @@ static double row_mean(const struct nnd_tensor *x, int64_t t)
     return sum / (double)x->dim[1];
 }
 
-static double row_rstd(const struct nnd_norm *p, int64_t t, double mean)
+/* What the norm is taken of, and row t of it made. */
+static const struct nnd_tensor *input(const struct nnd_norm *p, int64_t t)
 {
-    const struct nnd_tensor *x = &p->x;
+    if (!ref_given(&p->add))
+        return &p->x;
+    for (int64_t n = 0; n < p->x.dim[1]; n++)
+        ref_put(&p->sum, at2(&p->sum, t, n),
+                ref_get(&p->x, at2(&p->x, t, n)) +
+                    ref_get(&p->add, at2(&p->add, t, n)));
+    return &p->sum;
+}
+
+static double row_rstd(const struct nnd_norm *p, const struct nnd_tensor *x, int64_t t,
+                       double mean)
+{
     double sum = 0;
     for (int64_t n = 0; n < x->dim[1]; n++) {
         double d = ref_get(x, at2(x, t, n)) - mean;
@@ -85,12 +103,13 @@ static double row_rstd(const struct nnd_norm *p, int64_t t, double mean)
 static void forward(const struct nnd_norm *p, bool layer)
 {
     for (int64_t t = 0; t < p->x.dim[0]; t++) {
-        double mean = layer ? row_mean(&p->x, t) : 0, rstd = row_rstd(p, t, mean);
+        const struct nnd_tensor *x = input(p, t);
+        double mean = layer ? row_mean(x, t) : 0, rstd = row_rstd(p, x, t, mean);
         if (layer)
             ref_put(&p->mean, at1(&p->mean, t), mean);
         ref_put(&p->rstd, at1(&p->rstd, t), rstd);
         for (int64_t n = 0; n < p->x.dim[1]; n++) {
-            double u = (ref_get(&p->x, at2(&p->x, t, n)) - mean) * rstd;
+            double u = (ref_get(x, at2(x, t, n)) - mean) * rstd;
             double y = u * ref_get(&p->w, at1(&p->w, n));
             if (layer && ref_given(&p->b))
                 y += ref_get(&p->b, at1(&p->b, n));
@@ -125,8 +144,10 @@ static void backward_row(const struct nnd_norm *p, bool layer, int64_t t)
     }
     for (int64_t n = 0; n < nn; n++) {
         double g = unit_grad(p, t, n), u = unit(p, layer, t, n);
-        ref_put(&p->dx, at2(&p->dx, t, n),
-                ref_get(&p->rstd, at1(&p->rstd, t)) * (g - g_mean - u * gu_mean));
+        double dx = ref_get(&p->rstd, at1(&p->rstd, t)) * (g - g_mean - u * gu_mean);
+        if (ref_given(&p->dsum))
+            dx += ref_get(&p->dsum, at2(&p->dsum, t, n));
+        ref_put(&p->dx, at2(&p->dx, t, n), dx);
     }
 }
 

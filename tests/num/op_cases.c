@@ -91,6 +91,23 @@ static void build_layer(struct lab *l, const void *arg)
     lab_dot(l, op_norm_layer(l->g, x, w, b, 1e-5), -1);
 }
 
+/* Twice, so that the sum has users besides its norm. */
+static void build_norm_add(struct lab *l, const void *arg)
+{
+    const bool *layer = arg;
+    struct value *x = lab_leaf(l, "x", S(2, I(5), I(7)));
+    struct value *add = lab_leaf(l, "add", S(2, I(5), I(7)));
+    struct value *w = lab_leaf(l, "w", S(1, I(7)));
+    struct value *b = *layer ? lab_leaf(l, "b", S(1, I(7))) : NULL;
+    for (int i = 0; i < 2; i++)
+        add = *layer ? op_norm_layer_add(l->g, &x, add, w, b, 1e-5)
+                     : op_norm_rms_add(l->g, &x, add, w, 1e-5);
+    lab_dot(l, add, -1);
+    lab_dot(l, x, -1);
+}
+
+static const bool norm_is_layer = true, norm_is_rms = false;
+
 static const struct shape matrix = {2, {5, 7}}, one_row = {2, {1, 2}},
                           heads = {3, {4, 3, 6}}, long_rows = {2, {2, 67}};
 
@@ -294,6 +311,8 @@ const struct op_case op_cases_dense[] = {
     {"norm.rms: one row", &op_norm_rms_fwd, build_rms, .arg = &one_row},
     {"norm.rms: heads", &op_norm_rms_fwd, build_rms, .arg = &heads},
     {"norm.rms: long rows", &op_norm_rms_fwd, build_rms, .arg = &long_rows},
+    {"norm.rms: residual", &op_norm_rms_fwd, build_norm_add, .arg = &norm_is_rms},
+    {"norm.layer: residual", &op_norm_layer_fwd, build_norm_add, .arg = &norm_is_layer},
     {"norm.layer: matrix", &op_norm_layer_fwd, build_layer, .arg = &matrix},
     {"norm.layer: heads", &op_norm_layer_fwd, build_layer, .arg = &heads},
     {"norm.layer: long rows", &op_norm_layer_fwd, build_layer, .arg = &long_rows},

@@ -190,6 +190,13 @@ static void add_norms(struct calls *c, int64_t rows, int64_t n, int dtype)
         p->dw = vector(c, NND_F32, n);
         if (i >= 2)
             p->db = vector(c, NND_F32, n);
+        if (rows < 100 && i % 2 == 0) {
+            p->add = matrix(c, dtype, rows, n, 2);
+            p->sum = matrix(c, dtype, rows, n, 4);
+            output(c, k, &p->sum);
+        } else if (rows < 100) {
+            p->dsum = matrix(c, dtype, rows, n, 2);
+        }
         if (i % 2 == 0) {
             output(c, k, &p->y);
             output(c, k, &p->rstd);
