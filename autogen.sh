@@ -18,7 +18,7 @@ cd "$(dirname "$0")"
 packages="
     build-essential autoconf automake libtool pkgconf
     protobuf-c-compiler libprotobuf-c-dev libzmq3-dev libhwloc-dev
-    libsqlite3-dev libyaml-dev libjansson-dev libssl-dev libcmocka-dev
+    libsqlite3-dev libyaml-dev libjansson-dev libssl-dev libcmocka-dev libmicrohttpd-dev
     libblis-openmp-dev libopenmpi-dev openmpi-bin
 "
 build=build

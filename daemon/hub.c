@@ -25,6 +25,8 @@
 #include "base/oom.h"
 #include "base/str.h"
 #include "daemon/attempt.h"
+#include "daemon/exporter.h"
+#include "daemon/notify.h"
 #include "daemon/proc.h"
 #include "daemon/purge.h"
 #include "daemon/queue.h"
@@ -296,9 +298,12 @@ static void take_endings(struct hub *h)
 int hub_reload(struct hub *h, struct err *e)
 {
     struct hub_options new;
-    int rc = h->opt.reload ? h->opt.reload(h->opt.reload_arg, &new, e)
-                           : err_set(e, ERR_USAGE, "nnd was started without --config");
+    int rc;
 
+    notify_say("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_mono_ns() / 1000));
+    rc = h->opt.reload ? h->opt.reload(h->opt.reload_arg, &new, e)
+                       : err_set(e, ERR_USAGE, "nnd was started without --config");
+    notify_say("READY=1");
     if (rc < 0) {
         log_warn("configuration not read: error=\"%s\"", e->text);
         return rc;
@@ -365,11 +370,15 @@ static bool is_done(struct hub *h)
 
 static int wait_for_news(struct hub *h, struct err *e)
 {
-    zmq_pollitem_t items[2 + RPC_SOCKETS] = {
+    zmq_pollitem_t items[3 + RPC_SOCKETS] = {
         {.fd = h->watch_fd, .events = ZMQ_POLLIN},
         {.fd = h->signal_fd, .events = ZMQ_POLLIN},
     };
     size_t n = 2 + rpc_poll(h->rpc, items + 2);
+
+    if (h->exporter)
+        items[n++] =
+            (zmq_pollitem_t){.fd = exporter_fd(h->exporter), .events = ZMQ_POLLIN};
     int64_t left = h->wake - clock_mono_ns();
     long ms = h->wake == INT64_MAX ? -1
               : left <= 0          ? 0
@@ -379,6 +388,24 @@ static int wait_for_news(struct hub *h, struct err *e)
         return err_set(e, ERR_FAILED, "waiting for news: %s",
                        zmq_strerror(zmq_errno()));
     return 0;
+}
+
+/* Answer Prometheus; tell the service manager that this thread lives. */
+static void serve_others(struct hub *h)
+{
+    int64_t every = notify_watchdog_ns();
+    long ms = h->exporter ? exporter_run(h->exporter) : -1;
+
+    if (ms >= 0)
+        hub_wake(h, h->now + ms * 1000000LL);
+    if (every == 0)
+        return;
+    if (h->now >= h->sign_at + every) {
+        notify_say("WATCHDOG=1\nSTATUS=%zu jobs, %u of %u slots used", h->njobs,
+                   h->slots_used, h->slots);
+        h->sign_at = h->now;
+    }
+    hub_wake(h, h->sign_at + every);
 }
 
 static void round_once(struct hub *h)
@@ -394,6 +421,7 @@ static void round_once(struct hub *h)
     queue_act(h);
     purge_act(h);
     commit(h);
+    serve_others(h);
 }
 
 int hub_run(struct hub *h, struct err *e)
@@ -411,6 +439,7 @@ int hub_run(struct hub *h, struct err *e)
         if (is_done(h))
             break;
     }
+    notify_say("STOPPING=1");
     rpc_flush(h->rpc, NULL);
     nanosleep(&last, NULL);
     log_info("end: jobs=%zu", h->njobs);
@@ -607,6 +636,8 @@ static int open_all(struct hub *h, struct err *e)
         rc = purge_open(h, e);
     if (rc == 0)
         rc = rpc_open(h, &h->rpc, e);
+    if (rc == 0 && *h->opt.conf->metrics->listen)
+        rc = exporter_open(h->opt.conf->metrics->listen, h, &h->exporter, e);
     return rc;
 }
 
@@ -699,6 +730,7 @@ int hub_check(const struct hub_options *opt, store_complaint_f *fn, void *arg,
 
 void hub_close(struct hub *h)
 {
+    exporter_close(h->exporter);
     rpc_close(h->rpc);
     for (size_t i = 0; i < h->njobs; i++) {
         attempt_destroy(h->jobs[i]->live);

@@ -21,6 +21,7 @@
 
 struct rpc;
 struct queue;
+struct exporter;
 
 struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
@@ -40,6 +41,8 @@ struct hub {
     int64_t started_us;
     struct store *store;
     struct rpc *rpc;
+    struct exporter *exporter; /* NULL: no figures for Prometheus */
+    int64_t sign_at; /* when the service manager was last told, monotonic ns */
     struct queue *queue;
     struct job **jobs; /* not ended, by id                                */
     size_t njobs, cap;

@@ -9,6 +9,7 @@ noinst_LTLIBRARIES += daemon/libdaemon.la
 daemon_libdaemon_la_CPPFLAGS = $(PROGRAM_CPPFLAGS) -DNND_MPIRUN='"$(MPIRUN)"' \
     -DNND_SBINDIR='"$(sbindir)"'
 daemon_libdaemon_la_LIBADD = \
+    $(MICROHTTPD_LIBS) \
     lib/trust/libtrust.la $(SQLITE_LIBS) $(ZMQ_LIBS) $(HWLOC_LIBS)
 daemon_libdaemon_la_SOURCES = \
     daemon/access.c daemon/access.h \
@@ -17,6 +18,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/attempt_start.c \
     daemon/catchup.c daemon/catchup.h \
     daemon/cgroup.c daemon/cgroup.h \
+    daemon/exporter.c daemon/exporter.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
     daemon/launch.c daemon/launch.h \
@@ -28,6 +30,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/need.c daemon/need.h \
     daemon/node.c daemon/node.h \
     daemon/outcome.c daemon/outcome.h \
+    daemon/notify.c daemon/notify.h \
     daemon/proc.c daemon/proc.h \
     daemon/purge.c daemon/purge.h \
     daemon/queue.c daemon/queue.h \
@@ -47,6 +50,15 @@ daemon_libdaemon_la_SOURCES = \
     daemon/store_read.c \
     daemon/store_salvage.c \
     daemon/sweep.c daemon/sweep.h
+
+# The unit for systemd, with the folders of this installation.
+systemdunitdir = $(libdir)/systemd/system
+nodist_systemdunit_DATA = daemon/nnd.service
+EXTRA_DIST += daemon/nnd.service.in
+CLEANFILES += daemon/nnd.service
+daemon/nnd.service: daemon/nnd.service.in
+	$(AM_V_GEN)$(MKDIR_P) daemon && sed -e 's|@sbindir[@]|$(sbindir)|' \
+	    -e 's|@sysconfdir[@]|$(sysconfdir)|' $(srcdir)/daemon/nnd.service.in >$@
 
 daemon_nnd_SOURCES = daemon/main.c
 daemon_nnd_LDADD = \
@@ -73,6 +85,9 @@ tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
 tests_sys_fake_worker_LDADD = $(JOB_LIBS)
 tests_sys_ask_SOURCES = tests/sys/ask.c
 tests_sys_ask_LDADD = $(JOB_LIBS)
+check_PROGRAMS += tests/sys/ask-http
+tests_sys_ask_http_SOURCES = tests/sys/ask-http.c
+tests_sys_ask_http_LDADD =
 tests_sys_hostile_SOURCES = tests/sys/hostile.c
 tests_sys_hostile_LDADD = $(JOB_LIBS)
 
@@ -96,5 +111,6 @@ sys_tests += \
     tests/sys/daemon_points.test \
     tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
+    tests/sys/daemon_watch.test \
     tests/sys/survive.test
 EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh

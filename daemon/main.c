@@ -15,6 +15,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "daemon/hub.h"
+#include "daemon/notify.h"
 #include "daemon/settings.h"
 
 /* --- the background ------------------------------------------------------- */
@@ -84,6 +85,7 @@ static int serve(struct settings *s, struct hub_options *opt, int ready)
         return complain(&e, ready);
     log_info("listening: version=%s uri=%s slots=%u jobs=%zu", PACKAGE_VERSION, s->uri,
              h.slots, h.njobs);
+    notify_say("READY=1");
     if (ready >= 0) {
         if (write(ready, "ready", 5) < 0)
             log_warn("the starting program is gone");
@@ -127,6 +129,7 @@ int main(int argc, char **argv)
     int ready = -1;
 
     umask(077);
+    notify_open();
     if (settings_parse(argc, argv, &s, &e) < 0 || settings_load(&s, &opt, &e) < 0)
         return complain(&e, -1);
     log_setup("nnd", s.debug ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, STDERR_FILENO);

@@ -43,18 +43,6 @@ static const struct rule conf_rules[] = {
     {"nodes", 0, 3000, RULE_START | RULE_PATH, 0,
      "file of the machines to put ranks on, lines of NAME SLOTS; none: this one"},
 
-    {"launcher", 0, 0, 0, 0,
-     "who starts the ranks of jobs that do not say it: mpirun here, mpirun on the "
-     "machines of `nodes`, or Slurm"},
-    {"ssh.program", 0, 3000, RULE_PATH, 0,
-     "what is called as \"PROGRAM HOST COMMAND\"; none: ssh"},
-    {"ssh.network", 0, 300, 0, 0,
-     "network by which ranks on several machines talk, as 10.0.0.0/8 or eth0"},
-    {"slurm.arguments", 0, 3000, 0, 0,
-     "more arguments for sbatch or srun, parted by blanks"},
-    {"slurm.helper", 0, 3000, RULE_START | RULE_PATH, 0,
-     "nnd-slurm; none: the one beside nnd"},
-
     {"user.jobs", 0, 1e9, 0, 0,
      "most jobs of a user that have not ended; 0: any number"},
     {"user.running", 0, 1e9, 0, 0, "most jobs of a user that run; 0: any number"},
@@ -77,6 +65,9 @@ static const struct rule conf_rules[] = {
      "more arguments for sbatch or srun, parted by blanks"},
     {"slurm.helper", 0, 3000, RULE_START | RULE_PATH, 0,
      "nnd-slurm; none: the one beside nnd"},
+
+    {"metrics.listen", 0, 300, RULE_START, 0,
+     "where Prometheus reads figures, ADDRESS:PORT; none: nowhere"},
 };
 
 static int check_uri(const struct spec *s, const Nnd__Config *c, struct err *e)
