@@ -29,3 +29,10 @@ noinst_PROGRAMS += bench/attention
 bench_attention_CPPFLAGS = $(PROGRAM_CPPFLAGS)
 bench_attention_LDADD = \
     lib/kernel/libkernel.la lib/tensor/libtensor.la $(BASE_LIBS) -lm
+
+# Products beside oneDNN, if configure has found it; built by make, never installed.
+noinst_PROGRAMS += bench/gemm
+bench_gemm_CPPFLAGS = $(PROGRAM_CPPFLAGS) $(DNNL_CFLAGS)
+bench_gemm_LDADD = lib/kernel/libkernel.la lib/tensor/libtensor.la $(BASE_LIBS) \
+    $(DNNL_LIBS) -lm
+bench_gemm_SOURCES = bench/gemm.c bench/gemm_peer.c bench/gemm_peer.h

@@ -241,16 +241,35 @@ static inline uint64_t nnd_rng_key(const uint64_t *state, uint32_t op)
 #define NND_BLOCK_ROWS 256    /* rows per step of a sum over rows        */
 #define NND_BLOCK_ELEMS 4096  /* elements per partial sum of squares     */
 
-/* "gemm": D [M,N] = op(A) op(B) + beta C (+ bias [N], broadcast over rows).
- * op(A) is [M,K]: A as given, or its transpose.  C may be D.  Any mix of f32,
- * bf16, f16 in A, B, D; f32 accumulation.  With trans_a (a weight gradient) the
- * sum over K runs in blocks of NND_BLOCK_ROWS when INVARIANT. */
+/* What a product does with its sum x before it is D.  Where `pre` is stored, the
+ * activation is that of the stored, rounded value. */
+enum nnd_epilogue {
+    NND_EPI_NONE,       /* D = x                                          */
+    NND_EPI_GELU,       /* D = gelu(x), by erf; pre = x when given        */
+    NND_EPI_GELU_TANH,  /* the same by tanh                               */
+    NND_EPI_SILU,       /* D = x sigmoid(x)                               */
+    NND_EPI_DGELU,      /* D = x gelu'(pre): pre is an input              */
+    NND_EPI_DGELU_TANH, /* the same by tanh                               */
+    NND_EPI_DSILU,      /* D = x silu'(pre)                               */
+    NND_EPI_SWIGLU,     /* grouped, with b2: D = silu(x) x2; pre = x,
+                         * pre2 = x2 when given                           */
+    NND_EPI_DSWIGLU     /* grouped: D = x pre2 silu'(pre), d2 = x silu(pre) */
+};
+
+/* "gemm": D [M,N] = op(A) op(B) + beta C (+ bias [N], broadcast over rows), then
+ * the epilogue.  op(A) is [M,K]: A as given, or its transpose.  C may be D.  Any
+ * mix of f32, bf16, f16 in A, B, D; f32 accumulation.  With trans_a (a weight
+ * gradient) the sum over K runs in blocks of NND_BLOCK_ROWS when INVARIANT, and
+ * `sums`, when given, are the sums over K of op(A), in the same blocks (a bias
+ * gradient). */
 struct nnd_gemm {
     size_t struct_size;
     struct nnd_tensor a, b, c, d, bias;
     int32_t trans_a, trans_b;
     float beta;
-    uint32_t reserved;
+    int32_t epilogue;      /* enum nnd_epilogue */
+    struct nnd_tensor pre; /* [M,N]             */
+    struct nnd_tensor sums; /* f32 [M]          */
 };
 
 /* A run of rows that belong together: rows [row, row + rows) of the packed
@@ -272,12 +291,22 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  *          added to D and rounded: a segment cut between blocks into calls
  *          that accumulate gives the same bits.  A segment of 0 rows with
  *          accumulate 0 gives zeros.
- * Segments lie on the device: the host never waits for them. */
+ * Segments lie on the device: the host never waits for them.
+ * gather: row r of A and A2 (mode M), or of B (mode K), is row gather[r] / gather_div of
+ * that tensor: rows of experts without a sorted copy.  An index < 0 is padding.
+ * Pairs (mode M, all of b's and d's shapes and types): with b2 alone the epilogue
+ * is SWIGLU of both products; with a2 and b2 D = A op(B) + A2 op(B2); with DSWIGLU
+ * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last. */
 struct nnd_grouped_gemm {
     size_t struct_size;
     struct nnd_tensor a, b, d;
     const struct nnd_segment *segments; /* DEVICE [nsegments] */
-    int32_t nsegments, mode, trans_b, reserved;
+    int32_t nsegments, mode, trans_b, epilogue;
+    const int32_t *gather;              /* DEVICE [T]             */
+    int32_t gather_div, reserved;       /* 0: rows are not gathered */
+    struct nnd_tensor a2, b2, d2; /* the other of a pair, or absent */
+    struct nnd_tensor pre, pre2;  /* [T,N]                          */
+    struct nnd_tensor scale;      /* f32 [T]                        */
 };
 
 /* "attn.fwd", "attn.bwd": o = softmax(scale q k^T + mask) v, by sequences.

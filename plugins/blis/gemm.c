@@ -88,6 +88,8 @@ static int gemm_check(const void *params, struct nnd_error *e)
         return op_refuse(e, NND_EINVAL, "[%lld,%lld] x [%lld,%lld] into [%lld,%lld]",
                          (long long)m, (long long)k, (long long)kb, (long long)n,
                          (long long)p->d.dim[0], (long long)p->d.dim[1]);
+    if (p->epilogue != NND_EPI_NONE || p->sums.ndim)
+        return op_refuse(e, NND_EUNSUPPORTED, "plain products only");
     if (p->beta != 0 && p->c.ndim == 0)
         return op_refuse(e, NND_EINVAL, "beta is %g and c is absent", (double)p->beta);
     return NND_OK;

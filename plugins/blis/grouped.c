@@ -15,15 +15,6 @@ struct grouped_job {
     unsigned uses;
 };
 
-/* Matrix number `index` of a stack, as op(B). */
-static struct side side_of_stack(const struct nnd_tensor *t, int64_t index, int trans)
-{
-    struct side s = {row_of(t, index), t->dtype, trans ? 1 : t->stride[1],
-                     trans ? t->stride[1] : 1};
-
-    return s;
-}
-
 /* ---- mode M: rows of a segment times its matrix ---- */
 
 static void rows_tile(void *arg, int task, void *room)
@@ -209,6 +200,9 @@ static int grouped_check(const void *params, struct nnd_error *e)
         p->nsegments < 0)
         return op_refuse(e, NND_EINVAL, "a of %d dims, mode %d, %d segments", p->a.ndim,
                          p->mode, p->nsegments);
+    if (p->epilogue != NND_EPI_NONE || p->gather_div || p->a2.ndim || p->b2.ndim ||
+        p->scale.ndim)
+        return op_refuse(e, NND_EUNSUPPORTED, "plain products only");
     r = p->mode == NND_GROUP_M ? rows_check(p, e) : matrix_check(p, e);
     if (!r)
         r = last_stride(&p->a, "a", e);

@@ -9,8 +9,8 @@ plugin_LTLIBRARIES += plugins/blis/blis.la
 BLIS_PLUGIN_CPPFLAGS = $(CPU_CPPFLAGS) $(BLIS_CFLAGS)
 
 blis_kernels = \
-    plugins/blis/convert.c \
-    plugins/blis/few.c
+    plugins/cpu/convert.c \
+    plugins/cpu/gemm_few.c
 
 noinst_LTLIBRARIES += plugins/blis/libbase.la
 plugins_blis_libbase_la_CPPFLAGS = $(BLIS_PLUGIN_CPPFLAGS) -DISA_SUFFIX=base

@@ -14,26 +14,6 @@
 /* A call below this many multiply-adds is one tile in the caller's thread. */
 #define SMALL_CALL 300000.0
 
-struct side side_at(const struct side *s, int64_t i, int64_t j)
-{
-    struct side at = *s;
-    int64_t offset = i * s->rs + j * s->cs;
-
-    at.p = (const char *)s->p + offset * (int64_t)dtype_size(s->dtype);
-    return at;
-}
-
-struct side side_of(const struct nnd_tensor *t, int trans)
-{
-    struct side s = {t->data, t->dtype, t->stride[0], 1};
-
-    if (trans) {
-        s.rs = 1;
-        s.cs = t->stride[0];
-    }
-    return s;
-}
-
 extern convert_f convert_base;
 extern few_f few_rows_base;
 #ifdef __x86_64__
@@ -54,7 +34,7 @@ void convert(void *y, int y_dtype, int64_t ldy, const void *x, int x_dtype, int6
 /* A block [m,n] of a side as f32: itself, or a copy in `room` laid out alike. */
 static struct side as_f32(const struct side *s, int64_t m, int64_t n, float *room)
 {
-    struct side c = {room, NND_F32, 1, 1};
+    struct side c = {room, NND_F32, 1, 1, NULL, 1};
     int by_rows = s->cs == 1;
 
     if (s->dtype == NND_F32)
@@ -108,7 +88,8 @@ static int few_check(int trans)
 {
     enum { M = 5, N = 75, K = BLOCK + 77 };
     static float a[M * K], b[K * N], by_blis[M * N], by_few[M * N];
-    struct side left = {a, NND_F32, K, 1}, right = {b, NND_F32, N, 1};
+    struct side left = {a, NND_F32, K, 1, NULL, 1};
+    struct side right = {b, NND_F32, N, 1, NULL, 1};
     uint32_t random = 1;
 
     if (trans) {

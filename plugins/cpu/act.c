@@ -2,12 +2,9 @@
 /*
  * act.c - act.swiglu and act.gelu, forward and backward: one pass each.
  */
+#include "act.h"
 #include "op.h"
 #include "par.h"
-#include "vmath.h"
-
-#define ROOT_2_PI  0.797884560802865356f /* sqrt(2 / pi) */
-#define ROOT_1_2PI 0.398942280401432678f /* 1 / sqrt(2 pi) */
 
 static void swiglu_forward(const void *arg, int64_t lo, int64_t hi)
 {
@@ -49,28 +46,6 @@ static void swiglu_backward(const void *arg, int64_t lo, int64_t hi)
     }
 }
 
-/* The tanh form is x * sigmoid(2 u): no cancellation for negative x. */
-static vf gelu(vf x, int approx)
-{
-    vf u = ROOT_2_PI * (x + 0.044715f * (x * x * x));
-
-    return approx ? x * vec_sigmoid(u + u) : x * vec_phi(x);
-}
-
-static vf gelu_slope(vf x, int approx)
-{
-    vf z = x * x;
-    vf s, du, bell;
-
-    if (!approx) {
-        s = vec_phi_bell(x, &bell);
-        return s + x * (ROOT_1_2PI * bell);
-    }
-    s = vec_sigmoid(2.0f * (ROOT_2_PI * (x + 0.044715f * (z * x))));
-    du = ROOT_2_PI * (1.0f + 3.0f * 0.044715f * z);
-    return s + 2.0f * (x * (s * (1.0f - s)) * du);
-}
-
 static void gelu_forward(const void *arg, int64_t lo, int64_t hi)
 {
     const struct nnd_act *p = arg;
@@ -83,7 +58,7 @@ static void gelu_forward(const void *arg, int64_t lo, int64_t hi)
         for (int64_t i = 0; i < n; i += VL) {
             vf x = vec_get(a, p->a.dtype, i, n - i);
 
-            vec_put(y, p->y.dtype, i, n - i, gelu(x, p->approx));
+            vec_put(y, p->y.dtype, i, n - i, act_gelu(x, p->approx));
         }
     }
 }
@@ -101,7 +76,7 @@ static void gelu_backward(const void *arg, int64_t lo, int64_t hi)
             vf x = vec_get(a, p->a.dtype, i, n - i);
             vf d = vec_get(dy, p->dy.dtype, i, n - i);
 
-            vec_put(da, p->da.dtype, i, n - i, d * gelu_slope(x, p->approx));
+            vec_put(da, p->da.dtype, i, n - i, d * act_gelu_slope(x, p->approx));
         }
     }
 }

@@ -6,11 +6,11 @@
 
 extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(norm)[], OPS(act)[],
     OPS(rope)[], OPS(xent)[], OPS(embed)[], OPS(route)[], OPS(permute)[], OPS(sum)[],
-    OPS(rows)[], OPS(optim)[];
+    OPS(rows)[], OPS(optim)[], OPS(gemm)[], OPS(grouped)[];
 extern const struct op *const OPS(all)[];
 
 const struct op *const OPS(all)[] = {
     OPS(attn_fwd), OPS(attn_bwd), OPS(norm),  OPS(act),     OPS(rope),
     OPS(xent),     OPS(embed),    OPS(route), OPS(permute), OPS(sum),
-    OPS(rows),     OPS(optim),    NULL,
+    OPS(rows),     OPS(optim),    OPS(gemm),  OPS(grouped), NULL,
 };

@@ -17,6 +17,7 @@ cpu_kernels = \
     plugins/cpu/attn_word.h \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
+    plugins/cpu/gemm_few.c \
     plugins/cpu/norm.c \
     plugins/cpu/optim.c \
     plugins/cpu/permute.c \
@@ -26,10 +27,20 @@ cpu_kernels = \
     plugins/cpu/sum.c \
     plugins/cpu/xent.c
 
+# These make kernels of their own where the processor multiplies pairs of bf16.
+cpu_products = \
+    plugins/cpu/convert.c \
+    plugins/cpu/gemm.c \
+    plugins/cpu/gemm_end.c \
+    plugins/cpu/gemm_pack.c \
+    plugins/cpu/gemm_task.c \
+    plugins/cpu/gemm_tile.c \
+    plugins/cpu/grouped.c
+
 noinst_LTLIBRARIES += plugins/cpu/libbase.la
 plugins_cpu_libbase_la_CPPFLAGS = $(CPU_CPPFLAGS) -DISA_SUFFIX=base
 plugins_cpu_libbase_la_CFLAGS = $(CPU_CFLAGS) $(ISA_BASE_FLAGS)
-plugins_cpu_libbase_la_SOURCES = $(cpu_kernels)
+plugins_cpu_libbase_la_SOURCES = $(cpu_kernels) $(cpu_products)
 
 plugins_cpu_cpu_la_CPPFLAGS = $(CPU_CPPFLAGS)
 plugins_cpu_cpu_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
@@ -37,7 +48,10 @@ plugins_cpu_cpu_la_LIBADD = plugins/cpu/libbase.la
 plugins_cpu_cpu_la_SOURCES = \
     plugins/cpu/op.c plugins/cpu/op.h \
     plugins/cpu/par.c plugins/cpu/par.h \
+    plugins/cpu/act.h \
+    plugins/cpu/gemm.h \
     plugins/cpu/philox.h \
+    plugins/cpu/side.h \
     plugins/cpu/plugin.c \
     plugins/cpu/vec.h \
     plugins/cpu/vmath.h \
@@ -51,11 +65,16 @@ ISA_V4_FLAGS = -march=x86-64-v4
 noinst_LTLIBRARIES += plugins/cpu/libv3.la plugins/cpu/libv4.la
 plugins_cpu_libv3_la_CPPFLAGS = $(CPU_CPPFLAGS) -DISA_SUFFIX=v3
 plugins_cpu_libv3_la_CFLAGS = $(CPU_CFLAGS) $(ISA_V3_FLAGS)
-plugins_cpu_libv3_la_SOURCES = $(cpu_kernels)
+plugins_cpu_libv3_la_SOURCES = $(cpu_kernels) $(cpu_products)
 plugins_cpu_libv4_la_CPPFLAGS = $(CPU_CPPFLAGS) -DISA_SUFFIX=v4
 plugins_cpu_libv4_la_CFLAGS = $(CPU_CFLAGS) $(ISA_V4_FLAGS)
-plugins_cpu_libv4_la_SOURCES = $(cpu_kernels)
+plugins_cpu_libv4_la_SOURCES = $(cpu_kernels) $(cpu_products)
+noinst_LTLIBRARIES += plugins/cpu/libbf16.la
+plugins_cpu_libbf16_la_CPPFLAGS = $(CPU_CPPFLAGS) -DISA_SUFFIX=bf16
+plugins_cpu_libbf16_la_CFLAGS = $(CPU_CFLAGS) $(ISA_V4_FLAGS) -mavx512bf16
+plugins_cpu_libbf16_la_SOURCES = plugins/cpu/families_bf16.c $(cpu_products)
 plugins_cpu_cpu_la_LIBADD += plugins/cpu/libv3.la plugins/cpu/libv4.la
+plugins_cpu_cpu_la_LIBADD += plugins/cpu/libbf16.la
 endif
 
 # Tests of the plugins cpu and blis, over the same calls.

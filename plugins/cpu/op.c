@@ -35,6 +35,8 @@ int isa_runs(enum isa isa)
                __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512cd") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (isa == ISA_BF16)
+        return isa_runs(ISA_V4) && __builtin_cpu_supports("avx512bf16");
     return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt");
 #else
     return isa == ISA_BASE;
@@ -44,9 +46,9 @@ int isa_runs(enum isa isa)
 const char *isa_name(enum isa isa)
 {
 #ifdef __x86_64__
-    static const char *const names[] = {"v2", "v3", "v4"};
+    static const char *const names[] = {"v2", "v3", "v4", "bf16"};
 #else
-    static const char *const names[] = {"base", "", ""};
+    static const char *const names[] = {"base", "", "", ""};
 #endif
 
     return names[isa];
@@ -146,8 +148,9 @@ static int kernel_supports(const void *self, const void *params, struct nnd_erro
     int r;
 
     if (!isa_runs(k->isa))
-        return op_refuse(e, NND_EKERNEL, "this CPU does not run x86-64-%s",
-                         isa_name(k->isa));
+        return op_refuse(e, NND_EKERNEL, "this CPU does not run x86-64-%s%s",
+                         k->isa == ISA_BF16 ? "v4 with AVX512_" : "",
+                         k->isa == ISA_BF16 ? "BF16" : isa_name(k->isa));
     r = check_args(k->op, params, e);
     if (!r && k->op->check)
         r = k->op->check(params, e);

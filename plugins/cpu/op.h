@@ -13,8 +13,9 @@
 
 #include <nnd/plugin.h>
 
-/* Instruction sets, as the x86-64 psABI numbers them.  Elsewhere: BASE. */
-enum isa { ISA_BASE, ISA_V3, ISA_V4, ISA_COUNT };
+/* Instruction sets, as the x86-64 psABI numbers them, and v4 with products of bf16.
+ * Elsewhere: BASE. */
+enum isa { ISA_BASE, ISA_V3, ISA_V4, ISA_BF16, ISA_COUNT };
 
 #define ISA_PASTE(name, suffix) name##_##suffix
 #define ISA_NAME(name, suffix)  ISA_PASTE(name, suffix)

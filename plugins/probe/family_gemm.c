@@ -13,23 +13,54 @@ static const struct {
     bool ta, tb;
     float beta;
     bool in_place, bias;
+    int epilogue;
+    bool pre, sums; /* pre: stored by forward epilogues */
 } gemms[] = {
-    {1, 1, 1, false, false, 0, false, false},
-    {3, 5, 7, false, false, 0, false, false},
-    {0, 5, 7, false, true, 0, false, false},
-    {5, 3, 0, false, true, 0, false, true},
-    {17, 31, 33, false, true, 0, false, true},
-    {33, 16, 65, false, false, 1, false, false},
-    {64, 65, 257, false, true, 0, false, false},
-    {13, 64, 128, false, true, 0.5f, true, true},
-    {1, 67, 300, false, true, 0, false, false},
-    {9, 1, 96, false, false, 0, false, false},
-    {15, 17, 300, true, false, 0, false, false},
-    {32, 33, 511, true, false, 1, true, false},
-    {7, 9, 13, true, true, 0, false, false},
-    {16, 16, 0, true, false, 0, false, false},
-    {19, 21, 512, true, false, 0, false, false},
+    {1, 1, 1, false, false, 0, false, false, NND_EPI_NONE, false, false},
+    {3, 5, 7, false, false, 0, false, false, NND_EPI_NONE, false, false},
+    {0, 5, 7, false, true, 0, false, false, NND_EPI_NONE, false, false},
+    {5, 3, 0, false, true, 0, false, true, NND_EPI_NONE, false, false},
+    {17, 31, 33, false, true, 0, false, true, NND_EPI_NONE, false, false},
+    {33, 16, 65, false, false, 1, false, false, NND_EPI_NONE, false, false},
+    {64, 65, 257, false, true, 0, false, false, NND_EPI_NONE, false, false},
+    {13, 64, 128, false, true, 0.5f, true, true, NND_EPI_NONE, false, false},
+    {1, 67, 300, false, true, 0, false, false, NND_EPI_NONE, false, false},
+    {9, 1, 96, false, false, 0, false, false, NND_EPI_NONE, false, false},
+    {15, 17, 300, true, false, 0, false, false, NND_EPI_NONE, false, false},
+    {32, 33, 511, true, false, 1, true, false, NND_EPI_NONE, false, false},
+    {7, 9, 13, true, true, 0, false, false, NND_EPI_NONE, false, false},
+    {16, 16, 0, true, false, 0, false, false, NND_EPI_NONE, false, false},
+    {19, 21, 512, true, false, 0, false, false, NND_EPI_NONE, false, false},
+    {17, 35, 40, false, true, 0, false, true, NND_EPI_GELU, true, false},
+    {33, 64, 257, false, true, 0, false, false, NND_EPI_GELU_TANH, true, false},
+    {5, 17, 300, false, false, 1, false, true, NND_EPI_SILU, false, false},
+    {16, 33, 65, false, false, 0, false, false, NND_EPI_DGELU, true, false},
+    {65, 31, 64, false, false, 0, false, false, NND_EPI_DGELU_TANH, true, false},
+    {3, 70, 20, false, true, 0, false, false, NND_EPI_DSILU, true, false},
+    {37, 18, 300, true, false, 0, false, false, NND_EPI_NONE, false, true},
+    {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, false, true},
 };
+
+/* The two tensors of an epilogue. */
+static void add_extras(struct call *c, int i, const struct slot *d)
+{
+    struct nnd_gemm *p = &c->params.gemm;
+    bool back = gemms[i].epilogue >= NND_EPI_DGELU;
+    p->epilogue = gemms[i].epilogue;
+    if (gemms[i].pre) {
+        struct slot *pre = call_tensor(c, "pre", &p->pre, back ? ROLE_IN : ROLE_OUT,
+                                       KIND_RESULT, d->dim[0], d->dim[1], -1);
+        pre->row = d->row;
+        pre->slack = SLACK_FORWARD;
+        pre->terms = gemms[i].k;
+    }
+    if (gemms[i].sums) {
+        struct slot *sums =
+            call_tensor(c, "sums", &p->sums, ROLE_OUT, KIND_F32, d->dim[0], -1, -1);
+        sums->slack = SLACK_FORWARD;
+        sums->terms = gemms[i].k;
+    }
+}
 
 bool family_gemm(struct call *c, int i, const struct window *w)
 {
@@ -55,16 +86,19 @@ bool family_gemm(struct call *c, int i, const struct window *w)
                     KIND_RESULT, m, n, -1);
     d->row = ta ? NULL : row;
     d->alias = gemms[i].in_place ? &p->c : NULL;
-    d->slack = SLACK_FORWARD;
+    d->slack = gemms[i].epilogue ? SLACK_BACKWARD : SLACK_FORWARD;
     d->terms = k;
+    add_extras(c, i, d);
     if (reads_c && !gemms[i].in_place)
         call_tensor(c, "c", &p->c, ROLE_IN, KIND_RESULT, m, n, -1)->row = d->row;
     if (gemms[i].bias)
         call_tensor(c, "bias", &p->bias, ROLE_IN, KIND_WEIGHT, n, -1, -1);
-    snprintf(c->text, sizeof c->text, "m=%d n=%d k=%d%s%s beta=%g%s%s", gemms[i].m,
-             gemms[i].n, gemms[i].k, ta ? " trans_a" : "", tb ? " trans_b" : "",
-             (double)gemms[i].beta, gemms[i].in_place ? " c=d" : "",
-             gemms[i].bias ? " bias" : "");
+    snprintf(c->text, sizeof c->text, "m=%d n=%d k=%d%s%s beta=%g%s%s epilogue=%d%s%s",
+             gemms[i].m, gemms[i].n, gemms[i].k, ta ? " trans_a" : "",
+             tb ? " trans_b" : "", (double)gemms[i].beta,
+             gemms[i].in_place ? " c=d" : "", gemms[i].bias ? " bias" : "",
+             gemms[i].epilogue, gemms[i].pre ? " pre" : "",
+             gemms[i].sums ? " sums" : "");
     return true;
 }
 
@@ -75,15 +109,191 @@ static const struct {
     bool tb;
     int rows[SEGMENTS], index[SEGMENTS];
     bool accumulate;
+    enum { PLAIN, SWIGLU, DSWIGLU, TWO } form;
+    int gather; /* the divisor of its indices, or 0 */
+    bool scale;
 } grouped[] = {
-    {NND_GROUP_M, 5, 7, false, {3, 0, 1, 9, 2}, {2, 0, 1, 4, 2}, false},
-    {NND_GROUP_M, 33, 64, true, {17, 16, 0, 65, 1}, {0, 1, 2, 3, 4}, false},
-    {NND_GROUP_M, 64, 257, true, {0, 0, 70, 0, 0}, {0, 1, 2, 3, 4}, false},
-    {NND_GROUP_K, 5, 7, false, {3, 0, 1, 9, 255}, {2, 0, 1, 4, 3}, false},
-    {NND_GROUP_K, 17, 16, false, {256, 257, 600, 0, 1}, {0, 1, 2, 3, 4}, false},
-    {NND_GROUP_K, 17, 9, false, {12, 300, 0, 2, 7}, {4, 3, 2, 1, 0}, true},
-    {NND_GROUP_K, 6, 5, false, {256, 512, 0, 256, 0}, {4, 3, 2, 1, 0}, false},
+    {NND_GROUP_M,
+     5,
+     7,
+     false,
+     {3, 0, 1, 9, 2},
+     {2, 0, 1, 4, 2},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_M,
+     33,
+     64,
+     true,
+     {17, 16, 0, 65, 1},
+     {0, 1, 2, 3, 4},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_M,
+     64,
+     257,
+     true,
+     {0, 0, 70, 0, 0},
+     {0, 1, 2, 3, 4},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_K,
+     5,
+     7,
+     false,
+     {3, 0, 1, 9, 255},
+     {2, 0, 1, 4, 3},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_K,
+     17,
+     16,
+     false,
+     {256, 257, 600, 0, 1},
+     {0, 1, 2, 3, 4},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_K,
+     17,
+     9,
+     false,
+     {12, 300, 0, 2, 7},
+     {4, 3, 2, 1, 0},
+     true,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_K,
+     6,
+     5,
+     false,
+     {256, 512, 0, 256, 0},
+     {4, 3, 2, 1, 0},
+     false,
+     PLAIN,
+     0,
+     false},
+    {NND_GROUP_M,
+     33,
+     40,
+     true,
+     {17, 0, 1, 30, 2},
+     {0, 1, 2, 4, 3},
+     false,
+     SWIGLU,
+     0,
+     false},
+    {NND_GROUP_M,
+     64,
+     65,
+     true,
+     {9, 16, 0, 3, 5},
+     {0, 1, 2, 3, 4},
+     false,
+     SWIGLU,
+     2,
+     false},
+    {NND_GROUP_M,
+     37,
+     20,
+     false,
+     {8, 1, 33, 0, 2},
+     {0, 1, 2, 3, 4},
+     false,
+     DSWIGLU,
+     0,
+     false},
+    {NND_GROUP_M,
+     21,
+     300,
+     false,
+     {8, 14, 15, 0, 2},
+     {1, 0, 2, 3, 4},
+     false,
+     TWO,
+     0,
+     false},
+    {NND_GROUP_M,
+     16,
+     33,
+     true,
+     {8, 14, 1, 0, 2},
+     {1, 0, 2, 3, 4},
+     false,
+     PLAIN,
+     1,
+     true},
+    {NND_GROUP_K,
+     17,
+     16,
+     false,
+     {9, 300, 0, 1, 1},
+     {0, 1, 2, 3, 4},
+     false,
+     PLAIN,
+     2,
+     false},
 };
+
+/* With a gather the rows of the tensor stand the other way round. */
+static const int64_t *gathered_ids(struct call *c, int i, int64_t t, const int64_t *row)
+{
+    if (!grouped[i].gather)
+        return row;
+    int64_t *turned = call_row_ids(c, t, 0);
+    for (int64_t r = 0; r < t; r++)
+        turned[r] = row[t - 1 - r];
+    return turned;
+}
+
+static void add_gather(struct call *c, int i, int64_t t)
+{
+    struct nnd_grouped_gemm *p = &c->params.grouped;
+    int32_t *index = call_ints(c, t + 1);
+    int div = grouped[i].gather;
+    for (int64_t r = 0; r < t; r++)
+        index[r] = (int32_t)((t - 1 - r) * div + r % div);
+    p->gather_div = div;
+    call_array(c, &p->gather, index, (size_t)(t + 1) * sizeof *index);
+}
+
+/* What pairs have besides a, b and d. */
+static void add_pair(struct call *c, int i, int64_t t, const int64_t *row)
+{
+    struct nnd_grouped_gemm *p = &c->params.grouped;
+    int64_t n = grouped[i].n, k = grouped[i].k;
+    bool forward = grouped[i].form == SWIGLU, back = grouped[i].form == DSWIGLU;
+    if (forward || grouped[i].form == TWO)
+        call_tensor(c, "b2", &p->b2, ROLE_IN, KIND_WEIGHT, SEGMENTS,
+                    grouped[i].tb ? n : k, grouped[i].tb ? k : n);
+    if (grouped[i].form == TWO)
+        call_tensor(c, "a2", &p->a2, ROLE_IN, KIND_ACT, t, k, -1)->row = row;
+    p->epilogue = forward ? NND_EPI_SWIGLU : back ? NND_EPI_DSWIGLU : NND_EPI_NONE;
+    for (int j = 0; (forward || back) && j < 2; j++) {
+        struct slot *s =
+            call_tensor(c, j ? "pre2" : "pre", j ? &p->pre2 : &p->pre,
+                        forward ? ROLE_OUT : ROLE_IN, KIND_RESULT, t, n, -1);
+        s->row = row;
+        s->slack = SLACK_FORWARD;
+        s->terms = k;
+    }
+    if (back) {
+        struct slot *s = call_tensor(c, "d2", &p->d2, ROLE_OUT, KIND_RESULT, t, n, -1);
+        s->row = row;
+        s->slack = SLACK_BACKWARD;
+        s->terms = k;
+    }
+}
 
 /* The rows of a segment that this call has: its part, in whole blocks. */
 static void cut(int i, int s, const struct window *w, int64_t *from, int64_t *to)
@@ -123,12 +333,16 @@ static void grouped_m(struct call *c, int i, int64_t t, const int64_t *row)
     struct nnd_grouped_gemm *p = &c->params.grouped;
     int64_t n = grouped[i].n, k = grouped[i].k;
     c->rows = SEGMENTS;
-    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, t, k, -1)->row = row;
+    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, t, k, -1)->row =
+        gathered_ids(c, i, t, row);
     call_tensor(c, "b", &p->b, ROLE_IN, KIND_WEIGHT, SEGMENTS, grouped[i].tb ? n : k,
                 grouped[i].tb ? k : n);
+    add_pair(c, i, t, row);
+    if (grouped[i].scale)
+        call_tensor(c, "scale", &p->scale, ROLE_IN, KIND_F32, t, -1, -1)->row = row;
     struct slot *d = call_tensor(c, "d", &p->d, ROLE_OUT, KIND_RESULT, t, n, -1);
     d->row = row;
-    d->slack = SLACK_FORWARD;
+    d->slack = grouped[i].form == PLAIN ? SLACK_FORWARD : SLACK_BACKWARD;
     d->terms = k;
 }
 
@@ -141,7 +355,8 @@ static void grouped_k(struct call *c, int i, int64_t t, const int64_t *row, bool
         if (grouped[i].rows[s] % NND_BLOCK_ROWS != 0)
             c->summed = 1;
     call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, t, grouped[i].k, -1)->row = row;
-    call_tensor(c, "b", &p->b, ROLE_IN, KIND_ACT, t, grouped[i].n, -1)->row = row;
+    call_tensor(c, "b", &p->b, ROLE_IN, KIND_ACT, t, grouped[i].n, -1)->row =
+        gathered_ids(c, i, t, row);
     struct slot *d = call_tensor(c, "d", &p->d, add ? ROLE_INOUT : ROLE_OUT, KIND_F32,
                                  SEGMENTS, grouped[i].k, grouped[i].n);
     d->slack = SLACK_FORWARD;
@@ -163,11 +378,15 @@ bool family_grouped(struct call *c, int i, const struct window *w)
         grouped_m(c, i, t, row);
     else
         grouped_k(c, i, t, row, grouped[i].accumulate || w->part == 2);
+    if (grouped[i].gather)
+        add_gather(c, i, t);
     call_array(c, &p->segments, seg, (size_t)p->nsegments * sizeof *seg);
-    snprintf(c->text, sizeof c->text, "mode %c n=%d k=%d rows=%d,%d,%d,%d,%d%s%s",
+    snprintf(c->text, sizeof c->text,
+             "mode %c n=%d k=%d rows=%d,%d,%d,%d,%d%s%s form=%d gather=%d%s",
              grouped[i].mode == NND_GROUP_M ? 'M' : 'K', grouped[i].n, grouped[i].k,
              grouped[i].rows[0], grouped[i].rows[1], grouped[i].rows[2],
              grouped[i].rows[3], grouped[i].rows[4], grouped[i].tb ? " trans_b" : "",
-             grouped[i].accumulate ? " accumulate" : "");
+             grouped[i].accumulate ? " accumulate" : "", (int)grouped[i].form,
+             grouped[i].gather, grouped[i].scale ? " scale" : "");
     return true;
 }

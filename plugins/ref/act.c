@@ -7,12 +7,12 @@
 
 #include "impl.h"
 
-static double sigmoid(double x)
+double ref_sigmoid(double x)
 {
     return 1 / (1 + exp(-x));
 }
 
-static double gelu(double x, bool approx)
+double ref_gelu(double x, bool approx)
 {
     if (approx)
         return 0.5 * x *
@@ -20,7 +20,7 @@ static double gelu(double x, bool approx)
     return 0.5 * x * erfc(-x * M_SQRT1_2);
 }
 
-static double gelu_slope(double x, bool approx)
+double ref_gelu_slope(double x, bool approx)
 {
     if (approx) {
         double k = M_2_SQRTPI * M_SQRT1_2, t = tanh(k * (x + 0.044715 * x * x * x));
@@ -94,12 +94,12 @@ static int launch_swiglu_fwd(const void *self, void *plan, const void *params,
         for (int64_t n = 0; n < p->a.dim[1]; n++) {
             double a = ref_get(&p->a, at2(&p->a, t, n));
             double b = ref_get(&p->b, at2(&p->b, t, n));
-            ref_put(&p->y, at2(&p->y, t, n), a * sigmoid(a) * b);
+            ref_put(&p->y, at2(&p->y, t, n), a * ref_sigmoid(a) * b);
         }
     return NND_OK;
 }
 
-/* silu'(a) = sigmoid(a) (1 + a (1 - sigmoid(a))). */
+/* silu'(a) = ref_sigmoid(a) (1 + a (1 - ref_sigmoid(a))). */
 static int launch_swiglu_bwd(const void *self, void *plan, const void *params,
                              const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -107,7 +107,7 @@ static int launch_swiglu_bwd(const void *self, void *plan, const void *params,
     (void)self, (void)plan, (void)l, (void)e;
     for (int64_t t = 0; t < p->a.dim[0]; t++)
         for (int64_t n = 0; n < p->a.dim[1]; n++) {
-            double a = ref_get(&p->a, at2(&p->a, t, n)), s = sigmoid(a);
+            double a = ref_get(&p->a, at2(&p->a, t, n)), s = ref_sigmoid(a);
             double b = ref_get(&p->b, at2(&p->b, t, n));
             double dy = ref_get(&p->dy, at2(&p->dy, t, n));
             ref_put(&p->da, at2(&p->da, t, n), dy * b * s * (1 + a * (1 - s)));
@@ -124,7 +124,7 @@ static int launch_gelu_fwd(const void *self, void *plan, const void *params,
     for (int64_t t = 0; t < p->a.dim[0]; t++)
         for (int64_t n = 0; n < p->a.dim[1]; n++) {
             double a = ref_get(&p->a, at2(&p->a, t, n));
-            ref_put(&p->y, at2(&p->y, t, n), gelu(a, p->approx));
+            ref_put(&p->y, at2(&p->y, t, n), ref_gelu(a, p->approx));
         }
     return NND_OK;
 }
@@ -138,7 +138,7 @@ static int launch_gelu_bwd(const void *self, void *plan, const void *params,
         for (int64_t n = 0; n < p->a.dim[1]; n++) {
             double a = ref_get(&p->a, at2(&p->a, t, n));
             double dy = ref_get(&p->dy, at2(&p->dy, t, n));
-            ref_put(&p->da, at2(&p->da, t, n), dy * gelu_slope(a, p->approx));
+            ref_put(&p->da, at2(&p->da, t, n), dy * ref_gelu_slope(a, p->approx));
         }
     return NND_OK;
 }

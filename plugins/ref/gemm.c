@@ -15,9 +15,64 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
         {"b", &p->b, REF_FLOAT, 2, {p->trans_b ? n : k, p->trans_b ? k : n}},
         {"c", &p->c, c, 2, {m, n}},
         {"bias", &p->bias, REF_FLOAT | REF_OPTIONAL, 1, {n}},
+        {"pre",
+         &p->pre,
+         p->epilogue >= NND_EPI_DGELU ? REF_FLOAT : REF_FLOAT | REF_OPTIONAL,
+         2,
+         {m, n}},
+        {"sums", &p->sums, REF_WIDE | REF_OPTIONAL, 1, {m}},
     };
     (void)self;
-    return ref_check(p->struct_size, sizeof *p, shapes, 5, e);
+    if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
+        return ref_refuse(e, NND_EUNSUPPORTED, "epilogue %d, wanted 0 to %d",
+                          p->epilogue, NND_EPI_DSILU);
+    if (ref_given(&p->sums) && !p->trans_a)
+        return ref_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
+    return ref_check(p->struct_size, sizeof *p, shapes, 7, e);
+}
+
+double ref_epilogue(int kind, double x, double pre)
+{
+    double s = ref_sigmoid(pre);
+    switch (kind) {
+    case NND_EPI_GELU:
+    case NND_EPI_GELU_TANH:
+        return ref_gelu(x, kind == NND_EPI_GELU_TANH);
+    case NND_EPI_SILU:
+        return x * ref_sigmoid(x);
+    case NND_EPI_DGELU:
+    case NND_EPI_DGELU_TANH:
+        return x * ref_gelu_slope(pre, kind == NND_EPI_DGELU_TANH);
+    case NND_EPI_DSILU:
+        return x * s * (1 + pre * (1 - s));
+    default:
+        return x;
+    }
+}
+
+/* The sum becomes D's element: with the stored value, where one is stored. */
+static double finish(const struct nnd_gemm *p, int64_t m, int64_t n, double x)
+{
+    int64_t at = ref_given(&p->pre) ? at2(&p->pre, m, n) : 0;
+    if (p->epilogue >= NND_EPI_DGELU)
+        return ref_epilogue(p->epilogue, x, ref_get(&p->pre, at));
+    if (p->epilogue != NND_EPI_NONE && ref_given(&p->pre)) {
+        ref_put(&p->pre, at, x);
+        x = ref_get(&p->pre, at);
+    }
+    return ref_epilogue(p->epilogue, x, 0);
+}
+
+/* Sums over K of op(A), block by block. */
+static void sum_left(const struct nnd_gemm *p)
+{
+    int64_t nk = p->a.dim[0];
+    for (int64_t m = 0; m < p->a.dim[1]; m++) {
+        double all = 0;
+        for (int64_t k = 0; k < nk; k++)
+            all += ref_get(&p->a, at2(&p->a, k, m));
+        ref_put(&p->sums, at1(&p->sums, m), all);
+    }
 }
 
 /* op(A)[m,:] . op(B)[:,n] over k in [from, to). */
@@ -51,7 +106,9 @@ static int launch(const void *self, void *plan, const void *params,
     (void)self, (void)plan, (void)l, (void)e;
     for (int64_t m = 0; m < p->d.dim[0]; m++)
         for (int64_t n = 0; n < p->d.dim[1]; n++)
-            ref_put(&p->d, at2(&p->d, m, n), element(p, m, n));
+            ref_put(&p->d, at2(&p->d, m, n), finish(p, m, n, element(p, m, n)));
+    if (ref_given(&p->sums))
+        sum_left(p);
     return NND_OK;
 }
 

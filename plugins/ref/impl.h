@@ -116,6 +116,15 @@ void ref_philox(uint64_t key, uint32_t c[4]);
 double ref_dropout(const struct nnd_dropout *d, int64_t row, uint32_t head,
                    int64_t column);
 
+/* ---- activations ---- */
+
+double ref_sigmoid(double x);
+double ref_gelu(double x, bool approx);
+double ref_gelu_slope(double x, bool approx);
+
+/* Epilogues NND_EPI_GELU to NND_EPI_DSILU of x; pre is read by the last three. */
+double ref_epilogue(int kind, double x, double pre);
+
 /* ---- descriptors ---- */
 
 #define REF_KERNEL(OP, SUPPORTS, NEED, LAUNCH)                                         \

@@ -250,7 +250,7 @@ struct nnd_gemm {
     struct nnd_tensor a, b, c, d, bias;
     int32_t trans_a, trans_b;
     float beta;
-    uint32_t reserved;
+    int32_t epilogue;
 };
 
 /* A run of rows that belong together: rows [row, row + rows) of the packed
@@ -277,7 +277,7 @@ struct nnd_grouped_gemm {
     size_t struct_size;
     struct nnd_tensor a, b, d;
     const struct nnd_segment *segments; /* DEVICE [nsegments] */
-    int32_t nsegments, mode, trans_b, reserved;
+    int32_t nsegments, mode, trans_b, epilogue;
 };
 
 /* "attn.fwd", "attn.bwd": o = softmax(scale q k^T + mask) v, by sequences.

@@ -5,9 +5,9 @@
  * after the other in one accumulator, so the bits are the same; product.c
  * compares before it relies on that.  Compiled once for each instruction set.
  */
-#include "plugins/cpu/op.h"
-#include "plugins/cpu/vec.h"
-#include "product.h"
+#include "op.h"
+#include "vec.h"
+#include "side.h"
 
 #define FEW ISA_NAME(few_rows, ISA_SUFFIX)
 

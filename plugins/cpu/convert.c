@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * convert.c - see product.h; compiled once for each instruction set.
+ * convert.c - see side.h; compiled once for each instruction set.
  */
-#include "plugins/cpu/op.h"
-#include "plugins/cpu/vec.h"
-#include "product.h"
+#include "op.h"
+#include "vec.h"
+#include "side.h"
 
 #define CONVERT ISA_NAME(convert, ISA_SUFFIX)
 

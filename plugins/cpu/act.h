@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * act.h - activation functions and their slopes by vectors, for the operators of
+ * act.c and for products that end in one.
+ */
+#ifndef CPU_ACT_H
+#define CPU_ACT_H
+
+#include "vmath.h"
+
+#define ROOT_2_PI  0.797884560802865356f /* sqrt(2 / pi) */
+#define ROOT_1_2PI 0.398942280401432678f /* 1 / sqrt(2 pi) */
+
+/* The tanh form is x * sigmoid(2 u): no cancellation for negative x. */
+static inline vf act_gelu(vf x, int approx)
+{
+    vf u = ROOT_2_PI * (x + 0.044715f * (x * x * x));
+
+    return approx ? x * vec_sigmoid(u + u) : x * vec_phi(x);
+}
+
+static inline vf act_gelu_slope(vf x, int approx)
+{
+    vf z = x * x;
+    vf s, du, bell;
+
+    if (!approx) {
+        s = vec_phi_bell(x, &bell);
+        return s + x * (ROOT_1_2PI * bell);
+    }
+    s = vec_sigmoid(2.0f * (ROOT_2_PI * (x + 0.044715f * (z * x))));
+    du = ROOT_2_PI * (1.0f + 3.0f * 0.044715f * z);
+    return s + 2.0f * (x * (s * (1.0f - s)) * du);
+}
+
+static inline vf act_silu(vf x)
+{
+    return x * vec_sigmoid(x);
+}
+
+static inline vf act_silu_slope(vf x)
+{
+    vf s = vec_sigmoid(x);
+
+    return s * (1.0f + x * (1.0f - s));
+}
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gemm.c - "gemm": the tasks of D, shared out to the host's threads.
+ */
+#include "gemm.h"
+#include "work.h"
+
+#define FLOATS (GEMM_WORD == 1 ? IN_FLOATS : 1u << NND_BF16)
+
+struct gemm_job {
+    const struct nnd_gemm *p;
+    struct side a, b;
+    struct gemm_grid grid;
+    struct gemm_finish end;
+    int64_t k;
+    int through_room; /* D does not serve itself */
+};
+
+static void *element(const struct nnd_tensor *t, int64_t i, int64_t j)
+{
+    return (char *)row_of(t, i) + j * (int64_t)dtype_size(t->dtype);
+}
+
+static void gemm_one(void *arg, int number, void *place)
+{
+    const struct gemm_job *job = arg;
+    const struct nnd_gemm *p = job->p;
+    struct gemm_tile t = gemm_tile_at(&job->grid, number);
+    struct gemm_room room = gemm_room_at(place);
+    struct gemm_task task = {.a = side_at(&job->a, t.i, 0),
+                             .b = side_at(&job->b, 0, t.j),
+                             .add = p->beta != 0,
+                             .m = t.m,
+                             .n = t.n,
+                             .k = job->k,
+                             .d = element(&p->d, t.i, t.j),
+                             .ld = p->d.stride[0]};
+
+    if (job->through_room) {
+        task.d = room.d;
+        task.ld = t.n;
+    }
+    if (task.add)
+        gemm_convert(task.d, NND_F32, task.ld, element(&p->c, t.i, t.j), p->c.dtype,
+                     p->c.stride[0], t.m, t.n, p->beta);
+    if (p->sums.ndim && t.j == 0)
+        task.sums = (float *)p->sums.data + t.i;
+    gemm_product(&task, &room);
+    gemm_end(&job->end, t.i, t.j, t.m, t.n, task.d, task.ld);
+}
+
+static int through_room(const struct nnd_gemm *p)
+{
+    return p->d.dtype != NND_F32;
+}
+
+static int gemm_launch(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_gemm *p = params;
+    struct gemm_job j = {.p = p, .through_room = through_room(p)};
+    int64_t m = p->d.dim[0], n = p->d.dim[1];
+
+    if (m == 0 || n == 0)
+        return NND_OK;
+    j.k = p->a.dim[p->trans_a ? 0 : 1];
+    j.a = side_of(&p->a, p->trans_a);
+    j.b = side_of(&p->b, p->trans_b);
+    j.end = (struct gemm_finish){
+        .epilogue = p->epilogue, .bias = p->bias, .d = p->d, .pre = p->pre};
+    j.grid = gemm_cut(m, n, j.k, l->nthreads, j.through_room ? GEMM_ROOM_ROWS : m,
+                      GEMM_COLS);
+    return work_run(l, j.grid.rows * j.grid.cols, gemm_room_bytes(j.through_room),
+                    l->workspace, l->workspace_size, gemm_one, &j);
+}
+
+static size_t gemm_workspace(const void *params)
+{
+    return work_room(gemm_room_bytes(through_room(params)));
+}
+
+static int check_shapes(const struct nnd_gemm *p, struct nnd_error *e)
+{
+    int64_t m = p->a.dim[p->trans_a ? 1 : 0], k = p->a.dim[p->trans_a ? 0 : 1];
+    int64_t n = p->b.dim[p->trans_b ? 0 : 1], kb = p->b.dim[p->trans_b ? 1 : 0];
+
+    if (k != kb || p->d.dim[0] != m || p->d.dim[1] != n)
+        return op_refuse(e, NND_EINVAL, "[%lld,%lld] x [%lld,%lld] into [%lld,%lld]",
+                         (long long)m, (long long)k, (long long)kb, (long long)n,
+                         (long long)p->d.dim[0], (long long)p->d.dim[1]);
+    if (p->beta != 0 && p->c.ndim == 0)
+        return op_refuse(e, NND_EINVAL, "beta is %g and c is absent", (double)p->beta);
+    return NND_OK;
+}
+
+static int gemm_check(const void *params, struct nnd_error *e)
+{
+    const struct nnd_gemm *p = params;
+    int r = check_shapes(p, e);
+
+    if (r)
+        return r;
+    if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
+        return op_refuse(e, NND_EUNSUPPORTED, "epilogue %d", p->epilogue);
+    if (p->epilogue >= NND_EPI_DGELU && p->pre.ndim == 0)
+        return op_refuse(e, NND_EINVAL, "epilogue %d and pre is absent", p->epilogue);
+    if (p->sums.ndim && !p->trans_a)
+        return op_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
+    return NND_OK;
+}
+
+const struct op OPS(gemm)[] = {
+    {.name = "gemm",
+     .params_size = sizeof(struct nnd_gemm),
+     .args = {ARG(nnd_gemm, a, "**", FLOATS, 0), ARG(nnd_gemm, b, "**", FLOATS, 0),
+              ARG(nnd_gemm, d, "MN", IN_FLOATS, 0),
+              ARG(nnd_gemm, c, "MN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, bias, "N", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, pre, "MN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, sums, "M", IN_F32, ARG_OPTIONAL)},
+     .check = gemm_check,
+     .workspace = gemm_workspace,
+     .launch = gemm_launch},
+    {0},
+};

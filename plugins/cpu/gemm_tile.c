@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * gemm_tile.c - tiles of accumulators, and packed blocks multiplied with them.
+ *
+ * 14 x 32 with 32 vector registers: 28 accumulators, two vectors of B, one
+ * broadcast of A; 6 x 16 or 6 x 8 with 16.  A block's rows are cut into panels of
+ * even height, so that 64 rows make five panels of 13 and not four and a half.
+ */
+#include "gemm.h"
+
+/* Words between two lines that are brought near. */
+#define STRETCH (GEMM_WORDS * 64 / GEMM_PIECE)
+
+/* acc + y * x, a word of K; one rounding, or what the processor does to pairs. */
+static inline vf mul_add(vf y, vf x, vf acc)
+{
+#if GEMM_WORD == 2
+    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)y, (__m512bh)x);
+#else
+    return vec_fma(y, x, acc);
+#endif
+}
+
+/* What a tile reads: a panel of A and one of B, `words` of K, and memory that is to
+ * be brought near meanwhile, GEMM_PIECE bytes of each. */
+struct source {
+    const float *a, *b;
+    int64_t words;
+    const char *next[2];
+};
+
+/* d [rows, vectors * VL] = or += the product; rows, vectors and the steps of A are
+ * constants where this is inlined. */
+static inline __attribute__((always_inline)) void tile(int rows, int vectors,
+                                                       int64_t a_row, int64_t a_word,
+                                                       const struct source *s, int add,
+                                                       float *d, int64_t ld)
+{
+    const float *a = s->a, *b = s->b;
+    const char *next = s->next[0], *next2 = s->next[1];
+
+    vf acc[GEMM_MR][2];
+
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            __builtin_prefetch(d + r * ld + v * VL, 1);
+            acc[r][v] = vec_all(0);
+        }
+    for (int64_t left = s->words; left > 0; left -= STRETCH) {
+        __builtin_prefetch(next, 0, 2);
+        __builtin_prefetch(next2, 0, 2);
+        next += 64;
+        next2 += 64;
+        for (int64_t k = left < STRETCH ? left : STRETCH; k > 0;
+             k--, a += a_word, b += GEMM_NR) {
+            vf x[2];
+
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                memcpy(&x[v], b + v * VL, sizeof x[v]);
+#pragma GCC unroll 16
+            for (int r = 0; r < rows; r++) {
+                vf y = vec_all(a[r * a_row]);
+
+#pragma GCC unroll 2
+                for (int v = 0; v < vectors; v++)
+                    acc[r][v] = mul_add(y, x[v], acc[r][v]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++) {
+            vf y = acc[r][v], old;
+
+            if (add) {
+                memcpy(&old, d + r * ld + v * VL, sizeof old);
+                y = old + y;
+            }
+            memcpy(d + r * ld + v * VL, &y, sizeof y);
+        }
+}
+
+/* A tile of any height, of a left side by rows or by words. */
+static inline __attribute__((always_inline)) void tile_of(int rows, int vectors,
+                                                          const struct source *s,
+                                                          int by_rows, int add,
+                                                          float *d, int64_t ld)
+{
+    if (by_rows)
+        tile(rows, vectors, GEMM_ROW_STEP, 1, s, add, d, ld);
+    else
+        tile(rows, vectors, 1, GEMM_MR, s, add, d, ld);
+}
+
+static inline __attribute__((always_inline)) void tile_high(int rows, int vectors,
+                                                            const struct source *s,
+                                                            int by_rows, int add,
+                                                            float *d, int64_t ld)
+{
+    switch (rows) {
+    case 1:
+        tile_of(1, vectors, s, by_rows, add, d, ld);
+        break;
+    case 2:
+        tile_of(2, vectors, s, by_rows, add, d, ld);
+        break;
+    case 3:
+        tile_of(3, vectors, s, by_rows, add, d, ld);
+        break;
+    case 4:
+        tile_of(4, vectors, s, by_rows, add, d, ld);
+        break;
+    case 5:
+        tile_of(5, vectors, s, by_rows, add, d, ld);
+        break;
+    case 6:
+        tile_of(6, vectors, s, by_rows, add, d, ld);
+        break;
+#if GEMM_MR > 6
+    case 7:
+        tile_of(7, vectors, s, by_rows, add, d, ld);
+        break;
+    case 8:
+        tile_of(8, vectors, s, by_rows, add, d, ld);
+        break;
+    case 9:
+        tile_of(9, vectors, s, by_rows, add, d, ld);
+        break;
+    case 10:
+        tile_of(10, vectors, s, by_rows, add, d, ld);
+        break;
+    case 11:
+        tile_of(11, vectors, s, by_rows, add, d, ld);
+        break;
+    case 12:
+        tile_of(12, vectors, s, by_rows, add, d, ld);
+        break;
+    case 13:
+        tile_of(13, vectors, s, by_rows, add, d, ld);
+        break;
+    case 14:
+        tile_of(14, vectors, s, by_rows, add, d, ld);
+        break;
+#endif
+    default:
+        break;
+    }
+}
+
+static __attribute__((noinline)) void
+tile_wide(int rows, const struct source *s, int by_rows, int add, float *d, int64_t ld)
+{
+    tile_high(rows, 2, s, by_rows, add, d, ld);
+}
+
+static __attribute__((noinline)) void tile_narrow(int rows, const struct source *s,
+                                                  int by_rows, int add, float *d,
+                                                  int64_t ld)
+{
+    tile_high(rows, 1, s, by_rows, add, d, ld);
+}
+
+/* The last columns, fewer than a tile has. */
+static void tile_edge(int rows, int64_t cols, const struct source *s, int by_rows,
+                      int add, float *d, int64_t ld)
+{
+    float x[GEMM_MR * GEMM_NR];
+
+    if (cols == VL) {
+        tile_narrow(rows, s, by_rows, add, d, ld);
+        return;
+    }
+    if (cols < VL)
+        tile_narrow(rows, s, by_rows, 0, x, GEMM_NR);
+    else
+        tile_wide(rows, s, by_rows, 0, x, GEMM_NR);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < cols; j++) {
+            float y = x[r * GEMM_NR + j];
+
+            d[r * ld + j] = add ? d[r * ld + j] + y : y;
+        }
+}
+
+/* The next piece to bring near; `instead` when there is none. */
+static const char *piece_of(struct gemm_ahead *w, const void *instead)
+{
+    const char *row = w->row < w->rows ? side_row(&w->side, w->row) : NULL;
+    int64_t at = w->at;
+
+    w->at += GEMM_PIECE;
+    if (w->at >= w->bytes) {
+        w->at = 0;
+        w->row++;
+    }
+    return row ? row + at : instead;
+}
+
+void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t k,
+                   int add, float *d, int64_t ld, struct gemm_ahead *ahead)
+{
+    struct source s = {.words = (k + GEMM_WORD - 1) / GEMM_WORD};
+
+    for (int64_t q = 0; q < a->panels; q++) {
+        int64_t first = a->rows * q / a->panels;
+        int rows = (int)(a->rows * (q + 1) / a->panels - first);
+        float *at = d + first * ld;
+
+        s.a = a->p + (a->by_rows ? first * GEMM_ROW_STEP : q * GEMM_LEFT_STEP);
+        s.b = b;
+        for (int64_t j = 0; j < n; j += GEMM_NR, s.b += GEMM_RIGHT_STEP) {
+            s.next[0] = piece_of(&ahead[0], s.a);
+            s.next[1] = piece_of(&ahead[1], s.a);
+            if (n - j >= GEMM_NR)
+                tile_wide(rows, &s, a->by_rows, add, at + j, ld);
+            else
+                tile_edge(rows, n - j, &s, a->by_rows, add, at + j, ld);
+        }
+    }
+}
