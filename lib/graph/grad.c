@@ -20,6 +20,16 @@ int grad_dtype(const struct graph *g, const struct value *v)
     return v->param ? g->wide : v->dtype;
 }
 
+int grad_users(const struct graph *g, const struct value *v)
+{
+    const struct program *p = &g->program[v->maker->program];
+    int users = 0;
+    for (int i = v->maker->id + 1; i < p->end; i++)
+        for (int j = 0; j < g->node[i]->nin && g->node[i]->op->grad; j++)
+            users += g->node[i]->in[j] && g->node[i]->in[j]->root == v->root;
+    return users;
+}
+
 struct value *grad_of(struct graph *g, struct value *v)
 {
     if (!v->ngrads)

@@ -17,6 +17,9 @@ int graph_backward(struct graph *g, int forward, const char *name);
 struct value *grad_of(struct graph *g, struct value *v);
 void grad_add(struct graph *g, struct value *v, struct value *dv);
 
+/* How many nodes of v's program that have gradients read it, or a view of it. */
+int grad_users(const struct graph *g, const struct value *v);
+
 /* The dtype that the gradient of v is made in: wide for weights, v's else. */
 int grad_dtype(const struct graph *g, const struct value *v);
 

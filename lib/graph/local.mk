@@ -18,7 +18,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_embed.c \
     lib/graph/op_expert.c \
     lib/graph/op_gelu.c \
-    lib/graph/op_grouped.c \
+    lib/graph/op_grouped.c lib/graph/op_grouped.h \
+    lib/graph/op_grouped_swiglu.c \
     lib/graph/op_linear.c \
     lib/graph/op_norm.c \
     lib/graph/op_optim.c \

@@ -65,12 +65,20 @@ const struct op op_gelu_bwd = {
     .bind = gelu_bwd_bind,
 };
 
+struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
+                            bool approx)
+{
+    struct value *in[] = {x, dy};
+    struct gelu_attr at = {.approx = approx};
+    struct node *d = graph_add(g, &op_gelu_bwd, &at, in, 2);
+    return d ? d->out[0] : NULL;
+}
+
 static void gelu_grad(struct graph *g, const struct node *n)
 {
-    struct value *in[] = {n->in[GELU_X], grad_of(g, n->out[0])};
-    struct node *d = graph_add(g, &op_gelu_bwd, n->attr, in, 2);
-    if (d)
-        grad_add(g, n->in[GELU_X], d->out[0]);
+    const struct gelu_attr *at = n->attr;
+    struct value *x = n->in[GELU_X];
+    grad_add(g, x, op_gelu_slope(g, x, grad_of(g, n->out[0]), at->approx));
 }
 
 const struct op op_gelu_fwd = {

@@ -8,6 +8,7 @@
  * why it has segments of its own and `leaves` matrices instead of W's.
  */
 #include "graph/grad.h"
+#include "graph/op_grouped.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
 
@@ -107,16 +108,24 @@ const struct op op_grouped_wgrad = {
     .bind = wgrad_bind,
 };
 
+struct value *grouped_wgrad(struct graph *g, struct value *dy, struct value *x,
+                            struct value *seg_k, int leaves)
+{
+    struct value *in[] = {dy, x, seg_k};
+    struct grouped_attr at = {.leaves = leaves};
+    struct node *n = graph_add(g, &op_grouped_wgrad, &at, in, 3);
+    return n ? n->out[0] : NULL;
+}
+
 static void grouped_grad(struct graph *g, const struct node *n)
 {
     struct grouped_attr at = *(const struct grouped_attr *)n->attr;
     struct value *x = n->in[GROUPED_X], *w = n->in[GROUPED_W];
     struct value *dy = grad_of(g, n->out[0]);
-    if (w->wants_grad) {
-        struct value *in[] = {dy, x, n->in[GROUPED_SEG_K]};
-        struct node *d = graph_add(g, &op_grouped_wgrad, &at, in, 3);
-        grad_add(g, w, d ? d->out[0] : NULL);
-    }
+    if (w->wants_grad)
+        grad_add(g, w, grouped_wgrad(g, dy, x, n->in[GROUPED_SEG_K], at.leaves));
+    if (grouped_through_swiglu(g, x, dy, w, n->in[GROUPED_SEG_M]))
+        return;
     if (x->wants_grad) {
         struct value *in[] = {dy, w, n->in[GROUPED_SEG_M], n->in[GROUPED_SEG_K]};
         at.trans_b = false;

@@ -2,8 +2,12 @@
 /*
  * op_linear.c - y = x W^T + b, and its two products backward.
  *
- * Backward: dx = dy W; dW = dy^T x (a sum over rows, in the wide type);
- * db = the column sums of dy.  All three products are the kernel "gemm".
+ * Backward: dx = dy W; dW = dy^T x (a sum over rows, in the wide type), and with
+ * it db = the column sums of dy.  All three products are the kernel "gemm".
+ *
+ * A linear layer may end in an activation, y = gelu(z): z is its second output.
+ * Where another linear layer alone reads y, its product for dy ends in gelu'(z), and
+ * so gives dz at once; dy itself is never stored.
  */
 #include "graph/grad.h"
 #include "graph/op_list.h"
@@ -11,11 +15,20 @@
 
 struct linear_attr {
     bool trans_a, trans_b;
+    bool sums;        /* out[1]: the sums over K of op(a), wide  */
+    int epilogue;     /* enum nnd_epilogue; forward: out[1] is z */
     int dtype;        /* of the result */
     struct shape out; /* of the result */
 };
 
-/* in: a, b, bias or NULL; the result's shape stands in the attributes. */
+enum { LINEAR_A, LINEAR_B, LINEAR_BIAS, LINEAR_PRE, LINEAR_INPUTS };
+
+static bool is_forward(int epilogue)
+{
+    return epilogue != NND_EPI_NONE && epilogue < NND_EPI_DGELU;
+}
+
+/* in: a, b, bias or NULL, z or NULL; the result's shape stands in the attributes. */
 static int linear_shape(struct graph *g, struct node *n, struct err *e)
 {
     const struct linear_attr *at = n->attr;
@@ -26,14 +39,25 @@ static int linear_shape(struct graph *g, struct node *n, struct err *e)
         return err_set(e, ERR_FAILED, "%s: linear: inner sizes differ: %lld and %lld",
                        n->where, (long long)ka, (long long)kb);
     graph_out(g, n, at->dtype, at->out);
+    if (is_forward(at->epilogue))
+        graph_out(g, n, at->dtype, at->out);
+    if (at->sums)
+        graph_out(g, n, g->wide, shape_of(1, shape_cols(a)));
     return 0;
+}
+
+static struct node *gemm_node(struct graph *g, struct value *a, struct value *b,
+                              struct value *bias, struct value *pre,
+                              struct linear_attr at)
+{
+    struct value *in[LINEAR_INPUTS] = {a, b, bias, pre};
+    return graph_add(g, &op_gemm, &at, in, LINEAR_INPUTS);
 }
 
 static struct value *gemm(struct graph *g, struct value *a, struct value *b,
                           struct value *bias, struct linear_attr at)
 {
-    struct value *in[] = {a, b, bias};
-    struct node *n = graph_add(g, &op_gemm, &at, in, 3);
+    struct node *n = gemm_node(g, a, b, bias, NULL, at);
     return n ? n->out[0] : NULL;
 }
 
@@ -45,19 +69,60 @@ struct value *op_linear_wgrad(struct graph *g, struct value *dy, struct value *x
     return gemm(g, dy, x, NULL, at);
 }
 
+/* The gradient of what the product itself made: of z, when it ends in a function
+ * and not all who read y have passed it. */
+static struct value *product_grad(struct graph *g, const struct node *n)
+{
+    const struct linear_attr *at = n->attr;
+    struct value *dy = grad_of(g, n->out[0]);
+    if (!is_forward(at->epilogue))
+        return dy;
+    struct value *z = n->out[1];
+    if (dy)
+        grad_add(g, z, op_gelu_slope(g, z, dy, at->epilogue == NND_EPI_GELU_TANH));
+    return grad_of(g, z);
+}
+
+/* dW, and the bias's gradient beside it. */
+static void weight_grad(struct graph *g, const struct node *n, struct value *dy)
+{
+    struct value *x = n->in[LINEAR_A], *w = n->in[LINEAR_B], *bias = n->in[LINEAR_BIAS];
+    bool sums = bias && bias->wants_grad;
+    if (sums && w->wants_grad) {
+        struct linear_attr at = {
+            .trans_a = true, .sums = true, .dtype = grad_dtype(g, w), .out = w->shape};
+        struct node *d = gemm_node(g, dy, x, NULL, NULL, at);
+        grad_add(g, w, d ? d->out[0] : NULL);
+        grad_add(g, bias, d ? d->out[1] : NULL);
+    } else if (w->wants_grad) {
+        grad_add(g, w, op_linear_wgrad(g, dy, x, w));
+    } else if (sums) {
+        grad_add(g, bias, op_rows_sum(g, dy));
+    }
+}
+
+/* dx, or dz where x = gelu(z) is nobody else's. */
+static void input_grad(struct graph *g, const struct node *n, struct value *dy)
+{
+    struct value *x = n->in[LINEAR_A], *w = n->in[LINEAR_B];
+    struct linear_attr at = {.dtype = grad_dtype(g, x), .out = x->shape};
+    const struct linear_attr *made = x->maker ? x->maker->attr : NULL;
+    if (x->maker && x->maker->op == &op_gemm && is_forward(made->epilogue) &&
+        x == x->maker->out[0] && grad_users(g, x) == 1) {
+        struct value *z = x->maker->out[1];
+        at.epilogue = made->epilogue + NND_EPI_DGELU - NND_EPI_GELU;
+        struct node *d = gemm_node(g, dy, w, NULL, z, at);
+        grad_add(g, z, d ? d->out[0] : NULL);
+    } else if (x->wants_grad) {
+        grad_add(g, x, gemm(g, dy, w, NULL, at));
+    }
+}
+
 static void linear_grad(struct graph *g, const struct node *n)
 {
-    struct value *x = n->in[0], *w = n->in[1], *bias = n->in[2];
-    struct value *dy = grad_of(g, n->out[0]);
-    if (w->wants_grad)
-        grad_add(g, w, op_linear_wgrad(g, dy, x, w));
-    if (bias && bias->wants_grad)
-        grad_add(g, bias, op_rows_sum(g, dy));
-    if (x->wants_grad)
-        grad_add(
-            g, x,
-            gemm(g, dy, w, NULL,
-                 (struct linear_attr){.dtype = grad_dtype(g, x), .out = x->shape}));
+    struct value *dy = product_grad(g, n);
+    weight_grad(g, n, dy);
+    input_grad(g, n, dy);
 }
 
 static int64_t linear_flops(const struct node *n)
@@ -71,14 +136,18 @@ static int64_t linear_flops(const struct node *n)
 static int linear_bind(const struct node *n, const struct bind *b, void *params)
 {
     const struct linear_attr *at = n->attr;
+    const struct value *z = is_forward(at->epilogue) ? n->out[1] : n->in[LINEAR_PRE];
     *(struct nnd_gemm *)params = (struct nnd_gemm){
         .struct_size = sizeof(struct nnd_gemm),
-        .a = bind_matrix(b, n->in[0]),
-        .b = bind_matrix(b, n->in[1]),
+        .a = bind_matrix(b, n->in[LINEAR_A]),
+        .b = bind_matrix(b, n->in[LINEAR_B]),
         .d = bind_matrix(b, n->out[0]),
-        .bias = bind_tensor(b, n->in[2]),
+        .bias = bind_tensor(b, n->in[LINEAR_BIAS]),
         .trans_a = at->trans_a,
         .trans_b = at->trans_b,
+        .epilogue = at->epilogue,
+        .pre = bind_matrix(b, z),
+        .sums = bind_tensor(b, at->sums ? n->out[1] : NULL),
     };
     return 0;
 }
@@ -95,11 +164,12 @@ const struct op op_gemm = {
 };
 
 static struct value *linear(struct graph *g, struct value *x, struct value *w,
-                            struct value *b, int dtype)
+                            struct value *b, int dtype, int epilogue)
 {
     if (!x || !w)
         return NULL;
-    struct linear_attr at = {.trans_b = true, .dtype = dtype, .out = x->shape};
+    struct linear_attr at = {
+        .trans_b = true, .epilogue = epilogue, .dtype = dtype, .out = x->shape};
     at.out.dim[at.out.ndim - 1] = shape_rows(&w->shape);
     return gemm(g, x, w, b, at);
 }
@@ -107,10 +177,16 @@ static struct value *linear(struct graph *g, struct value *x, struct value *w,
 struct value *op_linear(struct graph *g, struct value *x, struct value *w,
                         struct value *b)
 {
-    return linear(g, x, w, b, g->act);
+    return linear(g, x, w, b, g->act, NND_EPI_NONE);
+}
+
+struct value *op_linear_gelu(struct graph *g, struct value *x, struct value *w,
+                             struct value *b, bool approx)
+{
+    return linear(g, x, w, b, g->act, approx ? NND_EPI_GELU_TANH : NND_EPI_GELU);
 }
 
 struct value *op_linear_wide(struct graph *g, struct value *x, struct value *w)
 {
-    return linear(g, x, w, NULL, g->wide);
+    return linear(g, x, w, NULL, g->wide, NND_EPI_NONE);
 }

@@ -26,6 +26,10 @@ struct chunk {
 struct value *op_linear(struct graph *g, struct value *x, struct value *w,
                         struct value *b);
 
+/* y = gelu(x W^T + b), in one pass each way where y has one user, a linear layer. */
+struct value *op_linear_gelu(struct graph *g, struct value *x, struct value *w,
+                             struct value *b, bool approx);
+
 /* The same with a wide result (router, logits when asked for). */
 struct value *op_linear_wide(struct graph *g, struct value *x, struct value *w);
 
@@ -58,6 +62,9 @@ struct value *op_rope(struct graph *g, struct value *x, struct value *pos, doubl
 
 struct value *op_swiglu(struct graph *g, struct value *a, struct value *b);
 struct value *op_gelu(struct graph *g, struct value *x, bool approx);
+/* dy * gelu'(x). */
+struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
+                            bool approx);
 
 /* Rows of table [V,N] by number, times scale; id -1: a row of zeros. */
 struct value *op_embed(struct graph *g, struct value *table, struct value *id);
@@ -199,6 +206,12 @@ struct value *op_unpermute(struct graph *g, struct value *x, struct value *gate,
  * index into `leaves` matrices of weight gradients. */
 struct value *op_grouped(struct graph *g, struct value *x, struct value *w,
                          struct value *seg_m, struct value *seg_k, int leaves);
+
+/* y = silu(x gate^T) * (x up^T) by segments: both products and the activation in one
+ * call, and backward in one where y has one user, an op_grouped. */
+struct value *op_grouped_swiglu(struct graph *g, struct value *x, struct value *gate,
+                                struct value *up, struct value *seg_m,
+                                struct value *seg_k, int leaves);
 
 /* Expert parallelism (op_expert.c).  counts i32 [ep,E]: rows from each rank of
  * the group to each expert.  Arrivals are rows at their experts' rank, at most

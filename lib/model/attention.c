@@ -14,23 +14,42 @@ double block_residual_std(const struct build *b)
     return b->spec->init_std / sqrt(2.0 * model_layers(b->m->job));
 }
 
-struct value *block_linear(struct build *b, const char *name, struct value *x,
-                           int64_t out, double std)
+/* The weight and, where the job has them, the bias of a linear layer. */
+static struct value *linear_weights(struct build *b, const char *name,
+                                    const struct value *x, int64_t out, double std,
+                                    struct value **bias)
 {
-    if (!x)
-        return NULL;
     char part[64];
     snprintf(part, sizeof(part), "%s.weight", name);
     struct value *w =
         graph_weight(b->g, part, 0, shape_of(2, out, shape_cols(&x->shape)),
                      (struct param_init){.std = std}, true);
-    struct value *bias = NULL;
+    *bias = NULL;
     if (b->spec->bias) {
         snprintf(part, sizeof(part), "%s.bias", name);
-        bias = graph_weight(b->g, part, 0, shape_of(1, out), (struct param_init){0},
-                            false);
+        *bias = graph_weight(b->g, part, 0, shape_of(1, out), (struct param_init){0},
+                             false);
     }
+    return w;
+}
+
+struct value *block_linear(struct build *b, const char *name, struct value *x,
+                           int64_t out, double std)
+{
+    if (!x)
+        return NULL;
+    struct value *bias, *w = linear_weights(b, name, x, out, std, &bias);
     return op_linear(b->g, x, w, bias);
+}
+
+struct value *block_linear_gelu(struct build *b, const char *name, struct value *x,
+                                int64_t out, double std)
+{
+    if (!x)
+        return NULL;
+    struct value *bias, *w = linear_weights(b, name, x, out, std, &bias);
+    return op_linear_gelu(b->g, x, w, bias,
+                          b->spec->activation == NND__MODEL__ACTIVATION__GELU_TANH);
 }
 
 /* Which of the rows' heads are made, from what. */

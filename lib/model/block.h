@@ -44,6 +44,9 @@ struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
                              int64_t n);
 struct value *block_linear(struct build *b, const char *name, struct value *x,
                            int64_t out, double std);
+/* gelu() of it, as model.activation says. */
+struct value *block_linear_gelu(struct build *b, const char *name, struct value *x,
+                                int64_t out, double std);
 
 /* What rows attend to: themselves, or a memory. */
 struct attend_to {

@@ -29,7 +29,7 @@ struct value *block_mlp(struct build *b, const char *scope, struct value *x, int
         struct value *gate = block_linear(b, "gate_proj", x, f, s->init_std);
         a = op_swiglu(g, gate, block_linear(b, "up_proj", x, f, s->init_std));
     } else {
-        a = block_gelu(b, block_linear(b, "up_proj", x, f, s->init_std));
+        a = block_linear_gelu(b, "up_proj", x, f, s->init_std);
     }
     return block_linear(b, "down_proj", a, s->width, block_residual_std(b));
 }

@@ -48,15 +48,13 @@ static struct value *expert_rows(struct build *b, const struct experts *x,
     int64_t f = s->moe->expert_ffn, h = s->width;
     struct value *up_w =
         expert_weight(b, x, "experts.{}.up_proj.weight", f, h, s->init_std);
-    struct value *up = op_grouped(b->g, rows, up_w, w.seg_m, w.seg_k, x->leaves);
     struct value *a;
     if (s->activation == NND__MODEL__ACTIVATION__SWIGLU) {
         struct value *gate_w =
             expert_weight(b, x, "experts.{}.gate_proj.weight", f, h, s->init_std);
-        a = op_swiglu(b->g, op_grouped(b->g, rows, gate_w, w.seg_m, w.seg_k, x->leaves),
-                      up);
+        a = op_grouped_swiglu(b->g, rows, gate_w, up_w, w.seg_m, w.seg_k, x->leaves);
     } else {
-        a = block_gelu(b, up);
+        a = block_gelu(b, op_grouped(b->g, rows, up_w, w.seg_m, w.seg_k, x->leaves));
     }
     struct value *down_w =
         expert_weight(b, x, "experts.{}.down_proj.weight", h, f, block_residual_std(b));

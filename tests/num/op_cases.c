@@ -30,6 +30,20 @@ static void build_linear_wide(struct lab *l, const void *arg)
     lab_dot(l, op_linear_wide(l->g, x, w), -1);
 }
 
+/* Two layers; `both`: what is between them has another user. */
+static void build_linear_gelu(struct lab *l, const void *arg)
+{
+    bool both = *(const bool *)arg;
+    struct value *x = lab_leaf(l, "x", S(2, I(5), I(3)));
+    struct value *w = lab_leaf(l, "w", S(2, I(7), I(3)));
+    struct value *b = lab_leaf(l, "b", S(1, I(7)));
+    struct value *w2 = lab_leaf(l, "w2", S(2, I(2), I(7)));
+    struct value *y = op_linear_gelu(l->g, x, w, b, both);
+    lab_dot(l, op_linear(l->g, y, w2, NULL), -1);
+    if (both)
+        lab_dot(l, y, -1);
+}
+
 /* One weight, two users: a tied embedding. */
 static void build_linear_twice(struct lab *l, const void *arg)
 {
@@ -303,6 +317,9 @@ const struct op_case op_cases_dense[] = {
     {"linear: more rows than a block", &op_gemm, build_linear,
      .arg = &(struct dims){300, 2, 3}, .most = 40},
     {"linear: wide, three dims", &op_gemm, build_linear_wide, .arg = NULL},
+    {"linear: gelu", &op_gemm, build_linear_gelu, .arg = &(bool){false}},
+    {"linear: gelu by tanh, two users", &op_gemm, build_linear_gelu,
+     .arg = &(bool){true}},
     {"linear: a weight used twice", &op_gemm, build_linear_twice, .arg = NULL},
     {"linear: a weight used 35 times", &op_gemm, build_linear_often, .arg = NULL},
     {"sum: a summand twice", &op_plus, build_sum, .arg = NULL},

@@ -163,6 +163,21 @@ static void build_grouped(struct lab *l, const void *arg)
     lab_dot(l, op_grouped(l->g, x, w, seg, seg, a->experts), -1);
 }
 
+/* Its result read once more besides: backward takes the activation by itself. */
+static void build_grouped_swiglu(struct lab *l, const void *arg)
+{
+    const struct grouped_arg *a = arg;
+    struct value *seg =
+        lab_ints(l, "seg", S(2, I(a->nseg), I(4)), (const int32_t *)a->seg);
+    struct value *x = lab_leaf(l, "x", S(2, I(a->rows), I(a->in)));
+    struct value *gate = lab_stack(l, "g{}", a->experts, S(2, I(a->out), I(a->in)));
+    struct value *up = lab_stack(l, "u{}", a->experts, S(2, I(a->out), I(a->in)));
+    struct value *down = lab_stack(l, "d{}", a->experts, S(2, I(a->in), I(a->out)));
+    struct value *y = op_grouped_swiglu(l->g, x, gate, up, seg, seg, a->experts);
+    lab_dot(l, op_grouped(l->g, y, down, seg, seg, a->experts), -1);
+    lab_dot(l, y, -1);
+}
+
 static const struct grouped_arg grouped_empty = {
     7, 3, 5, 4, 4, {{0, 2, 0, 0}, {2, 0, 1, 0}, {2, 5, 2, 0}, {7, 0, 3, 0}}};
 static const struct grouped_arg grouped_shuffled = {
@@ -187,9 +202,8 @@ static struct value *experts(struct lab *l, const struct block_arg *a, struct va
     struct value *w1 = lab_stack(l, "w1.{}", a->experts, in);
     struct value *w3 = lab_stack(l, "w3.{}", a->experts, in);
     struct value *w2 = lab_stack(l, "w2.{}", a->experts, out);
-    struct value *g = op_grouped(l->g, x, w1, w.seg_m, w.seg_k, leaves);
-    struct value *u = op_grouped(l->g, x, w3, w.seg_m, w.seg_k, leaves);
-    return op_grouped(l->g, op_swiglu(l->g, g, u), w2, w.seg_m, w.seg_k, leaves);
+    struct value *y = op_grouped_swiglu(l->g, x, w1, w3, w.seg_m, w.seg_k, leaves);
+    return op_grouped(l->g, y, w2, w.seg_m, w.seg_k, leaves);
 }
 
 static void build_block(struct lab *l, const void *arg)
@@ -290,9 +304,11 @@ const struct op_case op_cases_moe[] = {
      .arg = &grouped_shuffled},
     {"grouped: more rows than a block", &op_grouped_fwd, build_grouped,
      .arg = &grouped_long, .most = 40},
-    {"experts: one rank", &op_grouped_fwd, build_block,
+    {"grouped swiglu: two users", &op_grouped_swiglu_fwd, build_grouped_swiglu,
+     .arg = &grouped_empty},
+    {"experts: one rank", &op_grouped_dswiglu, build_block,
      .arg = &(struct block_arg){7, 2, 3, 4, 4, 2, 0}},
-    {"experts: all of them", &op_grouped_fwd, build_block,
+    {"experts: all of them", &op_grouped_two, build_block,
      .arg = &(struct block_arg){5, 0, 2, 3, 3, 3, 0}},
     {"experts: sent between two ranks", &op_moe_dispatch, build_block,
      .arg = &(struct block_arg){7, 2, 3, 4, 4, 2, 0}, .ranks = 2},
