@@ -372,9 +372,12 @@ struct nnd_act {
     int32_t approx, reserved;
 };
 
-/* "xent.fwd|bwd": loss[t] = lse[t] - logits[t, target[t]]; rows with target < 0
- * give loss 0 and gradient 0.  bwd: dlogits = (softmax - onehot) * *seed; it
- * may overwrite logits. */
+/* "xent.fwd|bwd": with s = smoothing (Szegedy et al. 2016), y = target[t] and
+ * z = logits[t],
+ *   loss[t] = lse - (1 - s) z[y] - s mean(z) + z_loss lse^2
+ * (the last: Chowdhery et al. 2022); rows with target < 0 give loss 0 and gradient 0.
+ * bwd: dlogits = (softmax (1 + 2 z_loss lse) - (1 - s) onehot - s / V) * *seed; it may
+ * overwrite logits. */
 struct nnd_xent {
     size_t struct_size;
     struct nnd_tensor logits;    /* [T,V]                          */
@@ -382,6 +385,21 @@ struct nnd_xent {
     const int32_t *target;       /* DEVICE [T]                     */
     const float *seed;           /* DEVICE [1]: scale / real targets */
     struct nnd_tensor dlogits;
+    float smoothing, z_loss; /* 0 = off */
+};
+
+/* "xent.linear.fwd|bwd": the same of logits = x w^T, which are never stored whole:
+ * fwd gives loss and lse, bwd makes blocks of logits again and gives dx and dw; lse
+ * is kept between them.  dw is a sum over rows, in row order or in blocks of
+ * NND_BLOCK_ROWS added in order; what a row with target < 0 holds counts nowhere. */
+struct nnd_xent_linear {
+    size_t struct_size;
+    struct nnd_tensor x, w;      /* [T,N] [V,N]                      */
+    struct nnd_tensor loss, lse; /* f32 [T]                          */
+    const int32_t *target;       /* DEVICE [T]                       */
+    const float *seed;           /* DEVICE [1]: scale / real targets */
+    struct nnd_tensor dx, dw;    /* bwd: [T,N], f32 [V,N]            */
+    float smoothing, z_loss;     /* 0 = off                          */
 };
 
 /* "embed.fwd": y[t] = scale * table[id[t]].  "embed.bwd": dtable (f32, whole) = sum of

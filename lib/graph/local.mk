@@ -37,6 +37,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_view.c \
     lib/graph/op_want.c \
     lib/graph/op_xent.c \
+    lib/graph/op_xent_linear.c \
     lib/graph/op_zero.c
 
 unit_tests += tests/unit/test_graph_ops

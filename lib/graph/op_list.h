@@ -73,5 +73,7 @@ extern const struct op op_unpermute_dgate;
 extern const struct op op_unpermute_fwd;
 extern const struct op op_xent_bwd;
 extern const struct op op_xent_fwd;
+extern const struct op op_xent_linear_bwd;
+extern const struct op op_xent_linear_fwd;
 
 #endif

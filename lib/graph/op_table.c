@@ -71,5 +71,7 @@ const struct op *const op_table[] = {
     &op_unpermute_fwd,
     &op_xent_bwd,
     &op_xent_fwd,
+    &op_xent_linear_bwd,
+    &op_xent_linear_fwd,
     NULL,
 };

@@ -164,6 +164,10 @@ struct value *op_select(struct graph *g, struct value *x, struct value *index);
 /* Terminal: loss per row, wide [T]. */
 struct value *op_xent(struct graph *g, struct value *logits, const struct chunk *c);
 
+/* The same of the logits x w^T, x [T,N], w [V,N], which are never stored whole. */
+struct value *op_xent_linear(struct graph *g, struct value *x, struct value *w,
+                             const struct chunk *c);
+
 /* Routing of T rows over E experts. */
 struct route_config {
     int top_k, score; /* NND_SCORE_... */

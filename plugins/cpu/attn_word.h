@@ -17,6 +17,12 @@
 #include "philox.h"
 #include "vmath.h"
 
+#ifdef __AVX512BF16__
+#define ATTN_PAIRS 1
+#else
+#define ATTN_PAIRS 0
+#endif
+
 #if ATTN_PAIRS
 #define PER_WORD 2
 #else

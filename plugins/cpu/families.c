@@ -5,12 +5,12 @@
 #include "op.h"
 
 extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(norm)[], OPS(act)[],
-    OPS(rope)[], OPS(xent)[], OPS(embed)[], OPS(route)[], OPS(permute)[], OPS(sum)[],
-    OPS(rows)[], OPS(optim)[], OPS(gemm)[], OPS(grouped)[];
+    OPS(rope)[], OPS(xent)[], OPS(xent_linear)[], OPS(embed)[], OPS(route)[],
+    OPS(permute)[], OPS(sum)[], OPS(rows)[], OPS(optim)[], OPS(gemm)[], OPS(grouped)[];
 extern const struct op *const OPS(all)[];
 
 const struct op *const OPS(all)[] = {
-    OPS(attn_fwd), OPS(attn_bwd), OPS(norm),  OPS(act),     OPS(rope),
-    OPS(xent),     OPS(embed),    OPS(route), OPS(permute), OPS(sum),
-    OPS(rows),     OPS(optim),    OPS(gemm),  OPS(grouped), NULL,
+    OPS(attn_fwd),    OPS(attn_bwd), OPS(norm),    OPS(act),     OPS(rope), OPS(xent),
+    OPS(xent_linear), OPS(embed),    OPS(route),   OPS(permute), OPS(sum),  OPS(rows),
+    OPS(optim),       OPS(gemm),     OPS(grouped), NULL,
 };

@@ -4,7 +4,9 @@
  */
 #include "op.h"
 
-extern const struct op OPS(gemm)[], OPS(grouped)[];
+extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(gemm)[], OPS(grouped)[],
+    OPS(xent_linear)[];
 extern const struct op *const OPS(all)[];
 
-const struct op *const OPS(all)[] = {OPS(gemm), OPS(grouped), NULL};
+const struct op *const OPS(all)[] = {OPS(attn_fwd), OPS(attn_bwd),    OPS(gemm),
+                                     OPS(grouped),  OPS(xent_linear), NULL};

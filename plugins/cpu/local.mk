@@ -10,11 +10,6 @@ CPU_CPPFLAGS = -D_GNU_SOURCE -I$(srcdir) $(PLUGIN_INCLUDES)
 
 cpu_kernels = \
     plugins/cpu/act.c \
-    plugins/cpu/attn.h \
-    plugins/cpu/attn_bwd.c \
-    plugins/cpu/attn_fwd.c \
-    plugins/cpu/attn_tile.h \
-    plugins/cpu/attn_word.h \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
     plugins/cpu/gemm_few.c \
@@ -29,13 +24,16 @@ cpu_kernels = \
 
 # These make kernels of their own where the processor multiplies pairs of bf16.
 cpu_products = \
+    plugins/cpu/attn_bwd.c \
+    plugins/cpu/attn_fwd.c \
     plugins/cpu/convert.c \
     plugins/cpu/gemm.c \
     plugins/cpu/gemm_end.c \
     plugins/cpu/gemm_pack.c \
     plugins/cpu/gemm_task.c \
     plugins/cpu/gemm_tile.c \
-    plugins/cpu/grouped.c
+    plugins/cpu/grouped.c \
+    plugins/cpu/xent_linear.c
 
 noinst_LTLIBRARIES += plugins/cpu/libbase.la
 plugins_cpu_libbase_la_CPPFLAGS = $(CPU_CPPFLAGS) -DISA_SUFFIX=base
@@ -49,6 +47,9 @@ plugins_cpu_cpu_la_SOURCES = \
     plugins/cpu/op.c plugins/cpu/op.h \
     plugins/cpu/par.c plugins/cpu/par.h \
     plugins/cpu/act.h \
+    plugins/cpu/attn.h \
+    plugins/cpu/attn_tile.h \
+    plugins/cpu/attn_word.h \
     plugins/cpu/gemm.h \
     plugins/cpu/philox.h \
     plugins/cpu/side.h \

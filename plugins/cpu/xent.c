@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * xent.c - cross entropy over the vocabulary.  Two passes over a row forward
- * (largest logit, then the sum of exponentials), one backward from lse.
+ * (largest logit, then the sum of exponentials; a third with smoothing), one
+ * backward from lse.
  */
 #include "op.h"
 #include "par.h"
@@ -36,6 +37,26 @@ static float row_lse(const void *z, int dtype, int64_t n)
     return most + log_one(lanes_sum(&s));
 }
 
+static float row_mean(const void *z, int dtype, int64_t n)
+{
+    struct lanes s = {0};
+
+    for (int64_t c = 0; c < n; c += LANES)
+        for (int u = 0; u < PER; u++)
+            s.v[u] += vec_get(z, dtype, c + u * VL, n - c - u * VL);
+    return lanes_sum(&s) / (float)n;
+}
+
+static float row_loss(const struct nnd_xent *p, const void *z, int64_t t, float lse)
+{
+    float at = vec_get(z, p->logits.dtype, p->target[t], 1)[0];
+    float loss = lse - (1.0f - p->smoothing) * at;
+
+    if (p->smoothing > 0)
+        loss -= p->smoothing * row_mean(z, p->logits.dtype, p->logits.dim[1]);
+    return loss + p->z_loss * (lse * lse);
+}
+
 static void forward_rows(const void *arg, int64_t lo, int64_t hi)
 {
     const struct nnd_xent *p = arg;
@@ -48,36 +69,38 @@ static void forward_rows(const void *arg, int64_t lo, int64_t hi)
         if (p->target[t] < 0)
             continue;
         lse[t] = row_lse(z, p->logits.dtype, p->logits.dim[1]);
-        loss[t] = lse[t] - vec_get(z, p->logits.dtype, p->target[t], 1)[0];
+        loss[t] = row_loss(p, z, t, lse[t]);
     }
+}
+
+static void backward_row(const struct nnd_xent *p, int64_t t, float lse, float seed)
+{
+    const void *z = row_of(&p->logits, t);
+    void *dz = row_of(&p->dlogits, t);
+    int64_t n = p->logits.dim[1];
+    float factor = 1.0f + 2.0f * p->z_loss * lse, even = p->smoothing / (float)n;
+    float at = vec_get(z, p->logits.dtype, p->target[t], 1)[0];
+    vf g;
+
+    for (int64_t i = 0; i < n; i += VL) {
+        g = vec_exp(vec_get(z, p->logits.dtype, i, n - i) - lse) * factor - even;
+        vec_put(dz, p->dlogits.dtype, i, n - i, g * seed);
+    }
+    g = vec_exp(vec_all(at - lse)) * factor - even - (1.0f - p->smoothing);
+    vec_put(dz, p->dlogits.dtype, p->target[t], 1, g * seed);
 }
 
 static void backward_rows(const void *arg, int64_t lo, int64_t hi)
 {
     const struct nnd_xent *p = arg;
     const float *lse = p->lse.data;
-    int64_t n = p->logits.dim[1];
-    float seed = *p->seed;
 
-    for (int64_t t = lo; t < hi; t++) {
-        const void *z = row_of(&p->logits, t);
-        void *dz = row_of(&p->dlogits, t);
-        int32_t target = p->target[t];
-        float at = target < 0 ? 0 : vec_get(z, p->logits.dtype, target, 1)[0];
-
-        for (int64_t i = 0; i < n; i += VL) {
-            vf g = vec_all(0);
-
-            if (target >= 0)
-                g = vec_exp(vec_get(z, p->logits.dtype, i, n - i) - lse[t]) * seed;
-            vec_put(dz, p->dlogits.dtype, i, n - i, g);
-        }
-        if (target >= 0) {
-            vf g = (vec_exp(vec_all(at - lse[t])) - 1.0f) * seed;
-
-            vec_put(dz, p->dlogits.dtype, target, 1, g);
-        }
-    }
+    for (int64_t t = lo; t < hi; t++)
+        if (p->target[t] >= 0)
+            backward_row(p, t, lse[t], *p->seed);
+        else
+            memset(row_of(&p->dlogits, t), 0,
+                   (size_t)p->dlogits.dim[1] * dtype_size(p->dlogits.dtype));
 }
 
 static int xent_fwd(const void *params, const struct nnd_launch *l)

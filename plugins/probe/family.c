@@ -22,6 +22,8 @@ static const struct family families[] = {
     {"act.gelu.bwd", family_gelu_bwd},
     {"xent.fwd", family_xent_fwd},
     {"xent.bwd", family_xent_bwd},
+    {"xent.linear.fwd", family_xent_linear_fwd},
+    {"xent.linear.bwd", family_xent_linear_bwd},
     {"embed.fwd", family_embed_fwd},
     {"embed.bwd", family_embed_bwd},
     {"moe.route.fwd", family_route_fwd},

@@ -12,9 +12,12 @@ static const struct {
     int t, v;
     double spread;
     bool in_place;
+    float smoothing, z_loss;
 } xents[] = {
-    {1, 1, 1, false},   {0, 5, 1, false},   {3, 7, 4, true},
-    {17, 65, 4, false}, {5, 1000, 2, true}, {9, 33, 60, false},
+    {1, 1, 1, false, 0, 0},     {0, 5, 1, false, 0, 0},
+    {3, 7, 4, true, 0, 0},      {17, 65, 4, false, 0.1f, 0},
+    {5, 1000, 2, true, 0, 0},   {9, 33, 60, false, 0, 0},
+    {6, 40, 2, true, 0, 1e-2f}, {4, 9, 2, false, 0.2f, 1e-3f},
 };
 
 /* Every fourth row is padding and holds NaN. */
@@ -53,7 +56,9 @@ static bool xent(struct call *c, int i, const struct window *w, bool bwd)
     struct nnd_xent *p = &c->params.xent;
     int64_t t = window_rows(w, xents[i].t) + w->tail, v = xents[i].v;
     const int64_t *row = with_padding(c, window_ids(c, w, xents[i].t), t);
-    *p = (struct nnd_xent){.struct_size = sizeof *p};
+    *p = (struct nnd_xent){.struct_size = sizeof *p,
+                           .smoothing = xents[i].smoothing,
+                           .z_loss = xents[i].z_loss};
     c->rows = xents[i].t;
     c->derive = bwd ? "xent.fwd" : NULL;
     bool in_place = bwd && xents[i].in_place;
@@ -73,8 +78,9 @@ static bool xent(struct call *c, int i, const struct window *w, bool bwd)
     dz->terms = (int64_t)(v + xents[i].spread * xents[i].spread);
     add_target(c, i, row, t);
     call_array(c, &p->seed, &seed, sizeof seed);
-    snprintf(c->text, sizeof c->text, "t=%d v=%d |z|<%g%s", xents[i].t, xents[i].v,
-             xents[i].spread, in_place ? " in place" : "");
+    snprintf(c->text, sizeof c->text, "t=%d v=%d |z|<%g smoothing=%g z_loss=%g%s",
+             xents[i].t, xents[i].v, xents[i].spread, (double)xents[i].smoothing,
+             (double)xents[i].z_loss, in_place ? " in place" : "");
     return true;
 }
 
@@ -86,6 +92,82 @@ bool family_xent_fwd(struct call *c, int i, const struct window *w)
 bool family_xent_bwd(struct call *c, int i, const struct window *w)
 {
     return xent(c, i, w, true);
+}
+
+static const struct {
+    int t, v, n;
+    float smoothing, z_loss;
+} linears[] = {
+    {1, 1, 1, 0, 0},           {0, 5, 3, 0, 0},       {9, 70, 12, 0, 0},
+    {4, 1100, 5, 0, 0},        {300, 33, 8, 0.1f, 0}, {7, 20, 40, 0, 1e-2f},
+    {5, 1030, 3, 0.2f, 1e-3f},
+};
+
+static void add_linear_target(struct call *c, int i, const int64_t *row, int64_t t)
+{
+    int32_t *target = call_ints(c, t);
+    for (int64_t r = 0; r < t; r++)
+        target[r] =
+            row[r] < 0 ? -1 : call_number(3, (uint64_t)row[r], 0, linears[i].v - 1);
+    call_array(c, &c->params.xent_linear.target, target, (size_t)t * sizeof *target);
+}
+
+static void add_linear_gradients(struct call *c, int i, int64_t t, const int64_t *row)
+{
+    struct nnd_xent_linear *p = &c->params.xent_linear;
+    int64_t v = linears[i].v, n = linears[i].n;
+    struct slot *dx = call_tensor(c, "dx", &p->dx, ROLE_OUT, KIND_ACT, t, n, -1);
+    struct slot *dw = call_tensor(c, "dw", &p->dw, ROLE_OUT, KIND_F32, v, n, -1);
+    dx->row = row;
+    dx->slack = dw->slack = SLACK_BACKWARD;
+    dx->terms = dw->terms = (v + linears[i].t) * n;
+    dw->like = 1; /* gradients of logits may be rounded to x's type */
+    c->summed = linears[i].t;
+}
+
+static bool linear(struct call *c, int i, const struct window *w, bool bwd)
+{
+    static const float seed = 0.0625f;
+    if (i >= COUNT(linears))
+        return false;
+    struct nnd_xent_linear *p = &c->params.xent_linear;
+    int64_t t = window_rows(w, linears[i].t) + w->tail, v = linears[i].v;
+    const int64_t *row = with_padding(c, window_ids(c, w, linears[i].t), t);
+    *p = (struct nnd_xent_linear){.struct_size = sizeof *p,
+                                  .smoothing = linears[i].smoothing,
+                                  .z_loss = linears[i].z_loss};
+    c->rows = linears[i].t;
+    c->derive = bwd ? "xent.linear.fwd" : NULL;
+    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, linears[i].n, -1)->row = row;
+    call_tensor(c, "w", &p->w, ROLE_IN, KIND_ACT, v, linears[i].n, -1);
+    struct slot *stat[] = {call_tensor(c, "loss", &p->loss,
+                                       bwd ? ROLE_SCRATCH : ROLE_OUT, KIND_F32, t, -1,
+                                       -1),
+                           call_tensor(c, "lse", &p->lse, bwd ? ROLE_DERIVED : ROLE_OUT,
+                                       KIND_F32, t, -1, -1)};
+    for (int s = 0; s < 2; s++) {
+        stat[s]->row = row;
+        stat[s]->slack = SLACK_FORWARD;
+        stat[s]->terms = v * linears[i].n;
+    }
+    if (bwd)
+        add_linear_gradients(c, i, t, row);
+    add_linear_target(c, i, row, t);
+    call_array(c, &p->seed, &seed, sizeof seed);
+    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d smoothing=%g z_loss=%g",
+             linears[i].t, linears[i].v, linears[i].n, (double)linears[i].smoothing,
+             (double)linears[i].z_loss);
+    return true;
+}
+
+bool family_xent_linear_fwd(struct call *c, int i, const struct window *w)
+{
+    return linear(c, i, w, false);
+}
+
+bool family_xent_linear_bwd(struct call *c, int i, const struct window *w)
+{
+    return linear(c, i, w, true);
 }
 
 static const struct {

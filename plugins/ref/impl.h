@@ -125,6 +125,19 @@ double ref_gelu_slope(double x, bool approx);
 /* Epilogues NND_EPI_GELU to NND_EPI_DSILU of x; pre is read by the last three. */
 double ref_epilogue(int kind, double x, double pre);
 
+/* ---- cross entropy of one row ---- */
+
+struct ref_xent {
+    double *z; /* [classes] logits */
+    int64_t classes;
+    double smoothing, z_loss;
+};
+
+/* The loss, and the logits' logsumexp. */
+double ref_xent_loss(const struct ref_xent *x, int32_t target, double *lse);
+/* d loss / d z[v]. */
+double ref_xent_slope(const struct ref_xent *x, int64_t v, int32_t target, double lse);
+
 /* ---- descriptors ---- */
 
 #define REF_KERNEL(OP, SUPPORTS, NEED, LAUNCH)                                         \
@@ -138,10 +151,11 @@ double ref_epilogue(int kind, double x, double pre);
 extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_attn_bwd,
     ref_rms_fwd, ref_rms_bwd, ref_layer_fwd, ref_layer_bwd, ref_rope, ref_swiglu_fwd,
     ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_xent_fwd, ref_xent_bwd,
-    ref_embed_fwd, ref_embed_bwd, ref_route_fwd, ref_route_bwd, ref_sort, ref_permute,
-    ref_unpermute, ref_dgate, ref_sum, ref_drop, ref_rows_sum, ref_rows_gather,
-    ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd,
-    ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd,
-    ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample, ref_select;
+    ref_xent_linear_fwd, ref_xent_linear_bwd, ref_embed_fwd, ref_embed_bwd,
+    ref_route_fwd, ref_route_bwd, ref_sort, ref_permute, ref_unpermute, ref_dgate,
+    ref_sum, ref_drop, ref_rows_sum, ref_rows_gather, ref_rows_scatter, ref_sqnorm,
+    ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd, ref_rnn_seq_bwd, ref_rnn_cell_fwd,
+    ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd, ref_dot_fwd, ref_dot_bwd, ref_argmax,
+    ref_sample, ref_select;
 
 #endif

@@ -31,7 +31,8 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/sort.c \
     plugins/ref/sqnorm.c \
     plugins/ref/sum.c \
-    plugins/ref/xent.c
+    plugins/ref/xent.c \
+    plugins/ref/xent_linear.c
 
 plugins_ref_ref_la_CPPFLAGS = $(PLUGIN_INCLUDES)
 plugins_ref_ref_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)

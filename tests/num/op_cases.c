@@ -302,6 +302,17 @@ static void build_xent(struct lab *l, const void *arg)
     count_loss(l, op_xent(l->g, z, &l->c));
 }
 
+static void build_xent_linear(struct lab *l, const void *arg)
+{
+    const struct xent_arg *a = arg;
+    lab_chunk(l, 1, a->rows, a->pad, a->classes);
+    struct value *x = lab_leaf(l, "x", S(2, I(a->rows), I(3)));
+    struct value *w = lab_leaf(l, "w", S(2, I(a->classes), I(3)));
+    if (a->shared)
+        lab_dot(l, op_gelu(l->g, op_linear_wide(l->g, x, w), false), -1);
+    count_loss(l, op_xent_linear(l->g, x, w, &l->c));
+}
+
 static void build_xent_leaf(struct lab *l, const void *arg)
 {
     (void)arg;
@@ -377,5 +388,11 @@ const struct op_case op_cases_dense[] = {
     {"xent: logits read twice", &op_xent_fwd, build_xent,
      .arg = &(struct xent_arg){5, 1, 7, true}},
     {"xent: a weight as logits", &op_xent_fwd, build_xent_leaf, .arg = NULL},
+    {"xent.linear: no padding", &op_xent_linear_fwd, build_xent_linear,
+     .arg = &(struct xent_arg){5, 0, 7, false}},
+    {"xent.linear: padding", &op_xent_linear_fwd, build_xent_linear,
+     .arg = &(struct xent_arg){6, 2, 4, false}},
+    {"xent.linear: rows and weight used twice", &op_xent_linear_fwd, build_xent_linear,
+     .arg = &(struct xent_arg){5, 1, 7, true}},
     {0},
 };

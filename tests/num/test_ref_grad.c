@@ -133,6 +133,38 @@ static void cross_entropy(void **state)
     check(&pair);
 }
 
+/* With smoothing and the penalty of large sums, over logits and over x w^T. */
+static void smoothed_entropy(void **state)
+{
+    static const int32_t target[] = {2, -1, 0, 6};
+    static const float seed = 0.25f;
+    struct nnd_xent p = {.struct_size = sizeof p,
+                         .target = target,
+                         .seed = &seed,
+                         .smoothing = 0.125f,
+                         .z_loss = 0.0625f};
+    struct nnd_xent_linear q = {.struct_size = sizeof q,
+                                .target = target,
+                                .seed = &seed,
+                                .smoothing = 0.125f,
+                                .z_loss = 0.0625f};
+    struct nnd_tensor dloss = num_f64(4, 0, 0);
+    (void)state;
+    for (int t = 0; t < 4; t++)
+        *num_at(&dloss, t, 0, 0) = (double)seed;
+    p.logits = num_random_f64(4, 7, 0), p.dlogits = num_f64(4, 7, 0);
+    p.loss = num_f64(4, 0, 0), p.lse = num_f64(4, 0, 0);
+    struct pair pair = {"xent.fwd", "xent.bwd",  &p,          {&p.loss},
+                        {&dloss},   {&p.logits}, {&p.dlogits}};
+    check(&pair);
+    q.x = num_random_f64(4, 5, 0), q.dx = num_f64(4, 5, 0);
+    q.w = num_random_f64(7, 5, 0), q.dw = num_f64(7, 5, 0);
+    q.loss = num_f64(4, 0, 0), q.lse = num_f64(4, 0, 0);
+    struct pair both = {"xent.linear.fwd", "xent.linear.bwd", &q, {&q.loss}, {&dloss},
+                        {&q.x, &q.w},      {&q.dx, &q.dw}};
+    check(&both);
+}
+
 static void embedding(void **state)
 {
     static const int32_t id[] = {1, 4, 1, -1, 0};
@@ -286,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(smoothed_entropy, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(embedding, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(dropout, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(route, num_setup, num_teardown),

@@ -23,6 +23,7 @@ struct rowed {
 #define NORM(f)  offsetof(struct nnd_norm, f)
 #define ACT(f)   offsetof(struct nnd_act, f)
 #define XENT(f)  offsetof(struct nnd_xent, f)
+#define XLIN(f)  offsetof(struct nnd_xent_linear, f)
 #define ROPE(f)  offsetof(struct nnd_rope, f)
 #define EMBED(f) offsetof(struct nnd_embed, f)
 #define ROUTE(f) offsetof(struct nnd_route, f)
@@ -69,6 +70,16 @@ static const struct rowed table[] = {
      {XENT(logits), XENT(lse)},
      {XENT(dlogits)},
      {XENT(target)}},
+    {"xent.linear.fwd",
+     sizeof(struct nnd_xent_linear),
+     {XLIN(x)},
+     {XLIN(loss), XLIN(lse)},
+     {XLIN(target)}},
+    {"xent.linear.bwd",
+     sizeof(struct nnd_xent_linear),
+     {XLIN(x), XLIN(lse)},
+     {XLIN(dx)},
+     {XLIN(target)}},
     {"embed.fwd", sizeof(struct nnd_embed), {0}, {EMBED(y)}, {EMBED(id)}},
     {"moe.route.fwd",
      sizeof(struct nnd_route),
