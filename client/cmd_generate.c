@@ -4,12 +4,10 @@
  */
 #include <limits.h>
 #include <stddef.h>
-#include <stdio.h>
-#include <string.h>
 
-#include "base/fs.h"
 #include "client/child.h"
 #include "client/cmd.h"
+#include "client/model.h"
 
 struct options {
     const char *prompt, *tokens, *temperature, *top_k, *top_p, *seed, *samples;
@@ -43,44 +41,12 @@ static const struct opt table[] = {
     {0},
 };
 
-/* The job's folder: nnd-worker takes the newest whole checkpoint in it. */
-static int of_job(struct client *c, const char *text, char out[PATH_MAX], struct err *e)
-{
-    Wire__Show q = WIRE__SHOW__INIT;
-    Wire__ShowReply *reply;
-    int rc = client_id(text, &q.id, e);
-
-    q.has_id = true;
-    if (rc == 0)
-        rc = client_call(c, WIRE__TYPE__SHOW, &q, 0, &reply, e);
-    if (rc < 0)
-        return rc;
-    if (reply->job && reply->job->checkpoint && reply->dir)
-        snprintf(out, PATH_MAX, "%s", reply->dir);
-    else
-        rc = err_set(e, ERR_NOTFOUND, "job %s: has no checkpoint yet", text);
-    chan_free(&reply->base);
-    return rc;
-}
-
-static int find_checkpoint(struct client *c, const char *what, char out[PATH_MAX],
-                           struct err *e)
-{
-    if (what[strspn(what, "0123456789")] == '\0' && !fs_exists(what))
-        return of_job(c, what, out, e);
-    if (!fs_exists(what))
-        return err_set(e, ERR_NOTFOUND, "%s: is neither a job's number nor a folder",
-                       what);
-    snprintf(out, PATH_MAX, "%s", what);
-    return 0;
-}
-
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
     struct child_args a = {.arena = c->arena};
     char checkpoint[PATH_MAX];
-    int rc = find_checkpoint(c, argv[0], checkpoint, e);
+    int rc = model_find(c, argv[0], checkpoint, e);
 
     (void)argc;
     if (rc < 0)

@@ -34,6 +34,7 @@ client_nnctl_SOURCES = \
     client/cmd_show.c \
     client/cmd_status.c \
     client/cmd_submit.c \
+    client/cmd_translate.c \
     client/cmd_wait.c \
     client/cmd_watch.c \
     client/doc.c \
@@ -41,6 +42,7 @@ client_nnctl_SOURCES = \
     client/jobfile.c client/jobfile.h \
     client/keyring.c client/keyring.h \
     client/main.c \
+    client/model.c client/model.h \
     client/private.c client/private.h \
     client/template.h \
     client/verb.h \

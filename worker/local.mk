@@ -22,7 +22,9 @@ worker_libworker_la_SOURCES = \
     worker/task_generate.c \
     worker/task_plan.c \
     worker/task_train.c \
+    worker/task_translate.c \
     worker/topo.c worker/topo.h \
+    worker/trained.c worker/trained.h \
     worker/world.c worker/world.h
 
 pkglibexec_PROGRAMS += worker/nnd-worker
@@ -33,7 +35,7 @@ worker_nnd_worker_LDADD = \
     $(ENGINE_LIBS) -lm
 
 dist_man_MANS += doc/nnd-worker.8
-sys_tests += tests/sys/worker.test
+sys_tests += tests/sys/translate.test tests/sys/worker.test
 unit_tests += \
     tests/unit/test_worker_agent \
     tests/unit/test_worker_files \

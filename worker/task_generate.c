@@ -7,20 +7,15 @@
  * there; token number n is drawn with random bits of (seed, n) all the same.
  */
 #include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/str.h"
-#include "decode/decoder.h"
 #include "decode/sample.h"
-#include "train/checkpoint.h"
-#include "worker/engine.h"
-#include "worker/job.h"
+#include "model/model.h"
 #include "worker/task.h"
-#include "worker/world.h"
+#include "worker/trained.h"
 
 enum { MAX_SAMPLES = 1024, MAX_TOKENS = 1 << 24 };
 
@@ -70,74 +65,18 @@ static const struct generate_options defaults = {.prompt = "\n",
 
 struct generate {
     const struct generate_options *o;
-    char path[PATH_MAX]; /* of the checkpoint */
-    struct comm *self;
-    struct spec *spec;
-    struct lexicon lexicon;
+    struct trained of;
     const struct tokenizer *tokens; /* of what is written */
-    struct engine engine;
-    struct decoder *decoder;
     struct sample_rule rule;
     struct sample_space *space;
-    int64_t vocab, context, length, prompt; /* tokens in every row; of the prompt */
+    int64_t context, length, prompt; /* tokens in every row; of the prompt */
     int rows;
-    uint32_t *id; /* [length so far][rows]            */
-    uint32_t *in; /* [rows]: what is fed              */
+    uint32_t *id;   /* [length so far][rows]            */
+    uint32_t *in;   /* [rows]: what is fed              */
+    uint32_t *text; /* scratch: a row's ids             */
 };
 
 /* --- opening -------------------------------------------------------------- */
-
-/* A checkpoint has a manifest; a job's folder has checkpoints/; else it is a folder
- * of checkpoints. */
-static int find(struct generate *g, struct err *e)
-{
-    const char *dir = g->o->checkpoint;
-    char path[PATH_MAX + 32];
-    struct buf notes = {0};
-    int rc;
-
-    if (strlen(dir) >= sizeof g->path)
-        return err_set(e, ERR_USAGE, "--checkpoint: wanted a shorter path");
-    snprintf(path, sizeof path, "%s/manifest.json", dir);
-    if (fs_exists(path)) {
-        strcpy(g->path, dir);
-        return 0;
-    }
-    snprintf(path, sizeof path, "%s/checkpoints", dir);
-    rc = checkpoint_find(fs_exists(path) ? path : dir, g->self, g->path, sizeof g->path,
-                         &notes, e);
-    world_warn(notes.data);
-    buf_free(&notes);
-    if (rc == 0 && !g->path[0])
-        rc = err_set(e, ERR_NOTFOUND, "%s: wanted a checkpoint, found none", dir);
-    return rc;
-}
-
-/* Of several rules for an operator the last one counts: those of the command line
- * come after the job's. */
-static int open_decoder(struct generate *g, struct err *e)
-{
-    const Nnd__Job *job = spec_job(g->spec);
-    size_t of_job = job->kernels->n_rule, n = of_job + g->o->rules.n;
-    const char **rule = calloc(n + 1, sizeof *rule);
-    int rc;
-
-    if (!rule)
-        return err_set(e, ERR_NOMEM, "memory: %zu rules for kernels", n);
-    for (size_t i = 0; i < n; i++)
-        rule[i] = i < of_job ? job->kernels->rule[i] : g->o->rules.value[i - of_job];
-    rc = decoder_create(&(struct decoder_config){.job = job,
-                                                 .vocab = g->vocab,
-                                                 .rows = g->rows,
-                                                 .kernels = g->engine.kernels,
-                                                 .rules = rule,
-                                                 .nrules = n,
-                                                 .self = g->self,
-                                                 .threads = g->engine.seat.threads},
-                        &g->decoder, e);
-    free(rule);
-    return rc < 0 ? rc : checkpoint_load_weights(g->path, decoder_exec(g->decoder), e);
-}
 
 /* The prompt's ids, to every row. */
 static int read_prompt(struct generate *g, struct err *e)
@@ -156,7 +95,8 @@ static int read_prompt(struct generate *g, struct err *e)
         g->prompt = g->length = (int64_t)t.count;
         g->id = calloc((size_t)((g->length + g->o->tokens) * g->rows), sizeof *g->id);
         g->in = calloc((size_t)g->rows, sizeof *g->in);
-        if (!g->id || !g->in)
+        g->text = calloc((size_t)(g->length + g->o->tokens), sizeof *g->text);
+        if (!g->id || !g->in || !g->text)
             rc = err_set(e, ERR_NOMEM, "memory: %lld tokens",
                          (long long)((g->length + g->o->tokens) * g->rows));
     }
@@ -166,19 +106,25 @@ static int read_prompt(struct generate *g, struct err *e)
     return rc;
 }
 
-/* The checkpoint's job, its tokenizer, and how many ids there are. */
+/* The checkpoint's job and its tokenizer. */
 static int open_job(struct generate *g, struct err *e)
 {
-    int rc = job_of_checkpoint(g->path, &g->spec, &g->lexicon, e);
-
-    g->tokens = g->lexicon.target;
-    return rc < 0 ? rc : job_vocab(g->spec, &g->lexicon, &g->vocab, e);
+    if (trained_open(&g->of, g->o->checkpoint, e) < 0)
+        return e->code;
+    g->tokens = g->of.lexicon.target;
+    g->context = g->of.job->model->context;
+    if (!model_reads(g->of.job))
+        return 0;
+    return err_set(
+        e, ERR_USAGE,
+        "%s: wanted a model that goes on with a text, found one that reads a "
+        "source: use translate",
+        g->of.path);
 }
 
 static int open_all(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
-
     struct engine_config config = {.threads = (int)o->threads,
                                    .plugins = o->plugins,
                                    .quarantine = o->quarantine,
@@ -189,37 +135,42 @@ static int open_all(struct generate *g, struct err *e)
                                    .top_p = o->top_p,
                                    .seed = (uint64_t)o->seed};
     g->rows = (int)o->samples;
-    if (sample_rule_check(&g->rule, e) < 0 || comm_self(&g->self, e) < 0 ||
-        find(g, e) < 0 || open_job(g, e) < 0 || read_prompt(g, e) < 0 ||
-        engine_open(&g->engine, g->self, &config, e) < 0 ||
-        sample_space_create((uint32_t)g->vocab, &g->space, e) < 0)
+    if (sample_rule_check(&g->rule, e) < 0 || open_job(g, e) < 0 ||
+        read_prompt(g, e) < 0 || trained_engine(&g->of, &config, e) < 0 ||
+        sample_space_create((uint32_t)g->of.vocab, &g->space, e) < 0)
         return e->code;
-    g->context = spec_job(g->spec)->model->context;
-    return open_decoder(g, e);
+    return trained_decoder(&g->of, g->rows, &o->rules, e);
 }
 
 static void close_all(struct generate *g)
 {
-    decoder_destroy(g->decoder);
     sample_space_destroy(g->space);
-    engine_close(&g->engine);
-    lexicon_free(&g->lexicon);
-    spec_destroy(g->spec);
-    comm_destroy(g->self);
+    trained_close(&g->of);
     free(g->id);
     free(g->in);
+    free(g->text);
 }
 
 /* --- writing -------------------------------------------------------------- */
 
-/* The text of tokens [from, to) of a row. */
+/* The text of tokens [from, to) of a row.  What stands between two words depends on
+ * both: the token before goes along, and its text is taken off again. */
 static int text_of(const struct generate *g, int row, int64_t from, int64_t to,
                    struct buf *out, struct err *e)
 {
+    int64_t before = from > 0 ? from - 1 : 0;
+    struct buf lead = {0}, all = {0};
     int rc = 0;
 
-    for (int64_t i = from; rc == 0 && i < to; i++)
-        rc = tokenizer_decode(g->tokens, &g->id[i * g->rows + row], 1, out, e);
+    for (int64_t i = before; i < to; i++)
+        g->text[i - before] = g->id[i * g->rows + row];
+    rc = tokenizer_decode(g->tokens, g->text, (size_t)(from - before), &lead, e);
+    if (rc == 0)
+        rc = tokenizer_decode(g->tokens, g->text, (size_t)(to - before), &all, e);
+    if (rc == 0)
+        buf_add(out, all.data ? all.data + lead.len : "", all.len - lead.len);
+    buf_free(&lead);
+    buf_free(&all);
     return rc;
 }
 
@@ -281,7 +232,8 @@ static int print_json(const struct generate *g, struct err *e)
 
     for (int r = 0; r < g->rows; r++)
         json_array_append_new(rows, row_json(g, r, e));
-    all = json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->path, "samples", rows);
+    all =
+        json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->of.path, "samples", rows);
     rc = json_array_size(rows) == (size_t)g->rows &&
                  json_dumpf(all, stdout, JSON_COMPACT) == 0
              ? 0
@@ -312,7 +264,7 @@ static int feed(struct generate *g, int64_t from, struct err *e)
 
     for (int64_t i = from; rc == 0 && i < g->length; i++) {
         memcpy(g->in, &g->id[i * g->rows], (size_t)g->rows * sizeof *g->in);
-        rc = decoder_step(g->decoder, g->in, e);
+        rc = decoder_step(g->of.decoder, g->in, e);
     }
     return rc;
 }
@@ -327,7 +279,7 @@ static int draw(struct generate *g, struct err *e)
         struct sample_rule rule = g->rule;
 
         rule.seed += (uint64_t)r;
-        rc = sample_next(&rule, g->space, decoder_logits(g->decoder, r),
+        rc = sample_next(&rule, g->space, decoder_logits(g->of.decoder, r),
                          (uint64_t)g->length, &next[r], e);
     }
     g->length += rc == 0;
@@ -337,9 +289,9 @@ static int draw(struct generate *g, struct err *e)
 /* Put the newest token into the caches, making room for it first. */
 static int go_on(struct generate *g, struct err *e)
 {
-    if (decoder_length(g->decoder) < g->context)
+    if (decoder_length(g->of.decoder) < g->context)
         return feed(g, g->length - 1, e);
-    decoder_reset(g->decoder);
+    decoder_reset(g->of.decoder);
     return feed(g, g->length - (g->context + 1) / 2, e);
 }
 

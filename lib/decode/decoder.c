@@ -14,7 +14,7 @@ struct decoder {
     struct decode_step step;
     struct kernel_table *table;
     struct exec *x;
-    int program;
+    int program, encode; /* encode: -1 when nothing is read */
     int64_t length;
 };
 
@@ -34,6 +34,7 @@ static int build(struct decoder *d, struct err *e)
     if (model_decode(d->g, job, d->c.vocab, d->c.rows, &d->step, e) < 0)
         return e->code;
     d->program = graph_find_program(d->g, "decode");
+    d->encode = graph_find_program(d->g, "encode");
     return 0;
 }
 
@@ -100,6 +101,11 @@ struct exec *decoder_exec(const struct decoder *d)
     return d->x;
 }
 
+int64_t decoder_vocab(const struct decoder *d)
+{
+    return d->c.vocab;
+}
+
 int64_t decoder_length(const struct decoder *d)
 {
     return d->length;
@@ -108,6 +114,37 @@ int64_t decoder_length(const struct decoder *d)
 void decoder_reset(struct decoder *d)
 {
     d->length = 0;
+}
+
+bool decoder_reads(const struct decoder *d)
+{
+    return d->encode >= 0;
+}
+
+int decoder_read(struct decoder *d, const uint32_t *id, const uint32_t *len,
+                 struct err *e)
+{
+    int64_t most = d->c.job->model->source_context;
+    int32_t *in, *pos, *real;
+
+    if (!decoder_reads(d))
+        return err_set(e, ERR_FAILED, "decoding: this family of models reads nothing");
+    in = exec_data(d->x, d->step.source_id);
+    pos = exec_data(d->x, d->step.source_pos);
+    real = exec_data(d->x, d->step.source_len);
+    for (int r = 0; r < d->c.rows; r++) {
+        if (len[r] > most)
+            return err_set(e, ERR_FAILED,
+                           "decoding: wanted at most %lld tokens to read, found %u",
+                           (long long)most, len[r]);
+        real[r] = (int32_t)len[r];
+        for (int64_t i = 0; i < most; i++) {
+            in[r * most + i] = i < len[r] ? (int32_t)id[r * most + i] : 0;
+            pos[r * most + i] = i < len[r] ? (int32_t)i : -1;
+        }
+    }
+    decoder_reset(d);
+    return exec_run(d->x, d->encode, 0, 0, e);
 }
 
 int decoder_step(struct decoder *d, const uint32_t *id, struct err *e)

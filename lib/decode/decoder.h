@@ -9,6 +9,8 @@
 #ifndef DECODE_DECODER_H
 #define DECODE_DECODER_H
 
+#include <stdbool.h>
+
 #include "graph/exec.h"
 #include "proto/job.pb-c.h"
 
@@ -33,11 +35,20 @@ void decoder_destroy(struct decoder *d);
 
 struct exec *decoder_exec(const struct decoder *d);
 
+int64_t decoder_vocab(const struct decoder *d);
+
 /* Tokens that a row holds; at most model.context. */
 int64_t decoder_length(const struct decoder *d);
 
-/* Forget all tokens. */
+/* Forget all tokens; what was read stays. */
 void decoder_reset(struct decoder *d);
+
+/* Does the model read a source?  Then give one to every row, and begin anew: tokens
+ * id[r * model.source_context] ..., of which len[r] are real, at most source_context;
+ * 0: the row has none. */
+bool decoder_reads(const struct decoder *d);
+int decoder_read(struct decoder *d, const uint32_t *id, const uint32_t *len,
+                 struct err *e);
 
 /* Add the token id[r] to every row r.  ERR_FAILED when the caches are full. */
 int decoder_step(struct decoder *d, const uint32_t *id, struct err *e);

@@ -6,7 +6,8 @@ noinst_LTLIBRARIES += lib/decode/libdecode.la
 
 lib_decode_libdecode_la_SOURCES = \
     lib/decode/decoder.c lib/decode/decoder.h \
-    lib/decode/sample.c lib/decode/sample.h
+    lib/decode/sample.c lib/decode/sample.h \
+    lib/decode/search.c lib/decode/search.h
 
 unit_tests += tests/unit/test_decode_sample
 

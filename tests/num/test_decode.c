@@ -21,6 +21,12 @@ static const char yaml[] =
     "        init_std: 0.3, tie_embeddings: false}\n"
     "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
 
+static const char pairs_yaml[] =
+    "data: {train: pairs, format: pairs, tokenizer: word, valid_fraction: 0.2}\n"
+    "model: {family: encdec, layers: 2, width: 32, heads: 4, kv_heads: 2,\n"
+    "        context: 24, source_context: 14, init_std: 0.3, tie_embeddings: false}\n"
+    "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
+
 struct scene {
     struct lab lab;
     struct trainer *trainer;
@@ -40,6 +46,22 @@ static void write_file(const char *path, const char *text)
 
     assert_non_null(f);
     assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+/* Pairs of uneven length, one of them with a source of one word. */
+static void write_pairs(const char *path)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    for (int i = 0; i < 40; i++) {
+        for (int k = 0; k <= i * i % 9; k++)
+            fprintf(f, "%sa%d", k ? " " : "", (i + k * k) % 13);
+        for (int k = 0; k <= i % 12; k++)
+            fprintf(f, "%sb%d", k ? " " : "\t", (i * k) % 11);
+        fprintf(f, "\n");
+    }
+    assert_int_equal(fclose(f), 0);
 }
 
 static void write_text(const char *path)
@@ -71,13 +93,15 @@ static void copy_model(struct scene *s)
     assert_int_equal(a->nparam, b->nparam);
 }
 
-static void open_scene(struct scene *s, void **state, int n, char **overrides)
+static void open_scene(struct scene *s, void **state, const char *job, int n,
+                       char **overrides)
 {
     struct trainer_config c;
     struct err e;
 
     write_text(unit_path(state, "text"));
-    write_file(unit_path(state, "job.yaml"), yaml);
+    write_pairs(unit_path(state, "pairs"));
+    write_file(unit_path(state, "job.yaml"), job);
     must(lab_open(&s->lab, unit_path(state, "job.yaml"), n, overrides, &e), &e);
     c = lab_trainer(&s->lab);
     s->vocab = c.vocab;
@@ -112,18 +136,44 @@ static double nll(const float *logits, int64_t n, int32_t target)
     return top + log(sum) - logits[target];
 }
 
+/* The sample's source to row `row`; the other rows read the end of it, or nothing. */
+static void read_source(struct scene *s, int row, const int32_t *id, int32_t len)
+{
+    uint32_t width = spec_job(s->lab.spec)->model->source_context;
+    uint32_t in[ROWS * MAX_ROWS] = {0}, real[ROWS];
+    struct err e;
+
+    for (int r = 0; r < ROWS; r++) {
+        int32_t skip = r == row ? 0 : r == ROWS - 1 ? len : len / 2;
+
+        real[r] = (uint32_t)(len - skip);
+        for (int32_t i = skip; i < len; i++)
+            in[(uint32_t)r * width + (uint32_t)(i - skip)] = (uint32_t)id[i];
+    }
+    must(decoder_read(s->decoder, in, real, &e), &e);
+}
+
 /* One sample, in row `row`; the other rows hold other tokens. */
 static double decode_sample(struct scene *s, const struct batch_source *b,
                             uint64_t step, uint32_t sample, int64_t *targets)
 {
     int32_t id[MAX_ROWS], target[MAX_ROWS], pos[MAX_ROWS], of[MAX_ROWS];
     struct batch_rows rows = {.id = id, .target = target, .pos = pos, .sample = of};
+    int32_t source[MAX_ROWS], place[MAX_ROWS], whose[MAX_ROWS], len = 0;
     int row = (int)(sample % ROWS);
     double sum = 0;
     struct err e;
 
+    if (decoder_reads(s->decoder)) {
+        rows.source_id = source;
+        rows.source_pos = place;
+        rows.source_sample = whose;
+        rows.source_len = &len;
+    }
     batch_fill(b, step, sample, 1, &rows);
     decoder_reset(s->decoder);
+    if (decoder_reads(s->decoder))
+        read_source(s, row, source, len);
     for (uint32_t i = 0; i < b->context && pos[i] >= 0; i++) {
         uint32_t in[ROWS];
 
@@ -152,13 +202,13 @@ static double decode_loss(struct scene *s)
     return sum / (double)targets;
 }
 
-static void compare(void **state, int n, char **overrides)
+static void compare(void **state, const char *job, int n, char **overrides)
 {
     struct scene s = {0};
     double want, got;
     struct err e;
 
-    open_scene(&s, state, n, overrides);
+    open_scene(&s, state, job, n, overrides);
     must(trainer_validate(s.trainer, &want, &e), &e);
     got = decode_loss(&s);
     close_scene(&s);
@@ -167,7 +217,7 @@ static void compare(void **state, int n, char **overrides)
 }
 
 #define COMPARE(state, ...)                                                            \
-    compare(state, (int)(sizeof(char *[]){__VA_ARGS__} / sizeof(char *)),              \
+    compare(state, yaml, (int)(sizeof(char *[]){__VA_ARGS__} / sizeof(char *)),        \
             (char *[]){__VA_ARGS__})
 
 static void rope_and_grouped_heads(void **state)
@@ -193,6 +243,29 @@ static void experts_by_sigmoid(void **state)
             "model.moe.bias_rate=0.01");
 }
 
+#define COMPARE_PAIRS(state, ...)                                                      \
+    compare(state, pairs_yaml, (int)(sizeof(char *[]){__VA_ARGS__} / sizeof(char *)),  \
+            (char *[]){__VA_ARGS__})
+
+static void reader_after_the_paper(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.norm=layer", "-S", "model.norm_place=post", "-S",
+                  "model.position=sinusoid", "-S", "model.scale_embeddings=true", "-S",
+                  "model.activation=gelu", "-S", "model.bias=true");
+}
+
+static void reader_of_today(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.encoder_layers=1", "-S", "model.moe.experts=4",
+                  "-S", "data.share_vocab=true", "-S", "model.share_embeddings=true",
+                  "-S", "model.tie_embeddings=true");
+}
+
+static void reader_with_learned_places(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.position=learned", "-S", "model.qk_norm=true");
+}
+
 /* What a full decoder is asked for beyond its context is refused. */
 static void a_full_context_says_so(void **state)
 {
@@ -200,7 +273,7 @@ static void a_full_context_says_so(void **state)
     uint32_t id[ROWS] = {0};
     struct err e;
 
-    open_scene(&s, state, 0, NULL);
+    open_scene(&s, state, yaml, 0, NULL);
     for (int i = 0; i < 24; i++)
         must(decoder_step(s.decoder, id, &e), &e);
     assert_int_equal(decoder_length(s.decoder), 24);
@@ -219,6 +292,9 @@ int main(void)
         TEST(gpt2),
         TEST(experts),
         TEST(experts_by_sigmoid),
+        TEST(reader_after_the_paper),
+        TEST(reader_of_today),
+        TEST(reader_with_learned_places),
         TEST(a_full_context_says_so),
     };
 

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * trained.c - from a folder to a decoder.
+ */
+#include "worker/trained.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "train/checkpoint.h"
+#include "worker/job.h"
+#include "worker/world.h"
+
+/* A checkpoint has a manifest; a job's folder has checkpoints/; else it is a folder
+ * of checkpoints. */
+static int find(struct trained *t, const char *dir, struct err *e)
+{
+    char path[PATH_MAX + 32];
+    struct buf notes = {0};
+    int rc;
+
+    if (strlen(dir) >= sizeof t->path)
+        return err_set(e, ERR_USAGE, "--checkpoint: wanted a shorter path");
+    snprintf(path, sizeof path, "%s/manifest.json", dir);
+    if (fs_exists(path)) {
+        strcpy(t->path, dir);
+        return 0;
+    }
+    snprintf(path, sizeof path, "%s/checkpoints", dir);
+    rc = checkpoint_find(fs_exists(path) ? path : dir, t->self, t->path, sizeof t->path,
+                         &notes, e);
+    world_warn(notes.data);
+    buf_free(&notes);
+    if (rc == 0 && !t->path[0])
+        rc = err_set(e, ERR_NOTFOUND, "%s: wanted a checkpoint, found none", dir);
+    return rc;
+}
+
+int trained_open(struct trained *t, const char *dir, struct err *e)
+{
+    if (comm_self(&t->self, e) < 0 || find(t, dir, e) < 0 ||
+        job_of_checkpoint(t->path, &t->spec, &t->lexicon, e) < 0)
+        return e->code;
+    t->job = spec_job(t->spec);
+    if (lexicon_check(&t->lexicon, t->job->data, e) < 0)
+        return err_prefix(e, "%s", t->path);
+    return job_vocab(t->spec, &t->lexicon, &t->vocab, e);
+}
+
+int trained_engine(struct trained *t, const struct engine_config *c, struct err *e)
+{
+    return engine_open(&t->engine, t->self, c, e);
+}
+
+int trained_decoder(struct trained *t, int rows, const struct arg_list *rules,
+                    struct err *e)
+{
+    size_t of_job = t->job->kernels->n_rule, n = of_job + rules->n;
+    const char **rule = calloc(n + 1, sizeof *rule);
+    int rc;
+
+    if (!rule)
+        return err_set(e, ERR_NOMEM, "memory: %zu rules for kernels", n);
+    for (size_t i = 0; i < n; i++)
+        rule[i] = i < of_job ? t->job->kernels->rule[i] : rules->value[i - of_job];
+    rc = decoder_create(&(struct decoder_config){.job = t->job,
+                                                 .vocab = t->vocab,
+                                                 .rows = rows,
+                                                 .kernels = t->engine.kernels,
+                                                 .rules = rule,
+                                                 .nrules = n,
+                                                 .self = t->self,
+                                                 .threads = t->engine.seat.threads},
+                        &t->decoder, e);
+    free(rule);
+    return rc < 0 ? rc : checkpoint_load_weights(t->path, decoder_exec(t->decoder), e);
+}
+
+void trained_close(struct trained *t)
+{
+    decoder_destroy(t->decoder);
+    engine_close(&t->engine);
+    lexicon_free(&t->lexicon);
+    spec_destroy(t->spec);
+    comm_destroy(t->self);
+}
