@@ -4,9 +4,11 @@
 
 examplesdir = $(docdir)/examples
 dist_examples_DATA = \
+    examples/base.yaml \
     examples/demo.yaml \
     examples/dense.yaml \
     examples/gpt2.yaml \
+    examples/rnnlm.yaml \
     examples/translate.yaml \
     examples/zh-en.tsv
 EXTRA_DIST += examples/demo.sh

@@ -84,6 +84,11 @@ const struct rule rules[] = {
      "multiply embeddings by the square root of width"},
     {"model.share_embeddings", 0, 0, 0, 0,
      "sources and targets have one embedding; needs data.share_vocab"},
+    {"model.cell", 0, 0, 0, 0, "recurrent cell; rnn is the plain one, with tanh"},
+    {"model.attention", 0, 0, 0, 0,
+     "seq2seq: a fixed look at the source, or one for each token, scored so"},
+    {"model.bidirectional", 0, 0, 0, 0,
+     "seq2seq: the source is read forwards and backwards, and the two are added"},
 
     {"data.train", 1, 4096, RULE_PATH, 1024, "files or folders to learn from"},
     {"data.valid", 1, 4096, RULE_PATH, 1024,
@@ -113,6 +118,8 @@ const struct rule rules[] = {
      "what the vocabulary lacks: replace it by the token <unk>, or an error"},
     {"data.too_long", 0, 0, 0, 0,
      "a line longer than the context: cut it, skip it, or refuse the text"},
+    {"data.sampling", 0, 0, 0, 0,
+     "stream: windows in random order, or one after the other, with state carried on"},
 
     {"train.steps", 1, STEPS_MAX, 0, 0, "optimizer steps"},
     {"train.batch", 1, 1048576, 0, 0, "samples per step, all ranks together"},

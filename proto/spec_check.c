@@ -87,11 +87,23 @@ static int want_power_of_two(const struct spec *s, const char *path, uint32_t va
     return spec_refuse(s, e, path, NULL, "wanted a power of two, found %u", value);
 }
 
+/* What a family is, for the checks below. */
+static const struct family {
+    bool reads, recurrent;
+} families[] = {
+    [NND__MODEL__FAMILY__DECODER] = {false, false},
+    [NND__MODEL__FAMILY__ENCDEC] = {true, false},
+    [NND__MODEL__FAMILY__RNNLM] = {false, true},
+    [NND__MODEL__FAMILY__SEQ2SEQ] = {true, true},
+};
+
 static int check_heads(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Model *m = j->model;
     const struct rule *head_dim = rule_find("model.head_dim");
 
+    if (families[m->family].recurrent)
+        return 0;
     if (want_divisor(s, "model.kv_heads", m->kv_heads, "model.heads", m->heads, e))
         return ERR_SPEC;
     if (m->head_dim == 0)
@@ -107,7 +119,8 @@ static int check_position(const struct spec *s, const Nnd__Job *j, struct err *e
 {
     const Nnd__Model *m = j->model;
 
-    if (m->position != NND__MODEL__POSITION__ROPE || m->head_dim % 2 == 0)
+    if (m->position != NND__MODEL__POSITION__ROPE || m->head_dim % 2 == 0 ||
+        families[m->family].recurrent)
         return 0;
     return spec_refuse(s, e, "model.head_dim", "model.heads",
                        "wanted an even number for model.position rope, found %u%s",
@@ -254,22 +267,56 @@ static bool is_pairs(const Nnd__Job *j)
 static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Model *m = j->model;
-    bool reads = m->family != NND__MODEL__FAMILY__DECODER;
+    bool reads = families[m->family].reads;
 
     if (reads && !is_pairs(j))
         return spec_refuse(s, e, "data.format", "model.family",
                            "wanted pairs for a model.family that reads a source");
     if (!reads && is_pairs(j))
         return spec_refuse(s, e, "model.family", "data.format",
-                           "wanted one that reads a source (encdec) for data.format "
-                           "pairs, found decoder");
-    if (!reads && m->norm_place != NND__MODEL__NORM_PLACE__PRE)
+                           "wanted one that reads a source (encdec, seq2seq) for "
+                           "data.format pairs");
+    if (m->norm_place != NND__MODEL__NORM_PLACE__PRE &&
+        m->family != NND__MODEL__FAMILY__ENCDEC)
         return spec_refuse(s, e, "model.norm_place", "model.family",
-                           "wanted pre for model.family decoder");
+                           "wanted pre unless model.family is encdec");
     if (m->share_embeddings && (!reads || !j->data->share_vocab))
         return spec_refuse(s, e, "model.share_embeddings", "data.share_vocab",
                            "wanted data.share_vocab and a model.family that reads a "
                            "source beside it");
+    return 0;
+}
+
+/* Recurrent families, and what belongs to them alone. */
+static int check_recurrent(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+    const struct family *f = &families[m->family];
+
+    if (m->bidirectional && !f->reads)
+        return spec_refuse(s, e, "model.bidirectional", "model.family",
+                           "wanted false: a model that writes from left to right would "
+                           "see the tokens that it is asked for");
+    if ((m->bidirectional || m->attention != NND__ATTEND__NONE) &&
+        m->family != NND__MODEL__FAMILY__SEQ2SEQ)
+        return spec_refuse(s, e,
+                           m->bidirectional ? "model.bidirectional" : "model.attention",
+                           "model.family", "wanted it for model.family seq2seq alone");
+    if (f->recurrent && m->moe->experts > 0)
+        return spec_refuse(s, e, "model.moe.experts", "model.family",
+                           "wanted 0: recurrent families have no feed-forward part");
+    if (f->recurrent && f->reads && m->encoder_layers != m->layers)
+        return spec_refuse(
+            s, e, "model.encoder_layers", "model.layers",
+            "wanted as many as model.layers (%u%s), since each hands its "
+            "state on to one, found %u",
+            m->layers, note(s, "model.layers"), m->encoder_layers);
+    if (j->data->sampling == NND__DATA__SAMPLING__SEQUENTIAL &&
+        (m->family != NND__MODEL__FAMILY__RNNLM ||
+         j->data->format != NND__DATA__FORMAT__STREAM))
+        return spec_refuse(s, e, "data.sampling", "model.family",
+                           "wanted random unless model.family is rnnlm and data.format "
+                           "stream: nothing else carries a state on");
     return 0;
 }
 
@@ -494,8 +541,15 @@ static const struct {
     {check_position, "Position rope needs an even model.head_dim."},
     {check_vocab, "For bytes, model.vocab is 0 or at least 256."},
     {check_family,
-     "Families that read a source (encdec) have data.format pairs, others have not; "
-     "model.norm_place post is theirs; model.share_embeddings needs data.share_vocab."},
+     "Families that read a source (encdec, seq2seq) have data.format pairs, others "
+     "have "
+     "not; model.norm_place post is for encdec; model.share_embeddings needs "
+     "data.share_vocab."},
+    {check_recurrent,
+     "model.attention and model.bidirectional belong to seq2seq, whose encoder_layers "
+     "are "
+     "as many as layers; recurrent families have no experts; data.sampling sequential "
+     "belongs to rnnlm and data.format stream."},
     {check_moe_wanted, "Keys of model.moe need model.moe.experts beside them."},
     {check_experts,
      "model.moe.top_k is at most model.moe.experts; model.moe.bias_rate is 0 unless "

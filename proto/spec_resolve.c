@@ -8,6 +8,7 @@
  * job).  Each rule leaves its own result alone, so that resolving twice changes
  * nothing.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -78,10 +79,17 @@ static void compute_ffn(struct spec *s, Nnd__Model *m)
         set_uint32(s, "model.ffn", &m->ffn, 4 * m->width, "4 x width");
 }
 
+static bool is_recurrent(const Nnd__Model *m)
+{
+    return m->family == NND__MODEL__FAMILY__RNNLM ||
+           m->family == NND__MODEL__FAMILY__SEQ2SEQ;
+}
+
 /* What reads a source is as large as what writes the target. */
 static void compute_source(struct spec *s, Nnd__Model *m)
 {
-    if (m->family == NND__MODEL__FAMILY__DECODER)
+    if (m->family != NND__MODEL__FAMILY__ENCDEC &&
+        m->family != NND__MODEL__FAMILY__SEQ2SEQ)
         return;
     if (m->encoder_layers == 0)
         set_uint32(s, "model.encoder_layers", &m->encoder_layers, m->layers,
@@ -89,6 +97,29 @@ static void compute_source(struct spec *s, Nnd__Model *m)
     if (m->source_context == 0)
         set_uint32(s, "model.source_context", &m->source_context, m->context,
                    "as many as context");
+}
+
+/* Cells have biases, and weights that must not be so small that a state forgets at
+ * once: the deviation of the uniform numbers that PyTorch begins with. */
+static void compute_cells(struct spec *s, Nnd__Model *m)
+{
+    char text[32];
+
+    if (!is_recurrent(m))
+        return;
+    if (!spec_is_given(s, "model.bias") && !m->bias) {
+        m->bias = 1;
+        computed(s, "model.bias", "cells have them");
+    }
+    if (!spec_is_given(s, "model.scale_embeddings") && !m->scale_embeddings) {
+        m->scale_embeddings = 1;
+        computed(s, "model.scale_embeddings", "cells want numbers of about 1");
+    }
+    if (spec_is_given(s, "model.init_std"))
+        return;
+    snprintf(text, sizeof(text), "%.3g", 1 / sqrt(3.0 * m->width));
+    m->init_std = strtod(text, NULL);
+    computed(s, "model.init_std", "1 / sqrt(3 x width)");
 }
 
 static void compute_model(struct spec *s, Nnd__Model *m)
@@ -103,6 +134,7 @@ static void compute_model(struct spec *s, Nnd__Model *m)
     if (m->ffn == 0)
         compute_ffn(s, m);
     compute_source(s, m);
+    compute_cells(s, m);
     if (moe->expert_ffn == 0 && moe->experts > 0) {
         uint32_t share = m->ffn / moe->top_k;
 

@@ -112,7 +112,7 @@ static int open_job(struct generate *g, struct err *e)
     if (trained_open(&g->of, g->o->checkpoint, e) < 0)
         return e->code;
     g->tokens = g->of.lexicon.target;
-    g->context = g->of.job->model->context;
+    g->context = model_endless(g->of.job) ? INT64_MAX : g->of.job->model->context;
     if (!model_reads(g->of.job))
         return 0;
     return err_set(
@@ -289,7 +289,7 @@ static int draw(struct generate *g, struct err *e)
 /* Put the newest token into the caches, making room for it first. */
 static int go_on(struct generate *g, struct err *e)
 {
-    if (decoder_length(g->of.decoder) < g->context)
+    if (!decoder_full(g->of.decoder))
         return feed(g, g->length - 1, e);
     decoder_reset(g->of.decoder);
     return feed(g, g->length - (g->context + 1) / 2, e);

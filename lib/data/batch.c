@@ -26,6 +26,30 @@ static uint64_t valid_windows(const struct corpus_part *p, uint32_t context)
     return p->count < 2 ? 0 : (p->count - 2) / context + 1;
 }
 
+uint64_t batch_least(const struct corpus *c, uint32_t batch)
+{
+    return c->sequential ? ((uint64_t)batch + 1) * c->context : 0;
+}
+
+/* The phase moves by less than a window, and the last target is one further. */
+static void train_streams(const struct corpus *c, struct batch_source *b)
+{
+    uint64_t t = c->context, windows = (c->train.count - t) / b->batch / t;
+
+    b->stream = windows * t;
+    b->samples = windows * b->batch;
+}
+
+static void valid_streams(const struct corpus *c, uint32_t limit,
+                          struct batch_source *b)
+{
+    uint64_t t = c->context, windows;
+
+    b->stream = c->valid.count > b->batch ? (c->valid.count - 1) / b->batch : 0;
+    windows = (b->stream + t - 1) / t;
+    b->samples = (limit && windows > limit ? limit : windows) * b->batch;
+}
+
 void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,
                         struct batch_source *out)
 {
@@ -40,6 +64,8 @@ void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,
         .batch = batch,
         .train = true,
     };
+    if (c->sequential)
+        train_streams(c, out);
 }
 
 void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
@@ -55,6 +81,13 @@ void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
                                  .context = c->context,
                                  .source_context = c->source_context,
                                  .batch = batch};
+    if (c->sequential)
+        valid_streams(c, limit, out);
+}
+
+bool batch_is_first(const struct batch_source *b, uint64_t step)
+{
+    return b->stream && step % (b->samples / b->batch) == 0;
 }
 
 uint64_t batch_steps(const struct batch_source *b)
@@ -106,11 +139,24 @@ static bool sample_index(const struct batch_source *b, uint64_t step, uint64_t k
     return k < b->batch && (b->train || *index < b->samples);
 }
 
+/* The window of stream k that comes at a step. */
+static struct span stream_span(const struct batch_source *b, uint64_t step, uint64_t k)
+{
+    uint64_t steps = b->samples / b->batch, t = b->context;
+    uint64_t at = step % steps * t, left = b->stream - at;
+    uint64_t phase = b->train ? order_phase(b->seed, step / steps, t) : 0;
+
+    return (struct span){b->part->first + phase + k * b->stream + at,
+                         at_most(left, b->context)};
+}
+
 /* Sample k of a step's batch; len 0 when there is none. */
 static struct span span_of(const struct batch_source *b, uint64_t step, uint64_t k)
 {
     uint64_t index, place;
 
+    if (b->stream)
+        return k < b->batch ? stream_span(b, step, k) : (struct span){0, 0};
     if (!sample_index(b, step, k, &index))
         return (struct span){0, 0};
     place = sample_place(b, index);

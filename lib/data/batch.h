@@ -12,6 +12,11 @@
  * Validation takes the windows from the first token (the last window may be
  * short) or the lines, in order.
  *
+ * Stream, sequential: the text is cut into as many streams as a batch has samples,
+ * from a place that changes with the epoch; sample k of a step is the next window of
+ * stream k, so that a state can go on from step to step.  What does not fill a window
+ * of every stream is left out of the epoch; validation has a last, short window.
+ *
  * Pairs: a sample is a target, given <bos> and asked for what follows up to <eos>,
  * and beside it its source, of at most source_context tokens.
  *
@@ -32,8 +37,12 @@ struct batch_source {
     uint64_t seed;
     uint64_t samples; /* training: in an epoch; validation: in all */
     uint32_t context, source_context, batch;
+    uint64_t stream; /* sequential: tokens of one stream; else 0 */
     bool train;
 };
+
+/* Fewer tokens than this do not give every stream of a sequential corpus a window. */
+uint64_t batch_least(const struct corpus *c, uint32_t batch);
 
 /* Endless batches of `batch` samples from the training part; step s takes the
  * samples [s * batch, (s + 1) * batch) of the run.  The corpus must live on. */
@@ -44,6 +53,9 @@ void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,
  * limit > 0.  Samples beyond the last are padding. */
 void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
                         struct batch_source *out);
+
+/* Is this step the first of an epoch, at which sequential streams begin anew? */
+bool batch_is_first(const struct batch_source *b, uint64_t step);
 
 /* How many batches hold a sample: of validation in all, of training per epoch
  * (rounded up). */

@@ -342,6 +342,7 @@ int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
         return err_set(e, ERR_NOMEM, "corpus: no memory");
     c->context = context;
     c->source_context = source_context;
+    c->sequential = d->sampling == NND__DATA__SAMPLING__SEQUENTIAL;
     a = arena_create();
     rc = open_train(c, d, l, a, e);
     if (rc == 0)

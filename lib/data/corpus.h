@@ -34,6 +34,7 @@ struct corpus_part {
 /* Read-only outside corpus.c.  valid.count is 0 when there is no validation. */
 struct corpus {
     uint32_t context, source_context;
+    bool sequential; /* data.sampling: windows one after the other */
     struct corpus_part train, valid;
     uint64_t files;       /* read for both parts, unless pairs          */
     uint64_t empty_lines; /* format lines: they are no samples          */

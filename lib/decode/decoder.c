@@ -4,7 +4,9 @@
  */
 #include "decode/decoder.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/model.h"
 
@@ -79,11 +81,13 @@ int decoder_create(const struct decoder_config *c, struct decoder **out, struct 
         return err_set(e, ERR_NOMEM, "memory: a decoder");
     d->c = *c;
     rc = create(d, e);
-    if (rc < 0)
+    if (rc < 0) {
         decoder_destroy(d);
-    else
-        *out = d;
-    return rc;
+        return rc;
+    }
+    decoder_reset(d);
+    *out = d;
+    return 0;
 }
 
 void decoder_destroy(struct decoder *d)
@@ -111,9 +115,39 @@ int64_t decoder_length(const struct decoder *d)
     return d->length;
 }
 
+/* Recurrent states begin with what the source left, or with zeros. */
+static void begin_state(struct decoder *d, const struct value *v)
+{
+    char name[256];
+    const struct value *first;
+
+    snprintf(name, sizeof name, "%s" MODEL_FIRST_SUFFIX, v->name);
+    first = graph_find(d->g, name);
+    if (first)
+        memcpy(exec_data(d->x, v), exec_data(d->x, first), value_bytes(v));
+    else
+        memset(exec_data(d->x, v), 0, value_bytes(v));
+}
+
+static bool is_step_state(const struct value *v)
+{
+    size_t len = strlen(v->name), n = strlen(MODEL_STEP_SUFFIX);
+
+    return v->storage == STORAGE_STATE && v->root == v && len > n &&
+           strcmp(v->name + len - n, MODEL_STEP_SUFFIX) == 0;
+}
+
 void decoder_reset(struct decoder *d)
 {
     d->length = 0;
+    for (int i = 0; i < d->g->nvalue; i++)
+        if (is_step_state(d->g->value[i]))
+            begin_state(d, d->g->value[i]);
+}
+
+bool decoder_full(const struct decoder *d)
+{
+    return d->length == d->c.job->model->context && !model_endless(d->c.job);
 }
 
 bool decoder_reads(const struct decoder *d)
@@ -143,8 +177,10 @@ int decoder_read(struct decoder *d, const uint32_t *id, const uint32_t *len,
             pos[r * most + i] = i < len[r] ? (int32_t)i : -1;
         }
     }
+    if (exec_run(d->x, d->encode, 0, 0, e) < 0)
+        return e->code;
     decoder_reset(d);
-    return exec_run(d->x, d->encode, 0, 0, e);
+    return 0;
 }
 
 int decoder_step(struct decoder *d, const uint32_t *id, struct err *e)
@@ -154,7 +190,7 @@ int decoder_step(struct decoder *d, const uint32_t *id, struct err *e)
     int32_t *in = exec_data(d->x, s->id), *pos = exec_data(d->x, s->pos);
     int32_t *slot = exec_data(d->x, s->slot), *len = exec_data(d->x, s->len);
 
-    if (d->length == context)
+    if (decoder_full(d))
         return err_set(e, ERR_FAILED, "decoding: the context of %lld tokens is full",
                        (long long)context);
     for (int r = 0; r < d->c.rows; r++) {

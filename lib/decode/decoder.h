@@ -37,8 +37,9 @@ struct exec *decoder_exec(const struct decoder *d);
 
 int64_t decoder_vocab(const struct decoder *d);
 
-/* Tokens that a row holds; at most model.context. */
+/* Tokens that a row holds; at most model.context where each needs room. */
 int64_t decoder_length(const struct decoder *d);
+bool decoder_full(const struct decoder *d);
 
 /* Forget all tokens; what was read stays. */
 void decoder_reset(struct decoder *d);

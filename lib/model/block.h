@@ -61,6 +61,19 @@ struct value *block_attention(struct build *b, const char *scope, struct value *
 /* Before decoding: keep the keys and values of a memory, for block_attention. */
 void block_attention_keep(struct build *b, const char *scope, struct value *memory);
 
+/* A layer of recurrent cells. */
+struct cells {
+    bool reverse;           /* from a row's last step on               */
+    struct value *len;      /* i32 [B]: real steps; NULL: all          */
+    struct rnn_state first; /* training; decoding goes on from its own */
+    struct value *also;     /* rows that come to each step besides     */
+};
+struct rnn block_cells(struct build *b, const char *scope, struct value *x,
+                       const struct cells *c);
+
+/* Before decoding: the state that a layer begins with. */
+void block_cells_keep(struct build *b, const char *scope, const struct rnn_state *s);
+
 struct value *block_mlp(struct build *b, const char *scope, struct value *x, int64_t f);
 struct value *block_moe(struct build *b, const char *scope, struct value *x);
 

@@ -9,7 +9,8 @@
 #include "model/block.h"
 
 struct family {
-    bool reads; /* a source, besides what it writes */
+    bool reads;   /* a source, besides what it writes        */
+    bool endless; /* decoding needs no room for each token    */
 
     /* Logits [T,V] of the chunk's rows; of decode_step's, when b->step. */
     struct value *(*logits)(struct build *b);
@@ -18,6 +19,6 @@ struct family {
     void (*encode)(struct build *b);
 };
 
-extern const struct family family_decoder, family_encdec;
+extern const struct family family_decoder, family_encdec, family_rnnlm, family_seq2seq;
 
 #endif

@@ -14,4 +14,7 @@ lib_model_libmodel_la_SOURCES = \
     lib/model/mlp.c \
     lib/model/model.c lib/model/model.h \
     lib/model/moe.c \
-    lib/model/norm.c
+    lib/model/norm.c \
+    lib/model/recurrent.c \
+    lib/model/rnnlm.c \
+    lib/model/seq2seq.c

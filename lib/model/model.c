@@ -4,11 +4,15 @@
  */
 #include "model/model.h"
 
+#include <stdio.h>
+
 #include "model/family.h"
 
 static const struct family *const families[] = {
     [NND__MODEL__FAMILY__DECODER] = &family_decoder,
     [NND__MODEL__FAMILY__ENCDEC] = &family_encdec,
+    [NND__MODEL__FAMILY__RNNLM] = &family_rnnlm,
+    [NND__MODEL__FAMILY__SEQ2SEQ] = &family_seq2seq,
 };
 
 static const struct family *family_of(const Nnd__Job *job)
@@ -19,6 +23,11 @@ static const struct family *family_of(const Nnd__Job *job)
 bool model_reads(const Nnd__Job *job)
 {
     return family_of(job)->reads;
+}
+
+bool model_endless(const Nnd__Job *job)
+{
+    return family_of(job)->endless;
 }
 
 /* ---- layers --------------------------------------------------------------- */
@@ -72,6 +81,36 @@ static void init_source(struct model *m)
         graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
 }
 
+/* One state of one layer, in three places: what the chunk begins with, what it ends
+ * with, and what is kept of all chunks of this rank. */
+static struct model_carry carry_of(struct graph *g, int64_t batch, int64_t width,
+                                   uint32_t layer, int which)
+{
+    int dtype = which ? g->wide : g->act;
+    char name[64];
+    snprintf(name, sizeof(name), MODEL_CARRY_PREFIX "%u.%c", layer, "hc"[which]);
+    struct shape all = shape_of(2, batch * g->mesh.chunks_local, width);
+    struct model_carry c = {.kept = graph_state(g, name, NND_F32, all)};
+    snprintf(name, sizeof(name), "carried.in.%u.%c", layer, "hc"[which]);
+    c.in = graph_input(g, name, dtype, shape_of(2, batch, width));
+    snprintf(name, sizeof(name), "carried.out.%u.%c", layer, "hc"[which]);
+    c.out = graph_state(g, name, dtype, shape_of(2, batch, width));
+    return c;
+}
+
+static void init_carry(struct model *m)
+{
+    const Nnd__Model *s = m->job->model;
+    int states = model_cell_states(m->job);
+    if (m->job->data->sampling != NND__DATA__SAMPLING__SEQUENTIAL)
+        return;
+    m->ncarry = (int)s->layers * states;
+    m->carry = arena_calloc(m->g->mem, (size_t)m->ncarry, sizeof(*m->carry));
+    for (int i = 0; i < m->ncarry; i++)
+        m->carry[i] = carry_of(m->g, m->chunk.batch, s->width, (uint32_t)(i / states),
+                               i % states);
+}
+
 int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vocab,
                struct err *e)
 {
@@ -89,6 +128,7 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
         .seed = graph_input(g, "seed", g->wide, one),
     };
     init_source(m);
+    init_carry(m);
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
     m->stats = graph_state(g, "stats", NND_F64,
                            shape_of(2, (int64_t)g->mesh.chunks, (int64_t)STATS_COUNT));

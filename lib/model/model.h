@@ -15,17 +15,33 @@
 /* Names of the states that the loss-free balancing changes end so. */
 #define MODEL_BIAS_SUFFIX ".e_score_correction_bias"
 
+/* States that decoding carries from a token to the next end so; what they begin with
+ * has the second suffix besides, else they begin with zeros. */
+#define MODEL_STEP_SUFFIX  ".step"
+#define MODEL_FIRST_SUFFIX ".first"
+
+/* States that training carries from step to step begin so: f32 [samples, width], of
+ * this rank's samples.  They are part of a checkpoint. */
+#define MODEL_CARRY_PREFIX "carry."
+
+/* One of them: before and behind a chunk, and of all this rank's chunks. */
+struct model_carry {
+    struct value *in, *out, *kept;
+};
+
 /* What every model of a graph shares. */
 struct model {
     struct graph *g;
     const Nnd__Job *job;
     int64_t vocab;
-    struct chunk chunk;       /* inputs "id", "target", "pos", ...      */
-    struct chunk source;      /* inputs "source.id", ...; batch 0: none */
-    struct value *source_len; /* input "source.len": i32 [batch]        */
-    struct value *stats;      /* state "stats": f64 [chunks, STATS_COUNT]        */
-    struct value *load;       /* state "load": i64 [MoE layers, E], or NULL       */
-    struct value *aux_scale;  /* input "aux_scale": wide [1], loss scale / chunks */
+    struct chunk chunk;        /* inputs "id", "target", "pos", ...      */
+    struct chunk source;       /* inputs "source.id", ...; batch 0: none */
+    struct value *source_len;  /* input "source.len": i32 [batch]        */
+    struct model_carry *carry; /* [ncarry]: data.sampling sequential */
+    int ncarry;
+    struct value *stats;     /* state "stats": f64 [chunks, STATS_COUNT]        */
+    struct value *load;      /* state "load": i64 [MoE layers, E], or NULL       */
+    struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
 };
 
 /* Inputs and statistics of a job's training graph: chunks of batch / chunks
@@ -38,8 +54,12 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
 int model_forward(struct model *m, struct err *e);
 int model_eval(struct model *m, struct err *e);
 
-/* Does the job's family read a source? */
+/* Does the job's family read a source?  Does decoding end only when it is told to? */
 bool model_reads(const Nnd__Job *job);
+bool model_endless(const Nnd__Job *job);
+
+/* How many states a recurrent cell has: 2 for an LSTM. */
+int model_cell_states(const Nnd__Job *job);
 
 /* Append program "decode": one more token of each of `rows` sequences of at most
  * model.context tokens; keys and values are states of the graph.  For a family that
@@ -49,6 +69,9 @@ struct decode_step {
     struct value *slot;     /* input i32 [rows]: row of the caches it goes to */
     struct value *len;      /* input i32 [rows]: tokens then in the cache     */
     struct value *logits;   /* state, wide [rows, V]                          */
+
+    struct value *weight; /* state, wide [rows, source_context]: where the newest
+                             token looked; NULL: the family keeps no such thing */
 
     /* Inputs i32 [rows * source_context] (pos -1: padding) and [rows]; or NULL. */
     struct value *source_id, *source_pos, *source_len;

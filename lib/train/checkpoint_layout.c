@@ -22,6 +22,7 @@ struct builder {
     const struct update *u; /* may be NULL */
     int *first;             /* [nparam] number of a weight's first tensor */
     int nweight, nstate;    /* logical tensors */
+    int ncarry;             /* states carried on, behind the moments */
 };
 
 /* The one state that belongs to the model; others are scratch or pieces. */
@@ -31,6 +32,13 @@ static bool is_model_state(const struct value *v)
 
     return v->storage == STORAGE_STATE && v->root == v && len >= suffix &&
            strcmp(v->name + len - suffix, MODEL_BIAS_SUFFIX) == 0;
+}
+
+/* States of this rank's samples that training carries from step to step. */
+static bool is_carry(const struct value *v)
+{
+    return v->storage == STORAGE_STATE && v->root == v &&
+           strncmp(v->name, MODEL_CARRY_PREFIX, strlen(MODEL_CARRY_PREFIX)) == 0;
 }
 
 /* Logical tensors of a weight, wherever they are. */
@@ -105,6 +113,23 @@ static int plan_states(struct builder *b, struct err *e)
     return 0;
 }
 
+/* Of all samples, whichever rank has them. */
+static int plan_carry(struct builder *b, struct err *e)
+{
+    for (int i = 0; b->u && i < b->g->nvalue; i++) {
+        const struct value *v = b->g->value[i];
+        struct shape s = v->shape;
+
+        if (!is_carry(v))
+            continue;
+        s.dim[0] = s.dim[0] / b->g->mesh.chunks_local * b->g->mesh.chunks;
+        if (plan_tensor(b, LAYOUT_OPTIMIZER, v->name, &s, e))
+            return e->code;
+        b->ncarry++;
+    }
+    return 0;
+}
+
 static int plan_files(struct builder *b, struct err *e)
 {
     for (int i = 0; i < b->g->nparam; i++) {
@@ -113,7 +138,7 @@ static int plan_files(struct builder *b, struct err *e)
         if (plan_param(b, b->g->param[i], e))
             return e->code;
     }
-    if (plan_states(b, e))
+    if (plan_states(b, e) || plan_carry(b, e))
         return e->code;
     for (int f = 0; f < LAYOUT_FILES; f++)
         if (safetensors_plan_seal(b->l->plan[f], e))
@@ -218,10 +243,29 @@ static void add_states(struct builder *b)
     }
 }
 
+static void add_carry(struct builder *b)
+{
+    const struct mesh *mesh = &b->g->mesh;
+    int n = b->nweight * (1 + b->u->moments) + b->nstate;
+
+    for (int i = 0; i < b->g->nvalue; i++) {
+        const struct value *v = b->g->value[i];
+        int64_t own = shape_elements(&v->shape);
+        struct layout_source *s;
+
+        if (!is_carry(v))
+            continue;
+        int64_t lo = own / mesh->chunks_local * mesh_chunk(mesh, mesh->rank, 0);
+        s = open_source(b->l, v, true);
+        add_slice(b->l, n++, lo, lo + own, 0);
+        s->end = b->l->nslice;
+    }
+}
+
 static void make_sources(struct builder *b)
 {
     struct layout *l = b->l;
-    size_t sources = (size_t)b->nstate, slices = (size_t)b->nstate;
+    size_t sources = (size_t)(b->nstate + b->ncarry), slices = sources;
 
     for (int i = 0; i < b->g->nparam; i++) {
         sources += 3;
@@ -234,6 +278,8 @@ static void make_sources(struct builder *b)
     else
         add_weights(b);
     add_states(b);
+    if (b->u)
+        add_carry(b);
 }
 
 /* ------------------------------------------------------------------------- */

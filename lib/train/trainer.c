@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "graph/grad.h"
+#include "train/carry.h"
 #include "train/init.h"
 #include "train/schedule.h"
 #include "train/trainer_impl.h"
@@ -154,6 +155,18 @@ static int split_comms(struct trainer *t, struct exec_comms *out, struct err *e)
     return 0;
 }
 
+static int check_streams(const struct trainer *t, struct err *e)
+{
+    const struct corpus *c = t->c.corpus;
+    uint64_t least = batch_least(c, t->c.job->train->batch);
+    if (c->train.count >= least)
+        return 0;
+    return err_set(e, ERR_SPEC,
+                   "data.train: wanted at least %llu tokens, (train.batch + 1) x "
+                   "model.context, for data.sampling sequential, found %llu",
+                   (unsigned long long)least, (unsigned long long)c->train.count);
+}
+
 static int create(struct trainer *t, struct err *e)
 {
     const Nnd__Job *job = t->c.job;
@@ -169,10 +182,13 @@ static int create(struct trainer *t, struct err *e)
                             .crumb = t->c.crumb};
     if (split_comms(t, &c.comms, e) || exec_create(t->p.g, &c, &t->x, e))
         return e->code;
+    if (check_streams(t, e))
+        return e->code;
     batch_source_train(t->c.corpus, job->seed, job->train->batch, &t->train);
     batch_source_valid(t->c.corpus, job->train->batch, job->train->valid_batches,
                        &t->valid);
     t->counts = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->counts));
+    t->carry_aside = arena_alloc(t->p.g->mem, carry_bytes(&t->p.model));
     t->sums = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->sums));
     return 0;
 }
@@ -295,10 +311,15 @@ static double tree_sum(const struct trainer *t, int column)
 
 static int run_chunks(struct trainer *t, struct err *e)
 {
+    if (batch_is_first(&t->train, (uint64_t)t->s.step))
+        carry_reset(t->x, &t->p.model);
     for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
         fill_chunk(t, &t->train, t->s.step, i);
-        if (exec_run(t->x, t->p.forward, i, 0, e) ||
-            exec_run(t->x, t->p.backward, i, 0, e))
+        carry_before(t->x, &t->p.model, i);
+        if (exec_run(t->x, t->p.forward, i, 0, e))
+            return e->code;
+        carry_behind(t->x, &t->p.model, i);
+        if (exec_run(t->x, t->p.backward, i, 0, e))
             return e->code;
     }
     return 0;
@@ -392,6 +413,8 @@ static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
     report_experts(t, r);
     if (!r->skipped && apply(t, r, e))
         return e->code;
+    if (r->skipped)
+        carry_reset(t->x, &t->p.model); /* it may hold what is not finite */
     struct loss_scaler s = {t->s.loss_scale, t->s.clean};
     schedule_scale(t->c.job->train, &s, r->skipped);
     t->s.loss_scale = s.scale;
@@ -420,7 +443,7 @@ void trainer_skip(struct trainer *t)
     t->s.step++;
 }
 
-int trainer_validate(struct trainer *t, double *loss, struct err *e)
+static int validate(struct trainer *t, double *loss, struct err *e)
 {
     double sum = 0;
     int64_t targets = 0;
@@ -429,8 +452,10 @@ int trainer_validate(struct trainer *t, double *loss, struct err *e)
         targets += fill_step(t, &t->valid, (int64_t)b);
         for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
             fill_chunk(t, &t->valid, (int64_t)b, i);
+            carry_before(t->x, &t->p.model, i);
             if (exec_run(t->x, t->p.eval, i, 0, e))
                 return e->code;
+            carry_behind(t->x, &t->p.model, i);
         }
         if (exec_run(t->x, t->p.gather, 0, 0, e))
             return e->code;
@@ -438,6 +463,15 @@ int trainer_validate(struct trainer *t, double *loss, struct err *e)
     }
     *loss = targets ? sum / (double)targets : NAN;
     return 0;
+}
+
+int trainer_validate(struct trainer *t, double *loss, struct err *e)
+{
+    carry_save(t->x, &t->p.model, t->carry_aside);
+    carry_reset(t->x, &t->p.model);
+    int rc = validate(t, loss, e);
+    carry_restore(t->x, &t->p.model, t->carry_aside);
+    return rc;
 }
 
 /* ------------------------------------------------------------------------- */

@@ -33,8 +33,9 @@ struct trainer {
     struct kernel_table *table;
     struct exec *x;
     struct batch_source train, valid;
-    uint64_t *counts; /* [chunks]: targets */
-    double *sums;     /* [chunks]: scratch */
+    void *carry_aside; /* carry_bytes: training's states while it validates */
+    uint64_t *counts;  /* [chunks]: targets */
+    double *sums;      /* [chunks]: scratch */
     struct train_state s;
 };
 

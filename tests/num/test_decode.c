@@ -266,6 +266,29 @@ static void reader_with_learned_places(void **state)
     COMPARE_PAIRS(state, "-S", "model.position=learned", "-S", "model.qk_norm=true");
 }
 
+static void cells(void **state)
+{
+    COMPARE(state, "-S", "model.family=rnnlm", "-S", "model.cell=lstm");
+}
+
+static void cells_with_a_fixed_context(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.family=seq2seq", "-S", "model.cell=lstm", "-S",
+                  "model.bidirectional=true");
+}
+
+static void cells_that_look(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.family=seq2seq", "-S",
+                  "model.attention=additive");
+}
+
+static void cells_that_look_by_products(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.family=seq2seq", "-S", "model.attention=dot",
+                  "-S", "model.cell=rnn", "-S", "model.bidirectional=true");
+}
+
 /* What a full decoder is asked for beyond its context is refused. */
 static void a_full_context_says_so(void **state)
 {
@@ -295,6 +318,10 @@ int main(void)
         TEST(reader_after_the_paper),
         TEST(reader_of_today),
         TEST(reader_with_learned_places),
+        TEST(cells),
+        TEST(cells_with_a_fixed_context),
+        TEST(cells_that_look),
+        TEST(cells_that_look_by_products),
         TEST(a_full_context_says_so),
     };
 

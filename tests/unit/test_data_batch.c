@@ -367,6 +367,67 @@ static void no_validation_part_means_no_batches(void **state)
     assert_int_equal(count_targets(4), 0);
 }
 
+/* ---- streams -------------------------------------------------------------- */
+
+/* Sample k of a step goes on where sample k of the step before ended; an epoch has
+ * each token once, and the next one begins elsewhere. */
+static void streams_go_on(void **state)
+{
+    enum { T = 5, B = 3 };
+    struct batch_source b;
+    int32_t first[2] = {-1, -1};
+    uint64_t steps;
+
+    (void)state;
+    stream_corpus(103, 0, T);
+    corpus.sequential = true;
+    batch_source_train(&corpus, 1, B, &b);
+    steps = batch_steps(&b);
+    assert_int_equal(steps, 6);
+    for (uint64_t step = 0; step < 2 * steps; step++) {
+        static int32_t last[B];
+
+        assert_int_equal(batch_is_first(&b, step), step % steps == 0);
+        batch_fill(&b, step, 0, B, &rows);
+        for (int k = 0; k < B; k++) {
+            int32_t at = rows_id[k * T];
+
+            if (step % steps)
+                assert_int_equal(at, last[k]);
+            else if (k > 0)
+                assert_int_equal(at - rows_id[(k - 1) * T], T * (int32_t)steps);
+            else
+                first[step / steps] = at;
+            for (int i = 0; i < T; i++)
+                assert_int_equal(rows_target[k * T + i], at + i + 1);
+            last[k] = at + T;
+            assert_true(last[k] < 103);
+        }
+    }
+    assert_int_not_equal(first[0], first[1]);
+}
+
+/* The last window of validation is short; no token comes twice. */
+static void validation_streams_end(void **state)
+{
+    enum { T = 5, B = 2 };
+    struct batch_source b;
+    uint64_t targets = 0;
+
+    (void)state;
+    stream_corpus(20, 18, T);
+    corpus.sequential = true;
+    batch_source_valid(&corpus, B, 0, &b);
+    assert_int_equal(batch_steps(&b), 2);
+    for (uint64_t step = 0; step < 2; step++)
+        targets += batch_targets(&b, step, 0, B);
+    assert_int_equal(targets, 16);
+    batch_fill(&b, 1, 0, B, &rows);
+    assert_int_equal(rows_id[0], 25);
+    assert_int_equal(rows_pos[2], 2);
+    assert_int_equal(rows_pos[3], -1);
+}
+
 #define TEST(f) cmocka_unit_test_teardown(f, drop_corpus)
 
 int main(void)
@@ -385,6 +446,8 @@ int main(void)
         TEST(a_line_is_a_sample_once_an_epoch),
         TEST(validation_sees_every_target_once_in_order),
         TEST(no_validation_part_means_no_batches),
+        TEST(streams_go_on),
+        TEST(validation_streams_end),
     };
 
     return cmocka_run_group_tests_name("data/batch", tests, NULL, NULL);

@@ -105,8 +105,17 @@ static const struct bad bads[] = {
     {"enum like nothing", "model:\n  norm: batch\n",
      "2:9: model.norm: wanted one of rms, layer, found \"batch\""},
     {"enum of two", "model:\n  family: encoder\n",
-     "2:11: model.family: wanted one of decoder, encdec, found \"encoder\"; did you "
-     "mean \"decoder\"?"},
+     "2:11: model.family: wanted one of decoder, encdec, rnnlm, seq2seq, found "
+     "\"encoder\"; did you mean \"decoder\"?"},
+    {"both directions for a writer",
+     DATA "model: {family: rnnlm, bidirectional: yes}\n",
+     "2:24: model.bidirectional: wanted false: a model that writes from left to right "
+     "would see the tokens that it is asked for"},
+    {"carried state of a Transformer", "data: {train: /x, sampling: sequential}\n",
+     "1:19: data.sampling: wanted random unless model.family is rnnlm and data.format "
+     "stream: nothing else carries a state on"},
+    {"experts of cells", DATA "model: {family: rnnlm, moe: {experts: 4}}\n",
+     "2:30: model.moe.experts: wanted 0: recurrent families have no feed-forward part"},
     {"empty name", "name: \"\"\n",
      "1:7: name: wanted a text of 1 to 64 bytes, found \"\""},
     {"name too long",
@@ -263,8 +272,8 @@ static const struct bad bads[] = {
      DATA "model:\n  moe:\n    experts: 6\nparallel:\n  dp: 4\n  ep: 4\n",
      "7:3: parallel.ep: wanted a divisor of model.moe.experts (6), found 4"},
     {"pairs for a decoder", "data: {train: /x, format: pairs}\n",
-     "1:19: model.family: wanted one that reads a source (encdec) for data.format "
-     "pairs, found decoder"},
+     "1:19: model.family: wanted one that reads a source (encdec, seq2seq) for "
+     "data.format pairs"},
     {"text for a reader", DATA "model: {family: encdec}\n",
      "2:9: data.format: wanted pairs for a model.family that reads a source"},
     {"columns of one text", "data: {train: /x, columns: [1, 2]}\n",
