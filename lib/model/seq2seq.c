@@ -94,7 +94,7 @@ static struct value *look(struct build *b, const struct source *s, struct value 
     if (b->spec->attention == NND__ATTEND__ADDITIVE) {
         struct value *w =
             graph_weight(g, "v.weight", 0, shape_of(1, (int64_t)b->spec->width),
-                         (struct param_init){.std = b->spec->init_std}, true);
+                         (struct param_init){.std = b->spec->init_std}, false);
         a = op_attend_add(g, batch, q, k, v, w, b->m->source_len);
     } else {
         a = op_attend_dot(g, batch, q, k, v, 1 / sqrt(b->spec->width),

@@ -39,11 +39,20 @@ EXTRA_DIST += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.tes
 num_tests += tests/num/test_parity
 EXTRA_DIST += \
     tests/fixtures/make_parity.py \
+    tests/fixtures/make_parity_seq.py \
+    tests/fixtures/parity-encdec-post.safetensors \
+    tests/fixtures/parity-encdec-pre.safetensors \
     tests/fixtures/parity-gpt2.safetensors \
     tests/fixtures/parity-llama.safetensors \
     tests/fixtures/parity-mixtral.safetensors \
     tests/fixtures/parity-qwen3-norm.safetensors \
-    tests/fixtures/parity-qwen3-raw.safetensors
+    tests/fixtures/parity-qwen3-raw.safetensors \
+    tests/fixtures/parity-rnnlm-gru.safetensors \
+    tests/fixtures/parity-rnnlm-lstm.safetensors \
+    tests/fixtures/parity-rnnlm-rnn.safetensors \
+    tests/fixtures/parity-seq2seq-additive.safetensors \
+    tests/fixtures/parity-seq2seq-dot.safetensors \
+    tests/fixtures/parity-seq2seq-none.safetensors
 
 unit_tests += \
     tests/unit/test_train_checkpoint \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test_parity.c - the engine against the classes of Hugging Face `transformers`:
- * logits, losses, every gradient, and the weights after ten steps of AdamW, for
- * models whose weights and answers tests/fixtures/make_parity.py has written.
+ * test_parity.c - the engine against the classes of Hugging Face `transformers`, and
+ * the layers of PyTorch: logits, losses, every gradient, and the weights after ten
+ * steps of AdamW, for models whose weights and answers tests/fixtures/make_parity.py
+ * and make_parity_seq.py have written.
  *
  * Training goes through the trainer as in a job; only the corpus is made by hand.
  * Each model runs with ref, and with the plugins of $NND_PLUGIN_DIR or, without
@@ -34,8 +35,8 @@ struct lab {
     struct pool *pool;
     struct kernels *ks;
     struct comm *world;
-    struct tokens tokens;
-    uint64_t *line;
+    struct tokens tokens, source;
+    uint64_t *line, *source_line;
     struct corpus corpus;
     struct trainer *t;
 };
@@ -45,12 +46,33 @@ struct lab {
 struct samples {
     int64_t n;
     const int32_t *id, *length;
+    const int32_t *source, *source_length; /* [n, source_context], [n]; or NULL */
 };
 
 static void must(int rc, const struct err *e)
 {
     if (rc)
         fail_msg("%s", e->text);
+}
+
+/* The sources of lines in the order run[n]. */
+static void make_sources(struct lab *l, const struct samples *s, const uint64_t *run)
+{
+    struct err e = {0};
+    uint32_t width = l->job->model->source_context;
+    l->source_line = calloc((size_t)s->n + 1, sizeof *l->source_line);
+    assert_non_null(l->source_line);
+    tokens_init(&l->source, l->job->model->source_vocab);
+    must(tokens_reserve(&l->source, (uint64_t)s->n * width, &e), &e);
+    for (int64_t i = 0; i < s->n; i++) {
+        const int32_t *id = s->source + run[i] * width;
+        for (int32_t k = 0; k < s->source_length[run[i]]; k++)
+            tokens_put(&l->source, (uint32_t)id[k]);
+        l->source_line[i + 1] = l->source.count;
+    }
+    l->corpus.source_context = width;
+    l->corpus.train.source = &l->source;
+    l->corpus.train.source_line = l->source_line;
 }
 
 /* Lines in such an order that the trainer takes them in that of the samples. */
@@ -79,7 +101,35 @@ static void make_corpus(struct lab *l, const struct samples *s)
                   .line = l->line,
                   .lines = n},
     };
+    if (s->source)
+        make_sources(l, s, run);
     free(run);
+}
+
+/* The text of which the samples are the windows: sample k of a step is the next
+ * window of stream k, and the streams begin at the epoch's phase. */
+static void make_streams(struct lab *l, const struct samples *s)
+{
+    struct err e = {0};
+    uint32_t t = l->job->model->context, batch = l->job->train->batch;
+    uint64_t steps = (uint64_t)s->n / batch, phase = order_phase(l->job->seed, 0, t);
+    tokens_init(&l->tokens, l->job->model->vocab);
+    must(tokens_reserve(&l->tokens, (uint64_t)s->n * t + t + 1, &e), &e);
+    for (uint64_t i = 0; i < phase; i++)
+        tokens_put(&l->tokens, 0);
+    for (uint64_t k = 0; k < batch; k++)
+        for (uint64_t step = 0; step < steps; step++)
+            for (uint32_t i = 0; i < t; i++)
+                tokens_put(&l->tokens,
+                           (uint32_t)s->id[(step * batch + k) * (t + 1) + i]);
+    tokens_put(&l->tokens, (uint32_t)s->id[(uint64_t)s->n * (t + 1) - 1]);
+    while (l->tokens.count < (uint64_t)s->n * t + t)
+        tokens_put(&l->tokens, 0);
+    l->corpus = (struct corpus){
+        .context = t,
+        .sequential = true,
+        .train = {.tokens = &l->tokens, .count = l->tokens.count},
+    };
 }
 
 static void read_job(struct lab *l, const char *text)
@@ -115,7 +165,9 @@ static void lab_close(struct lab *l)
 {
     trainer_destroy(l->t);
     tokens_free(&l->tokens);
+    tokens_free(&l->source);
     free(l->line);
+    free(l->source_line);
     kernels_destroy(l->ks);
     pool_destroy(l->pool);
     comm_destroy(l->world);
@@ -135,7 +187,10 @@ static bool lab_open(struct lab *l, const char *job, const struct samples *s,
         return false;
     }
     read_job(l, job);
-    make_corpus(l, s);
+    if (l->job->data->sampling == NND__DATA__SAMPLING__SEQUENTIAL)
+        make_streams(l, s);
+    else
+        make_corpus(l, s);
     must(comm_self(&l->world, &e), &e);
     struct trainer_config c = {.job = l->job,
                                .world = l->world,
@@ -165,6 +220,12 @@ static void lab_logits(struct lab *l, float *out)
                                   .pos = exec_data(t->x, c->pos),
                                   .sample = exec_data(t->x, c->sample)};
         uint32_t n = (uint32_t)c->batch;
+        if (t->p.model.source.id) {
+            rows.source_id = exec_data(t->x, t->p.model.source.id);
+            rows.source_pos = exec_data(t->x, t->p.model.source.pos);
+            rows.source_sample = exec_data(t->x, t->p.model.source.sample);
+            rows.source_len = exec_data(t->x, t->p.model.source_len);
+        }
         batch_fill(&t->train, (uint64_t)t->s.step, (uint32_t)i * n, n, &rows);
         must(exec_run(t->x, t->p.forward, i, 0, &e), &e);
         must(exec_read(t->x, z, out, &e), &e);
@@ -270,18 +331,21 @@ static void *read_tensor(const struct fixture *f, const char *name, int dtype,
 /* What the class has for a weight of ours, in our layout; free it. */
 static float *theirs(struct fixture *f, const struct weight *w)
 {
-    struct hf_place place;
+    struct hf_place place = {.parts = 1};
     struct err e = {0};
     char name[300];
     uint64_t elements;
-    must(hf_arch_place(f->arch, w->name, &place, &e), &e);
+    if (f->arch)
+        must(hf_arch_place(f->arch, w->name, &place, &e), &e);
+    else
+        snprintf(place.name, sizeof place.name, "%s", w->name);
     snprintf(name, sizeof name, "%s%s", f->kind, place.name);
     float *all = read_tensor(f, name, NND_F32, &elements);
     float *own = malloc((size_t)w->elements * sizeof *own);
     assert_non_null(own);
     assert_int_equal(elements, w->elements * place.parts);
     for (int64_t i = 0; i < w->elements; i++)
-        own[i] = all[hf_place_element(&place, w->rows, w->cols, i)];
+        own[i] = all[f->arch ? hf_place_element(&place, w->rows, w->cols, i) : i];
     free(all);
     f->seen += w->elements;
     return own;
@@ -321,6 +385,7 @@ static void take_weight(struct lab *l, const struct weight *w, void *arg)
 static bool is_blind(const struct fixture *f, const struct weight *w)
 {
     return f->lab.job->model->position != NND__MODEL__POSITION__ROPE &&
+           f->lab.job->model->attention != NND__ATTEND__ADDITIVE &&
            strstr(w->name, "k_proj.bias");
 }
 
@@ -438,6 +503,8 @@ static void fixture_open(struct fixture *f, const char *name)
              dir ? dir : ".", name);
     *f = (struct fixture){.label = name};
     must(safetensors_open(path, &f->file, &e), &e);
+    if (strcmp(safetensors_meta(f->file, "model_type"), "nnd") == 0)
+        return; /* of layers of PyTorch, under our own names */
     must(hf_arch_find(safetensors_meta(f->file, "model_type"), &f->arch, &e), &e);
     assert_string_equal(safetensors_meta(f->file, "class"), hf_arch_class(f->arch));
 }
@@ -447,10 +514,15 @@ static bool open_lab(struct fixture *f, bool plugins)
     uint64_t n;
     int32_t *length = read_tensor(f, "length", NND_I32, &n);
     int32_t *id = read_tensor(f, "id", NND_I32, NULL);
-    struct samples s = {(int64_t)n, id, length};
+    bool pairs = safetensors_find(f->file, "source");
+    int32_t *source = pairs ? read_tensor(f, "source", NND_I32, NULL) : NULL;
+    int32_t *read = pairs ? read_tensor(f, "source_length", NND_I32, NULL) : NULL;
+    struct samples s = {(int64_t)n, id, length, source, read};
     bool open = lab_open(&f->lab, safetensors_meta(f->file, "job"), &s, plugins);
     free(length);
     free(id);
+    free(source);
+    free(read);
     return open;
 }
 
@@ -520,7 +592,7 @@ static void twin_open(struct lab *l, const char *model)
 {
     static int32_t id[TWIN_BATCH * (TWIN_CONTEXT + 1)];
     static const int32_t length[TWIN_BATCH] = {TWIN_CONTEXT, TWIN_CONTEXT - 5};
-    struct samples s = {TWIN_BATCH, id, length};
+    struct samples s = {.n = TWIN_BATCH, .id = id, .length = length};
     struct err e = {0};
     char job[1000];
     for (int i = 0; i < TWIN_BATCH * (TWIN_CONTEXT + 1); i++)
@@ -660,6 +732,22 @@ int main(void)
         {"qwen3-raw, plugins", fixture_plugins, NULL, NULL, "qwen3-raw"},
         {"gpt2, ref", fixture_ref, NULL, NULL, "gpt2"},
         {"gpt2, plugins", fixture_plugins, NULL, NULL, "gpt2"},
+        {"encdec-post, ref", fixture_ref, NULL, NULL, "encdec-post"},
+        {"encdec-post, plugins", fixture_plugins, NULL, NULL, "encdec-post"},
+        {"encdec-pre, ref", fixture_ref, NULL, NULL, "encdec-pre"},
+        {"encdec-pre, plugins", fixture_plugins, NULL, NULL, "encdec-pre"},
+        {"rnnlm-rnn, ref", fixture_ref, NULL, NULL, "rnnlm-rnn"},
+        {"rnnlm-rnn, plugins", fixture_plugins, NULL, NULL, "rnnlm-rnn"},
+        {"rnnlm-gru, ref", fixture_ref, NULL, NULL, "rnnlm-gru"},
+        {"rnnlm-gru, plugins", fixture_plugins, NULL, NULL, "rnnlm-gru"},
+        {"rnnlm-lstm, ref", fixture_ref, NULL, NULL, "rnnlm-lstm"},
+        {"rnnlm-lstm, plugins", fixture_plugins, NULL, NULL, "rnnlm-lstm"},
+        {"seq2seq-none, ref", fixture_ref, NULL, NULL, "seq2seq-none"},
+        {"seq2seq-none, plugins", fixture_plugins, NULL, NULL, "seq2seq-none"},
+        {"seq2seq-additive, ref", fixture_ref, NULL, NULL, "seq2seq-additive"},
+        {"seq2seq-additive, plugins", fixture_plugins, NULL, NULL, "seq2seq-additive"},
+        {"seq2seq-dot, ref", fixture_ref, NULL, NULL, "seq2seq-dot"},
+        {"seq2seq-dot, plugins", fixture_plugins, NULL, NULL, "seq2seq-dot"},
         cmocka_unit_test(same_experts_are_dense),
     };
     return cmocka_run_group_tests_name("parity", tests, NULL, NULL);
