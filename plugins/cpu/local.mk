@@ -10,12 +10,18 @@ CPU_CPPFLAGS = -D_GNU_SOURCE -I$(srcdir) $(PLUGIN_INCLUDES)
 
 cpu_kernels = \
     plugins/cpu/act.c \
+    plugins/cpu/attend.c \
+    plugins/cpu/choose.c \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
     plugins/cpu/gemm_few.c \
     plugins/cpu/norm.c \
     plugins/cpu/optim.c \
     plugins/cpu/permute.c \
+    plugins/cpu/rnn_bwd.c \
+    plugins/cpu/rnn_fwd.c \
+    plugins/cpu/rnn_gate.h \
+    plugins/cpu/rnn_tile.h \
     plugins/cpu/rope.c \
     plugins/cpu/route.c \
     plugins/cpu/rows.c \
@@ -79,7 +85,8 @@ plugins_cpu_cpu_la_LIBADD += plugins/cpu/libbf16.la
 endif
 
 # Tests of the plugins cpu and blis, over the same calls.
-cpu_case_sources = tests/unit/cpu_cases.c tests/unit/cpu_cases.h
+cpu_case_sources = tests/unit/cpu_cases.c tests/unit/cpu_cases.h \
+    tests/unit/cpu_cases_recurrent.c
 sys_tests += tests/sys/plugin_fast.test
 unit_tests += tests/unit/test_cpu_math tests/unit/test_cpu_bits tests/unit/test_cpu_rows
 tests_unit_test_cpu_math_CFLAGS = $(CPU_CFLAGS)

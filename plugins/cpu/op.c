@@ -92,6 +92,11 @@ static int check_strides(const struct arg *a, const struct nnd_tensor *t,
 {
     int64_t least = 1;
 
+    if (a->flags & ARG_ANY_ORDER)
+        return t->dim[t->ndim - 1] <= 1 || t->stride[t->ndim - 1] == 1
+                   ? NND_OK
+                   : op_refuse(e, NND_EUNSUPPORTED, "%s: the last stride is %lld",
+                               a->name, (long long)t->stride[t->ndim - 1]);
     for (int i = t->ndim - 1; i >= 0; i--) {
         int fixed = i == t->ndim - 1 || (a->flags & ARG_PACKED);
 

@@ -29,7 +29,11 @@ enum isa { ISA_BASE, ISA_V3, ISA_V4, ISA_BF16, ISA_COUNT };
 #define IN_I32    (1u << NND_I32)
 #define IN_FLOATS (IN_F32 | 1u << NND_BF16 | 1u << NND_F16)
 
-enum { ARG_OPTIONAL = 1, ARG_PACKED = 2 /* no gaps between rows */ };
+enum {
+    ARG_OPTIONAL = 1,
+    ARG_PACKED = 2,   /* no gaps between rows                              */
+    ARG_ANY_ORDER = 4 /* the first axes may be in any order in memory      */
+};
 
 /* One tensor of a params struct.  Each letter of `dims` is a size: the first
  * argument that names it sets it, the later ones must agree; '*' is any size.
@@ -42,7 +46,7 @@ struct arg {
     unsigned flags;
 };
 
-#define ARG_MAX 10
+#define ARG_MAX 16
 #define ARG(type, field, dims, dtypes, flags)                                          \
     {                                                                                  \
 #field, offsetof(struct type, field), dims, dtypes, flags                      \

@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-#define KERNELS_MAX 256
+#define KERNELS_MAX 320
 
 extern const struct op *const all_ops_base[];
 #ifdef __x86_64__

@@ -618,6 +618,28 @@ static void add_attn(struct calls *c, const struct attn_shape *s)
     }
 }
 
+/* For the files that have cases of their own. */
+
+struct call *calls_add(struct calls *c, const char *op, void *p, const char *label)
+{
+    return add(c, op, p, label);
+}
+
+void *calls_params(struct calls *c, size_t size)
+{
+    return params(c, size);
+}
+
+void calls_output(struct calls *c, struct call *k, struct nnd_tensor *t)
+{
+    output(c, k, t);
+}
+
+int32_t *calls_integers(struct calls *c, int64_t n, int32_t lo, int32_t hi)
+{
+    return integers(c, n, lo, hi);
+}
+
 static void add_all_attn(struct calls *c)
 {
     static const struct attn_shape shapes[] = {
@@ -670,6 +692,7 @@ static void add_all(struct calls *c)
     add_route(c, 77, 64, 5, NND_SCORE_SOFTMAX, 0);
     add_route(c, 300, 37, 4, NND_SCORE_SIGMOID, 1);
     add_all_attn(c);
+    calls_add_recurrent(c);
 }
 
 struct calls *calls_create(void)

@@ -57,4 +57,14 @@ struct nnd_tensor calls_tensor(struct calls *c, int dtype, int ndim, const int64
                                int64_t gap);
 size_t dtype_bytes(int dtype);
 
+/* For files with cases of their own: an empty params struct, a call of it, what it
+ * writes, and random integers in [lo, hi). */
+void *calls_params(struct calls *c, size_t size);
+struct call *calls_add(struct calls *c, const char *op, void *params,
+                       const char *label);
+void calls_output(struct calls *c, struct call *k, struct nnd_tensor *t);
+int32_t *calls_integers(struct calls *c, int64_t n, int32_t lo, int32_t hi);
+
+void calls_add_recurrent(struct calls *c);
+
 #endif

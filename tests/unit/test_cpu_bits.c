@@ -9,11 +9,13 @@
 
 #define THREADS 3
 
-/* Products without fused multiply-add, or of pairs of bf16, have bits of their own,
- * and say so by their names; everything else is equal on all instruction sets. */
+/* Products and recurrent layers without fused multiply-add, or of pairs of bf16, have
+ * bits of their own, and say so by their names; all else is equal on all
+ * instruction sets. */
 static int stands_alone(const struct nnd_kernel *k)
 {
-    return (strncmp(k->op, "attn.", 5) == 0 || strncmp(k->op, "gemm", 4) == 0) &&
+    return (strncmp(k->op, "attn.", 5) == 0 || strncmp(k->op, "gemm", 4) == 0 ||
+            strncmp(k->op, "rnn.", 4) == 0) &&
            (strstr(k->name, "-v2") || strstr(k->name, "-bf16"));
 }
 
