@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "graph/mirror.h"
 #include "graph/op_list.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
@@ -37,6 +38,9 @@ struct exec {
     struct memory m;
     const struct nnd_device_ops *dev;
     struct nnd_stream stream;
+    bool has_stream;
+    struct mirror *mirror; /* NULL: the device's memory is the host's */
+    bool hosting;          /* an operator of the host runs            */
     char *region[REGION_COUNT];
     void *workspace;
     struct tree tree[GRAPH_PLANES];
@@ -148,7 +152,10 @@ void *exec_address(const struct exec *x, const struct value *v, int slot, int po
 
 void *exec_data(const struct exec *x, const struct value *v)
 {
-    return exec_address(x, v, x->slot, x->position);
+    void *at = exec_address(x, v, x->slot, x->position);
+    if (!x->mirror)
+        return at;
+    return x->hosting ? mirror_data(x->mirror, v) : mirror_hand(x->mirror, v, at);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -319,9 +326,39 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
     return rc;
 }
 
+/* What ranks exchange must lie where MPI finds it. */
+static int refuse_exchanges(const struct exec *x, struct err *e)
+{
+    for (int i = 0; i < x->g->nnode; i++) {
+        const struct op *op = x->g->node[i]->op;
+        if (op == &op_grad_reduce || op == &op_param_gather)
+            return err_set(e, ERR_SPEC,
+                           "kernels.device: %s: weights and gradients of several "
+                           "ranks cannot be exchanged there yet: wanted parallel.dp "
+                           "1, or cpu",
+                           x->dev->type);
+    }
+    return 0;
+}
+
+/* A stream; and copies of what the host needs, unless it is the host's memory. */
+static int open_device(struct exec *x, struct err *e)
+{
+    if (x->dev->stream_new(0, 0, &x->stream) != NND_OK)
+        return err_set(e, ERR_FAILED, "kernels.device: no stream on %s", x->dev->type);
+    x->has_stream = true;
+    if (strcmp(x->dev->type, "cpu") == 0)
+        return 0;
+    if (refuse_exchanges(x, e))
+        return e->code;
+    return mirror_create(x->dev, &x->stream, x->g, &x->mirror, e);
+}
+
 static int prepare(struct exec *x, struct err *e)
 {
     struct graph *g = x->g;
+    if (open_device(x, e))
+        return e->code;
     if (exec_plan(g, x->c.table, x->c.slots, x->c.positions, &x->m, e))
         return e->code;
     for (int i = 0; i < g->nplane; i++)
@@ -408,12 +445,15 @@ void exec_destroy(struct exec *x)
 {
     if (!x)
         return;
+    mirror_destroy(x->mirror);
     free_plans(x);
     for (int i = 0; x->dev && i < REGION_COUNT; i++)
         if (x->region[i])
             x->dev->free(x->stream.device, x->region[i]);
     if (x->workspace)
         x->dev->free(x->stream.device, x->workspace);
+    if (x->has_stream)
+        x->dev->stream_del(&x->stream);
     crumb_destroy(x->crumb);
     arena_destroy(x->mem);
 }
@@ -455,11 +495,38 @@ static int64_t given(const struct exec *x, bool kept_too)
     return n;
 }
 
+/* Copies of what the host's operator reads and writes, either way. */
+static int exchange(struct exec *x, const struct node *n, bool back, struct err *e)
+{
+    for (int i = 0; i < n->nin + n->nout; i++) {
+        const struct value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
+        bool written = i >= n->nin || (v && v->storage == STORAGE_STATE);
+        if (!v || (back && !written))
+            continue;
+        void *at = exec_address(x, v, x->slot, x->position);
+        if (back ? mirror_push(x->mirror, v, at, e) : mirror_pull(x->mirror, v, at, e))
+            return e->code;
+    }
+    return back ? 0 : mirror_sync(x->mirror, e);
+}
+
+static int run_host(struct exec *x, const struct node *n, struct err *e)
+{
+    if (!x->mirror)
+        return n->op->run(x, n, e);
+    if (exchange(x, n, false, e))
+        return e->code;
+    x->hosting = true;
+    int rc = n->op->run(x, n, e);
+    x->hosting = false;
+    return rc ? rc : exchange(x, n, true, e);
+}
+
 static int run_collective(struct exec *x, const struct node *n, struct err *e)
 {
     atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
     int64_t before = given(x, n->op->routed);
-    int rc = n->op->run(x, n, e);
+    int rc = run_host(x, n, e);
     x->cost[n->id].wire += given(x, n->op->routed) - before;
     return rc;
 }
@@ -474,7 +541,7 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
     int64_t begin = clock_mono_ns();
     int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, n->id, e)
              : n->op->wire ? run_collective(x, n, e)
-                           : n->op->run(x, n, e);
+                           : run_host(x, n, e);
     x->cost[n->id].ns += clock_mono_ns() - begin;
     x->cost[n->id].calls++;
     return rc;
@@ -497,7 +564,12 @@ static int run_loop(struct exec *x, const struct program *p, const struct record
                     const struct loop *l, struct err *e)
 {
     const struct mesh *m = &x->g->mesh;
-    struct rounds rounds = {.counts = exec_data(x, l->counts),
+    void *counts = exec_address(x, l->counts, x->slot, x->position);
+    if (x->mirror &&
+        (mirror_pull(x->mirror, l->counts, counts, e) || mirror_sync(x->mirror, e)))
+        return e->code;
+    struct rounds rounds = {.counts =
+                                x->mirror ? mirror_data(x->mirror, l->counts) : counts,
                             .ranks = m->ep,
                             .experts = (int)shape_cols(&l->counts->shape),
                             .capacity = l->capacity,
@@ -519,6 +591,8 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
     int nodes = p->end - p->first;
     int at = (b->positions > 1 ? position : 0) * b->slots + (b->slots > 1 ? slot : 0);
     const struct record *r = b->record + (size_t)at * (size_t)nodes;
+    if (x->mirror && mirror_flush(x->mirror, e))
+        return e->code;
     x->slot = slot;
     x->position = position;
     for (int i = p->first; i < p->end;) {
@@ -550,6 +624,8 @@ int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e)
 {
     void *dst = exec_address(x, v, 0, 0);
+    if (x->mirror)
+        mirror_refresh(x->mirror, v, src);
     if (x->dev->copy(&x->stream, dst, src, value_bytes(v)) ||
         x->dev->stream_sync(&x->stream))
         return err_set(e, ERR_FAILED, "%s: cannot be copied to %s", v->name,
@@ -560,6 +636,8 @@ int exec_write(struct exec *x, const struct value *v, const void *src, struct er
 int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e)
 {
     const void *src = exec_address(x, v, 0, 0);
+    if (x->mirror && mirror_flush(x->mirror, e))
+        return e->code;
     if (x->dev->copy(&x->stream, dst, src, value_bytes(v)) ||
         x->dev->stream_sync(&x->stream))
         return err_set(e, ERR_FAILED, "%s: cannot be copied from %s", v->name,

@@ -77,7 +77,9 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
 void *exec_address(const struct exec *x, const struct value *v, int slot, int position);
 
 /* The same for the slot and position being run, for host ops; and for callers
- * that fill inputs and read results (slot 0). */
+ * that fill inputs and read results (slot 0).  On a device of its own memory: the
+ * host's copy (mirror.h), which is up to date until the next program runs, and
+ * which that program will see when it is an input or a state. */
 void *exec_data(const struct exec *x, const struct value *v);
 
 /* Copy a whole value to or from the host's memory (slot 0, position 0). */

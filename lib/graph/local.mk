@@ -10,6 +10,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/grad.c lib/graph/grad.h \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \
+    lib/graph/mirror.c lib/graph/mirror.h \
     lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
     lib/graph/op_attend.c \
     lib/graph/op_attention.c \
@@ -59,3 +60,7 @@ tests_num_test_op_mixed_SOURCES = \
     tests/num/lab_comm.c tests/num/lab_comm.h \
     tests/num/op_lab.c tests/num/op_lab.h \
     tests/num/test_op_mixed.c
+
+# A device whose memory the host cannot touch; the test compiles it.
+sys_tests += tests/sys/device.test
+EXTRA_DIST += tests/plugins/sim.c

@@ -247,6 +247,9 @@ int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   struct kernel_table **out, struct err *e)
 {
     struct selection s = {.ks = ks, .policy = p, .wants = wants, .nwants = nwants};
+    if (!kernels_device(ks, p->device))
+        return err_set(e, ERR_SPEC, "kernels.device: wanted a loaded device, found %s",
+                       p->device);
     s.arena = arena_create();
     s.rules = arena_calloc(s.arena, p->nrules + 1, sizeof *s.rules);
     s.candidates = arena_calloc(s.arena, count_kernels(ks) + 1, sizeof *s.candidates);
