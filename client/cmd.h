@@ -16,6 +16,10 @@ extern const struct verb verb_logs;
 extern const struct verb verb_wait;
 extern const struct verb verb_cancel, verb_hold, verb_release; /* cmd_change.c */
 extern const struct verb verb_suspend, verb_resume;            /* cmd_change.c */
+extern const struct verb verb_requeue, verb_prio;              /* cmd_change.c */
+extern const struct verb verb_history;                         /* cmd_status.c */
+extern const struct verb verb_purge;
+extern const struct verb verb_doctor;
 extern const struct verb verb_events;
 extern const struct verb verb_metrics;
 extern const struct verb verb_plan;

@@ -1,27 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cmd_change.c - verbs that ask for another state: cancel, hold, release,
- * suspend, resume.  They differ by what they ask for and nothing else.
+ * cmd_change.c - verbs that ask for another state or place: cancel, hold, release,
+ * suspend, resume, requeue, prio.  They differ by what they ask for and nothing else.
  */
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "client/cmd.h"
 #include "client/follow.h"
+#include "client/select.h"
 #include "client/term.h"
 #include "client/wire_json.h"
 
-struct options {
-    bool all, dry_run, wait;
-};
+enum { PRIORITY_MAX = 100 };
 
-static const struct opt table[] = {
-    {OPT_FLAG, 0, "all", NULL, offsetof(struct options, all),
-     "all jobs that have not ended"},
-    {OPT_FLAG, 'n', "dry-run", NULL, offsetof(struct options, dry_run),
-     "only say which jobs would be asked"},
-    {0},
+struct options {
+    struct select which;
+    bool wait;
 };
 
 static const struct opt cancel_table[] = {
@@ -35,6 +32,7 @@ struct change {
     struct client *c;
     const struct options *o;
     Wire__Action action;
+    uint32_t priority;
     json_t *results;
     int worst;
 };
@@ -58,19 +56,22 @@ static void record(struct change *ch, uint64_t id, int rc, const char *state,
 }
 
 /* 0, or an error that concerns more than this job. */
-static int change_one(struct change *ch, uint64_t id, struct err *e)
+static int change_one(void *arg, uint64_t id, struct err *e)
 {
+    struct change *ch = arg;
     Wire__Change q = WIRE__CHANGE__INIT;
     Wire__ChangeReply *reply;
     int rc;
 
-    if (ch->o->dry_run) {
+    if (ch->o->which.dry_run) {
         printf("would %s %llu\n", ch->c->verb, (unsigned long long)id);
         return 0;
     }
     q.has_id = q.has_action = true;
     q.id = id;
     q.action = ch->action;
+    q.has_priority = ch->action == WIRE__ACTION__PRIORITIZE;
+    q.priority = ch->priority;
     rc = client_call(ch->c, WIRE__TYPE__CHANGE, &q, 0, &reply, e);
     if (rc == ERR_UNREACHABLE || rc == ERR_PROTOCOL)
         return rc;
@@ -89,43 +90,16 @@ static int change_one(struct change *ch, uint64_t id, struct err *e)
     return 0;
 }
 
-static int change_all(struct change *ch, struct err *e)
+static int change(struct client *c, struct change ch, int argc, char **argv,
+                  struct err *e)
 {
-    Wire__List q = WIRE__LIST__INIT;
-    Wire__ListReply *reply;
-    int rc = 0;
+    int rc;
 
-    q.has_active = q.active = true;
-    rc = client_call(ch->c, WIRE__TYPE__LIST, &q, 0, &reply, e);
-    if (rc < 0)
-        return rc;
-    for (size_t i = reply->n_jobs; i-- > 0 && rc == 0;)
-        rc = change_one(ch, reply->jobs[i]->id, e);
-    chan_free(&reply->base);
-    return rc;
-}
-
-static int change(struct client *c, Wire__Action action, const struct options *o,
-                  int argc, char **argv, struct err *e)
-{
-    struct change ch = {.c = c, .o = o, .action = action, .results = json_array()};
-    uint64_t id;
-    int rc = 0;
-
-    if (o->all ? argc > 0 : argc == 0) {
-        json_decref(ch.results);
-        return err_set(e, ERR_USAGE, "needs job numbers or --all, not both");
-    }
-    for (int i = 0; i < argc && rc == 0; i++)
-        rc = client_id(argv[i], &id, e);
-    if (o->wait)
+    ch.c = c;
+    ch.results = json_array();
+    if (ch.o->wait)
         term_catch_signals();
-    for (int i = 0; i < argc && rc == 0; i++) {
-        client_id(argv[i], &id, e);
-        rc = change_one(&ch, id, e);
-    }
-    if (rc == 0 && o->all)
-        rc = change_all(&ch, e);
+    rc = select_each(c, &ch.o->which, false, argc, argv, change_one, &ch, e);
     if (rc == 0 && c->opt.json)
         client_print_json(json_pack("{so}", "jobs", ch.results));
     else
@@ -135,81 +109,144 @@ static int change(struct client *c, Wire__Action action, const struct options *o
 
 static int cancel(struct client *c, void *o, int argc, char **argv, struct err *e)
 {
-    return change(c, WIRE__ACTION__CANCEL, o, argc, argv, e);
+    const struct change ch = {.o = o, .action = WIRE__ACTION__CANCEL};
+
+    return change(c, ch, argc, argv, e);
 }
 
 static int hold(struct client *c, void *o, int argc, char **argv, struct err *e)
 {
-    return change(c, WIRE__ACTION__HOLD, o, argc, argv, e);
+    const struct change ch = {.o = o, .action = WIRE__ACTION__HOLD};
+
+    return change(c, ch, argc, argv, e);
 }
 
 static int release(struct client *c, void *o, int argc, char **argv, struct err *e)
 {
-    return change(c, WIRE__ACTION__RELEASE, o, argc, argv, e);
+    const struct change ch = {.o = o, .action = WIRE__ACTION__RELEASE};
+
+    return change(c, ch, argc, argv, e);
 }
 
 static int suspend(struct client *c, void *o, int argc, char **argv, struct err *e)
 {
-    return change(c, WIRE__ACTION__SUSPEND, o, argc, argv, e);
+    const struct change ch = {.o = o, .action = WIRE__ACTION__SUSPEND};
+
+    return change(c, ch, argc, argv, e);
 }
 
 static int resume(struct client *c, void *o, int argc, char **argv, struct err *e)
 {
-    return change(c, WIRE__ACTION__RESUME, o, argc, argv, e);
+    const struct change ch = {.o = o, .action = WIRE__ACTION__RESUME};
+
+    return change(c, ch, argc, argv, e);
+}
+
+static int requeue(struct client *c, void *o, int argc, char **argv, struct err *e)
+{
+    const struct change ch = {.o = o, .action = WIRE__ACTION__REQUEUE};
+
+    return change(c, ch, argc, argv, e);
+}
+
+static int prio(struct client *c, void *o, int argc, char **argv, struct err *e)
+{
+    struct change ch = {.o = o, .action = WIRE__ACTION__PRIORITIZE};
+    uint64_t n;
+
+    if (!str_to_u64(argv[0], &n) || n > PRIORITY_MAX)
+        return err_set(e, ERR_USAGE, "priority: must be 0 to %d, got \"%s\"",
+                       PRIORITY_MAX, argv[0]);
+    ch.priority = (uint32_t)n;
+    return change(c, ch, argc - 1, argv + 1, e);
 }
 
 const struct verb verb_cancel = {
     .name = "cancel",
-    .args = "ID...|--all",
+    .args = "[ID...]",
     .max_args = -1,
     .brief = "end jobs",
     .text = "A running job is asked to leave and killed when it does not. What it had "
             "saved stays.",
-    .options = {table, cancel_table},
+    .options = {select_options, cancel_table},
     .size = sizeof(struct options),
+    .preset = select_preset,
     .run = cancel,
 };
 
 const struct verb verb_hold = {
     .name = "hold",
-    .args = "ID...|--all",
+    .args = "[ID...]",
     .max_args = -1,
     .brief = "keep waiting jobs from being started",
     .text = "For jobs that are queued, or wait for another attempt.",
-    .options = {table},
+    .options = {select_options},
     .size = sizeof(struct options),
+    .preset = select_preset,
     .run = hold,
 };
 
 const struct verb verb_release = {
     .name = "release",
-    .args = "ID...|--all",
+    .args = "[ID...]",
     .max_args = -1,
     .brief = "let held jobs be started",
     .text = "Undoes nnctl hold and nnctl submit --hold.",
-    .options = {table},
+    .options = {select_options},
     .size = sizeof(struct options),
+    .preset = select_preset,
     .run = release,
 };
 
 const struct verb verb_suspend = {
     .name = "suspend",
-    .args = "ID...|--all",
+    .args = "[ID...]",
     .max_args = -1,
     .brief = "stop running jobs where they are",
     .text = "The processes stay in memory and use no processor.",
-    .options = {table},
+    .options = {select_options},
     .size = sizeof(struct options),
+    .preset = select_preset,
     .run = suspend,
 };
 
 const struct verb verb_resume = {
     .name = "resume",
-    .args = "ID...|--all",
+    .args = "[ID...]",
     .max_args = -1,
     .brief = "let suspended jobs go on",
     .text = "Undoes nnctl suspend.",
-    .options = {table},
+    .options = {select_options},
     .size = sizeof(struct options),
+    .preset = select_preset,
     .run = resume,
+};
+
+const struct verb verb_requeue = {
+    .name = "requeue",
+    .args = "[ID...]",
+    .max_args = -1,
+    .brief = "take running jobs back into the queue",
+    .text =
+        "The ranks save a checkpoint and leave; the job starts again from there when "
+        "its turn comes, and no retry is used up.",
+    .options = {select_options},
+    .size = sizeof(struct options),
+    .preset = select_preset,
+    .run = requeue,
+};
+
+const struct verb verb_prio = {
+    .name = "prio",
+    .args = "PRIORITY [ID...]",
+    .min_args = 1,
+    .max_args = -1,
+    .brief = "let jobs start before others, or after them",
+    .text =
+        "0 to 100; the largest starts first, and among equals the oldest. Jobs have "
+        "queue.priority, which is 50, until then. A running job keeps running.",
+    .options = {select_options},
+    .size = sizeof(struct options),
+    .preset = select_preset,
+    .run = prio,
 };

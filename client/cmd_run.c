@@ -111,7 +111,8 @@ static int submit_and_follow(struct client *c, const struct spec *s, bool is_pri
 {
     struct run r = {.c = c, .is_private = is_private};
     bool known;
-    int rc = jobfile_submit(c, s, NULL, false, &r.id, &known, e);
+    const struct jobfile_terms terms = {0};
+    int rc = jobfile_submit(c, &s, 1, &terms, &r.id, &known, e);
 
     if (rc < 0)
         return rc;

@@ -11,13 +11,15 @@
 #include "base/str.h"
 #include "client/cmd.h"
 #include "client/progress.h"
+#include "client/select.h"
 #include "client/table.h"
 #include "client/wire_json.h"
 
 enum { PAGE = 1000, SPEED_MIN = 20 };
 
 struct options {
-    bool all, no_header;
+    struct select which; /* --array, --name, --state, --user */
+    bool all, ended, no_header;
     double since;
     uint64_t count;
     const char *fields;
@@ -26,6 +28,14 @@ struct options {
 static const struct opt table[] = {
     {OPT_FLAG, 'a', "all", NULL, offsetof(struct options, all),
      "also jobs that have ended"},
+    {OPT_COUNT, 0, "array", "ID", offsetof(struct options, which.array),
+     "only jobs of this array"},
+    {OPT_TEXT, 0, "name", "NAME", offsetof(struct options, which.name),
+     "only jobs of this name"},
+    {OPT_LIST, 0, "state", "STATE", offsetof(struct options, which.states),
+     "only jobs in this state, also one that has ended; may be repeated"},
+    {OPT_COUNT, 0, "user", "UID", offsetof(struct options, which.user),
+     "only jobs of this user"},
     {OPT_SPAN, 0, "since", "TIME", offsetof(struct options, since),
      "only jobs submitted or ended in the last 90s, 6h or 2d"},
     {OPT_COUNT, 'c', "count", "N", offsetof(struct options, count),
@@ -39,6 +49,7 @@ static const struct opt table[] = {
 
 static void preset(void *values)
 {
+    select_preset(values);
     ((struct options *)values)->count = PAGE;
 }
 
@@ -90,15 +101,20 @@ static int list_jobs(struct client *c, const struct options *o, struct jobs *js,
                      struct err *e)
 {
     Wire__List q = WIRE__LIST__INIT;
+    int rc = select_fill(c, &o->which, &q, e);
 
-    q.has_active = q.active = !o->all && o->since <= 0;
+    if (rc < 0)
+        return rc;
+    if (o->ended && q.n_states == 0)
+        for (int i = WIRE__STATE__COMPLETED; i <= WIRE__STATE__TIMEOUT; i++)
+            q.states[q.n_states++] = (Wire__State)i;
+    q.has_active = q.active = !o->all && o->since <= 0 && q.n_states == 0;
     q.has_since_us = o->since > 0;
     q.since_us = (uint64_t)(clock_wall_us() - (int64_t)(o->since * 1e6));
     q.has_limit = true;
     do {
         Wire__ListReply *reply;
         uint64_t left = o->count - js->n;
-        int rc;
 
         q.limit = left < PAGE ? (uint32_t)left : PAGE;
         rc = client_call(c, WIRE__TYPE__LIST, &q, 0, &reply, e);
@@ -139,11 +155,30 @@ static int name_jobs(struct client *c, int argc, char **argv, struct jobs *js,
 /* --- showing -------------------------------------------------------------- */
 
 static const struct column columns[] = {
-    {"ID", true},   {"NAME", false},   {"USER", false}, {"ST", false},
-    {"STEP", true}, {"LOSS", true},    {"TOK/S", true}, {"RANKS", true},
-    {"TRY", true},  {"ELAPSED", true}, {"ETA", true},   {"INFO", false},
+    {"ID", true},     {"NAME", false},   {"USER", false}, {"ST", false},
+    {"STEP", true},   {"LOSS", true},    {"TOK/S", true}, {"RANKS", true},
+    {"TRY", true},    {"ELAPSED", true}, {"ETA", true},   {"PRIO", true},
+    {"ENDED", false}, {"SWEEP", false},  {"INFO", false},
 };
-enum { ID, NAME, USER, ST, STEP, LOSS, TOK_S, RANKS, TRY, ELAPSED, ETA, INFO };
+enum {
+    ID,
+    NAME,
+    USER,
+    ST,
+    STEP,
+    LOSS,
+    TOK_S,
+    RANKS,
+    TRY,
+    ELAPSED,
+    ETA,
+    PRIO,
+    ENDED,
+    SWEEP,
+    INFO
+};
+
+enum { PRIORITY = 50 }; /* of most jobs: not worth a column */
 
 static void time_cells(struct table *t, const Wire__JobInfo *j)
 {
@@ -164,7 +199,20 @@ static void time_cells(struct table *t, const Wire__JobInfo *j)
     }
 }
 
-static void job_row(struct table *t, const Wire__JobInfo *j)
+static void queue_cells(struct table *t, const Wire__JobInfo *j, bool ended)
+{
+    char text[40];
+
+    if (j->has_priority && j->priority != PRIORITY && !wire_state_is_final(j->state))
+        table_cell(t, PRIO, "%u", j->priority);
+    if (ended && j->has_ended_us) {
+        clock_iso((int64_t)j->ended_us, text, sizeof text);
+        table_cell(t, ENDED, "%.16sZ", text);
+    }
+    table_cell(t, SWEEP, "%s", j->label ? j->label : "");
+}
+
+static void job_row(struct table *t, const Wire__JobInfo *j, bool ended)
 {
     char text[32];
 
@@ -188,6 +236,7 @@ static void job_row(struct table *t, const Wire__JobInfo *j)
     if (j->attempt > 1)
         table_cell(t, TRY, "%u", j->attempt);
     time_cells(t, j);
+    queue_cells(t, j, ended);
     table_cell(t, INFO, "%s", j->reason ? j->reason : "");
 }
 
@@ -199,7 +248,7 @@ static void print_table(struct client *c, const struct options *o,
     table_init(&t, columns, sizeof columns / sizeof *columns, c->arena);
     t.colored = c->colored;
     for (size_t i = 0; i < js->n; i++)
-        job_row(&t, js->job[i]);
+        job_row(&t, js->job[i], o->ended);
     table_print(&t, !o->no_header, stdout);
 }
 
@@ -290,8 +339,9 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
         client_say(c, "only the newest %zu jobs are shown; --count shows more", js.n);
     if (rc == 0 && !js.n && !c->opt.json && isatty(2))
         client_say(c, "no jobs%s",
-                   o->all || o->since > 0 ? ""
-                                          : " that have not ended; --all shows all");
+                   o->all || o->ended || o->since > 0
+                       ? ""
+                       : " that have not ended; --all shows all");
     jobs_free(&js);
     return rc;
 }
@@ -309,4 +359,24 @@ const struct verb verb_status = {
     .size = sizeof(struct options),
     .preset = preset,
     .run = run,
+};
+
+static int run_history(struct client *c, void *values, int argc, char **argv,
+                       struct err *e)
+{
+    ((struct options *)values)->ended = true;
+    return run(c, values, argc, argv, e);
+}
+
+const struct verb verb_history = {
+    .name = "history",
+    .args = "",
+    .brief = "list jobs that have ended",
+    .text =
+        "Newest first, with the time of their end and what became of them. How long "
+        "nnd remembers them is keep.age and keep.jobs of nnd-conf(5).",
+    .options = {table},
+    .size = sizeof(struct options),
+    .preset = preset,
+    .run = run_history,
 };

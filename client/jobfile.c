@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "client/term.h"
 #include "proto/rules.h"
 
@@ -29,24 +30,23 @@ const struct opt jobfile_options[] = {
     {0},
 };
 
+/* Read once: a sweep makes many jobs of it. */
 static int read_stdin(struct spec *s, struct err *e)
 {
-    struct buf text = {0};
+    static struct buf text;
     size_t n;
-    int rc = 0;
 
-    do {
-        buf_reserve(&text, 65536);
-        n = fread(text.data + text.len, 1, 65536, stdin);
-        text.len += n;
-    } while (n > 0 && text.len <= SPEC_TEXT_MAX);
-    buf_add(&text, "", 0);
+    if (!text.data) {
+        do {
+            buf_reserve(&text, 65536);
+            n = fread(text.data + text.len, 1, 65536, stdin);
+            text.len += n;
+        } while (n > 0 && text.len <= SPEC_TEXT_MAX);
+        buf_add(&text, "", 0);
+    }
     if (ferror(stdin))
-        rc = err_sys(e, ERR_FAILED, errno, "standard input");
-    if (rc == 0)
-        rc = spec_load_text(s, "stdin", text.data, text.len, e);
-    buf_free(&text);
-    return rc;
+        return err_sys(e, ERR_FAILED, errno, "standard input");
+    return spec_load_text(s, "stdin", text.data, text.len, e);
 }
 
 static int override(const struct jobfile *o, struct spec *s, struct err *e)
@@ -64,14 +64,16 @@ static int override(const struct jobfile *o, struct spec *s, struct err *e)
     return rc;
 }
 
-static int read_job(const struct jobfile *o, const char *file, struct spec *s,
-                    struct err *e)
+static int read_job(const struct jobfile *o, const char *file, const char *const *more,
+                    size_t n, struct spec *s, struct err *e)
 {
     char cwd[4096];
     int rc = strcmp(file, "-") == 0 ? read_stdin(s, e) : spec_load_file(s, file, e);
 
     if (rc == 0)
         rc = override(o, s, e);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = spec_set(s, more[i], e);
     if (rc == 0 && !getcwd(cwd, sizeof cwd))
         rc = err_sys(e, ERR_FAILED, errno, "the current folder");
     if (rc == 0) {
@@ -84,6 +86,13 @@ static int read_job(const struct jobfile *o, const char *file, struct spec *s,
 int jobfile_read(const struct jobfile *o, int argc, char **args, struct spec **out,
                  struct err *e)
 {
+    return jobfile_read_with(o, argc, args, NULL, 0, out, e);
+}
+
+int jobfile_read_with(const struct jobfile *o, int argc, char **args,
+                      const char *const *more, size_t n, struct spec **out,
+                      struct err *e)
+{
     const char *file = o->file ? o->file : argc ? args[0] : NULL;
     struct spec *s;
     int rc;
@@ -94,7 +103,7 @@ int jobfile_read(const struct jobfile *o, int argc, char **args, struct spec **o
         return err_set(e, ERR_USAGE, "takes one job file, got \"%s\" and \"%s\"",
                        o->file, args[0]);
     s = spec_create();
-    rc = read_job(o, file, s, e);
+    rc = read_job(o, file, more, n, s, e);
     if (rc < 0) {
         spec_destroy(s);
         return rc;
@@ -152,27 +161,89 @@ static int submit(struct client *c, const Wire__Submit *q, Wire__SubmitReply **r
     return rc;
 }
 
-int jobfile_submit(struct client *c, const struct spec *s, const char *key, bool hold,
-                   uint64_t *id, bool *known, struct err *e)
+static const struct {
+    const char *word;
+    Wire__Need need;
+} needs[] = {
+    {"ok:", WIRE__NEED__OK},
+    {"any:", WIRE__NEED__ANY},
+    {"notok:", WIRE__NEED__NOT_OK},
+    {"", WIRE__NEED__OK},
+};
+
+static int read_need(const char *text, Wire__After *m, struct err *e)
+{
+    size_t i = 0;
+    int rc;
+
+    while (!str_starts(text, needs[i].word))
+        i++;
+    wire__after__init(m);
+    m->has_need = m->has_id = true;
+    m->need = needs[i].need;
+    rc = client_id(text + strlen(needs[i].word), &m->id, NULL);
+    return rc == 0
+               ? 0
+               : err_set(e, ERR_USAGE,
+                         "--after: must be ok:ID, any:ID or notok:ID, got \"%.60s\"",
+                         text);
+}
+
+static int read_needs(struct client *c, const struct opt_list *after, Wire__Submit *q,
+                      struct err *e)
+{
+    size_t n = after ? after->n : 0;
+    int rc = 0;
+
+    q->after = arena_calloc(c->arena, n + 1, sizeof(Wire__After *));
+    for (q->n_after = 0; q->n_after < n && rc == 0; q->n_after++) {
+        q->after[q->n_after] = arena_calloc(c->arena, 1, sizeof(Wire__After));
+        rc = read_need(after->items[q->n_after], q->after[q->n_after], e);
+    }
+    return rc;
+}
+
+static int pack_jobs(struct client *c, const struct spec *const *jobs, size_t n,
+                     Wire__Submit *q, struct err *e)
+{
+    q->more = arena_calloc(c->arena, n, sizeof *q->more);
+    for (size_t i = 0; i < n; i++) {
+        struct buf packed = {0};
+        ProtobufCBinaryData *to = i == 0 ? &q->job : &q->more[q->n_more++];
+        int rc = spec_pack(jobs[i], &packed, e);
+
+        if (rc < 0)
+            return rc;
+        to->len = packed.len;
+        to->data = arena_memdup(c->arena, packed.data, packed.len);
+        buf_free(&packed);
+    }
+    q->has_job = true;
+    return 0;
+}
+
+int jobfile_submit(struct client *c, const struct spec *const *jobs, size_t n,
+                   const struct jobfile_terms *t, uint64_t *id, bool *known,
+                   struct err *e)
 {
     Wire__Submit q = WIRE__SUBMIT__INIT;
     Wire__SubmitReply *reply;
-    struct buf packed = {0};
     char cwd[4096], own_key[33];
-    int rc = spec_pack(s, &packed, e);
+    int rc = pack_jobs(c, jobs, n, &q, e);
 
+    if (rc == 0)
+        rc = read_needs(c, t->after, &q, e);
     if (rc == 0 && !getcwd(cwd, sizeof cwd))
         rc = err_sys(e, ERR_FAILED, errno, "the current folder");
-    if (rc == 0) {
-        chan_key(own_key);
-        q.has_job = true;
-        q.job = (ProtobufCBinaryData){packed.len, (uint8_t *)packed.data};
-        q.key = key ? (char *)key : own_key;
-        q.cwd = cwd;
-        q.has_hold = q.hold = hold;
-        rc = submit(c, &q, &reply, e);
-    }
-    buf_free(&packed);
+    if (rc < 0)
+        return rc;
+    chan_key(own_key);
+    q.key = t->key ? (char *)t->key : own_key;
+    q.cwd = cwd;
+    q.has_hold = q.hold = t->hold;
+    q.label = (char **)t->labels;
+    q.n_label = t->labels ? n : 0;
+    rc = submit(c, &q, &reply, e);
     if (rc < 0)
         return rc;
     *id = reply->id;

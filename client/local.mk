@@ -21,6 +21,7 @@ client_nnctl_SOURCES = \
     client/client.c client/client.h \
     client/cmd.h \
     client/cmd_change.c \
+    client/cmd_doctor.c \
     client/cmd_events.c \
     client/cmd_generate.c \
     client/cmd_help.c \
@@ -29,6 +30,7 @@ client_nnctl_SOURCES = \
     client/cmd_metrics.c \
     client/cmd_plan.c \
     client/cmd_plugin.c \
+    client/cmd_purge.c \
     client/cmd_reload.c \
     client/cmd_run.c \
     client/cmd_show.c \
@@ -44,6 +46,8 @@ client_nnctl_SOURCES = \
     client/main.c \
     client/model.c client/model.h \
     client/private.c client/private.h \
+    client/select.c client/select.h \
+    client/sweep.c client/sweep.h \
     client/template.h \
     client/verb.h \
     client/verbs.c

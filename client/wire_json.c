@@ -44,6 +44,7 @@ static const char *const failures[] = {
     [WIRE__FAILURE__PREEMPT] = "preempt",
     [WIRE__FAILURE__START_FAIL] = "start_fail",
     [WIRE__FAILURE__DAEMON_LOST] = "daemon_lost",
+    [WIRE__FAILURE__TIME_LIMIT] = "time_limit",
 };
 
 static const char *const phases[] = {

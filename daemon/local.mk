@@ -109,6 +109,7 @@ sys_tests += \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \
+    tests/sys/daemon_queue.test \
     tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \

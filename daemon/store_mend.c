@@ -25,7 +25,8 @@ static bool replay_one(void *arg, const struct event *ev)
     struct replay *r = arg;
 
     r->n++;
-    if (!job_apply(r->job, ev) || r->job->state != ev->state)
+    if ((r->n == 1) != (ev->kind == EVENT_SUBMIT) || !job_apply(r->job, ev) ||
+        r->job->state != ev->state)
         r->refused = ev->seq;
     return r->refused == 0;
 }
@@ -197,8 +198,11 @@ int store_mend(struct store *s, uint64_t id, const char *why, bool *lost, struct
 {
     struct job *row = NULL;
     struct err spec;
-    int rc = store_job(s, id, &row, e), whole = 0;
+    int rc, whole = 0;
 
+    if (!s->dirty)
+        s->broken = false; /* by what could not be read */
+    rc = store_job(s, id, &row, e);
     if (rc == 0 && check_row(row, NULL) == 0 && check_spec(s, id, &spec) == 0)
         rc = whole = rebuild(s, row, e);
     if (rc >= 0 && !whole)

@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 
+#include "base/sha256.h"
 #include "daemon/store.h"
 
 static struct store *reopen(struct store *s, const char *dir)
@@ -308,6 +309,202 @@ static void test_damaged_and_newer(void **state)
     assert_true(store_open(*state, &s, &e) < 0);
 }
 
+static void change(const char *dir, const char *sql)
+{
+    char path[128];
+    sqlite3 *db;
+
+    snprintf(path, sizeof path, "%s/nnd.db", dir);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail_msg("%s", sqlite3_errmsg(db));
+    sqlite3_close(db);
+}
+
+/* n jobs with as many keys, wandered about. */
+static void fill(struct store *s, unsigned n)
+{
+    struct err e;
+    bool known;
+
+    for (unsigned i = 1; i <= n; i++) {
+        struct job *j = make();
+        char key[16];
+
+        snprintf(key, sizeof key, "key-%u", i);
+        assert_int_equal(add(s, j, key, "the spec", &known, &e), 0);
+        wander(s, j, i);
+        job_destroy(j);
+    }
+    commit(s);
+}
+
+static void test_mending(void **state)
+{
+    struct store *s = reopen(NULL, *state);
+    struct err e = {0}, why;
+    struct job *back;
+    bool lost = true;
+
+    fill(s, 3);
+    store_close(s);
+    change(*state, "UPDATE job SET attempt = 77, state = 3 WHERE id = 1;"
+                   "DELETE FROM event WHERE job = 2 AND seq = "
+                   "(SELECT min(seq) FROM event WHERE job = 2);"
+                   "UPDATE spec SET packed = 'another' WHERE job = 3");
+    s = reopen(NULL, *state);
+    for (uint64_t id = 1; id <= 3; id++) {
+        assert_int_equal(store_check(s, id, &why), ERR_FAILED);
+        assert_int_equal(store_mend(s, id, why.text, &lost, &e), 0);
+        assert_int_equal(lost, id > 1);
+        commit(s);
+        assert_int_equal(store_check(s, id, &e), id > 1 ? ERR_NOTFOUND : 0);
+    }
+    assert_non_null(strstr(e.text, "set aside"));
+    assert_int_equal(store_job(s, 1, &back, &e), 0);
+    assert_int_not_equal(back->attempt, 77);
+    job_destroy(back);
+    store_close(s);
+}
+
+/* Pages in the middle of the file overwritten: most jobs are there again, every one
+ * that is there is whole, and numbers go on where they were. */
+static void test_salvage(void **state)
+{
+    struct store *s = reopen(NULL, *state);
+    struct job *j = make();
+    char path[128], junk[4096];
+    unsigned whole = 0;
+    struct err e = {0};
+    bool known;
+    FILE *f;
+
+    fill(s, 60);
+    store_close(s); /* and the log is in the file */
+    snprintf(path, sizeof path, "%s/nnd.db", (char *)*state);
+    f = fopen(path, "r+b");
+    assert_non_null(f);
+    memset(junk, 0xa5, sizeof junk);
+    fseek(f, 0, SEEK_END);
+    fseek(f, ftell(f) / 2 & ~4095L, SEEK_SET);
+    fwrite(junk, sizeof junk, 1, f);
+    fclose(f);
+    s = reopen(NULL, *state);
+    assert_true(store_was_salvaged(s));
+    for (uint64_t id = 1; id <= 60; id++) {
+        struct err why;
+        bool lost;
+        int rc = store_check(s, id, &why);
+
+        if (rc == ERR_FAILED)
+            assert_int_equal(store_mend(s, id, why.text, &lost, &e), 0);
+        commit(s);
+        whole += store_check(s, id, &e) == 0;
+    }
+    assert_true(whole >= 30);
+    assert_int_equal(add(s, j, "key-new", "spec", &known, &e), 0);
+    assert_int_equal(j->id, 61);
+    commit(s);
+    job_destroy(j);
+    s = reopen(s, *state);
+    assert_false(store_was_salvaged(s));
+    store_close(s);
+}
+
+static void test_forgetting(void **state)
+{
+    struct store *s = reopen(NULL, *state);
+    struct job *j = make(), *back;
+    struct err e = {0};
+    bool known;
+
+    fill(s, 2);
+    assert_int_equal(store_forget(s, 2, &e), 0);
+    commit(s);
+    s = reopen(s, *state);
+    assert_int_equal(store_job(s, 2, &back, &e), ERR_NOTFOUND);
+    assert_non_null(strstr(e.text, "was purged"));
+    assert_int_equal(store_job(s, 3, &back, &e), ERR_NOTFOUND);
+    assert_non_null(strstr(e.text, "no such job"));
+    assert_int_equal(add(s, j, "key-2", "the spec", &known, &e), 0);
+    assert_true(known); /* its key is kept */
+    assert_int_equal(j->id, 2);
+    store_close(s);
+    change(*state, "UPDATE submission SET time_us = time_us - 7 * 86400000000 - 1"
+                   " WHERE key = 'key-2'");
+    s = reopen(NULL, *state);
+    assert_int_equal(store_forget_keys(s, &e), 0);
+    assert_int_equal(add(s, j, "key-2", "another", &known, &e), 0);
+    assert_false(known);
+    assert_int_equal(j->id, 3); /* numbers are never given twice */
+    assert_int_equal(add(s, j, "key-1", "the spec", &known, &e), 0);
+    assert_true(known);
+    commit(s);
+    job_destroy(j);
+    store_close(s);
+}
+
+/* A store as version 1 wrote it, with one job that was submitted and queued. */
+static const char version_1[] =
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE job (id INTEGER PRIMARY KEY AUTOINCREMENT, uid INTEGER NOT NULL,"
+    " key TEXT NOT NULL, hash TEXT NOT NULL, name TEXT NOT NULL, cwd TEXT NOT NULL,"
+    " ranks INTEGER NOT NULL, threads INTEGER NOT NULL, steps INTEGER NOT NULL,"
+    " retry_max INTEGER NOT NULL, retry_delay REAL NOT NULL,"
+    " submitted_us INTEGER NOT NULL, state INTEGER NOT NULL, reason TEXT,"
+    " attempt INTEGER NOT NULL, epoch INTEGER NOT NULL, retries INTEGER NOT NULL,"
+    " cancel_asked INTEGER NOT NULL, failure INTEGER NOT NULL,"
+    " exit_code INTEGER NOT NULL, signal INTEGER NOT NULL,"
+    " failed_step INTEGER NOT NULL, checkpoint TEXT, checkpoint_step INTEGER NOT NULL,"
+    " first_step INTEGER NOT NULL, started_us INTEGER NOT NULL,"
+    " attempt_started_us INTEGER NOT NULL, ended_us INTEGER NOT NULL,"
+    " due_us INTEGER NOT NULL, metric BLOB, seq INTEGER NOT NULL, UNIQUE (uid, key));"
+    "CREATE INDEX job_state ON job (state);"
+    "CREATE TABLE spec (job INTEGER PRIMARY KEY, packed BLOB NOT NULL);"
+    "CREATE TABLE event (seq INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " time_us INTEGER NOT NULL, job INTEGER NOT NULL, kind INTEGER NOT NULL,"
+    " state INTEGER NOT NULL, attempt INTEGER NOT NULL, failure INTEGER NOT NULL,"
+    " exit_code INTEGER NOT NULL, signal INTEGER NOT NULL, bad_rank INTEGER NOT NULL,"
+    " step INTEGER NOT NULL, first_step INTEGER NOT NULL, due_us INTEGER NOT NULL,"
+    " pid INTEGER NOT NULL, text TEXT, cause TEXT, metric BLOB);"
+    "CREATE INDEX event_job ON event (job, seq);"
+    "INSERT INTO meta VALUES ('uuid', '0123456789abcdef0123456789abcdef');"
+    "INSERT INTO job VALUES (7, 5, 'key-old', '%s', 'old', '/x', 2, 1, 10, 3, 1.5,"
+    " 1000, 2, NULL, 0, 0, 0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, NULL, 2);"
+    "INSERT INTO spec VALUES (7, 'spec');"
+    "INSERT INTO event VALUES (1, 1000, 7, 1, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, NULL,"
+    " NULL, NULL), (2, 1000, 7, 2, 2, 0, 0, 0, 0, -1, 0, 0, 0, 0, NULL, NULL, NULL);"
+    "PRAGMA user_version = 1";
+
+static void test_version_1(void **state)
+{
+    struct store *s;
+    struct job *j = make(), *back;
+    char sql[4096], hash[SHA256_HEX];
+    struct err e = {0};
+    bool known;
+
+    sha256_bytes("spec", 4, hash);
+    snprintf(sql, sizeof sql, version_1, hash);
+    change(*state, sql);
+    s = reopen(NULL, *state);
+    assert_int_equal(store_job(s, 7, &back, &e), 0);
+    assert_string_equal(back->name, "old");
+    assert_int_equal(back->priority, 50);
+    if (store_check(s, 7, &e) < 0)
+        fail_msg("%s", e.text);
+    j->uid = 5;
+    assert_int_equal(add(s, j, "key-old", hash, &known, &e), 0);
+    assert_true(known);
+    assert_int_equal(add(s, j, "key-new", "spec", &known, &e), 0);
+    assert_int_equal(j->id, 8);
+    commit(s);
+    job_destroy(back);
+    job_destroy(j);
+    s = reopen(s, *state);
+    store_close(s);
+}
+
 struct seen {
     uint64_t ids[8];
     size_t n;
@@ -376,6 +573,10 @@ int main(void)
         TEST(test_impossible_event),
         TEST(test_full_disk),
         TEST(test_damaged_and_newer),
+        TEST(test_mending),
+        TEST(test_salvage),
+        TEST(test_forgetting),
+        TEST(test_version_1),
         TEST(test_lists),
     };
 
