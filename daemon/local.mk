@@ -90,6 +90,17 @@ tests_sys_ask_http_SOURCES = tests/sys/ask-http.c
 tests_sys_ask_http_LDADD =
 tests_sys_hostile_SOURCES = tests/sys/hostile.c
 tests_sys_hostile_LDADD = $(JOB_LIBS)
+check_PROGRAMS += tests/sys/press
+tests_sys_press_SOURCES = tests/sys/press.c
+tests_sys_press_LDADD = daemon/libdaemon.la $(JOB_LIBS)
+check_PROGRAMS += tests/sys/image
+tests_sys_image_SOURCES = tests/sys/image.c tests/sys/shim.h
+tests_sys_image_LDADD = $(BASE_LIBS)
+
+# Between nnd and its files; a module needs a place that it is never installed to.
+check_LTLIBRARIES += tests/sys/shim.la
+tests_sys_shim_la_SOURCES = tests/sys/shim.c tests/sys/shim.h
+tests_sys_shim_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
 unit_tests += \
@@ -104,14 +115,17 @@ tests_unit_test_store_LDADD = $(daemon_test_libs)
 sys_tests += \
     tests/sys/daemon_conf.test \
     tests/sys/daemon_crash.test \
+    tests/sys/daemon_disk.test \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_keys.test \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \
+    tests/sys/daemon_power.test \
     tests/sys/daemon_queue.test \
+    tests/sys/daemon_storm.test \
     tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \
     tests/sys/survive.test
-EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh
+EXTRA_DIST += tests/sys/daemon.sh tests/sys/storm.sh tests/sys/netns.sh tests/sys/slurm.sh

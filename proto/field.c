@@ -276,8 +276,12 @@ bool field_find(ProtobufCMessage *top, const char *path, struct arena *a,
 
     *m = top;
     for (; (dot = strchr(path, '.')) != NULL; path = dot + 1) {
-        char *name = arena_printf(a, "%.*s", (int)(dot - path), path);
+        char name[64];
 
+        if ((size_t)(dot - path) >= sizeof name)
+            return false;
+        memcpy(name, path, (size_t)(dot - path));
+        name[dot - path] = '\0';
         *d = protobuf_c_message_descriptor_get_field_by_name((*m)->descriptor, name);
         if (!*d || (*d)->type != PROTOBUF_C_TYPE_MESSAGE)
             return false;

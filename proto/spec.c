@@ -66,11 +66,16 @@ struct origin *spec_origin_of(const struct spec *s, const struct rule *r)
     return &s->origins[r - s->schema->rules];
 }
 
-bool spec_is_given(const struct spec *s, const char *path)
+bool spec_rule_is_given(const struct spec *s, const struct rule *r)
 {
-    enum origin_kind kind = spec_origin_of(s, schema_rule(s->schema, path))->kind;
+    enum origin_kind kind = spec_origin_of(s, r)->kind;
 
     return kind != ORIGIN_DEFAULT && kind != ORIGIN_COMPUTED;
+}
+
+bool spec_is_given(const struct spec *s, const char *path)
+{
+    return spec_rule_is_given(s, schema_rule(s->schema, path));
 }
 
 bool spec_is_typed(const struct spec *s, const char *path)

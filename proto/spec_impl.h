@@ -42,6 +42,7 @@ void spec_locate(const struct spec *s, const struct rule *r, ProtobufCMessage **
 struct origin *spec_origin_of(const struct spec *s, const struct rule *r);
 
 /* True when a person or a message gave the value. */
+bool spec_rule_is_given(const struct spec *s, const struct rule *r);
 bool spec_is_given(const struct spec *s, const char *path);
 
 /* True when a person gave it, in a file or on a command line. */

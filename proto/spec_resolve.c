@@ -22,7 +22,7 @@ static void fill_defaults(struct spec *s)
     for (size_t i = 0; i < s->schema->nrules; i++) {
         const struct rule *r = &s->schema->rules[i];
 
-        if (spec_is_given(s, r->path))
+        if (spec_rule_is_given(s, r))
             continue;
         spec_locate(s, r, &m, &d);
         field_set_default(m, d, s->arena);
