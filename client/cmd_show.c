@@ -202,7 +202,7 @@ static void print_ranks(struct client *c, const Wire__ShowReply *r)
         table_cell(&t, 2, "%s", k->host ? k->host : "");
         table_cell(&t, 3, "%s", wire_phase_name(k->phase));
         table_cell(&t, 4, "%llu", (unsigned long long)k->step);
-        table_cell(&t, 5, "%s", k->op ? k->op : "");
+        table_cell(&t, 5, "%s%s", k->waits ? "waits: " : "", k->op ? k->op : "");
         table_cell(&t, 6, "%.1fs", k->age_ms * 1e-3);
     }
     putchar('\n');

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/oom.h"
 #include "daemon/catchup.h"
+#include "daemon/hang.h"
 #include "daemon/limit.h"
 #include "daemon/outcome.h"
 #include "daemon/sweep.h"
@@ -154,7 +155,7 @@ void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t p
     if (!r->up) {
         r->up = true;
         a->nup++;
-        a->moved_at = h->now;
+        a->moved_at = r->beat_at = r->phase_at = h->now;
         hub_wake(h, h->now);
     }
     if (host)
@@ -329,67 +330,6 @@ static void act_lost(struct hub *h, struct attempt *a)
         a->term_at = h->now + LOST_GRACE_MS * MS;
 }
 
-/* The rank that was heard last of all is the likely cause. */
-static void describe_hang(const struct hub *h, struct attempt *a, char *out,
-                          size_t size)
-{
-    uint32_t silent = 0;
-    const struct rank *r;
-
-    if (a->nup < a->job->ranks) {
-        snprintf(out, size, "%u of %u ranks are up after %lld s", a->nup, a->job->ranks,
-                 (long long)((h->now - a->since) / 1000000000));
-        return;
-    }
-    for (uint32_t i = 1; i < a->job->ranks; i++)
-        if (a->ranks[i].beat_at < a->ranks[silent].beat_at)
-            silent = i;
-    r = &a->ranks[silent];
-    a->first_bad = (int)silent;
-    snprintf(
-        out, size,
-        "no rank moved for %lld s; rank %u was last heard %.1f s ago, at step %llu%s%s",
-        (long long)((h->now - a->moved_at) / 1000000000), silent,
-        (double)(h->now - r->beat_at) / 1e9, (unsigned long long)r->step,
-        *r->op ? " in " : "", r->op);
-}
-
-/* How long nothing may move: a step may be slow, the first one needs its data and
- * kernels, and a checkpoint or a validation has no steps at all. */
-static int64_t patience_ns(const struct hub *h, const struct attempt *a)
-{
-    int64_t least = (int64_t)(h->opt.conf->hang * 1000 * MS),
-            steps = (int64_t)(a->slowest_s * 10e9);
-    bool busy = a->slowest_s == 0;
-
-    for (uint32_t i = 0; i < a->job->ranks; i++)
-        busy |= a->ranks[i].phase != WIRE__PHASE__TRAIN;
-    if (busy)
-        least *= 10;
-    return steps > least ? steps : least;
-}
-
-/* Two things must agree before it is called a hang: no rank says that it moved,
- * and no figures came. */
-static void act_hang(struct hub *h, struct attempt *a)
-{
-    struct event ev = {
-        .kind = EVENT_STOP, .failure = WIRE__FAILURE__HANG, .bad_rank = -1};
-    int64_t deadline = a->moved_at + patience_ns(h, a);
-    char text[256];
-    struct err e;
-
-    if (a->job->state != WIRE__STATE__RUNNING && a->job->state != WIRE__STATE__STARTING)
-        return;
-    if (h->now < deadline) {
-        hub_wake(h, deadline);
-        return;
-    }
-    describe_hang(h, a, text, sizeof text);
-    ev.text = text;
-    hub_post(h, a->job, &ev, &e);
-}
-
 static void act_term(struct hub *h, struct attempt *a)
 {
     if (!a->term_at && a->ngone == a->job->ranks) /* something holds mpirun up */
@@ -413,7 +353,7 @@ void attempt_act(struct hub *h, struct attempt *a)
         act_asked(h, a);
         act_up(h, a);
         act_lost(h, a);
-        act_hang(h, a);
+        hang_act(h, a);
         limit_act(h, a);
         act_term(h, a);
     }

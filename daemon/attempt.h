@@ -32,8 +32,11 @@ struct rank {
     char host[64];
     Wire__Phase phase;
     uint64_t step, seq;
+    uint64_t meetings, work; /* as in its beats                          */
+    bool waits;              /* for others, in op                        */
     char op[64];
-    int64_t beat_at; /* monotonic ns                           */
+    int64_t phase_at; /* since when it is in it                   */
+    int64_t beat_at;  /* monotonic ns                           */
 };
 
 enum attempt_stage {
@@ -42,6 +45,8 @@ enum attempt_stage {
     ATTEMPT_SWEEPING, /* the shepherd is gone; killing what it left     */
     ATTEMPT_OVER,     /* no process is left                             */
 };
+
+enum { ATTEMPT_STEPS = 64 };
 
 struct attempt {
     struct job *job;
@@ -71,7 +76,10 @@ struct attempt {
     Wire__Stop stop;    /* what ranks are told                       */
     int64_t term_at;    /* when to send TERM, 0 never                */
     int64_t moved_at;   /* when any rank last moved                  */
-    double slowest_s;   /* slowest step so far                       */
+    int64_t suspect_at; /* since when it seems to hang, or 0         */
+    double slowest[WIRE__PHASE__DONE + 1]; /* longest phase of each kind, s */
+    double steps[ATTEMPT_STEPS];           /* a ring of the last ones', s   */
+    uint32_t nsteps;
     int first_bad;      /* the first rank that failed, or -1         */
     Wire__Failure said; /* what the first bad rank said              */
     char said_text[512];

@@ -19,6 +19,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/catchup.c daemon/catchup.h \
     daemon/cgroup.c daemon/cgroup.h \
     daemon/exporter.c daemon/exporter.h \
+    daemon/hang.c daemon/hang.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
     daemon/launch.c daemon/launch.h \
@@ -82,7 +83,7 @@ daemon_nnd_slurm_LDADD =
 # one of bad manners.
 check_PROGRAMS += tests/sys/fake-worker tests/sys/ask tests/sys/hostile
 tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
-tests_sys_fake_worker_LDADD = $(JOB_LIBS)
+tests_sys_fake_worker_LDADD = $(MPI_COMM_LIBS) lib/comm/libcomm.la $(JOB_LIBS)
 tests_sys_ask_SOURCES = tests/sys/ask.c
 tests_sys_ask_LDADD = $(JOB_LIBS)
 check_PROGRAMS += tests/sys/ask-http
@@ -105,10 +106,12 @@ tests_sys_shim_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
 unit_tests += \
     tests/unit/test_chan \
+    tests/unit/test_hang \
     tests/unit/test_outcome \
     tests/unit/test_state \
     tests/unit/test_store
 tests_unit_test_chan_LDADD = $(daemon_test_libs)
+tests_unit_test_hang_LDADD = $(daemon_test_libs)
 tests_unit_test_outcome_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
@@ -118,6 +121,7 @@ sys_tests += \
     tests/sys/daemon_disk.test \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_keys.test \
+    tests/sys/daemon_hang.test \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \

@@ -65,14 +65,33 @@ static bool is_crash(int s)
            s == SIGSYS;
 }
 
-/* A crash of the program itself, twice at the same step: a third is no use. */
-static bool is_deterministic(const struct job *j, const struct ending *end,
-                             uint64_t step)
+/* How the attempt before ended, if that was a failure that was tried again. */
+static bool last_retry(void *arg, const struct event *ev)
 {
-    int s = end->exit.signal;
+    struct event *last = arg;
 
-    return end->failure == WIRE__FAILURE__SIGNAL && is_crash(s) && j->retries > 0 &&
-           j->signal == s && j->failed_step == step && step > 0;
+    if (ev->kind == EVENT_RETRY)
+        *last = *ev;
+    return true;
+}
+
+/* The same error at the same step as the time before: a third attempt is no use.  It
+ * counts where the job's own doing is the cause, as in a crash or a hang, not where
+ * somebody or something from outside may have been. */
+static bool is_repeated(const struct hub *h, const struct job *j,
+                        const struct ending *end, uint64_t step)
+{
+    struct event last = {.kind = EVENT_COUNT};
+    bool own = end->failure == WIRE__FAILURE__HANG ||
+               (end->failure == WIRE__FAILURE__SIGNAL && is_crash(end->exit.signal));
+    struct err e;
+
+    if (!own || step == 0 || j->retries == 0 ||
+        store_events(h->store, j->id, 0, last_retry, &last, &e) < 0)
+        return false;
+    return last.kind == EVENT_RETRY && last.failure == end->failure &&
+           last.step == step &&
+           (end->failure == WIRE__FAILURE__HANG || last.signal == end->exit.signal);
 }
 
 /* --- the log -------------------------------------------------------------- */
@@ -380,8 +399,8 @@ static void blame_kernel(const struct hub *h, const struct attempt *a,
 
 /* --- the event ------------------------------------------------------------ */
 
-static enum event_kind decide(const struct attempt *a, const struct ending *end,
-                              uint64_t step)
+static enum event_kind decide(const struct hub *h, const struct attempt *a,
+                              const struct ending *end, uint64_t step)
 {
     const struct job *j = a->job;
     bool asked = j->state == WIRE__STATE__STOPPING;
@@ -395,7 +414,7 @@ static enum event_kind decide(const struct attempt *a, const struct ending *end,
     if (asked && j->failure != WIRE__FAILURE__HANG)
         return EVENT_REQUEUE; /* nnd wanted it so */
     if (!outcome_is_retried(end->failure) || j->retries >= j->retry_max ||
-        is_deterministic(j, end, step))
+        is_repeated(h, j, end, step))
         return EVENT_FAIL;
     return EVENT_RETRY;
 }
@@ -465,7 +484,7 @@ void outcome_post(struct hub *h, struct attempt *a)
 
     examine(a, &end, &cause);
     blame_kernel(h, a, &end);
-    kind = decide(a, &end, step);
+    kind = decide(h, a, &end, step);
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
         random = UINT32_MAX / 2;
     delay = outcome_backoff(j->retry_delay, j->retries + 1, random);

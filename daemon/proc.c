@@ -110,6 +110,13 @@ bool proc_alive(const struct proc_id *id)
            s.state != 'X';
 }
 
+bool proc_stopped(pid_t pid)
+{
+    struct stat_line s;
+
+    return read_stat(pid, &s) && (s.state == 'T' || s.state == 't');
+}
+
 int proc_open(const struct proc_id *id)
 {
     int fd;

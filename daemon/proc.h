@@ -33,6 +33,9 @@ int64_t proc_age_ns(uint64_t ticks);
 /* True while the very process lives (a zombie does not). */
 bool proc_alive(const struct proc_id *id);
 
+/* True while pid stands still by a signal or in a debugger. */
+bool proc_stopped(pid_t pid);
+
 /* A pidfd of that very process, or -1 when it is gone. */
 int proc_open(const struct proc_id *id);
 

@@ -261,6 +261,9 @@ static void show_ranks(struct rpc_call *call, const struct attempt *a,
         m->phase = r->phase;
         m->step = r->step;
         m->op = *r->op ? (char *)r->op : NULL;
+        m->has_meetings = m->has_waits = 1;
+        m->meetings = r->meetings;
+        m->waits = r->waits;
         m->age_ms = (uint32_t)((call->hub->now - r->beat_at) / 1000000);
         reply->ranks[reply->n_ranks++] = m;
     }

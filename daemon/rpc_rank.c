@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "daemon/attempt.h"
+#include "daemon/hang.h"
 #include "daemon/rpc.h"
 #include "proto/wire.pb-c.h"
 
@@ -73,7 +74,6 @@ static int on_hello(struct rpc_call *call, struct err *e)
 static int on_beat(struct rpc_call *call, struct err *e)
 {
     const Wire__RankBeat *m = (const Wire__RankBeat *)call->request;
-    const char *op = m->op ? m->op : "";
     struct speaker s;
 
     (void)e;
@@ -85,11 +85,7 @@ static int on_beat(struct rpc_call *call, struct err *e)
     s.rank->seq = m->seq;
     if (m->has_first_step)
         s.job->first_step = m->first_step;
-    if (m->phase != s.rank->phase || m->step != s.rank->step)
-        s.attempt->moved_at = call->hub->now;
-    s.rank->phase = m->phase;
-    s.rank->step = m->step;
-    snprintf(s.rank->op, sizeof s.rank->op, "%s", op);
+    hang_beat(call->hub, s.attempt, s.rank, m);
     return go_on(call, &s);
 }
 
@@ -103,8 +99,8 @@ static int on_metric(struct rpc_call *call, struct err *e)
         return 0;
     job_measure(&s.job->metric, m);
     s.attempt->moved_at = call->hub->now;
-    if (m->has_step_seconds && m->step_seconds > s.attempt->slowest_s)
-        s.attempt->slowest_s = m->step_seconds;
+    if (m->has_step_seconds)
+        hang_step(s.attempt, m->step_seconds);
     hub_changed(call->hub, s.job);
     return go_on(call, &s);
 }

@@ -68,6 +68,13 @@ static const struct rule conf_rules[] = {
 
     {"metrics.listen", 0, 300, RULE_START, 0,
      "where Prometheus reads figures, ADDRESS:PORT; none: nowhere"},
+
+    {"patience.start", 0, 1e7, RULE_TIME, 0,
+     "standstill before the first step that is called a hang; 0: 10 x hang"},
+    {"patience.validate", 0, 1e7, RULE_TIME, 0,
+     "standstill in a validation that is called a hang; 0: 10 x hang"},
+    {"patience.save", 0, 1e7, RULE_TIME, 0,
+     "standstill in a checkpoint that is called a hang; 0: 10 x hang"},
 };
 
 static int check_uri(const struct spec *s, const Nnd__Config *c, struct err *e)

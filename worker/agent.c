@@ -46,6 +46,9 @@ struct agent {
     int64_t step, first; /* first: 0 not known      */
     uint64_t beats;
     struct exec_progress *progress;
+    const char *meeting; /* a collective of its own, or NULL */
+    uint64_t meetings;   /* and how many there were          */
+    uint64_t work;       /* grows with each change of phase, step or meeting */
     bool warned;
     atomic_bool stop;
 };
@@ -222,6 +225,7 @@ void agent_phase(struct agent *a, Wire__Phase phase)
         return;
     pthread_mutex_lock(&a->lock);
     a->phase = phase;
+    a->work++;
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -231,6 +235,7 @@ void agent_step(struct agent *a, int64_t done)
         return;
     pthread_mutex_lock(&a->lock);
     a->step = done;
+    a->work++;
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -241,6 +246,27 @@ void agent_first(struct agent *a, int64_t step)
     pthread_mutex_lock(&a->lock);
     a->first = step;
     a->step = step - 1;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void agent_meet(struct agent *a, const char *what)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->meeting = what;
+    a->meetings++;
+    a->work++;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void agent_met(struct agent *a)
+{
+    if (!a)
+        return;
+    pthread_mutex_lock(&a->lock);
+    a->meeting = NULL;
+    a->work++;
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -301,15 +327,36 @@ static bool call(struct agent *a, unsigned type, const ProtobufCMessage *m, int 
     return true;
 }
 
+/* What the executor is at; its strings last as long as it does. */
+static void add_progress(const struct agent *a, Wire__RankBeat *m, char *where,
+                         size_t size)
+{
+    struct exec_progress *p = a->progress;
+    const char *op = a->meeting;
+
+    m->waits = op != NULL;
+    m->meetings = a->meetings;
+    m->work = a->work;
+    if (p) {
+        m->meetings += (uint64_t)atomic_load_explicit(&p->seq, memory_order_relaxed);
+        m->work += (uint64_t)atomic_load_explicit(&p->nodes, memory_order_relaxed);
+    }
+    if (p && !op) { /* "model.layers.3.mlp.up_proj": it names the op as well */
+        m->waits = atomic_load_explicit(&p->waits, memory_order_relaxed);
+        op = atomic_load_explicit(&p->where, memory_order_relaxed);
+    }
+    snprintf(where, size, "%s", op ? op : "");
+}
+
 static bool beat(struct agent *a)
 {
     Wire__RankBeat m = WIRE__RANK_BEAT__INIT;
     Wire__Rank who = who_of(a);
-    const char *op = NULL;
     char where[64];
 
     m.who = &who;
     m.has_pid = m.has_phase = m.has_step = m.has_seq = 1;
+    m.has_meetings = m.has_waits = m.has_work = 1;
     m.pid = (uint32_t)getpid();
     pthread_mutex_lock(&a->lock);
     m.phase = a->phase;
@@ -317,9 +364,7 @@ static bool beat(struct agent *a)
     m.seq = ++a->beats;
     m.has_first_step = a->first > 0;
     m.first_step = (uint64_t)a->first;
-    if (a->progress) /* "model.layers.3.mlp.up_proj": it names the op as well */
-        op = atomic_load_explicit(&a->progress->where, memory_order_relaxed);
-    snprintf(where, sizeof where, "%s", op ? op : "");
+    add_progress(a, &m, where, sizeof where);
     pthread_mutex_unlock(&a->lock);
     m.op = where;
     return call(a, WIRE__TYPE__RANK_BEAT, &m.base, CALL_MS);

@@ -39,6 +39,11 @@ void agent_phase(struct agent *a, Wire__Phase phase);
 void agent_step(struct agent *a, int64_t done);
 void agent_first(struct agent *a, int64_t step); /* the first step of this attempt */
 
+/* The rank enters a collective that is no part of a program, called `what` (a
+ * constant), and leaves it: for others it may have to wait. */
+void agent_meet(struct agent *a, const char *what);
+void agent_met(struct agent *a);
+
 /* Whose progress to tell; NULL before that is destroyed. */
 void agent_watch(struct agent *a, struct exec_progress *p);
 

@@ -236,9 +236,10 @@ static int asked_to_stop(struct run *r, struct err *e)
 {
     int64_t stop = stop_asked() || agent_stop_asked(r->agent);
 
-    if (comm_allreduce(r->control, &stop, 1, COMM_MAX, e) < 0)
-        return e->code;
-    return stop != 0;
+    agent_meet(r->agent, "the vote to stop");
+    int rc = comm_allreduce(r->control, &stop, 1, COMM_MAX, e);
+    agent_met(r->agent);
+    return rc < 0 ? e->code : stop != 0;
 }
 
 int run_loop(struct run *r, struct err *e)

@@ -26,7 +26,10 @@ int run_agree(struct run *r, int rc, struct err *e)
     int64_t mine = rc < 0 ? (int64_t)(comm_size(r->world) - r->rank) * 16 - rc : 0;
     int64_t worst = mine;
 
-    if (comm_allreduce(r->control, &worst, 1, COMM_MAX, e) < 0)
+    agent_meet(r->agent, "agreeing on how it goes");
+    int result = comm_allreduce(r->control, &worst, 1, COMM_MAX, e);
+    agent_met(r->agent);
+    if (result < 0)
         return e->code;
     if (worst == 0)
         return 0;

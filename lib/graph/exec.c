@@ -526,7 +526,9 @@ static int run_collective(struct exec *x, const struct node *n, struct err *e)
 {
     atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
     int64_t before = given(x, n->op->routed);
+    atomic_store_explicit(&x->progress.waits, true, memory_order_relaxed);
     int rc = run_host(x, n, e);
+    atomic_store_explicit(&x->progress.waits, false, memory_order_relaxed);
     x->cost[n->id].wire += given(x, n->op->routed) - before;
     return rc;
 }
@@ -538,6 +540,7 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
         return 0;
     atomic_store_explicit(&x->progress.where, n->where, memory_order_relaxed);
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
+    atomic_fetch_add_explicit(&x->progress.nodes, 1, memory_order_relaxed);
     int64_t begin = clock_mono_ns();
     int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, n->id, e)
              : n->op->wire ? run_collective(x, n, e)

@@ -29,7 +29,9 @@ struct exec_comms {
 struct exec_progress {
     _Atomic(const char *) where;
     _Atomic(const char *) op;
-    _Atomic int64_t seq; /* collectives entered so far */
+    _Atomic int64_t seq;   /* collectives entered so far */
+    _Atomic int64_t nodes; /* nodes begun so far         */
+    atomic_bool waits;     /* within a collective now    */
 };
 
 struct exec_config {

@@ -10,6 +10,14 @@
  *   exit=R@S/C    rank R ends with code C after step S
  *   say=R@S       rank R reports an error, and ends with code 1, after step S
  *   stop=R@S      rank R stands still for ever after step S; R 99 is every rank
+ *   spin=R@S      rank R computes for ever after step S, and goes on beating
+ *   meet          ranks meet in a barrier of MPI after each step, and beat from a
+ *                 thread
+ *   miss=R@S      with meet: rank R goes to another barrier than the others
+ *   wait=S        with meet: a moment of work for rank 0 alone after step S, while
+ *                 the others are in the barrier: a good time to kill
+ *   eval=N/MS     every N steps a validation that takes MS
+ *   write=MS      a checkpoint takes MS
  *   until=A       goes wrong in attempts up to A only
  *   orphan        rank 0 leaves a child behind, in a session of its own, without
  *                 the attempt's marker and deaf to TERM
@@ -28,8 +36,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <pthread.h>
+
 #include "base/buf.h"
 #include "base/fs.h"
+#include "comm/comm.h"
 #include "proto/chan.h"
 #include "proto/spec.h"
 #include "proto/wire.pb-c.h"
@@ -48,8 +59,14 @@ struct worker {
     unsigned long long epoch;
     unsigned rank, ranks;
     unsigned long steps, first, ms, save, until;
-    struct fault kill, exit, say, stop;
-    bool orphan, deaf, mute;
+    unsigned long eval, eval_ms, write_ms, wait;
+    struct fault kill, exit, say, stop, spin, miss;
+    bool orphan, deaf, mute, meet;
+    struct comm *world, *other;
+    pthread_mutex_t lock; /* of the channel and what beats say */
+    Wire__Phase phase;
+    unsigned long meetings;
+    bool waits;
     struct chan *chan;
     unsigned long step, seq;
     Wire__Rank who;
@@ -133,6 +150,14 @@ static void parse_word(struct worker *w, const char *word)
         w->save = n;
     else if (strncmp(word, "until=", 6) == 0)
         w->until = n;
+    else if (strncmp(word, "write=", 6) == 0)
+        w->write_ms = n;
+    else if (strncmp(word, "wait=", 5) == 0)
+        w->wait = n;
+    else if (sscanf(word, "eval=%lu/%lu", &w->eval, &w->eval_ms) == 2)
+        return;
+    else if (strcmp(word, "meet") == 0)
+        w->meet = true;
     else if (strcmp(word, "orphan") == 0)
         w->orphan = true;
     else if (strcmp(word, "deaf") == 0)
@@ -142,7 +167,9 @@ static void parse_word(struct worker *w, const char *word)
     else if (!parse_fault(word, "kill=", &w->kill) &&
              !parse_fault(word, "exit=", &w->exit) &&
              !parse_fault(word, "say=", &w->say) &&
-             !parse_fault(word, "stop=", &w->stop))
+             !parse_fault(word, "stop=", &w->stop) &&
+             !parse_fault(word, "spin=", &w->spin) &&
+             !parse_fault(word, "miss=", &w->miss))
         return;
 }
 
@@ -158,6 +185,7 @@ static void read_job(struct worker *w)
         fail(e.text);
     w->steps = spec_job(spec)->train->steps;
     w->kill.rank = w->exit.rank = w->say.rank = w->stop.rank = -1;
+    w->spin.rank = w->miss.rank = -1;
     w->until = ~0ul;
     snprintf(name, sizeof name, "%s", spec_job(spec)->name);
     for (char *t = strtok_r(name, " ", &save); t; t = strtok_r(NULL, " ", &save))
@@ -175,7 +203,8 @@ static void tell(struct worker *w, unsigned type, ProtobufCMessage *m)
 
     if (w->mute || chan_call(w->chan, type, m, 60, &reply, &e) < 0)
         return;
-    w->asked = ((Wire__RankReply *)reply)->stop;
+    if (((Wire__RankReply *)reply)->stop > w->asked)
+        w->asked = ((Wire__RankReply *)reply)->stop;
     chan_free(reply);
 }
 
@@ -194,19 +223,85 @@ static void hello(struct worker *w)
     tell(w, WIRE__TYPE__RANK_HELLO, &m.base);
 }
 
-static void beat(struct worker *w, Wire__Phase phase)
+static void beat_locked(struct worker *w)
 {
     Wire__RankBeat m = WIRE__RANK_BEAT__INIT;
 
     m.who = &w->who;
     m.has_pid = m.has_phase = m.has_step = m.has_seq = m.has_first_step = 1;
+    m.has_meetings = m.has_waits = 1;
     m.pid = (uint32_t)getpid();
-    m.phase = phase;
+    m.phase = w->phase;
     m.step = w->step;
     m.seq = ++w->seq;
-    m.op = "sleep";
+    m.op = w->waits ? "the barrier" : "sleep";
     m.first_step = w->first;
+    m.meetings = w->meetings;
+    m.waits = w->waits;
     tell(w, WIRE__TYPE__RANK_BEAT, &m.base);
+}
+
+static void beat(struct worker *w, Wire__Phase phase)
+{
+    pthread_mutex_lock(&w->lock);
+    w->phase = phase;
+    beat_locked(w);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* The thread, for ranks whose main one does not come to it. */
+static void *beat_on(void *arg)
+{
+    struct worker *w = arg;
+
+    for (;;) {
+        sleep_ms(200);
+        pthread_mutex_lock(&w->lock);
+        beat_locked(w);
+        pthread_mutex_unlock(&w->lock);
+        if (w->asked == WIRE__STOP__LEAVE)
+            _exit(3);
+    }
+    return NULL;
+}
+
+static void start_thread(struct worker *w)
+{
+    sigset_t all, before;
+    pthread_t thread;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&thread, NULL, beat_on, w) != 0)
+        fail("a thread");
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Ranks of a world of MPI, and a second communicator to get lost in. */
+static void enter_world(struct worker *w)
+{
+    struct err e;
+
+    if (comm_mpi_world(&w->world, &e) < 0 || comm_split(w->world, 0, &w->other, &e) < 0)
+        fail(e.text);
+}
+
+static void meet(struct worker *w, struct comm *where)
+{
+    struct err e;
+
+    w->meetings++;
+    w->waits = true;
+    if (comm_barrier(where, &e) < 0)
+        fail(e.text);
+    w->waits = false;
+}
+
+static void tell_locked(struct worker *w, unsigned type, ProtobufCMessage *m)
+{
+    pthread_mutex_lock(&w->lock);
+    tell(w, type, m);
+    pthread_mutex_unlock(&w->lock);
 }
 
 static void metric(struct worker *w)
@@ -228,7 +323,7 @@ static void metric(struct worker *w)
     fprintf(f, "{\"attempt\":%u,\"step\":%lu,\"loss\":%.6f,\"tokens_per_s\":1000}\n",
             w->attempt, w->step, m.loss);
     fclose(f);
-    tell(w, WIRE__TYPE__RANK_METRIC, &m.base);
+    tell_locked(w, WIRE__TYPE__RANK_METRIC, &m.base);
 }
 
 static void ended(struct worker *w, Wire__Failure failure, const char *text)
@@ -240,7 +335,7 @@ static void ended(struct worker *w, Wire__Failure failure, const char *text)
     m.failure = failure;
     m.text = (char *)text;
     m.step = w->step;
-    tell(w, WIRE__TYPE__RANK_ENDED, &m.base);
+    tell_locked(w, WIRE__TYPE__RANK_ENDED, &m.base);
 }
 
 /* --- checkpoints: a folder that names the step ---------------------------- */
@@ -259,7 +354,7 @@ static void save(struct worker *w)
     m.has_step = 1;
     m.step = w->step;
     m.path = path;
-    tell(w, WIRE__TYPE__RANK_SAVED, &m.base);
+    tell_locked(w, WIRE__TYPE__RANK_SAVED, &m.base);
 }
 
 static void resume(struct worker *w)
@@ -316,6 +411,12 @@ static void go_wrong(struct worker *w)
     }
     while (due(w, &w->stop))
         pause();
+    if (due(w, &w->spin))
+        start_thread(w);
+    while (due(w, &w->spin))
+        sleep_ms(1);
+    if (due(w, &w->miss))
+        meet(w, w->other);
 }
 
 static void stop_as_asked(struct worker *w)
@@ -331,6 +432,22 @@ static void stop_as_asked(struct worker *w)
     exit(w->step == w->steps ? 0 : 75);
 }
 
+static void take_checkpoint(struct worker *w)
+{
+    if (w->write_ms) {
+        beat(w, WIRE__PHASE__SAVE);
+        sleep_ms(w->write_ms);
+    }
+    if (w->rank == 0)
+        save(w);
+}
+
+static void validate(struct worker *w)
+{
+    beat(w, WIRE__PHASE__EVAL);
+    sleep_ms(w->eval_ms);
+}
+
 static void train(struct worker *w)
 {
     while (w->step < w->steps) {
@@ -340,17 +457,24 @@ static void train(struct worker *w)
             printf("step %lu\n", w->step);
             metric(w);
         }
-        if (w->rank == 0 && w->save && w->step % w->save == 0)
-            save(w);
+        if (w->save && w->step % w->save == 0)
+            take_checkpoint(w);
+        if (w->eval && w->step % w->eval == 0)
+            validate(w);
         beat(w, WIRE__PHASE__TRAIN);
         go_wrong(w);
+        if (w->wait == w->step && w->rank == 0 && w->attempt <= w->until)
+            sleep_ms(3000);
+        if (w->meet)
+            meet(w, w->world);
         stop_as_asked(w);
     }
 }
 
 int main(int argc, char **argv)
 {
-    static struct worker w = {.ms = 10};
+    static struct worker w = {
+        .ms = 10, .lock = PTHREAD_MUTEX_INITIALIZER, .phase = WIRE__PHASE__TRAIN};
     struct err e;
 
     if (argc < 2 || strcmp(argv[1], "train") != 0)
@@ -371,12 +495,21 @@ int main(int argc, char **argv)
     w.who.attempt = w.attempt;
     w.who.epoch = w.epoch;
     w.who.rank = w.rank;
+    if (w.meet)
+        enter_world(&w);
     hello(&w);
+    if (w.meet)
+        start_thread(&w);
     if (w.orphan && w.rank == 0)
         leave_orphan(&w);
     train(&w);
     beat(&w, WIRE__PHASE__DONE);
     ended(&w, WIRE__FAILURE__NO_FAILURE, "all steps done");
-    chan_close(w.chan);
-    return 0;
+    if (!w.meet) { /* else the thread has it, and ends with the process */
+        chan_close(w.chan);
+        return 0;
+    }
+    comm_destroy(w.other);
+    comm_destroy(w.world);
+    _exit(0);
 }
