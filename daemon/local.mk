@@ -125,6 +125,7 @@ sys_tests += \
     tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \
+    tests/sys/daemon_outlive.test \
     tests/sys/daemon_power.test \
     tests/sys/daemon_queue.test \
     tests/sys/daemon_storm.test \
