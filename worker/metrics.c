@@ -52,6 +52,10 @@ static json_t *to_json(const struct metrics *m)
     put_real(j, "grad_norm", r->grad_norm);
     put_real(j, "tokens_per_s", metrics_tokens_per_s(m));
     put_real(j, "step_seconds", r->seconds);
+    if (r->send_seconds > 0) {
+        put_real(j, "send_seconds", r->send_seconds);
+        put_real(j, "send_hidden", r->send_hidden);
+    }
     put_real(j, "loss_scale", r->loss_scale);
     put_int(j, "tokens", m->tokens);
     if (r->moe_layers) {

@@ -18,6 +18,8 @@
 #include "worker/stop.h"
 #include "worker/world.h"
 
+enum { LANE_JOBS = 1024 }; /* parts of gradients on their way at once; more wait */
+
 /* --- agreement ------------------------------------------------------------ */
 
 /* The lowest rank that failed has the largest number. */
@@ -217,6 +219,19 @@ int64_t run_targets(const struct run *r, int64_t step)
 
 /* --- the trainer ---------------------------------------------------------- */
 
+/* The lane's thread must not sit on the first processor of the computing ones. */
+static int open_lane(struct run *r, struct err *e)
+{
+    int rc;
+
+    if (comm_size(r->world) == 1 || !comm_threads(r->world))
+        return 0;
+    engine_unbind(&r->engine);
+    rc = lane_create(LANE_JOBS, &r->lane, e);
+    engine_rebind(&r->engine);
+    return rc;
+}
+
 static int open_trainer(struct run *r, struct err *e)
 {
     char crumb[PATH_MAX + 64];
@@ -228,6 +243,9 @@ static int open_trainer(struct run *r, struct err *e)
                                .crumb = crumb};
 
     name_crumb(r, crumb, sizeof crumb);
+    if (open_lane(r, e) < 0)
+        return e->code;
+    c.lane = r->lane;
     if (job_vocab(r->spec, &r->lexicon, &c.vocab, e) < 0 ||
         trainer_create(&c, &r->trainer, e) < 0)
         return e->code;
@@ -338,6 +356,7 @@ void run_release(struct run *r)
     buf_free(&r->vocabulary);
     metrics_close(r->metrics);
     trainer_destroy(r->trainer);
+    lane_destroy(r->lane);
     corpus_destroy(r->corpus);
     lexicon_free(&r->lexicon);
     engine_close(&r->engine);

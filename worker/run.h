@@ -37,6 +37,7 @@ struct run {
     struct engine engine;
     struct lexicon lexicon;
     struct corpus *corpus;
+    struct lane *lane; /* NULL for one rank                      */
     struct trainer *trainer;
     struct buf json, vocabulary; /* job and tokenizers, for checkpoints  */
     struct checkpoint *checkpoint;

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "graph/mirror.h"
 #include "graph/op_list.h"
+#include "graph/overlap.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
 #include "trust/crumb.h"
@@ -45,10 +46,10 @@ struct exec {
     void *workspace;
     struct tree tree[GRAPH_PLANES];
     struct bound bound[GRAPH_PROGRAMS];
-    const struct nnd_kernel *sum;
     struct exec_cost *cost;
+    struct overlap *overlap;
     struct exec_progress progress;
-    struct crumb *crumb; /* its last node is exec_sum's; NULL: nobody asked */
+    struct crumb *crumb; /* NULL: nobody asked */
     int slot, position, round;
 };
 
@@ -73,14 +74,6 @@ static void node_key(const struct node *n, char *out, size_t size)
         key_part(out, size, n->out[i]);
 }
 
-static const struct nnd_sum *reduce_params(const struct graph *g, struct arena *a)
-{
-    struct nnd_sum *p = arena_alloc(a, sizeof(*p));
-    struct nnd_tensor t = {.ndim = 1, .dim = {4096}, .stride = {1}, .dtype = g->wide};
-    *p = (struct nnd_sum){.struct_size = sizeof(*p), .y = t, .x = {t, t}, .n = 2};
-    return p;
-}
-
 int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
                size_t *n, struct err *e)
 {
@@ -102,10 +95,6 @@ int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
                                           .where = node->where,
                                           .params = params};
     }
-    w[count++] = (struct kernel_want){.op = "sum",
-                                      .key = EXEC_SUM_KEY,
-                                      .where = "gradients between ranks",
-                                      .params = reduce_params(g, a)};
     *out = w;
     *n = count;
     return 0;
@@ -226,7 +215,6 @@ static void shapes_text(const struct node *n, char *out, size_t size)
         out[at - 1] = '\0';
 }
 
-/* Node NULL: exec_sum. */
 static void describe(const struct exec *x, const struct node *n,
                      const struct nnd_kernel *k)
 {
@@ -234,16 +222,15 @@ static void describe(const struct exec *x, const struct node *n,
     int plugin = kernels_plugin_of(x->c.kernels, k);
     if (!x->crumb || plugin < 0)
         return;
-    snprintf(c.where, sizeof c.where, "%s", n ? n->where : "gradients between ranks");
+    snprintf(c.where, sizeof c.where, "%s", n->where);
     snprintf(c.op, sizeof c.op, "%s", k->op);
     snprintf(c.plugin, sizeof c.plugin, "%s",
              kernels_plugin(x->c.kernels, (size_t)plugin)->name);
     snprintf(c.kernel, sizeof c.kernel, "%s", k->name);
     snprintf(c.sha256, sizeof c.sha256, "%s",
              kernels_plugin_sha256(x->c.kernels, (size_t)plugin));
-    if (n)
-        shapes_text(n, c.shapes, sizeof c.shapes);
-    crumb_describe(x->crumb, n ? n->id : x->g->nnode, &c);
+    shapes_text(n, c.shapes, sizeof c.shapes);
+    crumb_describe(x->crumb, n->id, &c);
 }
 
 static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
@@ -368,14 +355,12 @@ static int prepare(struct exec *x, struct err *e)
         allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e))
         return e->code;
     struct err why; /* a job without its crumb is a job all the same */
-    if (x->c.crumb && crumb_create(x->c.crumb, g->nnode + 1, &x->crumb, &why))
+    if (x->c.crumb && crumb_create(x->c.crumb, g->nnode, &x->crumb, &why))
         log_warn("%s", why.text);
-    x->sum = kernel_table_find(x->c.table, "sum", EXEC_SUM_KEY);
-    if (x->sum)
-        describe(x, NULL, x->sum);
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
+    x->overlap = overlap_create(x, x->mem, &x->c);
     return 0;
 }
 
@@ -461,23 +446,23 @@ void exec_destroy(struct exec *x)
 /* ------------------------------------------------------------------------- */
 /* Running.                                                                  */
 
-/* `node`: its number for the crumb. */
-static int launch(struct exec *x, const struct nnd_kernel *k, void *plan,
-                  const void *params, const char *where, int node, struct err *e)
+static int launch(struct exec *x, const struct node *n, const struct record *r,
+                  struct err *e)
 {
+    const struct nnd_kernel *k = r->kernel;
     struct nnd_launch l = {.struct_size = sizeof(l),
                            .stream = x->stream,
                            .workspace = x->workspace,
                            .workspace_size = x->m.workspace,
                            .nthreads = x->c.threads};
     struct nnd_error why = {{0}};
-    crumb_enter(x->crumb, node);
-    int rc = k->launch(k->self, plan, params, &l, &why);
+    crumb_enter(x->crumb, n->id);
+    int rc = k->launch(k->self, r->plan, r->params, &l, &why);
     crumb_leave(x->crumb);
     if (rc == NND_OK)
         return 0;
     return err_set(e, rc == NND_ENOMEM ? ERR_NOMEM : ERR_FAILED,
-                   "%s: kernel %s failed with status %d: %s", where, k->name, rc,
+                   "%s: kernel %s failed with status %d: %s", n->where, k->name, rc,
                    why.text[0] ? why.text : "no reason given");
 }
 
@@ -522,6 +507,11 @@ static int run_host(struct exec *x, const struct node *n, struct err *e)
     return rc ? rc : exchange(x, n, true, e);
 }
 
+void exec_add_wire(struct exec *x, const struct node *n, int64_t bytes)
+{
+    x->cost[n->id].wire += bytes;
+}
+
 static int run_collective(struct exec *x, const struct node *n, struct err *e)
 {
     atomic_fetch_add_explicit(&x->progress.seq, 1, memory_order_relaxed);
@@ -542,7 +532,7 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
     atomic_fetch_add_explicit(&x->progress.nodes, 1, memory_order_relaxed);
     int64_t begin = clock_mono_ns();
-    int rc = r->kernel ? launch(x, r->kernel, r->plan, r->params, n->where, n->id, e)
+    int rc = r->kernel     ? launch(x, n, r, e)
              : n->op->wire ? run_collective(x, n, e)
                            : run_host(x, n, e);
     x->cost[n->id].ns += clock_mono_ns() - begin;
@@ -559,6 +549,7 @@ static int run_range(struct exec *x, const struct program *p, const struct recor
             continue;
         if (run_node(x, n, &r[i - p->first], e))
             return e->code;
+        overlap_after(x->overlap, n, x->position);
     }
     return 0;
 }
@@ -608,20 +599,6 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
         i = end;
     }
     return 0;
-}
-
-int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
-             int64_t elements, struct err *e)
-{
-    struct nnd_tensor t = {
-        .ndim = 1, .dim = {elements}, .stride = {1}, .dtype = dtype, .align_log2 = 2};
-    struct nnd_sum p = {.struct_size = sizeof(p), .y = t, .n = n};
-    p.y.data = y;
-    for (int i = 0; i < n; i++) {
-        p.x[i] = t;
-        p.x[i].data = in[i];
-    }
-    return launch(x, x->sum, NULL, &p, "gradients between ranks", x->g->nnode, e);
 }
 
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e)
@@ -693,6 +670,16 @@ void *exec_plane(const struct exec *x, int plane)
 const struct tree *exec_tree_of(const struct exec *x, int plane)
 {
     return &x->tree[plane];
+}
+
+struct overlap *exec_overlap(const struct exec *x)
+{
+    return x->overlap;
+}
+
+struct exec_sent exec_sent(const struct exec *x)
+{
+    return overlap_sent(x->overlap);
 }
 
 const struct exec_cost *exec_profile(const struct exec *x)

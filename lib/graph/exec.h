@@ -25,6 +25,9 @@ struct exec_comms {
     struct comm *edp;   /* the replicas of this rank's experts */
 };
 
+struct lane;    /* comm/lane.h */
+struct overlap; /* overlap.h  */
+
 /* Where a rank is, readable from any thread (heartbeats). */
 struct exec_progress {
     _Atomic(const char *) where;
@@ -37,15 +40,14 @@ struct exec_progress {
 struct exec_config {
     int slots, positions; /* schedule slots; chunk positions per step */
     struct exec_comms comms;
+    struct lane *lane; /* or NULL: gradients and weights wait for each other; else */
+    struct exec_comms lane_comms; /* world and edp once more, for the lane alone  */
     const char *device;
     const struct kernels *kernels;
     const struct kernel_table *table;
     int threads;
     const char *crumb; /* file that says after a crash where it was, or NULL */
 };
-
-/* The row of the table that exec_sum uses. */
-#define EXEC_SUM_KEY "reduce"
 
 struct exec;
 
@@ -101,9 +103,8 @@ void *exec_plane(const struct exec *x, int plane); /* its weights */
 const struct tree *exec_tree_of(const struct exec *x, int plane);
 void *exec_grad_buffer(const struct exec *x, int plane, int buffer);
 
-/* Add n buffers element by element, in order, into y (kernel "sum"). */
-int exec_sum(struct exec *x, void *y, void *const *in, int n, int dtype,
-             int64_t elements, struct err *e);
+/* Who sends gradients and weights (overlap.h). */
+struct overlap *exec_overlap(const struct exec *x);
 
 /* What each node took since the last reset: nanoseconds, calls, and what it gave
  * to collectives - bytes to other ranks, of routed ops those kept as well. */
@@ -112,5 +113,12 @@ struct exec_cost {
 };
 const struct exec_cost *exec_profile(const struct exec *x);
 void exec_profile_reset(struct exec *x);
+
+/* What sending gradients and weights took since the beginning: in all, and of that
+ * while nothing was computed.  Rows of experts (moe.dispatch) are not in it. */
+struct exec_sent {
+    int64_t ns, exposed;
+};
+struct exec_sent exec_sent(const struct exec *x);
 
 #endif

@@ -39,7 +39,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_want.c \
     lib/graph/op_xent.c \
     lib/graph/op_xent_linear.c \
-    lib/graph/op_zero.c
+    lib/graph/op_zero.c \
+    lib/graph/overlap.c lib/graph/overlap.h
 
 unit_tests += tests/unit/test_graph_ops
 

@@ -7,6 +7,7 @@
 #include "graph/grad.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
+#include "graph/overlap.h"
 #include "tensor/dtype.h"
 
 struct sum_attr {
@@ -164,6 +165,12 @@ const struct op op_grad_tree = {
     .params_size = sizeof(struct nnd_sum),
     .bind = grad_tree_bind,
 };
+
+struct param *grad_tree_finishes(const struct node *n)
+{
+    const struct grad_tree_attr *at = n->op == &op_grad_tree ? n->attr : NULL;
+    return at && at->source == at->sources - 1 ? at->param : NULL;
+}
 
 void op_grad_add(struct graph *g, struct param *p, struct value *leaf, int source)
 {

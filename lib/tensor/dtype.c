@@ -223,3 +223,38 @@ void dtype_from_f64(int dtype, const double *src, void *dst, size_t n)
         break;
     }
 }
+
+/* --- addition ------------------------------------------------------------- */
+
+/* As long as a line of the cache; the compiler makes of it what the processor has. */
+typedef float floats __attribute__((vector_size(64), aligned(4), may_alias));
+typedef double doubles __attribute__((vector_size(64), aligned(8), may_alias));
+
+static void add_f32(float *y, const float *x, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        *(floats *)(y + i) += *(const floats *)(x + i);
+    for (; i < n; i++)
+        y[i] += x[i];
+}
+
+static void add_f64(double *y, const double *x, size_t n)
+{
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        *(doubles *)(y + i) += *(const doubles *)(x + i);
+    for (; i < n; i++)
+        y[i] += x[i];
+}
+
+void dtype_add(int dtype, void *y, const void *x, size_t n)
+{
+    assert(dtype == NND_F32 || dtype == NND_F64);
+    if (dtype == NND_F32)
+        add_f32(y, x, n);
+    else
+        add_f64(y, x, n);
+}

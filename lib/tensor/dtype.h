@@ -44,4 +44,7 @@ void dtype_from_f32(int dtype, const float *src, void *dst, size_t n);
 void dtype_to_f64(int dtype, const void *src, double *dst, size_t n);
 void dtype_from_f64(int dtype, const double *src, void *dst, size_t n);
 
+/* y += x, n contiguous numbers of f32 or f64, which do not overlap. */
+void dtype_add(int dtype, void *y, const void *x, size_t n);
+
 #endif

@@ -167,6 +167,20 @@ static int check_streams(const struct trainer *t, struct err *e)
                    (unsigned long long)least, (unsigned long long)c->train.count);
 }
 
+/* What the lane's thread talks over while this one uses the others. */
+static int split_lane(struct trainer *t, struct exec_comms *out, struct err *e)
+{
+    if (!t->c.lane)
+        return 0;
+    if (comm_split(t->c.world, 0, &t->lane_world, e))
+        return e->code;
+    comm_wait_gently(t->lane_world);
+    if (comm_split(t->lane_world, t->p.g->mesh.ep_rank, &t->lane_edp, e))
+        return e->code;
+    *out = (struct exec_comms){.world = t->lane_world, .edp = t->lane_edp};
+    return 0;
+}
+
 static int create(struct trainer *t, struct err *e)
 {
     const Nnd__Job *job = t->c.job;
@@ -178,9 +192,11 @@ static int create(struct trainer *t, struct err *e)
                             .device = job->kernels->device,
                             .kernels = t->c.kernels,
                             .table = t->table,
+                            .lane = t->c.lane,
                             .threads = t->c.threads,
                             .crumb = t->c.crumb};
-    if (split_comms(t, &c.comms, e) || exec_create(t->p.g, &c, &t->x, e))
+    if (split_comms(t, &c.comms, e) || split_lane(t, &c.lane_comms, e) ||
+        exec_create(t->p.g, &c, &t->x, e))
         return e->code;
     if (check_streams(t, e))
         return e->code;
@@ -215,6 +231,8 @@ void trainer_destroy(struct trainer *t)
     exec_destroy(t->x);
     kernel_table_destroy(t->table);
     graph_destroy(t->p.g);
+    comm_destroy(t->lane_edp);
+    comm_destroy(t->lane_world);
     comm_destroy(t->ep);
     comm_destroy(t->edp);
     buf_free(&t->table_text);
@@ -423,10 +441,20 @@ static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
     return 0;
 }
 
+static void report_sent(const struct trainer *t, struct exec_sent before,
+                        struct step_report *r)
+{
+    struct exec_sent now = exec_sent(t->x);
+    double ns = (double)(now.ns - before.ns);
+    r->send_seconds = ns * 1e-9;
+    r->send_hidden = ns > 0 ? 1 - (double)(now.exposed - before.exposed) / ns : NAN;
+}
+
 int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
 {
     struct step_report r = {0};
     int64_t begin = clock_mono_ns();
+    struct exec_sent sent = exec_sent(t->x);
     exec_step(t->x, t->s.step + 1);
     clear_loads(t);
     r.targets = fill_step(t, &t->train, t->s.step);
@@ -434,6 +462,7 @@ int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
         exec_run(t->x, t->p.update.reduce, 0, 0, e) || finish_step(t, &r, e))
         return e->code;
     r.seconds = (double)(clock_mono_ns() - begin) * 1e-9;
+    report_sent(t, sent, &r);
     *out = r;
     return 0;
 }

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
-#include "comm/comm.h"
+#include "comm/lane.h"
 #include "data/corpus.h"
 #include "graph/exec.h"
 #include "train/update.h"
@@ -27,6 +27,7 @@ struct trainer_config {
     int64_t vocab;
     int threads;
     const char *crumb; /* see exec_config */
+    struct lane *lane; /* sends gradients and weights meanwhile; or NULL     */
 };
 
 /* What changes from step to step besides tensors; part of a checkpoint. */
@@ -43,7 +44,9 @@ struct step_report {
     double grad_norm, lr, loss_scale;
     int64_t targets; /* of all ranks                                        */
     double seconds;
-    bool skipped; /* a NaN or Inf was met, nothing was applied           */
+    double send_seconds; /* of this rank: gradients and weights on their way */
+    double send_hidden;  /* share of that while it computed; NAN: none sent  */
+    bool skipped;        /* a NaN or Inf was met, nothing was applied           */
     int moe_layers, dead_experts; /* experts that no row chose, all layers  */
     double overload; /* largest load of an expert / mean load, any layer    */
 };

@@ -29,6 +29,7 @@ struct trainer {
     struct trainer_config c;
     struct programs p;
     struct comm *ep, *edp;
+    struct comm *lane_world, *lane_edp; /* NULL without a lane */
     struct buf table_text;
     struct kernel_table *table;
     struct exec *x;

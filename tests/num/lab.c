@@ -48,11 +48,19 @@ static int read_lexicon(struct lab *l, struct err *e)
     return rc ? rc : spec_resolve(l->spec, e);
 }
 
+static int open_lane(struct lab *l, struct err *e)
+{
+    const char *lane = getenv("NND_LAB_LANE");
+    bool wanted = comm_size(l->world) > 1 && !(lane && *lane == '0');
+    return wanted && comm_threads(l->world) ? lane_create(64, &l->lane, e) : 0;
+}
+
 int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err *e)
 {
     int rc = getenv("OMPI_COMM_WORLD_SIZE") ? comm_mpi_world(&l->world, e)
                                             : comm_self(&l->world, e);
-    if (rc || read_job(l, job, n, overrides, e) || load_kernels(l, e))
+    if (rc || read_job(l, job, n, overrides, e) || load_kernels(l, e) ||
+        open_lane(l, e))
         return e->code;
     const Nnd__Job *j = spec_job(l->spec);
     if (read_lexicon(l, e))
@@ -63,6 +71,7 @@ int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err
 
 void lab_close(struct lab *l)
 {
+    lane_destroy(l->lane);
     corpus_destroy(l->corpus);
     lexicon_free(&l->lexicon);
     kernels_destroy(l->kernels);
@@ -78,7 +87,8 @@ struct trainer_config lab_trainer(const struct lab *l)
                                    .kernels = l->kernels,
                                    .corpus = l->corpus,
                                    .vocab = tokenizer_vocab(l->lexicon.target),
-                                   .threads = threads_of(l)};
+                                   .threads = threads_of(l),
+                                   .lane = l->lane};
 }
 
 int lab_fail(struct lab *l, const char *who, const struct err *e)

@@ -17,6 +17,7 @@ struct lab {
     struct kernels *kernels;
     struct lexicon lexicon;
     struct corpus *corpus;
+    struct lane *lane; /* where ranks can have one; $NND_LAB_LANE=0: none */
 };
 
 /* Join the world (MPI under mpirun), read the job with its overrides ("-S",

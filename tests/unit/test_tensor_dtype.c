@@ -123,6 +123,25 @@ static void f32_and_f64_ways_agree(void **state)
     }
 }
 
+/* 37 is two vectors and a tail in either type. */
+static void adds_every_element_once(void **state)
+{
+    float x[38], y[38];
+    double a[38], b[38];
+    (void)state;
+    for (int i = 0; i < 38; i++) {
+        a[i] = x[i] = 1e8f / (float)(i + 1);
+        b[i] = y[i] = (float)i * 0.3f;
+    }
+    dtype_add(NND_F32, y, x, 37);
+    dtype_add(NND_F64, b, a, 37);
+    for (int i = 0; i < 38; i++) {
+        float was = (float)i * 0.3f;
+        assert_true(y[i] == (i < 37 ? was + x[i] : was));
+        assert_true(b[i] == (i < 37 ? was + a[i] : was));
+    }
+}
+
 static void names_and_sizes(void **state)
 {
     (void)state;
@@ -145,6 +164,7 @@ int main(void)
         cmocka_unit_test(overflow_is_infinite),
         cmocka_unit_test(nan_stays_quiet),
         cmocka_unit_test(f32_and_f64_ways_agree),
+        cmocka_unit_test(adds_every_element_once),
     };
 
     return cmocka_run_group_tests_name("tensor/dtype", tests, NULL, NULL);

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overlap.h - gradients and weights on their way while others are computed; for the
+ * executor and op_zero.c alone.
+ *
+ * With a lane (comm/lane.h) a plane is sent in parts: gradients as soon as backward
+ * of a rank's last chunk has added the last leaf of a few weights, weights as soon
+ * as the optimizer has passed a window.  Which parts there are, in which order, and
+ * after which node each goes is computed beforehand; the order is the same on all
+ * ranks.  Elements are added in one order, whoever sends them when, so the bits are
+ * those of sending all of it at the end.
+ *
+ * The nodes grad.reduce and param.gather wait for what is on its way.  Without a lane
+ * they send everything themselves.
+ */
+#ifndef GRAPH_OVERLAP_H
+#define GRAPH_OVERLAP_H
+
+#include "graph/exec.h"
+#include "plan/shard.h"
+
+/* What grad.reduce and param.gather nodes have as attr. */
+struct zero_attr {
+    int plane;
+    struct shard shard;
+};
+
+/* A part of a plane: of grad.reduce its elements [lo, hi), of param.gather elements
+ * [lo, hi) of what each replica owns. */
+struct zero_part {
+    struct exec *exec;
+    const struct node *node;
+    struct comm *comm;
+    int64_t lo, hi;
+};
+typedef int zero_send_f(const struct zero_part *z, struct err *e);
+
+/* op_zero.c: */
+zero_send_f zero_reduce, zero_gather;
+struct comm *zero_comm(const struct graph *g, const struct exec_comms *c, int plane);
+int zero_rank(const struct graph *g, int plane);  /* this rank among the replicas  */
+int64_t zero_owned(const struct shard *s, int r); /* elements of replica r        */
+int64_t zero_largest(const struct shard *s);
+
+/* op_sum.c: the weight whose gradient is finished when n has run at the last chunk
+ * position; NULL: none. */
+struct param *grad_tree_finishes(const struct node *n);
+
+/* exec.c: bytes that a node has sent by way of the lane. */
+void exec_add_wire(struct exec *x, const struct node *n, int64_t bytes);
+
+/* Lives in arena a.  After the planes' trees are known. */
+struct overlap *overlap_create(struct exec *x, struct arena *a,
+                               const struct exec_config *c);
+
+/* Node n has run at a chunk position: post what it lets go. */
+void overlap_after(struct overlap *o, const struct node *n, int position);
+
+/* For the node itself: wait for its parts, or send `all` with `send`. */
+int overlap_run(struct overlap *o, const struct node *n, zero_send_f *send,
+                const struct zero_part *all, struct err *e);
+
+struct exec_sent overlap_sent(const struct overlap *o);
+
+#endif
