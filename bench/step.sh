@@ -174,3 +174,7 @@ echo
 echo "time of rank 0 by operator, last turn of nnd:"
 awk '/ % .* calls / && $2 >= 0.1 { sub(/ *0\.0 GFLOP\/s$/, ""); print }' \
     "$work/nnd-$rounds.log"
+echo
+echo "and by layer, forward and backward:"
+awk '/ % .* backward / && $2 >= 0.1 { sub(/ *0\.0 GFLOP\/s$/, ""); print }
+    /^gradients and weights/' "$work/nnd-$rounds.log"

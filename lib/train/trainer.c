@@ -266,6 +266,7 @@ int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e
     if (exec_run(t->x, t->p.update.spread, 0, 0, e))
         return e->code;
     t->s = *s;
+    t->began = exec_sent(t->x);
     return 0;
 }
 

@@ -83,7 +83,9 @@ const char *trainer_kernels(const struct trainer *t);
 /* Where this rank is; readable from any thread. */
 struct exec_progress *trainer_progress(struct trainer *t);
 
-/* Time per operator since the last call, a line each, and forget it. */
+/* Time since the last call by operator, a line each, and by layer, a line each with
+ * forward and backward; then forget it.  With several ranks also how much of sending
+ * gradients and weights was hidden, since the first step. */
 void trainer_profile(struct trainer *t, struct buf *out);
 
 #endif

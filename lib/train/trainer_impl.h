@@ -38,6 +38,7 @@ struct trainer {
     uint64_t *counts;  /* [chunks]: targets */
     double *sums;      /* [chunks]: scratch */
     struct train_state s;
+    struct exec_sent began; /* what had been sent before the first step */
 };
 
 #endif
