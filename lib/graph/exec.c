@@ -360,6 +360,8 @@ static int prepare(struct exec *x, struct err *e)
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
+    if (x->mirror) /* the lane's thread reaches the host's memory alone */
+        x->c.lane = NULL;
     x->overlap = overlap_create(x, x->mem, &x->c);
     return 0;
 }
