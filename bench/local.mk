@@ -2,7 +2,11 @@
 #
 # bench/local.mk - benchmarks; none is run by make check.
 
-# Not built by "make" either: make bench/allreduce
+# Not built by "make" either: make bench/peak bench/allreduce
+EXTRA_PROGRAMS += bench/peak
+bench_peak_SOURCES = bench/peak.c
+bench_peak_LDADD = lib/base/libbase.la
+
 if WITH_MPI
 EXTRA_PROGRAMS += bench/allreduce
 bench_allreduce_SOURCES = bench/allreduce.c
@@ -17,11 +21,20 @@ EXTRA_DIST += \
     bench/attention_torch.py \
     bench/checkpoint.sh \
     bench/common.sh \
+    bench/goals.sh \
+    bench/goals/encdec.yaml \
+    bench/goals/gpt.yaml \
+    bench/goals/gpt2-256.yaml \
+    bench/goals/gpt2-64.yaml \
+    bench/goals/gru.yaml \
+    bench/goals/lstm.yaml \
+    bench/goals/moe.yaml \
     bench/shakespeare-moe.yaml \
     bench/shakespeare.sh \
     bench/shakespeare.yaml \
     bench/step.sh \
     bench/step.yaml \
+    bench/torch_models.py \
     bench/torch_step.py
 
 # One side of bench/attention.sh; built by make, never installed.
