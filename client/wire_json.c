@@ -45,6 +45,7 @@ static const char *const failures[] = {
     [WIRE__FAILURE__START_FAIL] = "start_fail",
     [WIRE__FAILURE__DAEMON_LOST] = "daemon_lost",
     [WIRE__FAILURE__TIME_LIMIT] = "time_limit",
+    [WIRE__FAILURE__KERNEL] = "kernel",
 };
 
 static const char *const phases[] = {

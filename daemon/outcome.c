@@ -42,6 +42,7 @@ bool outcome_is_retried(Wire__Failure f)
         [WIRE__FAILURE__SIGNAL] = true,     [WIRE__FAILURE__NODE_LOST] = true,
         [WIRE__FAILURE__HANG] = true,       [WIRE__FAILURE__PREEMPT] = true,
         [WIRE__FAILURE__START_FAIL] = true, [WIRE__FAILURE__DAEMON_LOST] = true,
+        [WIRE__FAILURE__KERNEL] = true,
     };
 
     return (unsigned)f < sizeof retried / sizeof *retried && retried[f];

@@ -108,7 +108,7 @@ const char *failure_name(Wire__Failure f)
 {
     static const char *const names[] = {
         "none", "app_error", "oom",        "signal",      "node_lost",  "hang",
-        "nan",  "preempt",   "start_fail", "daemon_lost", "time_limit",
+        "nan",  "preempt",   "start_fail", "daemon_lost", "time_limit", "kernel",
     };
 
     return (unsigned)f < sizeof names / sizeof *names ? names[f] : "?";

@@ -242,6 +242,10 @@ static int open_trainer(struct run *r, struct err *e)
                                .threads = r->engine.seat.threads,
                                .crumb = crumb};
 
+    if (verify_create(r->engine.kernels, r->job->kernels->check, &r->verify, e) < 0)
+        return e->code;
+    c.verify = r->verify;
+
     name_crumb(r, crumb, sizeof crumb);
     if (open_lane(r, e) < 0)
         return e->code;
@@ -357,6 +361,7 @@ void run_release(struct run *r)
     metrics_close(r->metrics);
     trainer_destroy(r->trainer);
     lane_destroy(r->lane);
+    verify_destroy(r->verify);
     corpus_destroy(r->corpus);
     lexicon_free(&r->lexicon);
     engine_close(&r->engine);

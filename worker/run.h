@@ -38,6 +38,7 @@ struct run {
     struct lexicon lexicon;
     struct corpus *corpus;
     struct lane *lane; /* NULL for one rank                      */
+    struct verify *verify; /* calls held against ref, or NULL       */
     struct trainer *trainer;
     struct buf json, vocabulary; /* job and tokenizers, for checkpoints  */
     struct checkpoint *checkpoint;

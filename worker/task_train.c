@@ -36,6 +36,8 @@ static Wire__Failure failure_of(const struct run *r, const struct err *e)
         return WIRE__FAILURE__NO_FAILURE;
     if (r->failure)
         return r->failure;
+    if (verify_found(r->verify))
+        return WIRE__FAILURE__KERNEL;
     return e->code == ERR_NOMEM ? WIRE__FAILURE__OOM : WIRE__FAILURE__APP_ERROR;
 }
 

@@ -459,8 +459,12 @@ static int launch(struct exec *x, const struct node *n, const struct record *r,
                            .nthreads = x->c.threads};
     struct nnd_error why = {{0}};
     crumb_enter(x->crumb, n->id);
-    int rc = k->launch(k->self, r->plan, r->params, &l, &why);
+    int rc;
+    int checked =
+        verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
     crumb_leave(x->crumb);
+    if (checked < 0)
+        return err_prefix(e, "%s", n->where);
     if (rc == NND_OK)
         return 0;
     return err_set(e, rc == NND_ENOMEM ? ERR_NOMEM : ERR_FAILED,

@@ -16,6 +16,7 @@
 #include "graph/memory.h"
 #include "graph/op.h"
 #include "kernel/kernel.h"
+#include "kernel/verify.h"
 #include "plan/tree.h"
 
 /* Whom collectives talk to; all NULL in a plan. */
@@ -46,7 +47,8 @@ struct exec_config {
     const struct kernels *kernels;
     const struct kernel_table *table;
     int threads;
-    const char *crumb; /* file that says after a crash where it was, or NULL */
+    struct verify *verify; /* calls held against ref, or NULL */
+    const char *crumb;     /* file that says after a crash where it was, or NULL */
 };
 
 struct exec;

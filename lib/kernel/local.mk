@@ -16,9 +16,12 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/op.c lib/kernel/op.h \
     lib/kernel/registry.c \
     lib/kernel/rule.c lib/kernel/rule.h \
+    lib/kernel/sample.c lib/kernel/sample.h \
     lib/kernel/select.c \
-    lib/kernel/table.c lib/kernel/table.h
+    lib/kernel/table.c lib/kernel/table.h \
+    lib/kernel/verify.c lib/kernel/verify.h
 
 unit_tests += \
     tests/unit/test_kernel_load \
+    tests/unit/test_kernel_sample \
     tests/unit/test_kernel_select

@@ -194,7 +194,8 @@ static int create(struct trainer *t, struct err *e)
                             .table = t->table,
                             .lane = t->c.lane,
                             .threads = t->c.threads,
-                            .crumb = t->c.crumb};
+                            .crumb = t->c.crumb,
+                            .verify = t->c.verify};
     if (split_comms(t, &c.comms, e) || split_lane(t, &c.lane_comms, e) ||
         exec_create(t->p.g, &c, &t->x, e))
         return e->code;

@@ -28,6 +28,7 @@ struct trainer_config {
     int threads;
     const char *crumb; /* see exec_config */
     struct lane *lane; /* sends gradients and weights meanwhile; or NULL     */
+    struct verify *verify; /* see exec_config; outlives the trainer */
 };
 
 /* What changes from step to step besides tensors; part of a checkpoint. */

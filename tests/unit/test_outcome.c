@@ -32,8 +32,8 @@ static void test_backoff(void **state)
 static void test_policy(void **state)
 {
     /* none, app_error, oom, signal, node_lost, hang, nan, preempt, start_fail,
-     * daemon_lost, and numbers of the future */
-    static const char wanted[] = "nnnyyynyyynn";
+     * daemon_lost, time_limit, kernel, and numbers of the future */
+    static const char wanted[] = "nnnyyynyyynyn";
 
     (void)state;
     for (int f = 0; wanted[f]; f++)

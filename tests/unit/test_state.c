@@ -86,7 +86,7 @@ static void test_names_are_the_schemas(void **state)
         assert_int_equal(strcasecmp(state_name((Wire__State)i),
                                     wire__state__descriptor.values[i].name),
                          0);
-    for (int i = 1; i <= WIRE__FAILURE__DAEMON_LOST; i++)
+    for (int i = 1; i <= WIRE__FAILURE__KERNEL; i++)
         assert_int_equal(strcasecmp(failure_name((Wire__Failure)i),
                                     wire__failure__descriptor.values[i].name),
                          0);

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verify.h - calls of a running job held against `ref`, by samples.
+ *
+ * Before a launch `ref` computes a sample of the call, behind it the two are compared.
+ * A kernel that is wrong is condemned (kernels_condemn), and the launch is an error:
+ * what it computed is in the weights of nobody yet.
+ */
+#ifndef KERNEL_VERIFY_H
+#define KERNEL_VERIFY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+struct verify;
+
+/* `which`: "off", "first" (of each kernel), "sample:N" (every Nth), "all".  *out is
+ * NULL for "off".  Only calls in the host's memory can be checked. */
+int verify_create(struct kernels *ks, const char *which, struct verify **out,
+                  struct err *e);
+void verify_destroy(struct verify *v);
+
+/* k->launch() with its status in *status, checked when it is its turn.  An error names
+ * kernel, place and numbers.  v NULL: only launched.  From any thread. */
+int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
+                  const void *params, const struct nnd_launch *l, struct nnd_error *why,
+                  int *status, struct err *e);
+
+/* Was any kernel found to be wrong? */
+bool verify_found(const struct verify *v);
+
+/* How many calls were checked. */
+int64_t verify_count(const struct verify *v);
+
+#endif
