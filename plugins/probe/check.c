@@ -20,7 +20,6 @@ static const struct {
 } modes[] = {
     {"support", JUDGE_SUPPORT},
     {"correct", JUDGE_CORRECT},
-    {"grad", JUDGE_GRAD},
     {"hygiene", JUDGE_HYGIENE},
 };
 
@@ -36,7 +35,7 @@ static unsigned what_of(const char *mode)
     for (size_t i = 0; mode && i < sizeof modes / sizeof modes[0]; i++)
         if (strcmp(modes[i].name, mode) == 0)
             return modes[i].what;
-    return mode ? 0 : JUDGE_CORRECT | JUDGE_GRAD | JUDGE_HYGIENE;
+    return mode ? 0 : JUDGE_CORRECT | JUDGE_HYGIENE;
 }
 
 static struct judge_scope scope_of(const struct options *o)
@@ -200,8 +199,7 @@ int probe_check(const struct options *o)
 {
     if (!what_of(o->mode)) {
         fprintf(stderr,
-                "nnd-plugin-probe: --mode wants support, correct, grad, "
-                "hygiene or perf, not %s\n",
+                "nnd-plugin-probe: --mode wants support, correct or hygiene, not %s\n",
                 o->mode);
         return 2;
     }

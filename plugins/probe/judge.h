@@ -26,8 +26,7 @@ struct verdict {
 enum {
     JUDGE_SUPPORT = 1, /* what is refused, and why                          */
     JUDGE_CORRECT = 2, /* results, and what the flags promise of them       */
-    JUDGE_GRAD = 4,    /* backward against differences of ref's forward     */
-    JUDGE_HYGIENE = 8  /* allocations, threads, two launches at once        */
+    JUDGE_HYGIENE = 4  /* allocations, threads, two launches at once        */
 };
 
 struct judge_scope {

@@ -29,10 +29,14 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/list.c \
     plugins/probe/main.c \
     plugins/probe/probe.h \
+    plugins/probe/bench.c \
+    plugins/probe/shape.c plugins/probe/shape.h \
+    plugins/probe/why.c \
     plugins/probe/run.c plugins/probe/run.h \
     plugins/probe/watch.c plugins/probe/watch.h
 
 sys_tests += \
+    tests/sys/plugin_ask.test \
     tests/sys/plugin_check.test \
     tests/sys/plugin_job.test \
     tests/sys/plugin_kernels.test \

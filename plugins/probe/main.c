@@ -24,14 +24,24 @@ enum { EXIT_USAGE = 2 };
 static const char usage[] =
     "usage: nnd-plugin-probe list [--json] [--timeout S] [FILE...]\n"
     "       nnd-plugin-probe info [--json] FILE\n"
-    "       nnd-plugin-probe check [--op OP] [--json] [--timeout S] FILE\n"
+    "       nnd-plugin-probe check [--op OP] [--dtype T] [--mode M] [--full] FILE\n"
+    "       nnd-plugin-probe bench [--op OP] [--dtype T] [--shape S] [--vs K] FILE\n"
+    "       nnd-plugin-probe why [--dtype T] [--kernel RULE]... OP [SHAPE]\n"
     "\n"
     "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
     "       the plugin folders ($NND_PLUGIN_DIR, or those of the build tree, or\n"
     "       " NND_PLUGINDIR ")\n"
     "info   all about one plugin, and what is known against it\n"
     "check  run every kernel of a plugin against the contract\n"
+    "bench  say how fast each kernel is, and compare it with another\n"
+    "why    say which kernel of those found would serve a call, and why\n"
     "\n"
+    "  --dtype T     only with inputs of type T: f32, bf16, f16\n"
+    "  --mode M      check: only support, correct or hygiene\n"
+    "  --full        check: more threads, more repetitions\n"
+    "  --shape S     bench: sizes such as T=1024,N=512\n"
+    "  --vs K        bench: KERNEL or PLUGIN/KERNEL of those found; ref by default\n"
+    "  --kernel RULE why: OP=NAME, OP=NAME? or OP=!NAME\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
     "  --json        print one JSON object\n"
     "  --quarantine DIR  leave notes on what did harm in this folder\n"
@@ -111,6 +121,11 @@ static int run(const char *command, struct options *o)
         return o->nfiles == 1 ? probe_info(o) : bad_usage("info wants one file", "");
     if (strcmp(command, "check") == 0)
         return o->nfiles == 1 ? probe_check(o) : bad_usage("check wants one file", "");
+    if (strcmp(command, "bench") == 0)
+        return o->nfiles == 1 ? probe_bench(o) : bad_usage("bench wants one file", "");
+    if (strcmp(command, "why") == 0)
+        return o->nfiles >= 1 && o->nfiles <= 2 ? probe_why(o)
+                                                : bad_usage("why wants OP [SHAPE]", "");
     return bad_usage("no such command: ", command);
 }
 
@@ -122,6 +137,9 @@ int main(int argc, char **argv)
         {"dtype", required_argument, NULL, 'd'},
         {"mode", required_argument, NULL, 'm'},
         {"full", no_argument, NULL, 'f'},
+        {"shape", required_argument, NULL, 's'},
+        {"vs", required_argument, NULL, 'v'},
+        {"kernel", required_argument, NULL, 'k'},
         {"timeout", required_argument, NULL, 't'},
         {"quarantine", required_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},
@@ -141,6 +159,16 @@ int main(int argc, char **argv)
             break;
         case 'm':
             o.mode = optarg;
+            break;
+        case 's':
+            o.shape = optarg;
+            break;
+        case 'v':
+            o.vs = optarg;
+            break;
+        case 'k':
+            if (o.nrules < (int)(sizeof o.rules / sizeof o.rules[0]))
+                o.rules[o.nrules++] = optarg;
             break;
         case 'f':
             o.full = true;

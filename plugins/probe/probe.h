@@ -37,5 +37,7 @@ void probe_condemn(const struct options *o, const json_t *plugin, const char *ke
 int probe_list(const struct options *o);
 int probe_info(const struct options *o);
 int probe_check(const struct options *o);
+int probe_bench(const struct options *o);
+int probe_why(const struct options *o);
 
 #endif

@@ -30,6 +30,7 @@ struct trial {
     int nthreads;
     bool wide;           /* all floats are f64: the oracle's way */
     bool silent;         /* say no stage: another thread does */
+    double *seconds;     /* measure: the shortest of several launches, or NULL */
     struct watch *watch; /* what launch() did besides, or NULL */
 };
 
@@ -48,6 +49,9 @@ enum { RUN_REFUSED = 1, RUN_NEVER = 2 };
  * wrong that no refusal excuses: a status, a byte outside the outputs, an input
  * changed.  The result lives in the call's arena. */
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e);
+
+/* Params without data, as supports() sees them. */
+void run_shape(struct call *c, const struct trial *t);
 
 /* Only ask supports(): as run_call, but nothing is launched. */
 int run_ask(struct call *c, const struct trial *t, struct err *e);

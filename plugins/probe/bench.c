@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench.c - "bench": how long a launch takes, at a shape, beside another kernel.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "kernel/folders.h"
+#include "kernel/kernel.h"
+#include "kernel/loader.h"
+#include "kernel/op.h"
+#include "probe.h"
+#include "run.h"
+#include "shape.h"
+
+enum { BENCH_SECONDS = 120, THREADS_MAX = 64 };
+
+/* In the child: one plugin, and what it is compared with. */
+struct bench {
+    const struct options *o;
+    struct kernels *ks;
+    struct pool *pool;
+    const struct nnd_plugin *plugin;
+    json_t *rows;
+};
+
+static const struct types all_types[] = {
+    {"f32", NND_F32, NND_F32, NND_F32},
+    {"bf16", NND_BF16, NND_BF16, NND_BF16},
+    {"f16", NND_F16, NND_F16, NND_F16},
+};
+static const struct layout plain = {"contiguous", 0, 1, 0};
+
+/* The kernel that --vs names for this op, or ref's. */
+static const struct nnd_kernel *other_kernel(const struct bench *b, const char *op)
+{
+    const char *want = b->o->vs ? b->o->vs : "ref";
+    const char *slash = strchr(want, '/');
+    for (size_t i = 0; i < kernels_plugin_count(b->ks); i++) {
+        const struct nnd_plugin *p = kernels_plugin(b->ks, i);
+        bool whole = strcmp(p->name, want) == 0;
+        bool mine = slash && strlen(p->name) == (size_t)(slash - want) &&
+                    strncmp(p->name, want, (size_t)(slash - want)) == 0;
+        for (uint32_t k = 0; k < p->nkernels; k++)
+            if (strcmp(p->kernels[k]->op, op) == 0 &&
+                (whole || strcmp(p->kernels[k]->name, want) == 0 ||
+                 (mine && strcmp(p->kernels[k]->name, slash + 1) == 0)))
+                return p->kernels[k];
+    }
+    return NULL;
+}
+
+/* Seconds of a launch; < 0: it cannot do the call, or fails, and e says why. */
+static double seconds_of(const struct bench *b, const struct nnd_kernel *k,
+                         const struct types *types, struct shape_work *work, char *text,
+                         struct err *e)
+{
+    struct arena *a = arena_create();
+    struct call c;
+    struct result r;
+    double seconds = -1;
+    struct trial t = {.kernel = k,
+                      .device = kernels_device(b->ks, k->device),
+                      .types = types,
+                      .layout = &plain,
+                      .nthreads = pool_threads(b->pool),
+                      .seconds = &seconds};
+    call_init(&c, a);
+    int rc = shape_call(k->op, b->o->shape, &c, work, e);
+    if (rc == 0 && c.derive) {
+        struct trial by = t;
+        by.kernel = kernels_ref(b->ks, c.derive);
+        by.seconds = NULL;
+        rc = run_derive(&c, &by, e);
+    }
+    snprintf(text, 160, "%s", c.text);
+    if (rc == 0)
+        rc = run_call(&c, &t, &r, e);
+    arena_destroy(a);
+    return rc == 0 ? seconds : -1;
+}
+
+static int bench_kernel(struct bench *b, const struct nnd_kernel *k,
+                        const struct types *types, struct err *e)
+{
+    const struct nnd_kernel *other = other_kernel(b, k->op);
+    struct shape_work work = {0};
+    char text[160] = "";
+    double mine = seconds_of(b, k, types, &work, text, e), theirs = -1;
+    if (mine < 0)
+        return e->code == ERR_USAGE && b->o->shape ? ERR_USAGE : 0; /* no row */
+    if (other && other != k)
+        theirs = seconds_of(b, other, types, &work, text, e);
+    json_array_append_new(
+        b->rows,
+        json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:s, s:f}", "kernel", k->name,
+                  "op", k->op, "dtype", types->name, "shape", text, "seconds", mine,
+                  "gflops", work.flops / mine * 1e-9, "gbytes",
+                  work.bytes / mine * 1e-9, "vs", theirs > 0 ? other->name : "",
+                  "times", theirs > 0 ? theirs / mine : 0.0));
+    return 0;
+}
+
+static int load_others(struct bench *b, struct err *e)
+{
+    struct buf folders = {0};
+    char *rest = NULL;
+    int rc = 0;
+    kernel_folders(getenv("NND_PLUGIN_DIR"), NND_PLUGINDIR, &folders);
+    for (char *dir = strtok_r(folders.data, ":", &rest); rc == 0 && dir;
+         dir = strtok_r(NULL, ":", &rest))
+        rc = kernels_load_dir(b->ks, dir, e);
+    buf_free(&folders);
+    return rc;
+}
+
+static int bench_all(struct bench *b, struct err *e)
+{
+    for (uint32_t i = 0; i < b->plugin->nkernels; i++)
+        for (size_t t = 0; t < sizeof all_types / sizeof all_types[0]; t++) {
+            const struct nnd_kernel *k = b->plugin->kernels[i];
+            if ((b->o->op && !op_matches(k->op, b->o->op)) ||
+                (b->o->dtype && strcmp(b->o->dtype, all_types[t].name) != 0))
+                continue;
+            child_stage("measuring %s", k->name);
+            if (bench_kernel(b, k, &all_types[t], e) < 0)
+                return -1;
+        }
+    return 0;
+}
+
+/* In the child. */
+static int bench(void *arg, struct buf *out, struct err *e)
+{
+    struct bench b = {.o = arg, .rows = json_array()};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = cores > THREADS_MAX ? THREADS_MAX : cores < 1 ? 1 : (int)cores;
+    child_stage("loading");
+    if (pool_create(threads, NULL, NULL, &b.pool, e) < 0 ||
+        kernels_create(b.pool, &b.ks, e) < 0 || (b.o->vs && load_others(&b, e) < 0) ||
+        loader_open(b.o->files[0], kernels_host(b.ks), &b.plugin, e) < 0 ||
+        bench_all(&b, e) < 0)
+        return -1;
+    json_t *j =
+        json_pack("{s:i, s:i, s:o}", "v", 1, "threads", threads, "rows", b.rows);
+    char *text = json_dumps(j, JSON_INDENT(2));
+    buf_puts(out, text ? text : "{}");
+    return 0;
+}
+
+static double number(const json_t *j, const char *key)
+{
+    return json_real_value(json_object_get(j, key));
+}
+
+static const char *word(const json_t *j, const char *key)
+{
+    return json_string_value(json_object_get(j, key));
+}
+
+static void print_rows(const json_t *rows)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *r = json_array_get(rows, i);
+        printf("%-20s %-15s %-4s %-26s %10.3f ms", word(r, "kernel"), word(r, "op"),
+               word(r, "dtype"), word(r, "shape"), number(r, "seconds") * 1e3);
+        if (number(r, "gflops") > 0)
+            printf(" %8.1f GFLOP/s", number(r, "gflops"));
+        else
+            printf(" %8.1f GB/s   ", number(r, "gbytes"));
+        if (number(r, "times") > 0)
+            printf("  %.2fx %s", number(r, "times"), word(r, "vs"));
+        putchar('\n');
+    }
+}
+
+int probe_bench(const struct options *o)
+{
+    struct buf out = {0};
+    struct err e = {0};
+    double seconds = o->seconds > 0 ? o->seconds : BENCH_SECONDS;
+    int rc = child_run(bench, (void *)o, seconds, &out, &e);
+    json_t *j = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
+    bool some = json_array_size(json_object_get(j, "rows")) > 0;
+    if (rc == 0 && o->json)
+        puts(out.data);
+    else if (rc == 0)
+        print_rows(json_object_get(j, "rows"));
+    if (rc != 0 || !some)
+        fprintf(stderr, "nnd-plugin-probe: %s: %s\n", o->files[0],
+                rc != 0 ? e.text : "nothing that could be measured");
+    json_decref(j);
+    buf_free(&out);
+    return rc == 0 && some ? 0 : 1;
+}
