@@ -134,8 +134,8 @@ const struct rule rules[] = {
     {"train.min_lr", 0, 1000, 0, 0, "learning rate at the end of decay"},
     {"train.warmup", 0, STEPS_MAX, 0, 0, "steps of linear warm-up"},
     {"train.schedule", 0, 0, 0, 0,
-     "after warm-up: cosine or linear to min_lr, constant, or wsd (constant, then "
-     "decay)"},
+     "after warm-up: cosine, linear, constant, wsd; noam, inverse_sqrt: 1 / "
+     "sqrt(step)"},
     {"train.decay_steps", 0, STEPS_MAX, 0, 0,
      "step at which min_lr is reached, wsd: length of the decay in steps;"
      " 0: all steps, wsd: a fifth of them"},

@@ -402,6 +402,12 @@ static int check_schedule(const struct spec *s, const Nnd__Job *j, struct err *e
         return ERR_SPEC;
     if (t->schedule == NND__TRAIN__SCHEDULE__CONSTANT)
         return 0;
+    if (t->schedule == NND__TRAIN__SCHEDULE__NOAM ||
+        t->schedule == NND__TRAIN__SCHEDULE__INVERSE_SQRT)
+        return t->warmup ? 0
+                         : spec_refuse(s, e, "train.warmup", "train.schedule",
+                                       "wanted at least 1 for schedules noam and "
+                                       "inverse_sqrt, found 0");
     if (t->schedule != NND__TRAIN__SCHEDULE__WSD)
         return want_at_most(s, "train.warmup", t->warmup, "train.decay_steps",
                             t->decay_steps, e);
@@ -571,7 +577,12 @@ static const struct {
      "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
     {check_schedule,
      "train.min_lr is at most train.lr; train.warmup is at most train.steps and "
-     "train.decay_steps; for wsd the two fit into train.steps together."},
+     "train.decay_steps; for wsd the two fit into train.steps together; noam and "
+     "inverse_sqrt have a train.warmup of at least 1, and know no min_lr: noam's rate "
+     "is "
+     "lr x width^-1/2 x min(s^-1/2, s x warmup^-3/2), that of inverse_sqrt reaches lr "
+     "at "
+     "the end of warm-up and then is lr x sqrt(warmup / s), s being the step from 1."},
     {check_axes, "Axes of the mesh that are not available yet are 1."},
     {check_mesh,
      "parallel.dp is a power of two and divides train.chunks; parallel.ep divides "

@@ -16,10 +16,23 @@ static double progress(int64_t step, int64_t from, int64_t steps)
     return step - from >= steps ? 1 : (double)(step - from) / (double)steps;
 }
 
-double schedule_lr(const Nnd__Train *t, int64_t step)
+/* s^-1/2 behind the warm-up, a line up to there: 1 at its end. */
+static double inverse_sqrt(int64_t step, int64_t warmup)
 {
+    double s = (double)(step + 1), w = (double)warmup;
+    return fmin(sqrt(w / s), s / w);
+}
+
+double schedule_lr(const Nnd__Job *job, int64_t step)
+{
+    const Nnd__Train *t = job->train;
     int64_t warmup = t->warmup, decay = t->decay_steps, steps = t->steps;
     double span = t->lr - t->min_lr;
+    if (t->schedule == NND__TRAIN__SCHEDULE__NOAM)
+        return t->lr * inverse_sqrt(step, warmup) /
+               sqrt((double)job->model->width * (double)warmup);
+    if (t->schedule == NND__TRAIN__SCHEDULE__INVERSE_SQRT)
+        return t->lr * inverse_sqrt(step, warmup);
     if (step < warmup)
         return t->lr * (double)(step + 1) / (double)warmup;
     switch (t->schedule) {

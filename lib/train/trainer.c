@@ -428,7 +428,7 @@ static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
     r->z_loss = tree_sum(t, STATS_Z) / chunks;
     r->grad_norm = *(double *)exec_data(t->x, t->p.update.norm) / t->s.loss_scale;
     r->loss_scale = t->s.loss_scale;
-    r->lr = schedule_lr(t->c.job->train, t->s.applied);
+    r->lr = schedule_lr(t->c.job, t->s.applied);
     r->skipped = !isfinite(r->grad_norm) || !isfinite(r->loss);
     report_experts(t, r);
     if (!r->skipped && apply(t, r, e))

@@ -293,6 +293,8 @@ static const struct bad bads[] = {
      "reads a source beside it"},
     {"words of characters", "data: {train: /x, tokenizer: char, min_count: 2}\n",
      "1:36: data.min_count: wanted data.tokenizer word beside it"},
+    {"a peak without a way up", DATA "train: {schedule: noam, warmup: 0}\n",
+     "2:25: train.warmup: wanted at least 1 for schedules noam and inverse_sqrt, found 0"},
     {"tp", DATA "parallel:\n  tp: 2\n",
      "3:3: parallel.tp: not available yet, wanted 1, found 2"},
     {"pp", DATA "parallel:\n  pp: 2\n",
