@@ -157,6 +157,8 @@ const struct rule rules[] = {
     {"train.log_every", 1, STEPS_MAX, 0, 0, "steps between reports"},
     {"train.threads", 0, 1024, 0, 0,
      "threads per rank; 0: the node's cores, shared among its ranks"},
+    {"train.label_smoothing", 0, 1, RULE_BELOW, 0,
+     "share of each target spread over all tokens; losses are reported without it"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

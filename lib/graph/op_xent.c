@@ -11,6 +11,11 @@
 #include "graph/op_list.h"
 #include "graph/ops.h"
 
+/* The loss that is reported is never smoothed: it says what perplexity is. */
+struct xent_attr {
+    double smoothing; /* of the gradient */
+};
+
 enum { XENT_LOGITS, XENT_TARGET, XENT_SEED, XENT_LSE };
 
 static int xent_want(const struct node *n, struct err *e)
@@ -48,6 +53,7 @@ static int xent_bind(const struct node *n, const struct bind *b, void *params)
 
 struct xent_bwd_attr {
     bool in_place; /* dlogits in the memory of the logits */
+    double smoothing;
 };
 
 /* in: logits, target, seed, lse; out: dlogits. */
@@ -72,6 +78,7 @@ static int xent_bwd_bind(const struct node *n, const struct bind *b, void *param
         .lse = bind_vector(b, n->in[XENT_LSE]),
         .target = bind_data(b, n->in[XENT_TARGET]),
         .seed = bind_data(b, n->in[XENT_SEED]),
+        .smoothing = (float)((const struct xent_bwd_attr *)n->attr)->smoothing,
         .dlogits = bind_matrix(b, n->out[0]),
     };
     return 0;
@@ -113,7 +120,8 @@ static void xent_grad(struct graph *g, const struct node *n)
 {
     if (!n->in[XENT_LOGITS]->wants_grad)
         return;
-    struct xent_bwd_attr at = {.in_place = alone(g, n)};
+    const struct xent_attr *of = n->attr;
+    struct xent_bwd_attr at = {.in_place = alone(g, n), .smoothing = of->smoothing};
     struct value *in[] = {
         [XENT_LOGITS] = n->in[XENT_LOGITS],
         [XENT_TARGET] = n->in[XENT_TARGET],
@@ -127,6 +135,7 @@ static void xent_grad(struct graph *g, const struct node *n)
 
 const struct op op_xent_fwd = {
     .name = "xent",
+    .attr_size = sizeof(struct xent_attr),
     .shape = xent_shape,
     .grad = xent_grad,
     .terminal = true,
@@ -135,11 +144,18 @@ const struct op op_xent_fwd = {
     .bind = xent_bind,
 };
 
-struct value *op_xent(struct graph *g, struct value *logits, const struct chunk *c)
+struct value *op_xent_smooth(struct graph *g, struct value *logits, double smoothing,
+                             const struct chunk *c)
 {
     if (!logits || !c->target || !c->seed)
         return NULL;
+    struct xent_attr at = {.smoothing = smoothing};
     struct value *in[] = {logits, c->target, c->seed};
-    struct node *n = graph_add(g, &op_xent_fwd, NULL, in, 3);
+    struct node *n = graph_add(g, &op_xent_fwd, &at, in, 3);
     return n ? n->out[0] : NULL;
+}
+
+struct value *op_xent(struct graph *g, struct value *logits, const struct chunk *c)
+{
+    return op_xent_smooth(g, logits, 0, c);
 }

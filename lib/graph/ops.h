@@ -164,6 +164,11 @@ struct value *op_select(struct graph *g, struct value *x, struct value *index);
 /* Terminal: loss per row, wide [T]. */
 struct value *op_xent(struct graph *g, struct value *logits, const struct chunk *c);
 
+/* The same loss, with the gradient of its smoothed form: a share `smoothing` of the
+ * target spread evenly over all tokens (Szegedy et al. 2016, as PyTorch has it). */
+struct value *op_xent_smooth(struct graph *g, struct value *logits, double smoothing,
+                             const struct chunk *c);
+
 /* The same of the logits x w^T, x [T,N], w [V,N], which are never stored whole. */
 struct value *op_xent_linear(struct graph *g, struct value *x, struct value *w,
                              const struct chunk *c);

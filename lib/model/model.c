@@ -161,7 +161,9 @@ static int forward(struct model *m, const char *program, bool train, struct err 
     graph_scope(m->g, "loss");
     if (!logits)
         graph_fail(m->g, "model: a block gave no result");
-    op_stats_loss(m->g, op_xent(m->g, logits, &m->chunk), m->stats);
+    double smoothing = train ? m->job->train->label_smoothing : 0;
+    struct value *loss = op_xent_smooth(m->g, logits, smoothing, &m->chunk);
+    op_stats_loss(m->g, loss, m->stats);
     return graph_status(m->g, e) ? e->code : p;
 }
 

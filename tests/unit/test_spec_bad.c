@@ -294,7 +294,8 @@ static const struct bad bads[] = {
     {"words of characters", "data: {train: /x, tokenizer: char, min_count: 2}\n",
      "1:36: data.min_count: wanted data.tokenizer word beside it"},
     {"a peak without a way up", DATA "train: {schedule: noam, warmup: 0}\n",
-     "2:25: train.warmup: wanted at least 1 for schedules noam and inverse_sqrt, found 0"},
+     "2:25: train.warmup: wanted at least 1 for schedules noam and inverse_sqrt, found "
+     "0"},
     {"tp", DATA "parallel:\n  tp: 2\n",
      "3:3: parallel.tp: not available yet, wanted 1, found 2"},
     {"pp", DATA "parallel:\n  pp: 2\n",
@@ -341,7 +342,7 @@ static const struct bad_option bad_options[] = {
      "-S: train: wanted one of its keys, found \"lr.x\"; its keys are steps, batch, "
      "chunks, precision, mode, optimizer, lr, min_lr, warmup, schedule, decay_steps, "
      "beta1, beta2, eps, momentum, weight_decay, clip, loss_scale, loss_scale_window, "
-     "nonfinite, valid_every, valid_batches, log_every, threads"},
+     "nonfinite, valid_every, valid_batches, log_every, threads, label_smoothing"},
     {"train.lr=", ERR_SPEC,
      "-S: train.lr: wanted a number from 0 to 1000, found nothing"},
     {"train.lr=fast", ERR_SPEC,
