@@ -127,8 +127,8 @@ struct nnd_device_ops {
     int (*health)(int dev, struct nnd_error *); /* sticky fault pending? */
 };
 
-struct nnd_dtype_def; /* reserved for register_dtype */
-struct nnd_op_def;    /* reserved for operators from outside */
+struct nnd_dtype_def; /* both at the end of this header */
+struct nnd_op_def;
 
 /* Services of the host; valid for the life of the process.  Any thread. */
 struct nnd_host {
@@ -143,6 +143,9 @@ struct nnd_host {
     int (*parallel)(void *h, int n, void (*fn)(void *arg, int i), void *arg);
     /* A setting, or NULL.  "threads": how many parallel() has. */
     const char *(*config)(void *h, const char *key);
+    /* From the plugin's entry alone: *id is the type's number in this process, from
+     * NND_DTYPE_EXT upward.  A name is taken once; the definition lives as long as
+     * the process. */
     int (*register_dtype)(void *h, const struct nnd_dtype_def *, int32_t *id);
     const struct nnd_device_ops *(*device)(void *h, const char *type);
     const void *(*extension)(void *h, const char *name); /* or NULL */
@@ -616,6 +619,72 @@ struct nnd_choose {
 struct nnd_select {
     size_t struct_size;
     struct nnd_tensor x, index, y; /* [R,V], i32 [R,K], [R,K] */
+};
+
+/* ------------------------------------------------------------------------- */
+/* Operators and element types from outside.                                 */
+
+/* An element type that the host does not know.  It can be stored, moved, and looked
+ * at as f32; computing with it is the business of the kernels that take it. */
+struct nnd_dtype_def {
+    size_t struct_size;
+    const char *name; /* "vendor.type", of all processes the same meaning */
+    int32_t bits;     /* of an element in memory: 8, 16, 32 or 64         */
+    int32_t block;    /* elements that are converted together, 1 or more:
+                         tensors of it have whole blocks                  */
+    /* n elements, contiguous, n a multiple of block; no overlap. */
+    void (*to_f32)(const void *src, float *dst, size_t n);
+    void (*from_f32)(const float *src, void *dst, size_t n);
+};
+
+#define NND_FRAME_IN    12
+#define NND_FRAME_OUT   6
+#define NND_FRAME_ATTRS 12
+
+enum { NND_ATTR_INT = 1, NND_ATTR_FLOAT = 2 };
+
+union nnd_attr {
+    int64_t i;
+    double f;
+};
+
+/* The params of an operator from outside: its tensors and attributes in the order
+ * of its schema, absent ones with ndim 0. */
+struct nnd_frame {
+    size_t struct_size;
+    struct nnd_tensor in[NND_FRAME_IN], out[NND_FRAME_OUT];
+    union nnd_attr attr[NND_FRAME_ATTRS];
+    int32_t nin, nout, nattr, reserved;
+};
+
+/* One input or output, and one attribute, of a schema. */
+struct nnd_arg_def {
+    const char *name;
+    uint32_t optional, reserved;
+};
+
+struct nnd_attr_def {
+    const char *name;
+    int32_t type, reserved; /* NND_ATTR_... */
+};
+
+/* An operator that the catalogue does not have.  Kernels serve it like any other:
+ * their `op` is its name, their params are a struct nnd_frame. */
+struct nnd_op_def {
+    size_t struct_size;
+    const char *name; /* "vendor.op" */
+    const struct nnd_arg_def *in, *out;
+    const struct nnd_attr_def *attr;
+    uint32_t nin, nout, nattr, flags;
+    /* Give the outputs ndim, dim and dtype from the inputs' and the attributes, all
+     * data NULL; the host adds strides.  "No" says why. */
+    int (*shape)(struct nnd_frame *f, struct nnd_error *e);
+    /* The operator of its gradients, or NULL.  Its inputs are this one's inputs,
+     * this one's outputs, and the outputs' gradients (absent: nothing flows), its
+     * outputs are the inputs' gradients (absent: not wanted), of their shapes;
+     * its own shape() is not asked.  The attributes are the same. */
+    const char *backward;
+    int64_t (*flops)(const struct nnd_frame *f); /* multiply-adds count two; or NULL */
 };
 
 #ifdef __cplusplus

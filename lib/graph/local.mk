@@ -24,6 +24,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_linear.c \
     lib/graph/op_norm.c \
     lib/graph/op_optim.c \
+    lib/graph/op_outside.c \
     lib/graph/op_permute.c \
     lib/graph/op_recurrent.c \
     lib/graph/op_report.c \
@@ -65,3 +66,11 @@ tests_num_test_op_mixed_SOURCES = \
 # A device whose memory the host cannot touch; the test compiles it.
 sys_tests += tests/sys/device.test
 EXTRA_DIST += tests/plugins/sim.c
+
+# Operators and types that a plugin brings.
+num_tests += tests/num/test_outside
+tests_num_test_outside_SOURCES = \
+    tests/num/lab_comm.c tests/num/lab_comm.h \
+    tests/num/op_lab.c tests/num/op_lab.h \
+    tests/num/test_outside.c
+EXTRA_DIST += tests/plugins/toy.c

@@ -299,6 +299,12 @@ void op_optim(struct graph *g, struct optim_config cfg, struct value *grad,
               struct value *w, struct value *m, struct value *v, struct value *out,
               struct value *hyper);
 
+/* An operator that a plugin brings (kernels_op; op_outside.c): in [def->nin], NULL
+ * for absent ones; attr [def->nattr]; out [def->nout].  Differentiated where it has
+ * a backward.  -1 after an error, with out all NULL. */
+int op_outside(struct graph *g, const struct nnd_op_def *def,
+               const union nnd_attr *attr, struct value *const *in, struct value **out);
+
 /* A view of [lo, hi) of a weight, or of its finished gradient. */
 struct value *op_param_piece(struct graph *g, struct param *p, int64_t lo, int64_t hi);
 struct value *op_grad_piece(struct graph *g, struct param *p, int64_t lo, int64_t hi);

@@ -76,6 +76,9 @@ const char *kernels_refused(const struct kernels *ks);
 /* The memory and streams of a kind of device; "cpu" is always there. */
 const struct nnd_device_ops *kernels_device(const struct kernels *ks, const char *type);
 
+/* An operator from outside by its name, or NULL. */
+const struct nnd_op_def *kernels_op(const struct kernels *ks, const char *name);
+
 /* One call that the job will make.  params: the op's struct, data NULL. */
 struct kernel_want {
     const char *op, *key; /* "gemm", "bf16,bf16,f32" */

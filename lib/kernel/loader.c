@@ -93,6 +93,43 @@ static int check_device(const char *where, const struct nnd_plugin *p, uint32_t 
     return 0;
 }
 
+static bool are_named(const struct nnd_op_def *d)
+{
+    bool all = true;
+    for (uint32_t i = 0; i < d->nin; i++)
+        all &= is_word(d->in[i].name, "._-");
+    for (uint32_t i = 0; i < d->nout; i++)
+        all &= is_word(d->out[i].name, "._-");
+    for (uint32_t i = 0; i < d->nattr; i++)
+        all &= is_word(d->attr[i].name, "._-") && d->attr[i].type >= NND_ATTR_INT &&
+               d->attr[i].type <= NND_ATTR_FLOAT;
+    return all;
+}
+
+static int check_op(const char *where, const struct nnd_plugin *p, uint32_t i,
+                    struct err *e)
+{
+    const struct nnd_op_def *d = p->ops[i];
+    size_t least = END_OF(nnd_op_def, flops);
+    if (!d || d->struct_size < least)
+        return err_set(e, ERR_FAILED,
+                       "%s: struct nnd_op_def %u of %zu bytes, ABI %d.0 has %zu", where,
+                       i, d ? d->struct_size : 0, NND_ABI_MAJOR, least);
+    if (!is_word(d->name, "._-") || !strchr(d->name, '.') || op_known(d->name))
+        return err_set(e, ERR_FAILED,
+                       "%s: operator %u of %s: wanted a name \"vendor.op\" that the "
+                       "catalogue does not have",
+                       where, i, p->name);
+    if (!d->shape || d->nin > NND_FRAME_IN || !d->nout || d->nout > NND_FRAME_OUT ||
+        d->nattr > NND_FRAME_ATTRS || (d->nin && !d->in) || !d->out ||
+        (d->nattr && !d->attr) || !are_named(d))
+        return err_set(e, ERR_FAILED,
+                       "%s: operator %s: its schema is incomplete, or has more than %d "
+                       "inputs, %d outputs or %d attributes",
+                       where, d->name, NND_FRAME_IN, NND_FRAME_OUT, NND_FRAME_ATTRS);
+    return 0;
+}
+
 int loader_check(const char *where, const struct nnd_plugin *p, struct err *e)
 {
     size_t least = END_OF(nnd_plugin, fini);
@@ -114,15 +151,19 @@ int loader_check(const char *where, const struct nnd_plugin *p, struct err *e)
                        "without blanks",
                        where, NAME_MAX_LEN);
     if (p->nkernels > KERNELS_MAX || (p->nkernels && !p->kernels) ||
-        (p->ndevices && !p->devices))
-        return err_set(e, ERR_FAILED, "%s: %s announces %u kernels and %u devices%s",
-                       where, p->name, p->nkernels, p->ndevices,
+        (p->ndevices && !p->devices) || (p->nops && !p->ops))
+        return err_set(e, ERR_FAILED,
+                       "%s: %s announces %u kernels, %u devices and %u operators%s",
+                       where, p->name, p->nkernels, p->ndevices, p->nops,
                        p->nkernels > KERNELS_MAX ? ", too many" : " without a table");
     for (uint32_t i = 0; i < p->nkernels; i++)
         if (check_kernel(where, p, i, e) < 0)
             return ERR_FAILED;
     for (uint32_t i = 0; i < p->ndevices; i++)
         if (check_device(where, p, i, e) < 0)
+            return ERR_FAILED;
+    for (uint32_t i = 0; i < p->nops; i++)
+        if (check_op(where, p, i, e) < 0)
             return ERR_FAILED;
     return 0;
 }

@@ -69,6 +69,14 @@ const char *const *op_names(void)
     return names;
 }
 
+bool op_known(const char *name)
+{
+    for (size_t i = 0; i < op_count(); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 bool op_matches(const char *op, const char *prefix)
 {
     size_t n = strlen(prefix);

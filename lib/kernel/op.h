@@ -17,6 +17,8 @@ size_t op_count(void);
 const char *op_name(size_t i);
 const char *const *op_names(void);
 
+bool op_known(const char *name);
+
 /* `op` is `prefix`, or begins with `prefix` and a dot: "attn" covers
  * "attn.fwd". */
 bool op_matches(const char *op, const char *prefix);

@@ -16,6 +16,7 @@
 #include "kernel/cpu.h"
 #include "kernel/elf.h"
 #include "kernel/loader.h"
+#include "tensor/dtype.h"
 #include "trust/quarantine.h"
 
 /* The entry of plugins/ref, which is compiled in. */
@@ -104,9 +105,11 @@ static const char *host_config(void *h, const char *key)
 static int host_register_dtype(void *h, const struct nnd_dtype_def *def, int32_t *id)
 {
     (void)h;
-    (void)def;
-    (void)id;
-    return NND_EUNSUPPORTED;
+    int dtype = def ? dtype_register(def) : 0;
+    if (!dtype)
+        return NND_EINVAL;
+    *id = dtype;
+    return NND_OK;
 }
 
 static const struct nnd_device_ops *host_device(void *h, const char *type)
@@ -170,6 +173,10 @@ static int add(struct kernels *ks, const struct nnd_plugin *table, const char *p
                        path, table->name, table->version, other->table->version,
                        other->path);
     }
+    for (uint32_t i = 0; i < table->nops; i++)
+        if (kernels_op(ks, table->ops[i]->name))
+            return err_set(e, ERR_FAILED, "%s: operator %s is already here", path,
+                           table->ops[i]->name);
     for (uint32_t i = 0; i < table->ndevices; i++)
         if (kernels_device(ks, table->devices[i]->type))
             return err_set(e, ERR_FAILED, "%s: device type %s already has a table",
@@ -386,6 +393,17 @@ const struct nnd_device_ops *kernels_device(const struct kernels *ks, const char
         for (uint32_t j = 0; j < p->ndevices; j++)
             if (strcmp(p->devices[j]->type, type) == 0)
                 return p->devices[j];
+    }
+    return NULL;
+}
+
+const struct nnd_op_def *kernels_op(const struct kernels *ks, const char *name)
+{
+    for (size_t i = 0; i < ks->count; i++) {
+        const struct nnd_plugin *p = ks->plugins[i].table;
+        for (uint32_t j = 0; j < p->nops; j++)
+            if (strcmp(p->ops[j]->name, name) == 0)
+                return p->ops[j];
     }
     return NULL;
 }

@@ -23,8 +23,42 @@ static const struct dtype {
 
 static const struct dtype unknown = {0, "?", 0, 0};
 
+/* Types of plugins; written while plugins are loaded, by one thread. */
+static const struct nnd_dtype_def *outside[DTYPE_OUTSIDE_MAX];
+static struct dtype outside_rows[DTYPE_OUTSIDE_MAX];
+static int outside_count;
+
+static bool is_sound(const struct nnd_dtype_def *d)
+{
+    bool whole = d->bits == 8 || d->bits == 16 || d->bits == 32 || d->bits == 64;
+    return d->struct_size >= sizeof *d && d->name && strchr(d->name, '.') && whole &&
+           d->block >= 1 && d->to_f32 && d->from_f32;
+}
+
+int dtype_register(const struct nnd_dtype_def *d)
+{
+    for (int i = 0; i < outside_count; i++)
+        if (strcmp(outside[i]->name, d->name ? d->name : "") == 0)
+            return outside[i] == d ? NND_DTYPE_EXT + i : 0;
+    if (!is_sound(d) || outside_count == DTYPE_OUTSIDE_MAX)
+        return 0;
+    int dtype = NND_DTYPE_EXT + outside_count;
+    outside_rows[outside_count] =
+        (struct dtype){dtype, d->name, (size_t)d->bits / 8, 0};
+    outside[outside_count++] = d;
+    return dtype;
+}
+
+const struct nnd_dtype_def *dtype_outside(int dtype)
+{
+    int i = dtype - NND_DTYPE_EXT;
+    return i >= 0 && i < outside_count ? outside[i] : NULL;
+}
+
 static const struct dtype *find(int dtype)
 {
+    if (dtype_outside(dtype))
+        return &outside_rows[dtype - NND_DTYPE_EXT];
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if (dtypes[i].dtype == dtype)
             return &dtypes[i];
@@ -51,6 +85,9 @@ int dtype_parse(const char *name)
     for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
         if (strcmp(dtypes[i].name, name) == 0)
             return dtypes[i].dtype;
+    for (int i = 0; i < outside_count; i++)
+        if (strcmp(outside[i]->name, name) == 0)
+            return NND_DTYPE_EXT + i;
     return 0;
 }
 

@@ -24,6 +24,15 @@ const char *dtype_name(int dtype);
 /* The dtype of a name, or 0. */
 int dtype_parse(const char *name);
 
+/* Types from outside (<nnd/plugin.h>): the number of a new one, or of the same one
+ * again; 0 when the name is taken, the definition unsound or the table full.  While
+ * plugins are loaded, from one thread. */
+#define DTYPE_OUTSIDE_MAX 16
+int dtype_register(const struct nnd_dtype_def *d);
+
+/* The definition of a type from outside, or NULL. */
+const struct nnd_dtype_def *dtype_outside(int dtype);
+
 /* f64, f32, bf16 or f16: what dtype_load and dtype_store take. */
 bool dtype_is_float(int dtype);
 

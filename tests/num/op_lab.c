@@ -252,6 +252,16 @@ static int build_graph(struct lab *l, int rank, const struct lab_setup *s,
     return graph_status(l->g, e);
 }
 
+static int load_plugin(struct lab *l, struct err *e)
+{
+    struct nnd_error why = {{0}};
+    if (!l->plugin)
+        return 0;
+    const struct nnd_plugin *table = l->plugin(kernels_host(l->kernels), &why);
+    return table ? kernels_add(l->kernels, table, "the test", e)
+                 : err_set(e, ERR_FAILED, "plugin: %s", why.text);
+}
+
 static int select_kernels(struct lab *l, struct err *e)
 {
     struct kernel_want *wants;
@@ -259,7 +269,7 @@ static int select_kernels(struct lab *l, struct err *e)
     struct kernel_policy policy = {.device = "cpu"};
     if (exec_wants(l->g, l->g->mem, &wants, &n, e) ||
         pool_create(1, NULL, NULL, &l->pool, e) ||
-        kernels_create(l->pool, &l->kernels, e))
+        kernels_create(l->pool, &l->kernels, e) || load_plugin(l, e))
         return e->code;
     return kernel_select(l->kernels, &policy, wants, n, &l->table, e);
 }
@@ -341,6 +351,7 @@ int lab_open(struct lab_world *w, struct lab_setup setup, struct err *e)
         if (comm_self(&l->self, e))
             return e->code;
         l->group = lab_comm_create(w->meeting, r);
+        l->plugin = setup.plugin;
         if (build_graph(l, r, &setup, e) || start(l, setup.fill, e))
             return e->code;
     }

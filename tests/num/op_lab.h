@@ -36,6 +36,7 @@ struct lab {
     int ninput, ndot;
     struct pool *pool;
     struct kernels *kernels;
+    nnd_plugin_v1_f *plugin;
     struct kernel_table *table;
     struct comm *self, *group;
     struct exec *x;
@@ -46,10 +47,11 @@ typedef void lab_build_f(struct lab *l, const void *arg);
 struct lab_setup {
     lab_build_f *build;
     const void *arg;
-    int ranks;     /* 0: one                                              */
-    bool backward; /* with a backward program                             */
-    int act, wide; /* 0: f64                                              */
-    int fill;      /* leaves are filled with numbers of this type; 0: act */
+    int ranks;               /* 0: one                                              */
+    bool backward;           /* with a backward program                             */
+    int act, wide;           /* 0: f64                                              */
+    nnd_plugin_v1_f *plugin; /* its kernels are loaded besides `ref`; or NULL */
+    int fill;                /* leaves are filled with numbers of this type; 0: act */
 };
 
 /* All ranks of a case. */
