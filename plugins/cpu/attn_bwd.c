@@ -213,6 +213,12 @@ static void key_tile(const struct attn_task *t, struct room *m, const float *del
 
     if (!queries_seeing(&m->seen, p, &t->s, t->row, t->rows, q0, nq))
         return;
+    if (want & WANT_DKV) {
+        int64_t next = clamp(t->s.nq - q0 - nq, 0, TILE);
+
+        rows_near(&p->q, t->s.q + q0 + nq, t->head, next);
+        rows_near(&p->dout, t->s.q + q0 + nq, t->head, next);
+    }
     memcpy(delta, deltas + q0, (size_t)nq * sizeof *delta);
     lse_load(m, (const float *)row_of(&p->lse, t->head) + t->s.q + q0, nq);
     q = rows_load(tile_number(m, Q_ROWS, d), &p->q, t->s.q + q0, t->head, nq);

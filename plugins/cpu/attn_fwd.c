@@ -176,6 +176,12 @@ static void forward_tile(const struct attn_task *t, struct room *m, int64_t k0,
 
     if (!keys_seen(&m->seen, p, &t->s, t->row, t->rows, k0, nk))
         return;
+    if (k0 + nk < t->s.nk) {
+        int64_t next = clamp(t->s.nk - k0 - nk, 0, TILE);
+
+        rows_near(&p->k, t->s.k + k0 + nk, t->key_head, next);
+        rows_near(&p->v, t->s.k + k0 + nk, t->key_head, next);
+    }
     k = rows_load(tile_number(m, K_ROWS, d), &p->k, t->s.k + k0, t->key_head, nk);
     v = rows_load(tile_number(m, V_ROWS, d), &p->v, t->s.k + k0, t->key_head, nk);
     v = rows_steps(tile_number(m, V_STEPS, d), &v, nk, size);

@@ -223,6 +223,21 @@ static inline void *head_row(const struct nnd_tensor *t, int64_t row, int64_t he
            (row * t->stride[0] + head * t->stride[1]) * (int64_t)dtype_size(t->dtype);
 }
 
+/* Bring rows near that come next: they are too far apart for the processor to
+ * guess. */
+static inline void rows_near(const struct nnd_tensor *t, int64_t row, int64_t head,
+                             int64_t rows)
+{
+    int64_t size = t->dim[2] * (int64_t)dtype_size(t->dtype);
+
+    for (int64_t i = 0; i < rows; i++) {
+        const char *p = head_row(t, row + i, head);
+
+        for (int64_t b = 0; b < size; b += 64)
+            __builtin_prefetch(p + b, 0, 2);
+    }
+}
+
 /* Rows of a head as words, padded with zeros to whole groups and cache lines:
  * where they lie, or in a room of TILE rows. */
 struct rows {

@@ -57,7 +57,15 @@ static inline vf vec_pick(vi m, vf a, vf b)
 /* A NaN in a loses to b: padding with -inf and a first operand of -inf work. */
 static inline vf vec_max(vf a, vf b)
 {
+#if defined(__AVX512F__)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
     return vec_pick(a > b, a, b);
+#endif
 }
 
 static inline vf vec_abs(vf x)
