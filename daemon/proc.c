@@ -39,7 +39,7 @@ static ssize_t read_proc(pid_t pid, const char *name, char *out, size_t size)
 struct stat_line {
     char state;
     pid_t parent, session;
-    uint64_t start;
+    uint64_t start, memory; /* memory: 0 once it has begun to end */
 };
 
 /* proc(5): pid (comm) state ppid pgrp session ...; comm may hold anything, so
@@ -48,7 +48,7 @@ static bool read_stat(pid_t pid, struct stat_line *out)
 {
     char text[1024], *p;
     int parent, session;
-    unsigned long long start;
+    unsigned long long start, memory;
 
     if (read_proc(pid, "stat", text, sizeof text) <= 0)
         return false;
@@ -56,12 +56,13 @@ static bool read_stat(pid_t pid, struct stat_line *out)
     if (!p ||
         sscanf(p + 1,
                " %c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d "
-               "%*d %*d %llu",
-               &out->state, &parent, &session, &start) != 4)
+               "%*d %*d %llu %llu",
+               &out->state, &parent, &session, &start, &memory) != 5)
         return false;
     out->parent = parent;
     out->session = session;
     out->start = start;
+    out->memory = memory;
     return true;
 }
 
@@ -107,7 +108,7 @@ bool proc_alive(const struct proc_id *id)
 
     return id->pid > 0 && proc_boot(boot) && strcmp(boot, id->boot) == 0 &&
            read_stat(id->pid, &s) && s.start == id->start && s.state != 'Z' &&
-           s.state != 'X';
+           s.state != 'X' && s.memory > 0;
 }
 
 bool proc_stopped(pid_t pid)

@@ -30,7 +30,8 @@ bool proc_start(pid_t pid, uint64_t *ticks);
 /* Nanoseconds since that, whatever happened to the wall clock. */
 int64_t proc_age_ns(uint64_t ticks);
 
-/* True while the very process lives (a zombie does not). */
+/* True while the very process lives; a zombie does not, nor does one that was killed
+ * and still has its descriptors open. */
 bool proc_alive(const struct proc_id *id);
 
 /* True while pid stands still by a signal or in a debugger. */
