@@ -18,6 +18,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "daemon/attempt_impl.h"
+#include "daemon/failpoint.h"
 #include "daemon/cgroup.h"
 #include "proto/spec.h"
 
@@ -90,8 +91,10 @@ static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
              (unsigned long long)a->job->id);
     if (rc == 0 && !fs_exists(path)) {
         rc = store_spec(h->store, a->job->id, &spec, e);
+        failpoint("before-rename");
         if (rc == 0)
             rc = fs_replace(path, spec.data, spec.len, e);
+        failpoint("after-rename");
         buf_free(&spec);
     }
     return rc;
@@ -161,6 +164,8 @@ static char **command(struct hub *h, struct attempt *a, int lock_fd,
     launch_add_number(&args, "--lock-fd", (uint64_t)lock_fd);
     if (*a->cgroup)
         launch_add_pair(&args, "--cgroup", a->cgroup);
+    if (a->job->attempt == 1 && failpoint_of_shepherd())
+        launch_add_pair(&args, "--failpoint", failpoint_of_shepherd());
     launch_add_pair(&args, "--tmp", l.tmp_dir);
     if (l.shm_dir)
         launch_add_pair(&args, "--tmp", l.shm_dir);
@@ -201,11 +206,14 @@ static int spawn(struct hub *h, struct attempt *a, struct err *e)
     arena = arena_create();
     argv = command(h, a, lock_fd, arena);
     prctl(PR_SET_CHILD_SUBREAPER, 1); /* a killed shepherd's children come here */
-    hub_failpoint(h, "before-fork");
+    failpoint("before-fork");
     id.pid = fork();
-    if (id.pid == 0)
+    if (id.pid == 0) {
+        if (a->job->attempt == 1)
+            failpoint("child-before-exec");
         exec_shepherd(argv, lock_fd);
-    hub_failpoint(h, "after-fork");
+    }
+    failpoint("after-fork");
     if (id.pid < 0)
         rc = err_sys(e, ERR_FAILED, errno, "starting %s", h->opt.shepherd);
     close(lock_fd); /* the shepherd's copy keeps it locked */

@@ -26,6 +26,7 @@
 #include "base/str.h"
 #include "daemon/attempt.h"
 #include "daemon/exporter.h"
+#include "daemon/failpoint.h"
 #include "daemon/notify.h"
 #include "daemon/proc.h"
 #include "daemon/purge.h"
@@ -134,17 +135,6 @@ void hub_changed(struct hub *h, struct job *j)
     h->change++;
 }
 
-void hub_failpoint(struct hub *h, const char *name)
-{
-    size_t len = strlen(name);
-
-    if (!h->opt.failpoint || strncmp(h->opt.failpoint, name, len) != 0 ||
-        h->opt.failpoint[len] != ':')
-        return;
-    if (++h->failpoint_hits == (unsigned)atoi(h->opt.failpoint + len + 1))
-        kill(getpid(), SIGKILL);
-}
-
 /* --- the commit ----------------------------------------------------------- */
 
 /* Take the durable fields from the store again; false when it is not there. */
@@ -247,10 +237,10 @@ static void commit(struct hub *h)
     int rc;
 
     if (dirty)
-        hub_failpoint(h, "before-commit");
+        failpoint("before-commit");
     rc = store_commit(h->store, &e);
     if (dirty)
-        hub_failpoint(h, "after-commit");
+        failpoint("after-commit");
     if (rc < 0) {
         log_warn("disk refused: error=\"%s\"", e.text);
         roll_back(h);
@@ -259,11 +249,11 @@ static void commit(struct hub *h)
     if (dirty)
         h->change++;
     if (dirty)
-        hub_failpoint(h, "before-answer");
+        failpoint("before-answer");
     rpc_flush(h->rpc, rc < 0 ? &e : NULL);
     h->ndirty = 0;
     if (dirty)
-        hub_failpoint(h, "after-answer");
+        failpoint("after-answer");
     purge_committed(h, rc == 0);
     for (size_t i = 0; i < n && rc == 0; i++) {
         h->dirty[i]->dirty = false;

@@ -27,8 +27,7 @@ struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
     const char *shepherd, *worker, *mpirun; /* programs                      */
     const char *slurm;                      /* nnd-slurm                      */
-    const char *failpoint;   /* for tests: "NAME:N", die there the Nth time */
-    const Nnd__Config *conf; /* all else; its paths are resolved above */
+    const Nnd__Config *conf;                /* all else; its paths are resolved above */
     /* Read the configuration again; NULL when there is no file of it. */
     int (*reload)(void *arg, struct hub_options *out, struct err *e);
     void *reload_arg;
@@ -61,8 +60,7 @@ struct hub {
     int64_t busy_at;   /* when somebody last asked, or a job was there    */
     uint64_t change;   /* counts visible changes: long polls look again   */
     bool leaving;      /* end the loop when possible                      */
-    unsigned failpoint_hits;
-    bool stop_jobs; /* and stop what runs before                       */
+    bool stop_jobs;    /* and stop what runs before                       */
 };
 
 /* Take the folder's lock, open the store and mend it, take up what runs, bind the
@@ -95,9 +93,6 @@ void hub_wake(struct hub *h, int64_t at);
 
 /* Read the configuration again; when it is wrong, the old one stays. */
 int hub_reload(struct hub *h, struct err *e);
-
-/* For tests: die by SIGKILL here when the options say so. */
-void hub_failpoint(struct hub *h, const char *name);
 
 /* A visible change that is not in the journal (figures, a rank's step). */
 void hub_changed(struct hub *h, struct job *j);

@@ -19,6 +19,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/catchup.c daemon/catchup.h \
     daemon/cgroup.c daemon/cgroup.h \
     daemon/exporter.c daemon/exporter.h \
+    daemon/failpoint.c daemon/failpoint.h \
     daemon/hang.c daemon/hang.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
@@ -69,6 +70,7 @@ daemon_nnd_LDADD = \
 # The shepherd needs libc alone: there is little in it that could fail.
 daemon_nnd_shepherd_SOURCES = \
     daemon/shepherd.c \
+    daemon/failpoint.c daemon/failpoint.h \
     daemon/cgroup.c daemon/cgroup.h \
     daemon/proc.c daemon/proc.h \
     daemon/status.c daemon/status.h

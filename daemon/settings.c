@@ -18,6 +18,7 @@
 
 #include "base/fs.h"
 #include "base/str.h"
+#include "daemon/failpoint.h"
 #include "proto/chan.h"
 #include "proto/field.h"
 
@@ -128,8 +129,15 @@ static int take_own(struct settings *s, enum own which, const char *value,
         s->debug = true;
         return 0;
     case OWN_FAILPOINT:
-        s->failpoint = value;
-        return 0;
+        if (strcmp(value, "list") == 0) {
+            failpoint_list();
+            exit(fflush(stdout) != 0);
+        }
+        return failpoint_set(value) ? 0
+                                    : err_set(e, ERR_USAGE,
+                                              "--failpoint: must be NAME:N, one of "
+                                              "--failpoint list, got \"%s\"",
+                                              value);
     case OWN_HELP:
         print_usage();
         exit(fflush(stdout) != 0);
@@ -263,7 +271,6 @@ static void hand_over(const struct settings *s, struct hub_options *out)
         .shepherd = s->shepherd,
         .mpirun = s->mpirun,
         .slurm = s->slurm,
-        .failpoint = s->failpoint,
         .conf = c,
     };
 }

@@ -20,7 +20,6 @@
 
 struct settings {
     const char *file; /* --config, or NULL */
-    const char *failpoint;
     bool background, check, debug;
     struct {
         const struct rule *rule;

@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "daemon/cgroup.h"
+#include "daemon/failpoint.h"
 #include "daemon/proc.h"
 #include "daemon/status.h"
 
@@ -84,11 +85,17 @@ static const char usage_text[] =
     "Runs LAUNCHER for nnd(8); see nnd-shepherd(8).\n";
 
 static const struct option options[] = {
-    {"dir", required_argument, NULL, 'd'},     {"marker", required_argument, NULL, 'm'},
-    {"grace", required_argument, NULL, 'g'},   {"tmp", required_argument, NULL, 't'},
-    {"lock-fd", required_argument, NULL, 'l'}, {"cgroup", required_argument, NULL, 'c'},
-    {"sweep", required_argument, NULL, 's'},   {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
+    {"dir", required_argument, NULL, 'd'},
+    {"marker", required_argument, NULL, 'm'},
+    {"grace", required_argument, NULL, 'g'},
+    {"tmp", required_argument, NULL, 't'},
+    {"lock-fd", required_argument, NULL, 'l'},
+    {"cgroup", required_argument, NULL, 'c'},
+    {"sweep", required_argument, NULL, 's'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {"failpoint", required_argument, NULL, 'f'},
+    {NULL, 0, NULL, 0},
 };
 
 static void usage(int fd, int status)
@@ -126,6 +133,8 @@ static void parse(struct shepherd *s, int argc, char **argv)
             s->cgroup = optarg;
         else if (c == 's')
             s->sweep = optarg;
+        else if (c == 'f')
+            failpoint_set(optarg);
         else if (c == 'h')
             usage(STDOUT_FILENO, 0);
         else if (c == 'V')
@@ -200,6 +209,12 @@ static void write_end(struct shepherd *s)
         sleep(1);
 }
 
+static void execvp_launcher(const struct shepherd *s)
+{
+    failpoint("shepherd-before-exec");
+    execvp(s->argv[0], s->argv);
+}
+
 /* In the child: die with the shepherd, become the launcher. */
 static void exec_launcher(const struct shepherd *s, pid_t parent, int report)
 {
@@ -212,7 +227,7 @@ static void exec_launcher(const struct shepherd *s, pid_t parent, int report)
         cgroup_enter(s->cgroup); /* where that fails marks have to do */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
         setenv(PROC_MARKER, s->marker, 1) == 0)
-        execvp(s->argv[0], s->argv);
+        execvp_launcher(s);
     sys = errno;
     if (write(report, &sys, sizeof sys) < 0)
         _exit(126);
@@ -228,11 +243,13 @@ static int launch(struct shepherd *s)
 
     if (pipe2(report, O_CLOEXEC) < 0)
         die("pipe");
+    failpoint("shepherd-before-fork");
     s->child = fork();
     if (s->child < 0)
         die("fork");
     if (s->child == 0)
         exec_launcher(s, self, report[1]);
+    failpoint("shepherd-after-fork");
     close(report[1]);
     do
         n = read(report[0], &sys, sizeof sys);
@@ -386,6 +403,7 @@ int main(int argc, char **argv)
     parse(&s, argc, argv);
     if (s.sweep)
         return sweep_other(s.sweep);
+    failpoint("shepherd-after-exec");
     signals = block_signals();
     settle(&s, open_log(&s));
     write_start(&s);

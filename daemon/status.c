@@ -4,6 +4,8 @@
  */
 #include "daemon/status.h"
 
+#include "daemon/failpoint.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -61,8 +63,10 @@ int status_write(const char *dir, const struct status *s)
         rc = fsync(fd);
     if (close(fd) < 0 || rc < 0)
         return -1;
+    failpoint("shepherd-before-rename");
     if (rename(beside, path) < 0)
         return -1;
+    failpoint("shepherd-after-rename");
     return sync_dir(dir);
 }
 

@@ -7,9 +7,8 @@
  *       jobs FIRST to FIRST + N - 1, all held, WINDOW questions at a time (1), a
  *       share DROP of the answers thrown away unread (0); asks again until each is
  *       acknowledged.  ACKS gets lines "number id position", the position being the
- *       size of LOG at that moment.  Prints how long it took.
- *   press URI cancel FIRST N ACKS
- *       cancels those of these jobs that ACKS names, until each answer has come
+ *       size of LOG at that moment.  With PRESS_CANCEL set each job is canceled once it
+ *       is acknowledged.  Prints how long it took.
  *   press URI show N MAX            latency of SHOW for N jobs of 1 to MAX
  *   press DIR verify ACKS [POSITION]
  *       while no nnd runs: everything acknowledged up to POSITION is there, once and
@@ -89,7 +88,8 @@ static void make_job(uint64_t n, struct buf *out)
 /* --- submitting ----------------------------------------------------------- */
 
 struct flight {
-    uint64_t job; /* its number, or 0: free */
+    uint64_t job; /* its number, or 0: free                    */
+    uint64_t id;  /* once it is acknowledged and to be canceled */
     int64_t again;
 };
 
@@ -101,35 +101,69 @@ struct press {
     double drop;
     FILE *acks;
     const char *log;
+    bool cancel;
     uint64_t resent, dropped, refused;
 };
+
+/* The packed request, and its type. */
+static unsigned pack_submit(uint64_t job, struct buf *out)
+{
+    Wire__Submit m = WIRE__SUBMIT__INIT;
+    struct buf spec = {0};
+    char key[40];
+
+    make_job(job, &spec);
+    snprintf(key, sizeof key, "press-%024" PRIu64, job);
+    m.key = key;
+    m.has_job = m.has_hold = m.hold = 1;
+    m.job = (ProtobufCBinaryData){spec.len, (uint8_t *)spec.data};
+    buf_reserve(out, wire__submit__get_packed_size(&m));
+    out->len = wire__submit__pack(&m, (uint8_t *)out->data);
+    buf_free(&spec);
+    return WIRE__TYPE__SUBMIT;
+}
+
+static unsigned pack_cancel(uint64_t id, struct buf *out)
+{
+    Wire__Change m = WIRE__CHANGE__INIT;
+
+    m.has_id = m.has_action = 1;
+    m.id = id;
+    m.action = WIRE__ACTION__CANCEL;
+    buf_reserve(out, wire__change__get_packed_size(&m));
+    out->len = wire__change__pack(&m, (uint8_t *)out->data);
+    return WIRE__TYPE__CHANGE;
+}
+
+/* Numbers of questions: even for submits, odd for cancels. */
+static uint32_t question(const struct flight *f)
+{
+    return (uint32_t)(2 * f->job + (f->id != 0));
+}
 
 static void send_job(struct press *p, size_t slot)
 {
     struct flight *f = &p->flights[slot];
-    Wire__Submit m = WIRE__SUBMIT__INIT;
-    struct chan_header h = {.version = CHAN_VERSION, .type = WIRE__TYPE__SUBMIT};
+    struct buf body = {0};
+    struct chan_header h = {.version = CHAN_VERSION};
     uint8_t header[CHAN_HEADER];
-    struct buf spec = {0}, body = {0};
-    char key[40];
 
-    make_job(f->job, &spec);
-    snprintf(key, sizeof key, "press-%024" PRIu64, f->job);
-    m.key = key;
-    m.has_job = m.has_hold = m.hold = 1;
-    m.job = (ProtobufCBinaryData){spec.len, (uint8_t *)spec.data};
-    buf_reserve(&body, wire__submit__get_packed_size(&m));
-    body.len = wire__submit__pack(&m, (uint8_t *)body.data);
+    h.type = (uint16_t)(f->id ? pack_cancel(f->id, &body) : pack_submit(f->job, &body));
     h.length = (uint32_t)body.len;
-    h.id = (uint32_t)f->job;
+    h.id = question(f);
     chan_header_put(&h, header);
     f->again = clock_mono_ns() + RESEND_MS * MS;
     if (zmq_send(p->socket, header, sizeof header, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)
         f->again = clock_mono_ns() + 5 * MS; /* nobody is connected */
     else
         zmq_send(p->socket, body.data, body.len, ZMQ_DONTWAIT);
-    buf_free(&spec);
     buf_free(&body);
+}
+
+static void done(struct press *p, size_t slot)
+{
+    p->flights[slot].job = p->flights[slot].id = 0;
+    p->left--;
 }
 
 static void acknowledge(struct press *p, size_t slot, const void *data, size_t size)
@@ -144,9 +178,13 @@ static void acknowledge(struct press *p, size_t slot, const void *data, size_t s
         stat(p->log, &st);
     fprintf(p->acks, "%" PRIu64 " %" PRIu64 " %lld\n", p->flights[slot].job,
             ((Wire__SubmitReply *)m)->id, (long long)st.st_size);
+    if (p->cancel) {
+        p->flights[slot].id = ((Wire__SubmitReply *)m)->id;
+        send_job(p, slot);
+    } else {
+        done(p, slot);
+    }
     chan_free(m);
-    p->flights[slot].job = 0;
-    p->left--;
 }
 
 /* Refused for now: that job again, in a moment.  Anything else is a fault. */
@@ -174,7 +212,8 @@ static void take_answer(struct press *p, zmq_msg_t frames[2])
 
     check(chan_header_get(zmq_msg_data(&frames[0]), zmq_msg_size(&frames[0]), &h, &e),
           "header", &e);
-    while (slot < p->window && (uint32_t)p->flights[slot].job != h.id)
+    while (slot < p->window &&
+           (!p->flights[slot].job || question(&p->flights[slot]) != h.id))
         slot++;
     if (slot == p->window)
         return; /* the second answer to one question */
@@ -182,6 +221,8 @@ static void take_answer(struct press *p, zmq_msg_t frames[2])
         p->dropped++;
     else if (h.flags & CHAN_ERROR)
         take_refusal(p, slot, data, size);
+    else if (p->flights[slot].id)
+        done(p, slot);
     else
         acknowledge(p, slot, data, size);
 }
@@ -248,6 +289,7 @@ static int submit(const char *uri, int argc, char **argv)
         .window = argc > 3 ? number(argv[3]) : 1,
         .drop = argc > 4 ? atof(argv[4]) : 0,
         .log = argc > 5 ? argv[5] : NULL,
+        .cancel = getenv("PRESS_CANCEL") != NULL,
     };
     int64_t began = clock_mono_ns();
     uint64_t n = p.left;
@@ -312,35 +354,6 @@ static int show(const char *uri, int argc, char **argv)
     printf("asked %zu p50-ms %.3f p99-ms %.3f max-ms %.3f\n", n, ms[n / 2],
            ms[n - 1 - n / 100], ms[n - 1]);
     free(ms);
-    chan_close(c);
-    return 0;
-}
-
-static int cancel(const char *uri, int argc, char **argv)
-{
-    uint64_t first = number(argv[0]), n = number(argv[1]), job, id, at;
-    FILE *acks = fopen(argv[2], "r");
-    struct chan *c;
-    struct err e;
-
-    (void)argc;
-    check(chan_open(uri, false, &c, &e), "open", &e);
-    while (acks &&
-           fscanf(acks, "%" SCNu64 " %" SCNu64 " %" SCNu64, &job, &id, &at) == 3) {
-        Wire__Change m = WIRE__CHANGE__INIT;
-        ProtobufCMessage *reply;
-
-        if (job < first || job >= first + n)
-            continue;
-        m.has_id = m.has_action = 1;
-        m.id = id;
-        m.action = WIRE__ACTION__CANCEL;
-        check(chan_call(c, WIRE__TYPE__CHANGE, &m.base, 60000, &reply, &e), "cancel",
-              &e);
-        chan_free(reply);
-    }
-    if (acks)
-        fclose(acks);
     chan_close(c);
     return 0;
 }
@@ -500,8 +513,10 @@ int main(int argc, char **argv)
         int args;
         int (*run)(const char *where, int argc, char **argv);
     } words[] = {
-        {"submit", 3, submit}, {"show", 2, show}, {"cancel", 3, cancel},
-        {"verify", 1, verify}, {"fill", 2, fill},
+        {"submit", 3, submit},
+        {"show", 2, show},
+        {"verify", 1, verify},
+        {"fill", 2, fill},
     };
 
     srand48(getpid());
