@@ -14,9 +14,12 @@
  * instruction sets. */
 static int stands_alone(const struct nnd_kernel *k)
 {
-    return (strncmp(k->op, "attn.", 5) == 0 || strncmp(k->op, "gemm", 4) == 0 ||
-            strncmp(k->op, "rnn.", 4) == 0) &&
-           (strstr(k->name, "-v2") || strstr(k->name, "-bf16"));
+    static const char *const products[] = {"attn.", "gemm", "rnn.", "xent.linear."};
+    int is_product = 0;
+
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
+        is_product |= !strncmp(k->op, products[i], strlen(products[i]));
+    return is_product && (strstr(k->name, "-v2") || strstr(k->name, "-bf16"));
 }
 
 static char *outputs_of(const struct call *c)
