@@ -27,6 +27,8 @@ extern const struct verb verb_generate;
 extern const struct verb verb_translate;
 extern const struct verb verb_plugin;
 extern const struct verb verb_key;
+extern const struct verb verb_plot;
+extern const struct verb verb_top; /* cmd_status.c */
 extern const struct verb verb_reload;
 extern const struct verb verb_version, verb_completion, verb_help_verb; /* cmd_help.c */
 

@@ -13,6 +13,7 @@
 #include "client/progress.h"
 #include "client/select.h"
 #include "client/table.h"
+#include "client/term.h"
 #include "client/wire_json.h"
 
 enum { PAGE = 1000, SPEED_MIN = 20 };
@@ -379,4 +380,97 @@ const struct verb verb_history = {
     .size = sizeof(struct options),
     .preset = preset,
     .run = run_history,
+};
+
+/* --- top ------------------------------------------------------------------ */
+
+struct top_options {
+    struct options status;
+    double every;
+    uint64_t times;
+};
+
+static const struct opt top_table[] = {
+    {OPT_SPAN, 'd', "delay", "TIME", offsetof(struct top_options, every),
+     "between two looks (2s)"},
+    {OPT_COUNT, 0, "times", "N", offsetof(struct top_options, times),
+     "end after N looks; 0: only by Ctrl-C"},
+    {0},
+};
+
+static void preset_top(void *values)
+{
+    preset(values);
+    ((struct top_options *)values)->every = 2;
+}
+
+static int print_daemon(struct client *c, struct err *e)
+{
+    Wire__Hello q = WIRE__HELLO__INIT;
+    Wire__HelloReply *r;
+    char up[16], now[40];
+    int rc = client_call(c, WIRE__TYPE__HELLO, &q, 0, &r, e);
+
+    if (rc < 0)
+        return rc;
+    clock_human((double)(clock_wall_us() - (int64_t)r->started_us) * 1e-6, up,
+                sizeof up);
+    clock_iso(clock_wall_us(), now, sizeof now);
+    printf("nnd %s on %s  %.19sZ  up %s  %u of %u slots used  %u jobs\n\n",
+           r->version ? r->version : "?", r->host ? r->host : "?", now, up,
+           r->slots_used, r->slots, r->jobs_active);
+    chan_free(&r->base);
+    return 0;
+}
+
+/* One look: all of it is gathered before the screen is cleared for it. */
+static int look(struct client *c, const struct top_options *o, struct err *e)
+{
+    struct arena *whole = c->arena;
+    struct jobs js = {.arena = arena_create()};
+    int rc = list_jobs(c, &o->status, &js, e);
+
+    if (rc == 0 && isatty(1))
+        fputs("\033[H\033[2J", stdout);
+    if (rc == 0)
+        rc = print_daemon(c, e);
+    c->arena = js.arena;
+    if (rc == 0)
+        print_table(c, &o->status, &js);
+    c->arena = whole;
+    fflush(stdout);
+    jobs_free(&js);
+    arena_destroy(js.arena);
+    return rc;
+}
+
+static int run_top(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    const struct top_options *o = values;
+    int rc = 0;
+
+    (void)argc, (void)argv;
+    if (o->every < 0.1)
+        return err_set(e, ERR_USAGE, "--delay: must be at least 0.1s");
+    term_catch_signals();
+    for (uint64_t n = 1; rc == 0 && !term_signal(); n++) {
+        rc = look(c, o, e);
+        if (n == o->times)
+            break;
+        if (rc == 0)
+            term_sleep_ms((unsigned)(o->every * 1000));
+    }
+    return rc;
+}
+
+const struct verb verb_top = {
+    .name = "top",
+    .args = "",
+    .brief = "see nnd and its jobs, again and again",
+    .text = "What \"status\" shows, below a line about nnd, every few seconds until "
+            "Ctrl-C.",
+    .options = {top_table},
+    .size = sizeof(struct top_options),
+    .preset = preset_top,
+    .run = run_top,
 };

@@ -29,6 +29,7 @@ client_nnctl_SOURCES = \
     client/cmd_logs.c \
     client/cmd_metrics.c \
     client/cmd_plan.c \
+    client/cmd_plot.c \
     client/cmd_plugin.c \
     client/cmd_purge.c \
     client/cmd_reload.c \

@@ -23,6 +23,7 @@ worker_libworker_la_SOURCES = \
     worker/task_plan.c \
     worker/task_train.c \
     worker/task_translate.c \
+    worker/tfevents.c worker/tfevents.h \
     worker/topo.c worker/topo.h \
     worker/trained.c worker/trained.h \
     worker/world.c worker/world.h
@@ -38,8 +39,10 @@ dist_man_MANS += doc/nnd-worker.8
 sys_tests += tests/sys/translate.test tests/sys/worker.test
 unit_tests += \
     tests/unit/test_worker_agent \
+    tests/unit/test_worker_tfevents \
     tests/unit/test_worker_files \
     tests/unit/test_worker_topo
+tests_unit_test_worker_tfevents_LDADD = worker/libworker.la $(LDADD)
 tests_unit_test_worker_agent_LDADD = worker/libworker.la $(LDADD) $(ZMQ_LIBS)
 tests_unit_test_worker_files_LDADD = worker/libworker.la $(LDADD)
 tests_unit_test_worker_topo_LDADD = worker/libworker.la $(LDADD)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * metrics.c - metrics.jsonl.
+ * metrics.c - metrics.jsonl, and the same for TensorBoard.
  */
 #include "worker/metrics.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +15,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "worker/tfevents.h"
 
 struct metrics_file {
     char *path;
     int fd;
+    struct tfevents *board;
 };
 
 double metrics_tokens_per_s(const struct metrics *m)
@@ -71,7 +74,24 @@ static json_t *to_json(const struct metrics *m)
     return j;
 }
 
-int metrics_add(struct metrics_file *f, const struct metrics *m, struct err *e)
+static int add_to_board(struct metrics_file *f, const struct metrics *m, struct err *e)
+{
+    const struct step_report *r = &m->report;
+    const struct tfevents_value values[] = {
+        {"loss/train", (float)r->loss},
+        {"loss/valid", (float)m->val_loss},
+        {"train/lr", (float)r->lr},
+        {"train/grad_norm", (float)r->grad_norm},
+        {"train/tokens_per_s", (float)metrics_tokens_per_s(m)},
+        {"moe/aux_loss", r->moe_layers ? (float)r->aux_loss : NAN},
+        {"moe/dead_experts", r->moe_layers ? (float)r->dead_experts : NAN},
+        {"moe/max_overload", r->moe_layers ? (float)r->overload : NAN},
+    };
+
+    return tfevents_add(f->board, r->step, values, sizeof values / sizeof *values, e);
+}
+
+static int add_line(struct metrics_file *f, const struct metrics *m, struct err *e)
 {
     json_t *j = to_json(m);
     char *text = json_dumps(j, JSON_COMPACT);
@@ -92,6 +112,13 @@ int metrics_add(struct metrics_file *f, const struct metrics *m, struct err *e)
         return err_set(e, ERR_FAILED, "write %s: wanted %zu bytes, found room for %zd",
                        f->path, n + 1, wrote);
     return 0;
+}
+
+int metrics_add(struct metrics_file *f, const struct metrics *m, struct err *e)
+{
+    int rc = add_line(f, m, e);
+
+    return rc < 0 ? rc : add_to_board(f, m, e);
 }
 
 /* --- the file ------------------------------------------------------------- */
@@ -134,6 +161,19 @@ static int find_cut(const char *path, int64_t last, off_t *cut, struct err *e)
     return rc;
 }
 
+/* TensorBoard's files only grow: a new one hides what the others say of later steps. */
+static int start_board(struct metrics_file *f, int64_t last, struct err *e)
+{
+    const char *slash = strrchr(f->path, '/');
+    char dir[PATH_MAX];
+
+    snprintf(dir, sizeof dir, "%.*s/tensorboard", slash ? (int)(slash - f->path) : 1,
+             slash ? f->path : ".");
+    tfevents_close(f->board);
+    f->board = NULL;
+    return tfevents_open(dir, last + 1, &f->board, e);
+}
+
 int metrics_drop(struct metrics_file *f, int64_t last, struct err *e)
 {
     off_t cut;
@@ -141,7 +181,7 @@ int metrics_drop(struct metrics_file *f, int64_t last, struct err *e)
 
     if (rc == 0 && ftruncate(f->fd, cut) < 0)
         rc = err_sys(e, ERR_FAILED, errno, "cut %s", f->path);
-    return rc;
+    return rc < 0 ? rc : start_board(f, last, e);
 }
 
 int metrics_open(const char *path, int64_t last, struct metrics_file **out,
@@ -172,6 +212,7 @@ void metrics_close(struct metrics_file *f)
         return;
     if (f->fd >= 0)
         close(f->fd);
+    tfevents_close(f->board);
     free(f->path);
     free(f);
 }

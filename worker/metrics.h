@@ -3,6 +3,8 @@
  * metrics.h - what a step measured, and the file that keeps it: one JSON object a
  * line, the keys of RankMetric in proto/wire.proto besides "attempt" and "time".
  *
+ * Beside it, in a folder tensorboard, the same is written for TensorBoard.
+ *
  * A line is one write, so that whoever is killed leaves whole lines.  Numbers that
  * are not finite are left out, for JSON has none.
  */
