@@ -460,8 +460,7 @@ static int launch(struct exec *x, const struct node *n, const struct record *r,
     struct nnd_error why = {{0}};
     crumb_enter(x->crumb, n->id);
     int rc;
-    int checked =
-        verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
+    int checked = verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
     crumb_leave(x->crumb);
     if (checked < 0)
         return err_prefix(e, "%s", n->where);

@@ -26,8 +26,8 @@ struct trainer_config {
     const struct corpus *corpus;
     int64_t vocab;
     int threads;
-    const char *crumb; /* see exec_config */
-    struct lane *lane; /* sends gradients and weights meanwhile; or NULL     */
+    const char *crumb;     /* see exec_config */
+    struct lane *lane;     /* sends gradients and weights meanwhile; or NULL     */
     struct verify *verify; /* see exec_config; outlives the trainer */
 };
 
