@@ -8,6 +8,7 @@
  *                                          "FORWARD BACKWARD PEAK" (seconds, MiB)
  *   attention peaks THREADS                serves: a line "FP32 BF16" (GFLOP/s)
  *
+ * A line "q" ends a server.
  * 8 sequences of 6 heads of 64, causal, random contents.  PEAK is what the process
  * has held at most.  RULE chooses among kernels, as --kernel of a job does.
  */
@@ -130,7 +131,7 @@ static void serve_peaks(struct pool *pool)
 {
     char line[16];
 
-    while (fgets(line, sizeof line, stdin)) {
+    while (fgets(line, sizeof line, stdin) && *line != 'q') {
         double f = measure(pool, fp32_peaks, sizeof fp32_peaks / sizeof *fp32_peaks);
         double b = measure(pool, bf16_peaks, sizeof bf16_peaks / sizeof *bf16_peaks);
 
@@ -269,7 +270,7 @@ static void serve_attention(struct run *r)
 {
     char line[16];
 
-    while (fgets(line, sizeof line, stdin)) {
+    while (fgets(line, sizeof line, stdin) && *line != 'q') {
         double fwd = launch(r, r->fwd), bwd = launch(r, r->bwd);
 
         printf("%.6f %.6f %.1f\n", fwd, bwd, peak_mib());

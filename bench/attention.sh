@@ -62,8 +62,9 @@ turn()
 stop()
 {
     local to=${in[$1]} from=${out[$1]}
-    exec {to}>&- {from}<&-
+    echo q >&"$to"
     wait "${pid[$1]}"
+    exec {to}>&- {from}<&-
     sed "s/^/# /" "$work/$1.err"
     rm -f "$work/$1".*
     unset "in[$1]" "out[$1]" "pid[$1]"

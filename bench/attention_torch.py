@@ -4,7 +4,7 @@
     attention_torch.py T fp32|bf16 THREADS fused|plain
 
 Serves as bench/attention does: for each line on standard input one forward and one
-backward, and a line "FORWARD BACKWARD PEAK" (seconds, MiB).  "fused" is
+backward, and a line "FORWARD BACKWARD PEAK" (seconds, MiB); "q" ends it.  "fused" is
 scaled_dot_product_attention, with whatever kernel this PyTorch has for it; "plain"
 is product, mask, softmax, product.
 """
@@ -45,7 +45,9 @@ def main():
     for x in (q, k, v):
         x.requires_grad_(True)
     print("PyTorch", torch.__version__, sys.argv[4], file=sys.stderr)
-    for _ in sys.stdin:
+    for line in sys.stdin:
+        if line[0] == "q":
+            break
         for x in (q, k, v):
             x.grad = None
         start = time.perf_counter()
