@@ -39,7 +39,7 @@
 #define GEMM_GROUP_PANELS 4
 #define GEMM_GROUP_ROWS   (GEMM_GROUP_PANELS * GEMM_MR)
 #define GEMM_COLS         512
-#define GEMM_ROOM_ROWS    504
+#define GEMM_ROOM_ROWS    512
 
 /* Distances within packed blocks, in words; the odd 16 keep rows and panels that
  * are written by turns out of one another's cache sets. */

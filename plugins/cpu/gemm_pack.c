@@ -216,6 +216,49 @@ static inline __attribute__((always_inline)) void right_by_columns(const struct 
     }
 }
 
+#if GEMM_WORD == 1
+
+/* 2 * VL numbers of bf16, of which `left` exist, as VL pairs. */
+static inline vu load_pairs(const void *p, int64_t left)
+{
+    vu x = {0};
+
+    if (left >= 2 * VL)
+        memcpy(&x, p, sizeof x);
+    else if (left > 0)
+        memcpy(&x, p, (size_t)left * 2);
+    return x;
+}
+
+/* Columns of b are rows of bf16 in memory: turned as pairs, which takes half the
+ * shuffles, and then taken apart. */
+static void right_by_pairs(const struct side *b, int64_t k, int64_t n, int pair,
+                           float *out)
+{
+    for (int64_t j = 0; j < n; j += VL) {
+        float *to = out + vector_place(j / VL, pair);
+        const uint16_t *column = (const uint16_t *)b->p + j * b->cs;
+
+        for (int64_t at = 0; at < k; at += 2 * VL, to += 2 * VL * GEMM_NR) {
+            vf x[VL];
+
+#pragma GCC unroll 16
+            for (int64_t r = 0; r < VL; r++)
+                x[r] = (vf)load_pairs(column + r * b->cs + at, j + r < n ? k - at : 0);
+            turn(x);
+#pragma GCC unroll 16
+            for (int64_t r = 0; r < VL; r++) {
+                vu even = (vu)x[r] << 16, odd = (vu)x[r] & 0xffff0000u;
+
+                memcpy(to + 2 * r * GEMM_NR, &even, sizeof even);
+                memcpy(to + (2 * r + 1) * GEMM_NR, &odd, sizeof odd);
+            }
+        }
+    }
+}
+
+#endif
+
 static void pack_columns(const struct side *b, int64_t k, int64_t n, int pair,
                          float *out)
 {
@@ -226,7 +269,11 @@ static void pack_columns(const struct side *b, int64_t k, int64_t n, int pair,
     else if (b->cs == 1)
         right_by_rows(b, NND_F16, k, n, pair, out);
     else if (b->dtype == NND_BF16)
+#if GEMM_WORD == 1
+        right_by_pairs(b, k, n, pair, out);
+#else
         right_by_columns(b, NND_BF16, k, n, pair, out);
+#endif
     else if (b->dtype == NND_F32)
         right_by_columns(b, NND_F32, k, n, pair, out);
     else
