@@ -5,8 +5,9 @@
 #include "op.h"
 
 extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(gemm)[], OPS(grouped)[],
-    OPS(xent_linear)[];
+    OPS(rnn_bwd)[], OPS(rnn_fwd)[], OPS(xent_linear)[];
 extern const struct op *const OPS(all)[];
 
-const struct op *const OPS(all)[] = {OPS(attn_fwd), OPS(attn_bwd),    OPS(gemm),
-                                     OPS(grouped),  OPS(xent_linear), NULL};
+const struct op *const OPS(all)[] = {OPS(attn_fwd),    OPS(attn_bwd), OPS(gemm),
+                                     OPS(grouped),     OPS(rnn_bwd),  OPS(rnn_fwd),
+                                     OPS(xent_linear), NULL};

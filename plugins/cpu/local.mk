@@ -18,8 +18,6 @@ cpu_kernels = \
     plugins/cpu/norm.c \
     plugins/cpu/optim.c \
     plugins/cpu/permute.c \
-    plugins/cpu/rnn_bwd.c \
-    plugins/cpu/rnn_fwd.c \
     plugins/cpu/rnn_gate.h \
     plugins/cpu/rnn_tile.h \
     plugins/cpu/rope.c \
@@ -39,6 +37,8 @@ cpu_products = \
     plugins/cpu/gemm_task.c \
     plugins/cpu/gemm_tile.c \
     plugins/cpu/grouped.c \
+    plugins/cpu/rnn_bwd.c \
+    plugins/cpu/rnn_fwd.c \
     plugins/cpu/xent_linear.c
 
 noinst_LTLIBRARIES += plugins/cpu/libbase.la
