@@ -81,21 +81,31 @@ enum nnd_dtype {
     NND_I8,
     NND_U8,
     NND_BOOL,
+    NND_E8M0, /* 2^(x - 127): a type of scales; 255 is NaN */
     NND_DTYPE_EXT = 256 /* from register_dtype() upward */
 };
 
 #define NND_MAX_DIMS 6
 
-/* Frozen in v1: embedded by value everywhere, cannot grow.  ndim 0 = absent. */
+/* Frozen in v1: embedded by value everywhere, cannot grow.  ndim 0 = absent.
+ *
+ * 8-bit numbers may come with scales (f32 or e8m0): element (r, c), r its row over
+ * all axes but the last, c its column, is worth
+ *     data * scale[r / scale_rows * scale_stride + c / scale_block].
+ * Blocks of 1 x 32 with e8m0 are those of OCP's Microscaling Formats 1.0 (MX); 1 x
+ * 128 and 128 x 128 with f32 serve activations and weights of fp8 products; 0
+ * columns is one scale for the tensor.  A product that sums along another axis than
+ * the blocks' has to have its operand quantized again, as its hardware does. */
 struct nnd_tensor {
     void *data;                   /* device address; NULL while planning   */
     int64_t dim[NND_MAX_DIMS];    /* elements                              */
     int64_t stride[NND_MAX_DIMS]; /* elements                              */
     int32_t ndim, dtype;
     int32_t device, align_log2; /* alignment of data and of row strides  */
-    const void *scale;          /* 8-bit scales on the same device, or 0 */
-    int32_t scale_dtype, scale_block;
-    uint64_t reserved[2];
+    const void *scale;          /* of 8-bit numbers, same device, or 0   */
+    int32_t scale_dtype, scale_block; /* columns of a block; 0: one for all  */
+    int64_t scale_stride;             /* scales from one row of blocks on    */
+    int32_t scale_rows, reserved;     /* rows of a block; 0 or 1: each       */
 };
 
 struct nnd_stream {
@@ -620,6 +630,24 @@ struct nnd_choose {
 struct nnd_select {
     size_t struct_size;
     struct nnd_tensor x, index, y; /* [R,V], i32 [R,K], [R,K] */
+};
+
+/* Numbers of fewer bits.
+ * "cast.quant": y (e4m3 or e5m2, IEEE-like or OCP 8-bit, with scales) = x.  Of each
+ * block the scale is the least number of its type with |x| / scale <= the largest
+ * number of y's type (448, 57344): amax / largest for f32, a power of 2 for e8m0;
+ * 1 where all are 0.  Then to nearest, even.  A block with an infinity or a NaN has
+ * the scale NaN.
+ * "cast.dequant": y = x * scale.
+ * "fill": y = value.  "scale": y = x * *factor; y may be x.
+ * "amax": amax = the largest |x|; NaN when there is one. */
+struct nnd_cast {
+    size_t struct_size;
+    struct nnd_tensor x, y; /* [T,N]                     */
+    struct nnd_tensor amax; /* f32 [1], amax             */
+    const float *factor;    /* DEVICE [1], scale         */
+    float value;            /* fill                      */
+    uint32_t reserved;
 };
 
 /* ------------------------------------------------------------------------- */

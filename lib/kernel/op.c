@@ -52,6 +52,11 @@ static const char *const names[] = {
     "argmax",
     "sample",
     "select",
+    "cast.quant",
+    "cast.dequant",
+    "fill",
+    "scale",
+    "amax",
 };
 
 size_t op_count(void)

@@ -19,6 +19,7 @@ static const struct dtype {
     {NND_E5M2, "e5m2", 1, 0x1p-3},  {NND_I64, "i64", 8, 0},
     {NND_I32, "i32", 4, 0},         {NND_I8, "i8", 1, 0},
     {NND_U8, "u8", 1, 0},           {NND_BOOL, "bool", 1, 0},
+    {NND_E8M0, "e8m0", 1, 0},
 };
 
 static const struct dtype unknown = {0, "?", 0, 0};

@@ -98,6 +98,7 @@ union call_params {
     struct nnd_attend attend;
     struct nnd_choose choose;
     struct nnd_select select;
+    struct nnd_cast cast;
 };
 
 struct call {

@@ -52,6 +52,9 @@ static const struct family families[] = {
     {"argmax", family_argmax},
     {"sample", family_sample},
     {"select", family_select},
+    {"fill", family_fill},
+    {"scale", family_scale},
+    {"amax", family_amax},
 };
 
 const struct family *family_find(const char *op)

@@ -17,6 +17,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_act.c \
     plugins/probe/family_attend.c \
     plugins/probe/family_attn.c \
+    plugins/probe/family_cast.c \
     plugins/probe/family_choose.c \
     plugins/probe/family_gemm.c \
     plugins/probe/family_moe.c \

@@ -11,8 +11,8 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     int c = p->beta == 0 ? REF_FLOAT | REF_OPTIONAL : REF_FLOAT;
     const struct ref_shape shapes[] = {
         {"d", &p->d, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
-        {"a", &p->a, REF_FLOAT, 2, {p->trans_a ? k : m, p->trans_a ? m : k}},
-        {"b", &p->b, REF_FLOAT, 2, {p->trans_b ? n : k, p->trans_b ? k : n}},
+        {"a", &p->a, REF_FLOAT | REF_BYTE, 2, {p->trans_a ? k : m, p->trans_a ? m : k}},
+        {"b", &p->b, REF_FLOAT | REF_BYTE, 2, {p->trans_b ? n : k, p->trans_b ? k : n}},
         {"c", &p->c, c, 2, {m, n}},
         {"bias", &p->bias, REF_FLOAT | REF_OPTIONAL, 1, {n}},
         {"pre",

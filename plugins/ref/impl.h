@@ -34,11 +34,19 @@ static inline int64_t at3(const struct nnd_tensor *t, int64_t i, int64_t j, int6
 }
 
 /* The float at offset `at` (elements) as f64, and back, rounded to nearest. */
+double ref_get8(int dtype, uint8_t bits);
+uint8_t ref_put8(int dtype, double x); /* beyond the largest: the largest */
+double ref_largest8(int dtype);
 double ref_get16(int dtype, uint16_t bits);
 uint16_t ref_put16(int dtype, double x);
 
+/* The scale of the element at `at` of rows that do not overlap. */
+double ref_scale(const struct nnd_tensor *t, int64_t at);
+
 static inline double ref_get(const struct nnd_tensor *t, int64_t at)
 {
+    if (t->dtype == NND_E4M3 || t->dtype == NND_E5M2)
+        return ref_get8(t->dtype, ((const uint8_t *)t->data)[at]) * ref_scale(t, at);
     if (t->dtype == NND_F32)
         return ((const float *)t->data)[at];
     if (t->dtype == NND_F64)
@@ -77,6 +85,7 @@ enum {
     REF_HALF = 4, /* bf16, f16 */
     REF_I32 = 8,
     REF_OPTIONAL = 16,
+    REF_BYTE = 32, /* e4m3, e5m2, with scales or without */
     REF_WIDE = REF_F32 | REF_F64, /* what the contract calls f32 */
     REF_FLOAT = REF_WIDE | REF_HALF
 };
@@ -156,6 +165,7 @@ extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_att
     ref_sum, ref_drop, ref_rows_sum, ref_rows_gather, ref_rows_scatter, ref_sqnorm,
     ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd, ref_rnn_seq_bwd, ref_rnn_cell_fwd,
     ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd, ref_dot_fwd, ref_dot_bwd, ref_argmax,
-    ref_sample, ref_select;
+    ref_sample, ref_select, ref_quant, ref_dequant,
+    ref_filled, ref_scaled, ref_amax;
 
 #endif

@@ -12,6 +12,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/act.c \
     plugins/ref/attend.c \
     plugins/ref/attn.c \
+    plugins/ref/cast.c \
     plugins/ref/check.c \
     plugins/ref/choose.c \
     plugins/ref/dropout.c \
@@ -40,6 +41,7 @@ plugins_ref_ref_la_LIBADD = plugins/ref/libref.la
 plugins_ref_ref_la_SOURCES = plugins/ref/entry.c
 
 num_tests += \
+    tests/num/test_ref_cast \
     tests/num/test_ref_grad \
     tests/num/test_ref_recurrent \
     tests/num/test_ref_value

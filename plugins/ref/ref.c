@@ -55,6 +55,11 @@ static const struct nnd_kernel *const kernels[] = {
     &ref_argmax,
     &ref_sample,
     &ref_select,
+    &ref_quant,
+    &ref_dequant,
+    &ref_filled,
+    &ref_scaled,
+    &ref_amax,
 };
 
 static const struct nnd_plugin plugin = {

@@ -81,6 +81,7 @@ enum nnd_dtype {
     NND_I8,
     NND_U8,
     NND_BOOL,
+    NND_E8M0, /* 2^(x - 127): a type of scales; 255 is NaN */
     NND_DTYPE_EXT = 256 /* from register_dtype() upward */
 };
 
@@ -93,9 +94,10 @@ struct nnd_tensor {
     int64_t stride[NND_MAX_DIMS]; /* elements                              */
     int32_t ndim, dtype;
     int32_t device, align_log2; /* alignment of data and of row strides  */
-    const void *scale;          /* 8-bit scales on the same device, or 0 */
-    int32_t scale_dtype, scale_block;
-    uint64_t reserved[2];
+    const void *scale;          /* of 8-bit numbers, same device, or 0   */
+    int32_t scale_dtype, scale_block; /* columns of a block; 0: one for all  */
+    int64_t scale_stride;             /* scales from one row of blocks on    */
+    int32_t scale_rows, reserved;     /* rows of a block; 0 or 1: each       */
 };
 
 struct nnd_stream {
