@@ -21,6 +21,7 @@ EXTRA_DIST += \
     bench/attention_torch.py \
     bench/checkpoint.sh \
     bench/common.sh \
+    bench/daemon.sh \
     bench/goals.sh \
     bench/goals/encdec.yaml \
     bench/goals/gpt.yaml \

@@ -403,6 +403,17 @@ static int await(struct chan *c, const struct question *q, int64_t until,
     }
 }
 
+/* Until there is a connection to send on, or `until` has come. */
+static int await_connection(struct chan *c, int64_t until, struct err *e)
+{
+    zmq_pollitem_t item = {.socket = c->socket, .events = ZMQ_POLLOUT};
+    int64_t left = (until - clock_mono_ns() + 999999) / 1000000;
+
+    if (zmq_poll(&item, 1, left > 0 ? (long)left : 0) < 0)
+        return err_set(e, ERR_FAILED, "%s: interrupted while looking for nnd", c->uri);
+    return 0;
+}
+
 static int ask(struct chan *c, const struct question *q, int timeout_ms,
                ProtobufCMessage **reply, struct err *e)
 {
@@ -412,10 +423,14 @@ static int ask(struct chan *c, const struct question *q, int timeout_ms,
     for (;;) {
         int64_t now = clock_mono_ns(), until;
         bool sent = question_send(c, q);
-        int rc;
+        int rc = 0;
 
         until = now + (sent ? resend_ms : 10) * 1000000;
-        rc = await(c, q, until < deadline ? until : deadline, reply, e);
+        if (!sent)
+            rc = await_connection(c, until < deadline ? until : deadline, e);
+        if (rc < 0)
+            return rc;
+        rc = await(c, q, !sent ? 0 : until < deadline ? until : deadline, reply, e);
         if (rc <= 0)
             return rc;
         if (clock_mono_ns() >= deadline)
