@@ -109,11 +109,13 @@ daemon_test_libs = daemon/libdaemon.la $(JOB_LIBS) $(CMOCKA_LIBS)
 unit_tests += \
     tests/unit/test_chan \
     tests/unit/test_hang \
+    tests/unit/test_node \
     tests/unit/test_outcome \
     tests/unit/test_state \
     tests/unit/test_store
 tests_unit_test_chan_LDADD = $(daemon_test_libs)
 tests_unit_test_hang_LDADD = $(daemon_test_libs)
+tests_unit_test_node_LDADD = $(daemon_test_libs)
 tests_unit_test_outcome_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
@@ -135,4 +137,5 @@ sys_tests += \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \
     tests/sys/survive.test
-EXTRA_DIST += tests/sys/daemon.sh tests/sys/storm.sh tests/sys/netns.sh tests/sys/slurm.sh
+EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh \
+    tests/sys/storm.sh
