@@ -51,6 +51,7 @@ EXTRA_DIST += \
     $(sys_tests) \
     tests/tap-run \
     tests/tap.sh \
+    tests/tsan.supp \
     tests/style/allowed \
     tests/style/layers \
     tests/style/layers.awk \
