@@ -25,6 +25,12 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     snprintf(e->text, sizeof e->text, "no such unit here");
     return NND_EKERNEL;
 #endif
+    if (p->epilogue) {
+#if !defined FAULT_MUTE
+        snprintf(e->text, sizeof e->text, "no epilogue here");
+#endif
+        return NND_EUNSUPPORTED;
+    }
     for (int i = 0; i < 5; i++) {
         if (all[i]->ndim == 0 || all[i]->dtype == NND_F32)
             continue;
