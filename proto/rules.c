@@ -159,6 +159,9 @@ const struct rule rules[] = {
      "threads per rank; 0: the node's cores, shared among its ranks"},
     {"train.label_smoothing", 0, 1, RULE_BELOW, 0,
      "share of each target spread over all tokens; losses are reported without it"},
+    {"train.batch_tokens", 0, 2147483647, 0, 0,
+     "encdec: rows of a step, filled with samples of like length; 0: each sample "
+     "padded"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

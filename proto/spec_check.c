@@ -393,6 +393,36 @@ static int check_batch(const struct spec *s, const Nnd__Job *j, struct err *e)
     return want_multiple(s, "train.batch", t->batch, "train.chunks", t->chunks, e);
 }
 
+/* Samples side by side, up to so many tokens. */
+static int check_tokens(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Train *t = j->train;
+    uint32_t rows = t->batch_tokens / t->chunks;
+    uint32_t longest = j->model->context > j->model->source_context
+                           ? j->model->context
+                           : j->model->source_context;
+
+    if (t->batch_tokens == 0)
+        return 0;
+    if (j->model->family != NND__MODEL__FAMILY__ENCDEC)
+        return spec_refuse(s, e, "train.batch_tokens", "model.family",
+                           "wanted 0 unless model.family is encdec, found %u",
+                           t->batch_tokens);
+    if (j->model->moe->aux_scope == NND__MOE__AUX_SCOPE__SEQUENCE)
+        return spec_refuse(s, e, "model.moe.aux_scope", "train.batch_tokens",
+                           "wanted chunk beside train.batch_tokens");
+    if (want_multiple(s, "train.batch_tokens", t->batch_tokens, "train.chunks",
+                      t->chunks, e))
+        return ERR_SPEC;
+    if (rows >= longest)
+        return 0;
+    return spec_refuse(s, e, "train.batch_tokens", "model.context",
+                       "wanted at least %u, room for the longest sample in each of "
+                       "train.chunks (%u%s), found %u",
+                       longest * t->chunks, t->chunks, note(s, "train.chunks"),
+                       t->batch_tokens);
+}
+
 static int check_schedule(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Train *t = j->train;
@@ -575,6 +605,11 @@ static const struct {
      "Without data to validate on, train.valid_every is 0 or left out."},
     {check_batch,
      "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
+    {check_tokens,
+     "train.batch_tokens is for encdec, a multiple of train.chunks, and leaves room "
+     "for "
+     "one sample of model.context or source_context tokens in each chunk; train.batch "
+     "then is the most samples of a step."},
     {check_schedule,
      "train.min_lr is at most train.lr; train.warmup is at most train.steps and "
      "train.decay_steps; for wsd the two fit into train.steps together; noam and "

@@ -209,11 +209,17 @@ static int open_corpus(struct run *r, struct err *e)
 int64_t run_targets(const struct run *r, int64_t step)
 {
     struct batch_source b;
+    struct err e;
     int64_t n = 0;
 
     batch_source_train(r->corpus, r->job->seed, r->job->train->batch, &b);
+    if (r->job->train->batch_tokens &&
+        batch_source_pack(&b, r->job->train->batch_tokens, r->job->train->chunks, &e) <
+            0)
+        return 0;
     for (int64_t i = 0; i < step; i++)
         n += (int64_t)batch_targets(&b, (uint64_t)i, 0, b.batch);
+    batch_source_free(&b);
     return n;
 }
 

@@ -90,6 +90,29 @@ bool batch_is_first(const struct batch_source *b, uint64_t step)
     return b->stream && step % (b->samples / b->batch) == 0;
 }
 
+int batch_source_pack(struct batch_source *b, uint32_t rows, uint32_t chunks,
+                      struct err *e)
+{
+    uint32_t samples = b->batch / chunks;
+    struct packs_limit limit = {rows / chunks, rows / chunks, samples,
+                                (uint64_t)b->batch * 16};
+
+    if (packs_create(b->part, b->seed, &limit, b->train, &b->packs, e) < 0)
+        return e->code;
+    b->rows = rows / chunks;
+    b->samples_chunk = samples;
+    if (!b->train && b->samples == 0)
+        return ERR_OK;
+    b->samples = (packs_count(b->packs) + chunks - 1) / chunks * b->batch;
+    return ERR_OK;
+}
+
+void batch_source_free(struct batch_source *b)
+{
+    packs_destroy(b->packs);
+    b->packs = NULL;
+}
+
 uint64_t batch_steps(const struct batch_source *b)
 {
     return (b->samples + b->batch - 1) / b->batch;
@@ -177,6 +200,71 @@ static struct span source_of(const struct batch_source *b, uint64_t step, uint64
                          at_most(line[place + 1] - line[place], b->source_context)};
 }
 
+/* Lines of the chunk with the samples [first, first + n) of a step. */
+static uint64_t pack_of(const struct batch_source *b, uint64_t step, uint32_t first,
+                        const uint64_t **lines)
+{
+    uint64_t chunks = b->batch / b->samples_chunk;
+
+    return packs_at(b->packs, step * chunks + first / b->samples_chunk, lines);
+}
+
+/* Where the rows of one side go. */
+struct side {
+    const struct tokens *tokens;
+    int32_t *id, *target, *pos, *sample, *cu; /* target NULL: a source */
+    uint32_t at, rows;
+};
+
+static void pack_tokens(struct side *s, uint64_t from, uint64_t len, uint32_t number)
+{
+    for (uint64_t i = 0; i < len; i++, s->at++) {
+        s->id[s->at] = (int32_t)tokens_get(s->tokens, from + i);
+        if (s->target)
+            s->target[s->at] = (int32_t)tokens_get(s->tokens, from + i + 1);
+        s->pos[s->at] = (int32_t)i;
+        s->sample[s->at] = (int32_t)number;
+    }
+}
+
+static void pack_rest(struct side *s, uint32_t number)
+{
+    for (; s->at < s->rows; s->at++) {
+        s->id[s->at] = 0;
+        if (s->target)
+            s->target[s->at] = -1;
+        s->pos[s->at] = -1;
+        s->sample[s->at] = (int32_t)number;
+    }
+}
+
+static void fill_pack(const struct batch_source *b, uint64_t step, uint32_t first,
+                      uint32_t n, const struct batch_rows *out)
+{
+    const struct corpus_part *p = b->part;
+    struct side target = {p->tokens,   out->id, out->target, out->pos,
+                          out->sample, out->cu, 0,           b->rows};
+    struct side source = {p->source,          out->source_id, NULL, out->source_pos,
+                          out->source_sample, out->source_cu, 0,    b->rows};
+    const uint64_t *line;
+    uint64_t lines = pack_of(b, step, first, &line);
+
+    for (uint32_t k = 0; k < n; k++) {
+        out->cu[k] = (int32_t)target.at;
+        out->source_cu[k] = (int32_t)source.at;
+        if (k >= lines)
+            continue;
+        pack_tokens(&target, p->line[line[k]],
+                    p->line[line[k] + 1] - p->line[line[k]] - 1, first + k);
+        pack_tokens(&source, p->source_line[line[k]],
+                    p->source_line[line[k] + 1] - p->source_line[line[k]], first + k);
+    }
+    out->cu[n] = (int32_t)target.at;
+    out->source_cu[n] = (int32_t)source.at;
+    pack_rest(&target, first);
+    pack_rest(&source, first);
+}
+
 static void fill_sample(const struct batch_source *b, struct span s, uint32_t number,
                         uint64_t row, const struct batch_rows *out)
 {
@@ -210,6 +298,10 @@ static void fill_source(const struct batch_source *b, struct span s, uint32_t nu
 void batch_fill(const struct batch_source *b, uint64_t step, uint32_t first, uint32_t n,
                 const struct batch_rows *out)
 {
+    if (b->packs) {
+        fill_pack(b, step, first, n, out);
+        return;
+    }
     for (uint32_t k = 0; k < n; k++) {
         fill_sample(b, span_of(b, step, (uint64_t)first + k), first + k,
                     (uint64_t)k * b->context, out);
@@ -223,6 +315,14 @@ uint64_t batch_targets(const struct batch_source *b, uint64_t step, uint32_t fir
 {
     uint64_t sum = 0;
 
+    if (b->packs) {
+        const uint64_t *line, *at = b->part->line;
+
+        for (uint32_t k = first; k < first + n; k += b->samples_chunk)
+            for (uint64_t i = pack_of(b, step, k, &line); i-- > 0;)
+                sum += at[line[i] + 1] - at[line[i]] - 1;
+        return sum;
+    }
     for (uint32_t k = 0; k < n; k++)
         sum += span_of(b, step, (uint64_t)first + k).len;
     return sum;

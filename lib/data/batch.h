@@ -20,6 +20,9 @@
  * Pairs: a sample is a target, given <bos> and asked for what follows up to <eos>,
  * and beside it its source, of at most source_context tokens.
  *
+ * Pairs, packed: a chunk holds as many of them as its rows take, one behind the other
+ * (packs.h), and a step as many such packs as it has chunks.
+ *
  * Rows without a token come after the sample's last token: id 0, target -1, pos
  * -1.
  */
@@ -29,7 +32,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "data/corpus.h"
+#include "data/packs.h"
 
 /* Where batches come from; a value, filled by one of the two functions below. */
 struct batch_source {
@@ -37,7 +40,10 @@ struct batch_source {
     uint64_t seed;
     uint64_t samples; /* training: in an epoch; validation: in all */
     uint32_t context, source_context, batch;
-    uint64_t stream; /* sequential: tokens of one stream; else 0 */
+    uint64_t stream;     /* sequential: tokens of one stream; else 0 */
+    struct packs *packs; /* packed; else NULL                        */
+    uint32_t rows;       /* packed: of a chunk, on either side       */
+    uint32_t samples_chunk;
     bool train;
 };
 
@@ -57,6 +63,12 @@ void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
 /* Is this step the first of an epoch, at which sequential streams begin anew? */
 bool batch_is_first(const struct batch_source *b, uint64_t step);
 
+/* The same, packed: of every step's `rows` rows on either side, and at most `batch`
+ * samples, each of `chunks` chunks has an equal part.  The source owns memory then. */
+int batch_source_pack(struct batch_source *b, uint32_t rows, uint32_t chunks,
+                      struct err *e);
+void batch_source_free(struct batch_source *b);
+
 /* How many batches hold a sample: of validation in all, of training per epoch
  * (rounded up). */
 uint64_t batch_steps(const struct batch_source *b);
@@ -74,9 +86,14 @@ struct batch_rows {
 
     /* Of the sources: n * source_context rows, and lengths [n]; or NULL. */
     int32_t *source_id, *source_pos, *source_sample, *source_len;
+
+    /* Packed: rows are as many as batch_source_pack gave a chunk; sample i of the chunk
+     * has the rows [cu[i], cu[i + 1]), i < n, [n + 1] numbers. */
+    int32_t *cu, *source_cu;
 };
 
-/* Fill the rows of the samples [first, first + n) of a step's batch. */
+/* Fill the rows of the samples [first, first + n) of a step's batch; packed: they are
+ * the samples of one chunk. */
 void batch_fill(const struct batch_source *b, uint64_t step, uint32_t first, uint32_t n,
                 const struct batch_rows *out);
 

@@ -37,8 +37,8 @@ static int mark_line(struct corpus_store *s, struct err *e)
         uint64_t *line = reallocarray(s->line, cap, sizeof *line);
 
         if (!line)
-            return err_set(e, ERR_NOMEM,
-                           "no memory for the index of %" PRIu64 " lines", cap);
+            return err_set(e, ERR_NOMEM, "no memory for the index of %" PRIu64 " lines",
+                           cap);
         s->line = line;
         s->cap = cap;
     }

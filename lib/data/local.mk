@@ -10,6 +10,7 @@ lib_data_libdata_la_SOURCES = \
     lib/data/corpus.c lib/data/corpus.h \
     lib/data/lexicon.c lib/data/lexicon.h \
     lib/data/order.c lib/data/order.h \
+    lib/data/packs.c lib/data/packs.h \
     lib/data/pairs.c lib/data/pairs.h \
     lib/data/text.c lib/data/text.h \
     lib/data/tokenizer.c lib/data/tokenizer.h \

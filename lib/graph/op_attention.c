@@ -27,6 +27,8 @@ enum {
     ATTN_SAMPLE,
     ATTN_POS, /* NULL without dropout */
     ATTN_LEN, /* NULL: all keys count */
+    ATTN_CU_Q,
+    ATTN_CU_K, /* NULL: sequences of equal length */
     ATTN_O,
     ATTN_LSE,
     ATTN_DOUT /* backward             */
@@ -48,8 +50,12 @@ static int attn_want(const struct node *n, struct err *e)
                        "%s: attention: %lld heads do not share %lld key heads evenly",
                        n->where, (long long)q->shape.dim[1],
                        (long long)k->shape.dim[1]);
-    if (q->shape.dim[0] != at->batch * at->queries ||
-        k->shape.dim[0] != at->batch * at->keys)
+    if (n->in[ATTN_CU_Q] && n->in[ATTN_CU_K]) {
+        if (op_want(n, ATTN_CU_Q, "first rows", NND_I32, 1, at->batch + 1, e) ||
+            op_want(n, ATTN_CU_K, "first keys", NND_I32, 1, at->batch + 1, e))
+            return -1;
+    } else if (q->shape.dim[0] != at->batch * at->queries ||
+               k->shape.dim[0] != at->batch * at->keys)
         return err_set(e, ERR_FAILED,
                        "%s: attention: %lld and %lld rows are not %lld sequences of "
                        "%lld and %lld",
@@ -111,6 +117,8 @@ static struct nnd_attn attn_params(const struct node *n, const struct bind *b)
         .k = bind_tensor(b, n->in[ATTN_K]),
         .v = bind_tensor(b, n->in[ATTN_V]),
         .len_k = bind_data(b, n->in[ATTN_LEN]),
+        .cu_q = bind_data(b, n->in[ATTN_CU_Q]),
+        .cu_k = bind_data(b, n->in[ATTN_CU_K]),
         .batch = (int32_t)at->batch,
         .max_q = (int32_t)at->queries,
         .max_k = (int32_t)at->keys,
@@ -180,6 +188,8 @@ static void attn_grad(struct graph *g, const struct node *n)
         [ATTN_SAMPLE] = n->in[ATTN_SAMPLE],
         [ATTN_POS] = n->in[ATTN_POS],
         [ATTN_LEN] = n->in[ATTN_LEN],
+        [ATTN_CU_Q] = n->in[ATTN_CU_Q],
+        [ATTN_CU_K] = n->in[ATTN_CU_K],
         [ATTN_O] = n->out[0],
         [ATTN_LSE] = n->out[1],
         [ATTN_DOUT] = grad_of(g, n->out[0]),
@@ -221,15 +231,17 @@ struct value *op_attention_span(struct graph *g, struct value *q, struct value *
                            .keys = s->keys,
                            .causal = s->causal,
                            .p = p};
-    struct value *in[ATTN_LEN + 1] = {q, k, v};
+    struct value *in[ATTN_CU_K + 1] = {q, k, v};
     in[ATTN_LEN] = s->len;
+    in[ATTN_CU_Q] = s->cu_q;
+    in[ATTN_CU_K] = s->cu_k;
     if (p != 0) {
         at.number = g->next_rng++;
         in[ATTN_RNG] = c->rng;
         in[ATTN_SAMPLE] = c->sample;
         in[ATTN_POS] = c->pos;
     }
-    struct node *n = graph_add(g, &op_attention_fwd, &at, in, ATTN_LEN + 1);
+    struct node *n = graph_add(g, &op_attention_fwd, &at, in, ATTN_CU_K + 1);
     return n ? n->out[0] : NULL;
 }
 
@@ -256,10 +268,10 @@ struct value *op_attention_cached(struct graph *g, struct value *q, struct value
         return NULL;
     struct attn_attr at = {
         .batch = q->shape.dim[0], .queries = 1, .keys = k->shape.dim[1]};
-    struct value *in[ATTN_LEN + 1] = {q, cache_rows(g, k), cache_rows(g, v)};
+    struct value *in[ATTN_CU_K + 1] = {q, cache_rows(g, k), cache_rows(g, v)};
     in[ATTN_LEN] = len;
     if (!in[ATTN_K] || !in[ATTN_V])
         return NULL;
-    struct node *n = graph_add(g, &op_attention_cached_fwd, &at, in, ATTN_LEN + 1);
+    struct node *n = graph_add(g, &op_attention_cached_fwd, &at, in, ATTN_CU_K + 1);
     return n ? n->out[0] : NULL;
 }

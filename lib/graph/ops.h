@@ -14,7 +14,9 @@
 
 /* The chunk that a forward program works on; inputs of the graph. */
 struct chunk {
-    int64_t batch, context;     /* sequences, rows of each             */
+    int64_t batch, context;     /* sequences, rows of each (packed: at most) */
+    int64_t rows;               /* T: batch * context; packed: fewer         */
+    struct value *cu;           /* packed: i32 [batch + 1], where they begin */
     struct value *id, *target;  /* i32 [T]; target -1: no loss         */
     struct value *pos, *sample; /* i32 [T]; pos -1: padding            */
     struct value *rng;          /* i64 [2]: seed, step                 */
@@ -87,6 +89,11 @@ struct attention_span {
     int64_t batch, queries, keys;
     bool causal;
     struct value *len; /* i32 [batch], or NULL */
+
+    /* Sequences of any length, one behind the other: number b has the rows
+     * [cu_q[b], cu_q[b+1]) and keys [cu_k[b], cu_k[b+1]), at most `queries` and `keys`
+     * of them.  i32 [batch + 1], or both NULL. */
+    struct value *cu_q, *cu_k;
 };
 struct value *op_attention_span(struct graph *g, struct value *q, struct value *k,
                                 struct value *v, double p,

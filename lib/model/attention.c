@@ -147,7 +147,9 @@ static struct value *attend(struct build *b, struct value *q, struct value *x,
                                   .queries = b->chunk->context,
                                   .keys = keys->context,
                                   .causal = to->causal,
-                                  .len = to->len};
+                                  .len = keys->cu ? NULL : to->len,
+                                  .cu_q = b->chunk->cu,
+                                  .cu_k = keys->cu};
     struct value *from = to->rows ? to->memory : x;
     struct value *k = keys_of(b, 0, !to->rows, from);
     struct value *v = keys_of(b, 1, false, from);

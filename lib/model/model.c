@@ -58,13 +58,21 @@ int model_moe_layers(const Nnd__Job *job)
 
 /* ---- inputs --------------------------------------------------------------- */
 
-/* Rows of `context` tokens per sample; what a step has once is given. */
-static struct chunk source_inputs(struct graph *g, int64_t batch, int64_t context)
+/* Rows of a chunk, on either side, of a job that packs its samples; else 0. */
+static int64_t packed_rows(const Nnd__Job *job)
 {
-    struct shape rows = shape_of(1, batch * context);
+    return job->train->batch_tokens / job->train->chunks;
+}
+
+/* Rows of `context` tokens per sample; what a step has once is given. */
+static struct chunk source_inputs(struct graph *g, int64_t batch, int64_t context,
+                                  int64_t n)
+{
+    struct shape rows = shape_of(1, n);
     return (struct chunk){
         .batch = batch,
         .context = context,
+        .rows = n,
         .id = graph_input(g, "source.id", NND_I32, rows),
         .pos = graph_input(g, "source.pos", NND_I32, rows),
         .sample = graph_input(g, "source.sample", NND_I32, rows),
@@ -75,8 +83,12 @@ static void init_source(struct model *m)
 {
     if (!model_reads(m->job))
         return;
-    m->source = source_inputs(m->g, m->chunk.batch, m->job->model->source_context);
+    int64_t context = m->job->model->source_context, batch = m->chunk.batch;
+    int64_t packed = packed_rows(m->job);
+    m->source = source_inputs(m->g, batch, context, packed ? packed : batch * context);
     m->source.rng = m->chunk.rng;
+    if (packed)
+        m->source.cu = graph_input(m->g, "source.cu", NND_I32, shape_of(1, batch + 1));
     m->source_len =
         graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
 }
@@ -115,11 +127,13 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
                struct err *e)
 {
     int64_t batch = job->train->batch / job->train->chunks, n = job->model->context;
-    struct shape rows = shape_of(1, batch * n), one = shape_of(1, (int64_t)1);
+    int64_t packed = packed_rows(job), total = packed ? packed : batch * n;
+    struct shape rows = shape_of(1, total), one = shape_of(1, (int64_t)1);
     *m = (struct model){.g = g, .job = job, .vocab = vocab};
     m->chunk = (struct chunk){
         .batch = batch,
         .context = n,
+        .rows = total,
         .id = graph_input(g, "id", NND_I32, rows),
         .target = graph_input(g, "target", NND_I32, rows),
         .pos = graph_input(g, "pos", NND_I32, rows),
@@ -127,6 +141,8 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
         .rng = graph_input(g, "rng", NND_I64, shape_of(1, (int64_t)2)),
         .seed = graph_input(g, "seed", g->wide, one),
     };
+    if (packed)
+        m->chunk.cu = graph_input(g, "cu", NND_I32, shape_of(1, batch + 1));
     init_source(m);
     init_carry(m);
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
@@ -184,9 +200,9 @@ static void decode_source(struct model *m, struct decode_step *s)
     if (!f->reads)
         return;
     graph_program(m->g, "encode");
-    m->source = source_inputs(m->g, m->chunk.batch, m->job->model->source_context);
-    m->source_len =
-        graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
+    int64_t context = m->job->model->source_context, batch = m->chunk.batch;
+    m->source = source_inputs(m->g, batch, context, batch * context);
+    m->source_len = graph_input(m->g, "source.len", NND_I32, shape_of(1, batch));
     s->source_id = m->source.id;
     s->source_pos = m->source.pos;
     s->source_len = m->source_len;

@@ -75,7 +75,7 @@ static int survey_model(struct survey *s, struct err *e)
     count_params(p.g, &job, s->out);
     s->out->token_flops =
         (program_flops(p.g, p.forward) + program_flops(p.g, p.backward)) /
-        (p.model.chunk.batch * p.model.chunk.context);
+        p.model.chunk.rows;
     graph_destroy(p.g);
     return 0;
 }

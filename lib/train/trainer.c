@@ -204,6 +204,12 @@ static int create(struct trainer *t, struct err *e)
     batch_source_train(t->c.corpus, job->seed, job->train->batch, &t->train);
     batch_source_valid(t->c.corpus, job->train->batch, job->train->valid_batches,
                        &t->valid);
+    if (job->train->batch_tokens &&
+        (batch_source_pack(&t->train, job->train->batch_tokens, job->train->chunks, e) <
+             0 ||
+         batch_source_pack(&t->valid, job->train->batch_tokens, job->train->chunks, e) <
+             0))
+        return e->code;
     t->counts = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->counts));
     t->carry_aside = arena_alloc(t->p.g->mem, carry_bytes(&t->p.model));
     t->sums = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->sums));
@@ -229,6 +235,8 @@ void trainer_destroy(struct trainer *t)
 {
     if (!t)
         return;
+    batch_source_free(&t->train);
+    batch_source_free(&t->valid);
     exec_destroy(t->x);
     kernel_table_destroy(t->table);
     graph_destroy(t->p.g);
@@ -290,6 +298,10 @@ static void fill_chunk(struct trainer *t, const struct batch_source *src, int64_
         rows.source_pos = exec_data(t->x, s->pos);
         rows.source_sample = exec_data(t->x, s->sample);
         rows.source_len = exec_data(t->x, t->p.model.source_len);
+    }
+    if (c->cu) {
+        rows.cu = exec_data(t->x, c->cu);
+        rows.source_cu = exec_data(t->x, s->cu);
     }
     batch_fill(src, (uint64_t)step, (uint32_t)mesh_chunk(m, m->rank, position) * n, n,
                &rows);

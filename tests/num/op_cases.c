@@ -253,6 +253,25 @@ static void build_span(struct lab *l, const void *arg)
     lab_dot(l, op_attention_span(l->g, q, k, v, a->p, &s, &l->c), -1);
 }
 
+/* Sequences of 3, 0, 1 and 2 queries over 2, 1, 0 and 4 keys, rows left over. */
+static void build_packed(struct lab *l, const void *arg)
+{
+    static const int32_t cu_q[] = {0, 3, 3, 4, 6}, cu_k[] = {0, 2, 3, 3, 7};
+    const bool *causal = arg;
+    const int32_t *keys = *causal ? cu_q : cu_k;
+    lab_chunk(l, 1, 7, 1, 5);
+    struct value *q = lab_leaf(l, "q", S(3, I(7), I(4), I(3)));
+    struct value *k = lab_leaf(l, "k", S(3, I(8), I(2), I(3)));
+    struct value *v = lab_leaf(l, "v", S(3, I(8), I(2), I(3)));
+    struct attention_span s = {.batch = 4,
+                               .queries = 4,
+                               .keys = 4,
+                               .causal = *causal,
+                               .cu_q = lab_ints(l, "cu_q", S(1, I(5)), cu_q),
+                               .cu_k = lab_ints(l, "cu_k", S(1, I(5)), keys)};
+    lab_dot(l, op_attention_span(l->g, q, k, v, 0, &s, &l->c), -1);
+}
+
 /* Queries, keys and values from the same rows, rotated, as models do. */
 static void build_attention_block(struct lab *l, const void *arg)
 {
@@ -377,6 +396,8 @@ const struct op_case op_cases_dense[] = {
      .arg = &(struct span_arg){3, 4, 5, {5, 2, 0}, 0, false}, .most = 60},
     {"attention: a memory, one query, one key", &op_attention_fwd, build_span,
      .arg = &(struct span_arg){2, 1, 1, {1, 0}, 0, false}},
+    {"attention: packed, a memory", &op_attention_fwd, build_packed, .arg = &no},
+    {"attention: packed, causal", &op_attention_fwd, build_packed, .arg = &yes},
     {"attention: a memory, dropout", &op_attention_fwd, build_span,
      .arg = &(struct span_arg){2, 3, 7, {7, 6}, 0.3, false}, .most = 60},
     {"attention: from one input, rotated", &op_attention_fwd, build_attention_block,

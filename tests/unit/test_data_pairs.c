@@ -367,8 +367,14 @@ static void rows_hold_both_sides(void **state)
 {
     int32_t id[12], target[12], pos[12], sample[12];
     int32_t source_id[8], source_pos[8], source_sample[8], len[2];
-    const struct batch_rows rows = {id,        target,     pos,           sample,
-                                    source_id, source_pos, source_sample, len};
+    const struct batch_rows rows = {.id = id,
+                                    .target = target,
+                                    .pos = pos,
+                                    .sample = sample,
+                                    .source_id = source_id,
+                                    .source_pos = source_pos,
+                                    .source_sample = source_sample,
+                                    .source_len = len};
     struct batch_source b;
     struct setting s;
     struct lexicon l;
@@ -404,6 +410,128 @@ static void rows_hold_both_sides(void **state)
     lexicon_free(&l);
 }
 
+/* ---- packs ---------------------------------------------------------------- */
+
+/* 60 pairs with 1 to 5 words on either side. */
+static struct corpus *many_pairs(void **state, struct setting *s, struct lexicon *l)
+{
+    struct buf text = {0};
+    struct corpus *c;
+    struct err e;
+
+    for (int i = 0; i < 60; i++) {
+        for (int k = 0; k <= i % 5; k++)
+            buf_printf(&text, "%sw%d", k ? " " : "", k);
+        for (int k = 0; k <= i * i % 5; k++)
+            buf_printf(&text, "%sv%d", k ? " " : "\t", k);
+        buf_puts(&text, "\n");
+    }
+    setting_init(s, put(state, "t", text.data));
+    buf_free(&text);
+    assert_int_equal(open_corpus(s, l, &c, &e), 0);
+    return c;
+}
+
+/* All pairs come once in an epoch, in packs that fit, in another order in the next;
+ * and a pack is the same however it was come to. */
+static void packs_hold_every_pair_once(void **state)
+{
+    static const struct packs_limit limit = {14, 13, 4, 20};
+    struct setting s;
+    struct lexicon l;
+    struct corpus *c = many_pairs(state, &s, &l);
+    const struct corpus_part *p = &c->train;
+    uint64_t first[2] = {0}, n = 0, i = 0, full = 0;
+    struct packs *all, *one;
+    struct err e;
+
+    assert_int_equal(packs_create(p, 7, &limit, true, &all, &e), 0);
+    assert_int_equal(packs_create(p, 7, &limit, true, &one, &e), 0);
+    for (int epoch = 0; epoch < 2; epoch++) {
+        bool seen[60] = {false};
+
+        for (n = 0; n < p->lines; i++) {
+            const uint64_t *line, *again;
+            uint64_t rows = 0, source = 0, count = packs_at(all, i, &line);
+
+            assert_in_range(count, 1, limit.samples);
+            for (uint64_t k = 0; k < count; k++) {
+                assert_false(seen[line[k]]);
+                seen[line[k]] = true;
+                rows += p->line[line[k] + 1] - p->line[line[k]] - 1;
+                source += p->source_line[line[k] + 1] - p->source_line[line[k]];
+            }
+            if (n == 0)
+                first[epoch] = line[0];
+            n += count;
+            assert_true(rows <= limit.rows && source <= limit.source_rows);
+            full += rows > limit.rows / 2;
+            assert_int_equal(packs_at(one, 50 - i, &again) > 0, 1);
+            assert_int_equal(packs_at(one, i, &again), count);
+            assert_memory_equal(line, again, count * sizeof *line);
+        }
+        assert_int_equal(n, p->lines);
+    }
+    assert_int_not_equal(first[0], first[1]);
+    assert_true(full > i / 2);
+    packs_destroy(all);
+    packs_destroy(one);
+    corpus_destroy(c);
+    lexicon_free(&l);
+}
+
+static void packed_rows_stand_one_behind_the_other(void **state)
+{
+    enum { B = 4, R = 16 };
+    int32_t id[R], target[R], pos[R], sample[R], cu[B + 1];
+    int32_t source_id[R], source_pos[R], source_sample[R], source_cu[B + 1];
+    const struct batch_rows rows = {.id = id,
+                                    .target = target,
+                                    .pos = pos,
+                                    .sample = sample,
+                                    .source_id = source_id,
+                                    .source_pos = source_pos,
+                                    .source_sample = source_sample,
+                                    .cu = cu,
+                                    .source_cu = source_cu};
+    struct batch_source b;
+    struct setting s;
+    struct lexicon l;
+    struct corpus *c = many_pairs(state, &s, &l);
+    uint64_t counts[2], sum = 0;
+    struct err e;
+
+    batch_source_train(c, 1, 2 * B, &b);
+    assert_int_equal(batch_source_pack(&b, 2 * R, 2, &e), 0);
+    for (uint64_t step = 0; step < batch_steps(&b); step++) {
+        batch_counts(&b, step, 2, counts);
+        for (uint32_t chunk = 0; chunk < 2; chunk++) {
+            int32_t real = 0;
+
+            batch_fill(&b, step, chunk * B, B, &rows);
+            assert_int_equal(cu[0], 0);
+            for (int k = 0; k < B; k++)
+                for (int i = cu[k]; i < cu[k + 1]; i++) {
+                    assert_int_equal(pos[i], i - cu[k]);
+                    assert_int_equal(sample[i], (int32_t)chunk * B + k);
+                    assert_int_equal(id[i] == TOKEN_BOS, i == cu[k]);
+                    assert_int_equal(target[i] == TOKEN_EOS, i == cu[k + 1] - 1);
+                }
+            for (int i = 0; i < R; i++) {
+                real += target[i] >= 0;
+                assert_int_equal(pos[i] < 0, i >= cu[B]);
+                assert_int_equal(source_pos[i] < 0, i >= source_cu[B]);
+            }
+            assert_int_equal(real, counts[chunk]);
+            sum += counts[chunk];
+        }
+    }
+    assert_true(sum >= c->train.count - c->train.lines);
+    batch_source_free(&b);
+    corpus_destroy(c);
+    lexicon_free(&l);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, unit_dir_setup, unit_dir_teardown)
 
 int main(void)
@@ -421,6 +549,8 @@ int main(void)
         cmocka_unit_test(lexicons_are_saved),
         TEST(a_vocabulary_of_another_model_is_refused),
         TEST(rows_hold_both_sides),
+        TEST(packs_hold_every_pair_once),
+        TEST(packed_rows_stand_one_behind_the_other),
     };
 
     return cmocka_run_group_tests_name("pairs", tests, NULL, NULL);
