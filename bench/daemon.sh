@@ -147,7 +147,8 @@ start()
     "$nnctl" --uri "$uri" status --state running -o id >"$work/running"
     verdict start "$(awk -v a="$began" -v b="$(now)" 'BEGIN { print b - a }')" s most 3
     [ "$(wc -l <"$work/running")" = 50 ] || die "not all 50 are running"
-    "$nnctl" --uri "$uri" cancel --state running --wait >/dev/null
+    "$nnctl" --uri "$uri" cancel --state running --wait >/dev/null ||
+        die "the 50 do not end"
     down
 }
 

@@ -34,6 +34,7 @@ struct change {
     Wire__Action action;
     uint32_t priority;
     json_t *results;
+    struct buf asked; /* numbers of the jobs that agreed */
     int worst;
 };
 
@@ -76,18 +77,29 @@ static int change_one(void *arg, uint64_t id, struct err *e)
     if (rc == ERR_UNREACHABLE || rc == ERR_PROTOCOL)
         return rc;
     record(ch, id, rc, rc < 0 ? NULL : wire_state_name(reply->state), e);
-    if (rc == 0)
+    if (rc == 0) {
         chan_free(&reply->base);
-    if (rc == 0 && ch->o->wait) {
+        buf_add(&ch->asked, &id, sizeof id);
+    }
+    return 0;
+}
+
+/* All were asked before one is waited for: they leave at the same time. */
+static int wait_all(struct change *ch, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < ch->asked.len / sizeof(uint64_t) && rc >= 0; i++) {
+        uint64_t id;
         int status;
 
+        memcpy(&id, ch->asked.data + i * sizeof id, sizeof id);
         rc = follow_job(ch->c, id, NULL, 0, &status, e);
         if (rc == FOLLOW_SIGNAL)
             return err_set(e, ERR_FAILED, "job %llu: interrupted while waiting for it",
                            (unsigned long long)id);
-        return rc < 0 ? rc : 0;
     }
-    return 0;
+    return rc < 0 ? rc : 0;
 }
 
 static int change(struct client *c, struct change ch, int argc, char **argv,
@@ -100,6 +112,9 @@ static int change(struct client *c, struct change ch, int argc, char **argv,
     if (ch.o->wait)
         term_catch_signals();
     rc = select_each(c, &ch.o->which, false, argc, argv, change_one, &ch, e);
+    if (rc == 0 && ch.o->wait)
+        rc = wait_all(&ch, e);
+    buf_free(&ch.asked);
     if (rc == 0 && c->opt.json)
         client_print_json(json_pack("{so}", "jobs", ch.results));
     else
