@@ -9,6 +9,7 @@
 #ifndef DAEMON_STATUS_H
 #define DAEMON_STATUS_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -28,6 +29,11 @@ struct status {
 
 /* Replace DIR/status, durably.  0, or -1 with errno. */
 int status_write(const char *dir, const struct status *s);
+
+/* What such a file says, whoever wrote it: -1 when a line is missing or cut, or a
+ * number is none that could stand there (a pid of 0 or less, a start in another
+ * century). */
+int status_parse(const char *text, size_t len, struct status *out);
 
 /* Read DIR/status.  0, or -1 when there is none or it is not understood. */
 int status_read(const char *dir, struct status *out);

@@ -283,7 +283,7 @@ static void test_status(void **state)
 {
     struct status s = {.boot = "some-boot-id",
                        .pid = 123,
-                       .start = 1ull << 40,
+                       .start = 1ull << 38,
                        .started_us = 1,
                        .ended_us = 2,
                        .ended = 1,
@@ -312,6 +312,35 @@ static void test_status(void **state)
     assert_int_equal(status_read(*state, &back), -1);
     put(*state, "status", "");
     assert_int_equal(status_read(*state, &back), -1);
+}
+
+/* A status file with this pid and this start, cut by so many bytes. */
+static int status_of(const char *pid, const char *start, size_t cut)
+{
+    struct status s;
+    char text[400];
+
+    snprintf(text, sizeof text,
+             "version 1\nboot x\npid %s\nstart %s\nstarted_us 1\nended_us 0\nended 0\n"
+             "wait 0\nexec_errno 0\nasked 0\nleft 12\n",
+             pid, start);
+    return status_parse(text, strlen(text) - cut, &s);
+}
+
+/* What nnd signals is never everybody, a group, or a process read by half. */
+static void test_status_is_doubted(void **state)
+{
+    (void)state;
+    assert_int_equal(status_of("7", "9", 0), 0); /* of before 0.2: no line "oom" */
+    assert_int_equal(status_of("7", "9", 1), -1);
+    assert_int_equal(status_of("7", "9", 2), -1);
+    assert_int_equal(status_of("0", "9", 0), -1);
+    assert_int_equal(status_of("-1", "9", 0), -1);
+    assert_int_equal(status_of("4294967303", "9", 0), -1);
+    assert_int_equal(status_of("7x", "9", 0), -1);
+    assert_int_equal(status_of(" 7", "9", 0), -1);
+    assert_int_equal(status_of("7", "9223372036854775807", 0), -1);
+    assert_int_equal(status_of("7", "99999999999999999999", 0), -1);
 }
 
 static void test_catch_up(void **state)
@@ -412,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_lost_node),
         cmocka_unit_test_setup_teardown(test_table, unit_dir_setup, unit_dir_teardown),
         cmocka_unit_test(test_command),
+        cmocka_unit_test(test_status_is_doubted),
         IN_DIR(test_status),
         IN_DIR(test_catch_up),
         cmocka_unit_test(test_processes),
