@@ -50,13 +50,19 @@ bool keys_date_parse(const char *text, int64_t *us)
 {
     struct tm tm = {0};
     const char *end = strptime(text, "%Y-%m-%d", &tm);
+    char again[16];
     time_t t;
 
     if (strlen(text) != 10 || !end || *end)
         return false;
-    t = timegm(&tm);
+    t = timegm(&tm); /* makes the 1st of March of the 29th of a short February */
+    if (t <= 0)
+        return false;
+    keys_date_print((int64_t)t * 1000000, again);
+    if (strcmp(again, text) != 0)
+        return false;
     *us = (int64_t)t * 1000000;
-    return t > 0;
+    return true;
 }
 
 void keys_date_print(int64_t us, char out[16])
@@ -86,14 +92,20 @@ static int refuse(const struct lines *l, struct err *e, const char *wanted,
                    wanted, found);
 }
 
-static void split(struct lines *l)
+/* False when there are too many words: none may go unheard, it could be the one that
+ * says until when. */
+static bool split(struct lines *l)
 {
     char *save = NULL;
 
     l->n = 0;
-    for (char *w = strtok_r(l->line, " \t\r", &save); w && l->n < WORDS_MAX;
-         w = strtok_r(NULL, " \t\r", &save))
+    for (char *w = strtok_r(l->line, " \t\r", &save); w;
+         w = strtok_r(NULL, " \t\r", &save)) {
+        if (l->n == WORDS_MAX)
+            return false;
         l->word[l->n++] = w;
+    }
+    return true;
 }
 
 /* Move to the next line that says something: 1 there is one, 0 no more. */
@@ -114,7 +126,8 @@ static int lines_next(struct lines *l, struct err *e)
             return refuse(l, e, "UTF-8 text", "other bytes");
         if (l->line[0] == '#' && (l->line[1] == ' ' || l->line[1] == '\0'))
             continue;
-        split(l);
+        if (!split(l))
+            return refuse(l, e, "at most 16 words", "more");
         if (l->n > 0)
             return 1;
     }
@@ -210,8 +223,8 @@ int key_read(const char *path, struct key *out, struct err *e)
 
     if (rc == 0)
         rc = fs_read(path, FILE_MAX, &text, e);
-    l.next = text.data;
-    l.end = text.data + text.len;
+    l.next = text.data ? text.data : "";
+    l.end = l.next + text.len;
     while (rc == 0 && (rc = lines_next(&l, e)) > 0)
         rc = take_line(&l, &k, e);
     if (rc == 0 && (!*k.public || !*k.secret))
@@ -389,8 +402,8 @@ int servers_find(const char *path, const char *uri, char (*out)[KEYS_Z85], size_
     rc = check_mode(path, false, e);
     if (rc == 0)
         rc = fs_read(path, FILE_MAX, &text, e);
-    l.next = text.data;
-    l.end = text.data + text.len;
+    l.next = text.data ? text.data : "";
+    l.end = l.next + text.len;
     while (rc == 0 && (rc = lines_next(&l, e)) > 0) {
         rc = 0;
         for (size_t i = 1; rc == 0 && i < l.n; i++)

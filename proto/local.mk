@@ -34,12 +34,14 @@ proto_libproto_la_SOURCES = \
 spec_test_libs = proto/libproto.la proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)
 sys_tests += tests/sys/pages.test
 unit_tests += \
+    tests/unit/test_keys \
     tests/unit/test_spec \
     tests/unit/test_spec_bad \
     tests/unit/test_spec_examples \
     tests/unit/test_spec_field \
     tests/unit/test_spec_rules \
     tests/unit/test_spec_wire
+tests_unit_test_keys_LDADD = $(spec_test_libs)
 tests_unit_test_spec_LDADD = $(spec_test_libs)
 tests_unit_test_spec_bad_LDADD = $(spec_test_libs)
 tests_unit_test_spec_examples_LDADD = $(spec_test_libs)
