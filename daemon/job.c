@@ -95,15 +95,20 @@ static void apply_end(struct job *j, const struct event *ev)
     set_text(&j->reason, ev->text);
 }
 
-/* Clocks may be set back: a pause is never less than nothing. */
+/* Clocks may be set back, and rows may be damaged: a pause is never less than nothing,
+ * and one of more than 64 bits is none. */
 static void apply_pause(struct job *j, const struct event *ev)
 {
+    int64_t pause, sum;
+
     if (ev->kind == EVENT_SUSPEND) {
         j->paused_at_us = ev->time_us;
     } else if (j->paused_at_us && ev->kind != EVENT_SAVED && ev->kind != EVENT_LOST &&
                ev->kind != EVENT_PRIORITY) {
-        if (ev->time_us > j->paused_at_us)
-            j->paused_us += ev->time_us - j->paused_at_us;
+        if (ev->time_us > j->paused_at_us &&
+            __builtin_sub_overflow(ev->time_us, j->paused_at_us, &pause) == 0 &&
+            __builtin_add_overflow(j->paused_us, pause, &sum) == 0)
+            j->paused_us = sum;
         j->paused_at_us = 0;
     }
 }

@@ -124,9 +124,9 @@ static int unpack(struct spec *s, const void *data, size_t len, struct err *e)
         return ERR_SPEC;
     if (nnd__job__get_packed_size(job) != len)
         return err_set(e, ERR_SPEC,
-                       "message: job: wanted each value once and texts "
-                       "without NUL, found %zu bytes more than that",
-                       len - nnd__job__get_packed_size(job));
+                       "message: job: wanted each value once and texts without NUL, in "
+                       "%zu bytes, found %zu",
+                       nnd__job__get_packed_size(job), len);
     s->job = job;
     s->top = &job->base;
     mark_given(s);

@@ -142,7 +142,7 @@ int lexicon_save(const struct lexicon *l, struct buf *out, struct err *e)
 static int load_part(const char *where, const json_t *object, struct tokenizer **out,
                      struct err *e)
 {
-    char *text = json_dumps(object, JSON_COMPACT);
+    char *text = json_dumps(object, JSON_COMPACT | JSON_ENCODE_ANY);
     int rc;
 
     if (!text)
