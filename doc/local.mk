@@ -12,6 +12,7 @@ dist_doc_DATA = \
     README.md \
     doc/operating.md \
     doc/plugins.md \
-    doc/reproducibility.md
+    doc/reproducibility.md \
+    doc/sequences.md
 
 sys_tests += tests/sys/docs.test
