@@ -11,6 +11,7 @@ dist_man_MANS += \
 dist_doc_DATA = \
     README.md \
     doc/operating.md \
+    doc/performance.md \
     doc/plugins.md \
     doc/reproducibility.md \
     doc/sequences.md
