@@ -224,11 +224,15 @@ static void repeated_single_field_is_refused(void **state)
 {
     const struct buf *packed = *state;
     struct buf b = {0};
+    char text[160];
 
     buf_add(&b, packed->data, packed->len);
     buf_add(&b, "\x10\x01", 2); /* seed, again */
-    expect_refused(&b, "message: job: wanted each value once and texts without NUL, "
-                       "found 2 bytes more than that");
+    snprintf(text, sizeof text,
+             "message: job: wanted each value once and texts without NUL, in %zu bytes, "
+             "found %zu",
+             packed->len, packed->len + 2);
+    expect_refused(&b, text);
     buf_free(&b);
 }
 
@@ -239,7 +243,7 @@ static void nul_in_a_text_is_refused(void **state)
     (void)state;
     buf_add(&b, "\x0a\x03x\0y", 5);
     expect_refused(&b, "message: job: wanted each value once and texts without NUL, "
-                       "found 2 bytes more than that");
+                       "in 3 bytes, found 5");
     buf_free(&b);
 }
 
