@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""attention_torch.py - the other side of bench/attention.sh.
-
-    attention_torch.py T fp32|bf16 THREADS fused|plain
-
-Serves as bench/attention does: for each line on standard input one forward and one
-backward, and a line "FORWARD BACKWARD PEAK" (seconds, MiB); "q" ends it.  "fused" is
-scaled_dot_product_attention, with whatever kernel this PyTorch has for it; "plain"
-is product, mask, softmax, product.
-"""
+#
+# attention_torch.py - the other side of bench/attention.sh.
+#
+#     attention_torch.py T fp32|bf16 THREADS fused|plain
+#
+# Serves as bench/attention does: for each line on standard input one forward and one
+# backward, and a line "FORWARD BACKWARD PEAK" (seconds, MiB); "q" ends it.  "fused" is
+# scaled_dot_product_attention, with whatever kernel this PyTorch has for it; "plain"
+# is product, mask, softmax, product.
 import math
 import sys
 import time

@@ -11,8 +11,9 @@
 # ROW is a file of bench/goals without .yaml; fp32 unless said otherwise.  In each of
 # ROUNDS (5) turns nnd runs in one chunk, in four, and in one with mode fast, then
 # PyTorch does, with -c once more with torch.compile, STEPS steps (4) each, of which
-# the first two do not count.  The row that is printed has medians of all turns; with -d those of
-# earlier calls for the same DIR as well, so that a long row can be had in parts.
+# the first two do not count.  The row that is printed has medians of all turns; with
+# -d those of earlier calls for the same DIR as well, so that a long row can be had in
+# parts.
 # PYTHON names the Python that has torch (python3).  See bench/README.md.
 
 set -u

@@ -74,8 +74,9 @@ reached()
     # shellcheck disable=SC2086
     "$cov" report "$work/fuzz_$1" -instr-profile="$work/$1.profdata" \
         -show-region-summary=false -show-branch-summary=false $parsers |
-        awk '$1 ~ /\.c$/ { sub(/.*\//, "", $1); printf "    %-20s %5.1f %% of %d lines\n",
-                           $1, 100 * ($5 - $6) / $5, $5 }'
+        awk '$1 ~ /\.c$/ {
+            sub(/.*\//, "", $1)
+            printf "    %-20s %5.1f %% of %d lines\n", $1, 100 * ($5 - $6) / $5, $5 }'
 }
 
 fuzz()

@@ -228,10 +228,11 @@ static void repeated_single_field_is_refused(void **state)
 
     buf_add(&b, packed->data, packed->len);
     buf_add(&b, "\x10\x01", 2); /* seed, again */
-    snprintf(text, sizeof text,
-             "message: job: wanted each value once and texts without NUL, in %zu bytes, "
-             "found %zu",
-             packed->len, packed->len + 2);
+    snprintf(
+        text, sizeof text,
+        "message: job: wanted each value once and texts without NUL, in %zu bytes, "
+        "found %zu",
+        packed->len, packed->len + 2);
     expect_refused(&b, text);
     buf_free(&b);
 }
