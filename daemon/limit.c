@@ -23,7 +23,7 @@ int64_t limit_end(const struct hub *h, const struct attempt *a)
     }
     /* the wall clock may have been put forward while it was suspended: a pause is no
      * longer than the attempt */
-    if (paused * US > h->now - a->began)
+    if (paused > (h->now - a->began) / US)
         paused = (h->now - a->began) / US;
     return a->began + (int64_t)(j->time_limit * 1e9) + paused * US;
 }
