@@ -23,6 +23,7 @@ EXTRA_DIST += \
     bench/common.sh \
     bench/daemon.sh \
     bench/goals.sh \
+    bench/hostile.sh \
     bench/goals/encdec.yaml \
     bench/goals/gpt.yaml \
     bench/goals/gpt2-256.yaml \

@@ -93,6 +93,9 @@ tests_sys_ask_http_SOURCES = tests/sys/ask-http.c
 tests_sys_ask_http_LDADD =
 tests_sys_hostile_SOURCES = tests/sys/hostile.c
 tests_sys_hostile_LDADD = $(JOB_LIBS)
+check_PROGRAMS += tests/sys/rage
+tests_sys_rage_SOURCES = tests/sys/rage.c
+tests_sys_rage_LDADD = $(JOB_LIBS)
 check_PROGRAMS += tests/sys/press
 tests_sys_press_SOURCES = tests/sys/press.c
 tests_sys_press_LDADD = daemon/libdaemon.la $(JOB_LIBS)
@@ -124,6 +127,7 @@ sys_tests += \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_disk.test \
     tests/sys/daemon_guard.test \
+    tests/sys/daemon_hostile.test \
     tests/sys/daemon_keys.test \
     tests/sys/daemon_hang.test \
     tests/sys/daemon_kill.test \

@@ -69,7 +69,7 @@ reached()
 {
     cov=$("$NND_FUZZ_CC" -print-prog-name=llvm-cov)
     merge=$("$NND_FUZZ_CC" -print-prog-name=llvm-profdata)
-    parsers=$(sed -n 's/^ \* parser: //p' "tests/fuzz/fuzz_$1.c" | tr '\n' ' ')
+    parsers=$(sed -n 's/^ \* parser: //p' "tests/fuzz/fuzz_$1.c")
     "$merge" merge -sparse -o "$work/$1.profdata" "$work/$1.profraw"
     # shellcheck disable=SC2086
     "$cov" report "$work/fuzz_$1" -instr-profile="$work/$1.profdata" \
@@ -88,7 +88,7 @@ fuzz()
         -print_final_stats=1 -artifact_prefix="$work/$name-" \
         "$work/corpus-$name" "tests/fuzz/corpus/$name" >"$work/$name.log" 2>&1 || {
         echo "$name: FOUND something, see $work/$name.log"
-        grep -E 'ERROR|runtime error|does not hold|artifact' "$work/$name.log" | head -5
+        grep -E 'ERROR|runtime error|does not hold' "$work/$name.log" | head -5
         return 1
     }
     echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' \
