@@ -25,9 +25,9 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     snprintf(e->text, sizeof e->text, "no such unit here");
     return NND_EKERNEL;
 #endif
-    if (p->epilogue) {
+    if (p->epilogue || p->sums.ndim) {
 #if !defined FAULT_MUTE
-        snprintf(e->text, sizeof e->text, "no epilogue here");
+        snprintf(e->text, sizeof e->text, "no epilogue or sums here");
 #endif
         return NND_EUNSUPPORTED;
     }
