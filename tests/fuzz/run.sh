@@ -64,19 +64,24 @@ link()
 }
 
 
-# How many lines of the parser's sources were executed.
+# How many lines of the sources were executed by these targets together.
+# shellcheck disable=SC2046,SC2086
 reached()
 {
     cov=$("$NND_FUZZ_CC" -print-prog-name=llvm-cov)
     merge=$("$NND_FUZZ_CC" -print-prog-name=llvm-profdata)
-    parsers=$(sed -n 's/^ \* parser: //p' "tests/fuzz/fuzz_$1.c")
-    "$merge" merge -sparse -o "$work/$1.profdata" "$work/$1.profraw"
-    # shellcheck disable=SC2086
-    "$cov" report "$work/fuzz_$1" -instr-profile="$work/$1.profdata" \
-        -show-region-summary=false -show-branch-summary=false $parsers |
+    "$merge" merge -sparse -o "$work/profdata" \
+        $(for t; do echo "$work/$t.profraw"; done)
+    first=$1
+    "$cov" report "$work/fuzz_$first" -instr-profile="$work/profdata" \
+        $(for t; do echo "-object $work/fuzz_$t"; done) \
+        -show-region-summary=false -show-branch-summary=false \
+        $(for t; do sed -n 's/^ \* parser: //p' "tests/fuzz/fuzz_$t.c"; done |
+            tr ' ' '\n' | sort -u) |
         awk '$1 ~ /\.c$/ {
             sub(/.*\//, "", $1)
-            printf "    %-20s %5.1f %% of %d lines\n", $1, 100 * ($5 - $6) / $5, $5 }'
+            printf "    %-20s %5.1f %% of %d lines\n", $1, 100 * ($5 - $6) / $5, $5
+        }'
 }
 
 fuzz()
@@ -104,4 +109,8 @@ for name; do
     link "$name"
     fuzz "$name" || status=1
 done
+if [ $status = 0 ] && [ $# -gt 1 ]; then
+    echo "together:"
+    reached "$@"
+fi
 exit $status
