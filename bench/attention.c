@@ -9,6 +9,7 @@
  *   attention peaks THREADS                serves: a line "FP32 BF16" (GFLOP/s)
  *
  * A line "q" ends a server.
+ *
  * 8 sequences of 6 heads of 64, causal, random contents.  PEAK is what the process
  * has held at most.  RULE chooses among kernels, as --kernel of a job does.
  */
