@@ -224,16 +224,16 @@ static void repeated_single_field_is_refused(void **state)
 {
     const struct buf *packed = *state;
     struct buf b = {0};
-    char text[160];
+    char wanted[160];
 
     buf_add(&b, packed->data, packed->len);
     buf_add(&b, "\x10\x01", 2); /* seed, again */
     snprintf(
-        text, sizeof text,
+        wanted, sizeof wanted,
         "message: job: wanted each value once and texts without NUL, in %zu bytes, "
         "found %zu",
         packed->len, packed->len + 2);
-    expect_refused(&b, text);
+    expect_refused(&b, wanted);
     buf_free(&b);
 }
 
