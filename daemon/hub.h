@@ -53,8 +53,9 @@ struct hub {
     uint32_t slots, slots_used;
     uint64_t *purged; /* forgotten since the last commit                */
     size_t npurged;
-    uint64_t nended;                  /* that have ended and are kept         */
-    int64_t sweep_at, keys_at;        /* when to forget the next, monotonic ns */
+    uint64_t nended;           /* that have ended and are kept         */
+    int64_t sweep_at, keys_at; /* when to forget the next, monotonic ns */
+    int64_t trash_at;          /* when to look at the trash again; 0: it is empty   */
     int lock_fd, watch_fd, signal_fd; /* watch_fd: epoll over pidfds        */
     int64_t now, wake; /* monotonic ns; when to look again                */
     int64_t busy_at;   /* when somebody last asked, or a job was there    */

@@ -18,7 +18,7 @@
 #include "daemon/attempt.h"
 #include "daemon/need.h"
 
-enum { BATCH = 200, EVERY_S = 60, KEYS_EVERY_S = 3600 };
+enum { BATCH = 200, EVERY_S = 60, KEYS_EVERY_S = 3600, TRASH_S = 1 };
 
 /* --- the trash ------------------------------------------------------------ */
 
@@ -36,15 +36,20 @@ static void *empty(void *arg)
     return NULL;
 }
 
-/* One thread at a time; what comes meanwhile waits for the next occasion. */
+/* One thread at a time; what comes meanwhile is found by the next look. */
 static void empty_trash(struct hub *h)
 {
     char trash[PATH_MAX];
     pthread_t thread;
     char *path;
 
+    h->trash_at = 0;
     snprintf(trash, sizeof trash, "%.4000s/trash", h->opt.dir);
-    if (!fs_exists(trash) || atomic_exchange(&emptying, true))
+    if (!fs_exists(trash))
+        return;
+    h->trash_at = h->now + TRASH_S * 1000000000LL;
+    hub_wake(h, h->trash_at);
+    if (atomic_exchange(&emptying, true))
         return;
     path = oom_calloc(1, strlen(trash) + 1);
     strcpy(path, trash);
@@ -157,6 +162,10 @@ void purge_act(struct hub *h)
         store_forget_keys(h->store, &e);
     }
     hub_wake(h, h->keys_at);
+    if (h->trash_at && h->now >= h->trash_at)
+        empty_trash(h);
+    if (h->trash_at)
+        hub_wake(h, h->trash_at);
     if (limits && h->sweep_at > h->now)
         hub_wake(h, h->sweep_at);
 }
