@@ -16,6 +16,7 @@ struct charset {
                       * scripts that do not occur are never touched. */
     uint32_t *point; /* [count], rising; made by seal */
     uint32_t count;
+    uint32_t end; /* above the highest that was seen */
 };
 
 static void char_destroy(void *self)
@@ -52,8 +53,10 @@ static void char_learn(void *self, const char *text, size_t len)
     size_t n;
 
     for (size_t at = 0; at < len && (n = utf8_get(text + at, len - at, &point));
-         at += n)
+         at += n) {
         c->id[point] = 1;
+        c->end = point < c->end ? c->end : point + 1;
+    }
 }
 
 static int char_seal(void *self, struct err *e)
@@ -61,7 +64,7 @@ static int char_seal(void *self, struct err *e)
     struct charset *c = self;
     uint32_t n = 0;
 
-    for (uint32_t p = 0; p < UTF8_POINTS; p++)
+    for (uint32_t p = 0; p < c->end; p++)
         if (c->id[p])
             c->id[p] = ++n;
     if (n == 0)
@@ -71,7 +74,7 @@ static int char_seal(void *self, struct err *e)
     if (!c->point)
         return err_set(e, ERR_NOMEM, "tokenizer char: no memory for %u characters", n);
     c->count = n;
-    for (uint32_t p = 0; p < UTF8_POINTS; p++)
+    for (uint32_t p = 0; p < c->end; p++)
         if (c->id[p])
             c->point[c->id[p] - 1] = p;
     return ERR_OK;
