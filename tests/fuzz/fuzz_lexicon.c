@@ -10,20 +10,30 @@
 
 #include "data/lexicon.h"
 
-/* Text to ids and back, whatever the text is. */
+enum { SOME = 64 };
+
+/* Text to ids and back, whatever the text is; and ids that no text gave. */
 static void use(const struct tokenizer *t, const char *text, size_t len)
 {
+    uint32_t vocab = tokenizer_vocab(t), id[SOME], beyond = vocab;
     struct tokens ids;
     struct buf back = {0};
-    uint32_t few[] = {0, 1, 2, 3, 4, 5, UINT32_MAX};
     struct err e;
+    size_t n = 0;
 
-    tokens_init(&ids, tokenizer_vocab(t));
+    tokens_init(&ids, vocab);
     tokenizer_encode(t, text, len, &ids, &e);
     for (uint64_t i = 0; i < ids.count; i++)
-        FUZZ_HOLDS(tokens_get(&ids, i) < tokenizer_vocab(t));
-    for (size_t n = 0; n <= sizeof few / sizeof *few; n++)
-        tokenizer_decode(t, few, n, &back, &e);
+        FUZZ_HOLDS(tokens_get(&ids, i) < vocab);
+    while (n < SOME && n < ids.count) {
+        id[n] = tokens_get(&ids, n);
+        n++;
+    }
+    FUZZ_HOLDS(tokenizer_decode(t, id, n, &back, &e) == 0);
+    for (n = 0; n < SOME && n < len; n++)
+        id[n] = (uint32_t)(unsigned char)text[n] % vocab;
+    FUZZ_HOLDS(tokenizer_decode(t, id, n, &back, &e) == 0);
+    FUZZ_HOLDS(tokenizer_decode(t, &beyond, 1, &back, &e) < 0);
     tokens_free(&ids);
     buf_free(&back);
 }
@@ -51,12 +61,16 @@ static void again(const struct lexicon *l)
 {
     struct buf one = {0}, two = {0};
     struct lexicon back;
+    char hex[2][SHA256_HEX];
     struct err e;
 
     FUZZ_HOLDS(lexicon_save(l, &one, &e) == 0);
     FUZZ_HOLDS(lexicon_load("v", one.data, one.len, &back, &e) == 0);
     FUZZ_HOLDS(lexicon_save(&back, &two, &e) == 0);
     FUZZ_HOLDS(one.len == two.len && memcmp(one.data, two.data, one.len) == 0);
+    FUZZ_HOLDS(tokenizer_sha256(l->target, hex[0], &e) == 0);
+    FUZZ_HOLDS(tokenizer_sha256(back.target, hex[1], &e) == 0);
+    FUZZ_HOLDS(strcmp(hex[0], hex[1]) == 0);
     lexicon_free(&back);
     buf_free(&one);
     buf_free(&two);
