@@ -15,14 +15,14 @@
 
 static atomic_int watching, allocations, threads;
 
+/* Sanitizers have their own functions in this place. */
+#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+
 static void count(atomic_int *what)
 {
     if (atomic_load_explicit(&watching, memory_order_relaxed))
         atomic_fetch_add_explicit(what, 1, memory_order_relaxed);
 }
-
-/* Sanitizers have their own functions in this place. */
-#if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 
 /* What glibc calls its own by. */
 void *__libc_malloc(size_t size);
