@@ -145,7 +145,8 @@ static void save(const struct rowed *r, void *params, struct saved *s)
         s->size[i] = (size_t)(t->dim[0] * t->stride[0]) * dtype_bytes(t->dtype);
         s->data[i] = malloc(s->size[i] + 1);
         assert_non_null(s->data[i]);
-        memcpy(s->data[i], t->data, s->size[i]);
+        if (s->size[i]) /* an output may be absent */
+            memcpy(s->data[i], t->data, s->size[i]);
     }
 }
 
