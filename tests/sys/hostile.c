@@ -204,7 +204,7 @@ static int ask_plainly(const char *uri)
 
 int main(int argc, char **argv)
 {
-    void *ctx = zmq_ctx_new(), *mad, *rude;
+    void *ctx, *mad, *rude;
     struct chan *c;
     struct err e;
 
@@ -212,6 +212,7 @@ int main(int argc, char **argv)
         return ask_plainly(argv[1]);
     if (argc != 2)
         return 2;
+    ctx = zmq_ctx_new();
     mad = dealer(ctx, argv[1]);
     rude = dealer(ctx, argv[1]);
     raw_bytes(argv[1]);
