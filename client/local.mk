@@ -37,6 +37,7 @@ client_nnctl_SOURCES = \
     client/cmd_show.c \
     client/cmd_status.c \
     client/cmd_submit.c \
+    client/cmd_tokenizer.c \
     client/cmd_translate.c \
     client/cmd_wait.c \
     client/cmd_watch.c \

@@ -96,7 +96,8 @@ const struct rule rules[] = {
     {"data.valid_fraction", 0, 1, RULE_BELOW, 0,
      "share of data.train kept for validation"},
     {"data.tokenizer", 0, 0, 0, 0,
-     "a token is a byte, a character of the training text, or a word of it"},
+     "a token is a byte, a character of the training text, a word of it, or a piece "
+     "of byte-level BPE"},
     {"data.format", 0, 0, 0, 0,
      "stream: samples are cut from one text; lines: a line is one; pairs: source and "
      "target"},
@@ -108,7 +109,8 @@ const struct rule rules[] = {
      "pairs in one file: the source's column, the target's; none: first and second of "
      "two"},
     {"data.share_vocab", 0, 0, 0, 0, "pairs: one vocabulary for sources and targets"},
-    {"data.min_count", 1, 1000000, 0, 0, "tokenizer word: learn words this frequent"},
+    {"data.min_count", 1, 1000000, 0, 0,
+     "tokenizers char, word: learn what is this frequent; bpe: join pairs that are"},
     {"data.max_words", 0, 4000000, 0, 0,
      "tokenizer word: learn this many words, the most frequent; 0: all"},
     {"data.lower", 0, 0, 0, 0, "take capital letters for small ones"},
@@ -120,6 +122,14 @@ const struct rule rules[] = {
      "a line longer than the context: cut it, skip it, or refuse the text"},
     {"data.sampling", 0, 0, 0, 0,
      "stream: windows in random order, or one after the other, with state carried on"},
+    {"data.vocab_size", 0, 4194304, 0, 0,
+     "tokenizer bpe: learn so many tokens; 0: 8000, or those of data.tokenizer_file"},
+    {"data.tokenizer_file", 0, 4096, RULE_PATH, 0,
+     "a tokenizer that is there already: tokenizer.json, a folder with GPT-2's "
+     "vocab.json and merges.txt, or what nnctl tokenizer export wrote; none: learn "
+     "one"},
+    {"data.source_tokenizer_file", 0, 4096, RULE_PATH, 0,
+     "pairs: the same for the sources, unless data.share_vocab"},
 
     {"train.steps", 1, STEPS_MAX, 0, 0, "optimizer steps"},
     {"train.batch", 1, 1048576, 0, 0, "samples per step, all ranks together"},

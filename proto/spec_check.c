@@ -320,10 +320,33 @@ static int check_recurrent(const struct spec *s, const Nnd__Job *j, struct err *
     return 0;
 }
 
+/* Does the tokenizer learn by counting, with something left for what is rare? */
+static bool is_counted(const Nnd__Job *j)
+{
+    const Nnd__Data *d = j->data;
+
+    return d->tokenizer == NND__DATA__TOKENIZER__WORD ||
+           d->tokenizer == NND__DATA__TOKENIZER__BPE ||
+           (d->tokenizer == NND__DATA__TOKENIZER__CHAR && is_pairs(j));
+}
+
+/* All bytes and the marks are tokens. */
+static int check_vocab_size(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    uint32_t least = is_pairs(j) ? 260 : 256;
+
+    if (j->data->vocab_size == 0 || j->data->vocab_size >= least)
+        return 0;
+    return spec_refuse(s, e, "data.vocab_size", NULL,
+                       "wanted at least %u, room for each byte%s, found %u", least,
+                       is_pairs(j) ? " and four marks" : "", j->data->vocab_size);
+}
+
 /* Keys of data that say something about pairs, or about words, alone. */
 static int check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Data *d = j->data;
+    bool has_file = *d->tokenizer_file, has_source = *d->source_tokenizer_file;
     const struct {
         const char *path;
         bool given, fits;
@@ -338,12 +361,25 @@ static int check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *
         {"data.valid_source", d->n_valid_source > 0, d->n_valid > 0, "data.valid"},
         {"data.source", d->n_source > 0 && d->n_valid > 0, d->n_valid_source > 0,
          "data.valid_source, since there is data.valid,"},
-        {"data.min_count", d->min_count > 1, d->tokenizer == NND__DATA__TOKENIZER__WORD,
-         "data.tokenizer word"},
+        {"data.min_count", d->min_count > 1, is_counted(j),
+         "data.tokenizer word or bpe, or char with data.format pairs,"},
         {"data.max_words", d->max_words > 0, d->tokenizer == NND__DATA__TOKENIZER__WORD,
          "data.tokenizer word"},
         {"data.split", d->split, d->tokenizer == NND__DATA__TOKENIZER__WORD,
          "data.tokenizer word"},
+        {"data.vocab_size", d->vocab_size > 0,
+         d->tokenizer == NND__DATA__TOKENIZER__BPE, "data.tokenizer bpe"},
+        {"data.tokenizer_file", has_file, d->tokenizer != NND__DATA__TOKENIZER__BYTE,
+         "data.tokenizer, which says what kind it is,"},
+        {"data.vocab_size", d->vocab_size > 0, !has_file, "no data.tokenizer_file"},
+        {"data.min_count", d->min_count > 1, !has_file, "no data.tokenizer_file"},
+        {"data.max_words", d->max_words > 0, !has_file, "no data.tokenizer_file"},
+        {"data.source_tokenizer_file", has_source, has_file && is_pairs(j),
+         "data.tokenizer_file and data.format pairs"},
+        {"data.source_tokenizer_file", has_source, !d->share_vocab,
+         "no data.share_vocab"},
+        {"data.tokenizer_file", has_file && is_pairs(j), has_source || d->share_vocab,
+         "data.share_vocab, or data.source_tokenizer_file,"},
     };
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
@@ -600,7 +636,11 @@ static const struct {
     {check_data_keys,
      "data.source, valid_source, columns and share_vocab belong to data.format pairs; "
      "data.columns to pairs in one file; data.valid_source beside data.source and "
-     "data.valid; data.min_count, max_words and split to data.tokenizer word."},
+     "data.valid; data.max_words and split to data.tokenizer word, data.min_count to "
+     "word, bpe and char with pairs, data.vocab_size to bpe; beside "
+     "data.tokenizer_file stands data.tokenizer and nothing of what would be learned, "
+     "and with pairs data.share_vocab or data.source_tokenizer_file."},
+    {check_vocab_size, "data.vocab_size is at least 256, with pairs 260, or 0."},
     {check_validation,
      "Without data to validate on, train.valid_every is 0 or left out."},
     {check_batch,

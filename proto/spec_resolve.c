@@ -156,6 +156,13 @@ static void compute_data(struct spec *s, Nnd__Data *d, Nnd__Train *t)
                    "no data to validate on");
 }
 
+static void compute_tokenizer(struct spec *s, Nnd__Data *d)
+{
+    if (d->tokenizer == NND__DATA__TOKENIZER__BPE && d->vocab_size == 0 &&
+        !*d->tokenizer_file)
+        set_uint32(s, "data.vocab_size", &d->vocab_size, 8000, "the tokenizer is bpe");
+}
+
 /* A sentence without its end teaches to leave it out: that has to be asked for. */
 static void compute_pairs(struct spec *s, Nnd__Data *d)
 {
@@ -202,6 +209,7 @@ int spec_finish_job(struct spec *s, struct err *e)
     compute_model(s, j->model);
     compute_data(s, j->data, j->train);
     compute_pairs(s, j->data);
+    compute_tokenizer(s, j->data);
     compute_train(s, j->train);
     return spec_check(s, e);
 }

@@ -21,6 +21,7 @@ worker_libworker_la_SOURCES = \
     worker/task.h \
     worker/task_generate.c \
     worker/task_plan.c \
+    worker/task_tokenizer.c \
     worker/task_train.c \
     worker/task_translate.c \
     worker/tfevents.c worker/tfevents.h \
@@ -36,7 +37,7 @@ worker_nnd_worker_LDADD = \
     $(ENGINE_LIBS) -lm
 
 dist_man_MANS += doc/nnd-worker.8
-sys_tests += tests/sys/translate.test tests/sys/worker.test
+sys_tests += tests/sys/tokenizer.test tests/sys/translate.test tests/sys/worker.test
 unit_tests += \
     tests/unit/test_worker_agent \
     tests/unit/test_worker_tfevents \

@@ -18,7 +18,7 @@
 #include "worker/world.h"
 
 static const struct task *const tasks[] = {&task_train, &task_plan, &task_generate,
-                                           &task_translate};
+                                           &task_translate, &task_tokenizer};
 
 enum { NTASKS = sizeof tasks / sizeof *tasks };
 

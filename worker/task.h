@@ -23,6 +23,7 @@ struct task {
 
 extern const struct task task_generate;
 extern const struct task task_plan;
+extern const struct task task_tokenizer;
 extern const struct task task_train;
 extern const struct task task_translate;
 

@@ -20,13 +20,27 @@ struct reading {
     struct corpus *corpus;
     struct corpus_store *store;  /* of the target, or the only text */
     struct corpus_store *source; /* pairs                           */
+    struct buf *open;            /* stream: text that waits for the next line */
 };
 
+/* Ids of a text do not depend on where its lines end: what the next line may change
+ * waits for it. */
 static int stream_line(void *arg, const char *line, size_t len, struct err *e)
 {
     const struct reading *r = arg;
+    const struct tokenizer *t = r->lexicon->target;
+    struct buf *open = r->open;
+    size_t wait;
+    int rc;
 
-    return tokenizer_encode(r->lexicon->target, line, len, &r->store->tokens, e);
+    if (open->len == 0 && tokenizer_open_end(t, line, len) == 0)
+        return tokenizer_encode(t, line, len, &r->store->tokens, e);
+    buf_add(open, line, len);
+    wait = tokenizer_open_end(t, open->data, open->len);
+    rc = tokenizer_encode(t, open->data, open->len - wait, &r->store->tokens, e);
+    memmove(open->data, open->data + open->len - wait, wait);
+    open->len = wait;
+    return rc;
 }
 
 /* Remember that the next line begins at the end of the tokens so far. */
@@ -200,15 +214,19 @@ static int read_text(const struct reading *r, bool valid, struct arena *a,
     if (rc < 0)
         return err_prefix(e, valid ? "data.valid" : "data.train");
     r->corpus->files += files.count;
-    return text_each_line(&files, by_lines(d) ? sample_line : stream_line, (void *)r,
-                          e);
+    rc = text_each_line(&files, by_lines(d) ? sample_line : stream_line, (void *)r, e);
+    if (rc == 0 && r->open->len)
+        rc = tokenizer_encode(r->lexicon->target, r->open->data, r->open->len,
+                              &r->store->tokens, e);
+    return rc;
 }
 
 /* Fill the stores of part 0 (training) or 1 (validation). */
 static int read_part(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
                      int part, struct arena *a, struct err *e)
 {
-    struct reading r = {l, d, c, &c->store[part], &c->source[part]};
+    struct buf open = {0};
+    struct reading r = {l, d, c, &c->store[part], &c->source[part], &open};
     int rc;
 
     tokens_init(&r.store->tokens, tokenizer_vocab(l->target));
@@ -218,6 +236,7 @@ static int read_part(struct corpus *c, const Nnd__Data *d, const struct lexicon 
     else
         rc = part ? pairs_valid(d, sample_pair, &r, e)
                   : pairs_train(d, sample_pair, &r, e);
+    buf_free(&open);
     if (rc < 0)
         return rc;
     trim(r.store);

@@ -12,6 +12,7 @@
 #include "data/text.h"
 
 static const char *const kind_names[] = {
+    [NND__DATA__TOKENIZER__BPE] = "bpe",
     [NND__DATA__TOKENIZER__BYTE] = "byte",
     [NND__DATA__TOKENIZER__CHAR] = "char",
     [NND__DATA__TOKENIZER__WORD] = "word",
@@ -27,6 +28,7 @@ static struct tokenizer_config config_of(const Nnd__Data *d)
         .split = d->split,
         .min_count = d->min_count,
         .max_words = d->max_words,
+        .vocab_size = d->vocab_size,
     };
 }
 
@@ -79,20 +81,45 @@ static int learn(const Nnd__Data *d, struct lexicon *l, struct err *e)
                                                  : learn_text(d, l, e);
 }
 
-int lexicon_learn(const Nnd__Data *d, struct lexicon *out, struct err *e)
+static int create(const Nnd__Data *d, struct lexicon *l, struct err *e)
 {
     struct tokenizer_config c = config_of(d);
-    struct lexicon l = {0};
-    int rc = tokenizer_create(&c, &l.target, e);
+    int rc = tokenizer_create(&c, &l->target, e);
 
     if (rc == 0 && has_source(d))
-        rc = tokenizer_create(&c, &l.source, e);
+        rc = tokenizer_create(&c, &l->source, e);
     if (rc == 0)
-        rc = learn(d, &l, e);
+        rc = learn(d, l, e);
     if (rc == 0)
-        rc = tokenizer_seal(l.target, e);
-    if (rc == 0 && l.source)
-        rc = tokenizer_seal(l.source, e);
+        rc = tokenizer_seal(l->target, e);
+    if (rc == 0 && l->source)
+        rc = tokenizer_seal(l->source, e);
+    return rc;
+}
+
+/* The job's tokenizers are there already. */
+static int open_files(const Nnd__Data *d, struct lexicon *l, struct err *e)
+{
+    struct tokenizer_config c = config_of(d);
+
+    if (tokenizer_open(d->tokenizer_file, &c, &l->target, e) < 0)
+        return err_prefix(e, "data.tokenizer_file");
+    if (has_source(d) &&
+        tokenizer_open(d->source_tokenizer_file, &c, &l->source, e) < 0)
+        return err_prefix(e, "data.source_tokenizer_file");
+    return lexicon_check(l, d, e);
+}
+
+static bool has_files(const Nnd__Data *d)
+{
+    return d->tokenizer_file && *d->tokenizer_file;
+}
+
+int lexicon_learn(const Nnd__Data *d, struct lexicon *out, struct err *e)
+{
+    struct lexicon l = {0};
+    int rc = has_files(d) ? open_files(d, &l, e) : create(d, &l, e);
+
     if (rc < 0)
         lexicon_free(&l);
     else

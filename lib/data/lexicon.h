@@ -17,8 +17,9 @@ struct lexicon {
     struct tokenizer *source; /* NULL: the same as target, or nothing is read */
 };
 
-/* The tokenizers that the job asks for.  They learn from all files of data.train
- * (and data.source), before a validation part is cut from them. */
+/* The tokenizers that the job asks for: those of data.tokenizer_file, or they learn
+ * from all files of data.train (and data.source), before a validation part is cut from
+ * them. */
 int lexicon_learn(const Nnd__Data *d, struct lexicon *out, struct err *e);
 void lexicon_free(struct lexicon *l);
 

@@ -9,11 +9,12 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "data/bpe_file.h"
 #include "data/tokenizer_kind.h"
 #include "data/utf8.h"
 
-static const struct tokenizer_kind *const kinds[] = {&tokenizer_byte, &tokenizer_char,
-                                                     &tokenizer_word};
+static const struct tokenizer_kind *const kinds[] = {&tokenizer_bpe, &tokenizer_byte,
+                                                     &tokenizer_char, &tokenizer_word};
 
 struct tokenizer {
     const struct tokenizer_kind *kind;
@@ -29,15 +30,16 @@ static const struct tokenizer_kind *kind_find(const char *name)
     return NULL;
 }
 
-int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
-                     struct err *e)
+int tokenizer_wrap(const struct tokenizer_config *c, void *self, struct tokenizer **out,
+                   struct err *e)
 {
     const struct tokenizer_kind *kind = kind_find(c->kind);
     struct tokenizer *t;
 
     if (!kind)
         return err_set(e, ERR_SPEC,
-                       "tokenizer: wanted byte, char or word, found \"%s\"", c->kind);
+                       "tokenizer: wanted bpe, byte, char or word, found \"%s\"",
+                       c->kind);
     t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", kind->name);
@@ -45,11 +47,25 @@ int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
     t->config = *c;
     t->config.kind = kind->name;
     t->config.marks |= kind == &tokenizer_word;
-    if (kind->create) {
-        t->self = kind->create(&t->config);
+    t->self = self;
+    *out = t;
+    return ERR_OK;
+}
+
+int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
+                     struct err *e)
+{
+    struct tokenizer *t;
+    int rc = tokenizer_wrap(c, NULL, &t, e);
+
+    if (rc < 0)
+        return rc;
+    if (t->kind->create) {
+        t->self = t->kind->create(&t->config);
         if (!t->self) {
+            rc = err_set(e, ERR_NOMEM, "tokenizer %s: no memory", t->kind->name);
             free(t);
-            return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", kind->name);
+            return rc;
         }
     }
     *out = t;
@@ -139,6 +155,11 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
     rc = encode(t, lower.data ? lower.data : "", lower.len, out, e);
     buf_free(&lower);
     return rc;
+}
+
+size_t tokenizer_open_end(const struct tokenizer *t, const char *text, size_t len)
+{
+    return t->kind->open ? t->kind->open(t->self, text, len) : 0;
 }
 
 static void decode_id(const struct tokenizer *t, uint32_t id, struct buf *out)
@@ -295,6 +316,25 @@ int tokenizer_load(const char *where, const char *json, size_t len,
     json_decref(root);
     if (rc < 0)
         err_prefix(e, "%s", where);
+    return rc;
+}
+
+bool tokenizer_has_hf(const struct tokenizer *t)
+{
+    return t->kind->as_bpe && !t->config.lower;
+}
+
+int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e)
+{
+    struct bpe *b;
+    int rc;
+
+    if (!tokenizer_has_hf(t))
+        return err_set(e, ERR_SPEC, "tokenizer %s%s: has no form as tokenizer.json",
+                       t->kind->name, t->config.lower ? ", lower" : "");
+    b = t->kind->as_bpe(t->self);
+    rc = bpe_write_json(b, t->config.marks, out, e);
+    bpe_destroy(b);
     return rc;
 }
 

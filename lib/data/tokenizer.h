@@ -27,13 +27,15 @@ enum { TOKEN_PAD, TOKEN_BOS, TOKEN_EOS, TOKEN_UNK, TOKEN_MARKS };
 
 /* What a tokenizer does besides its kind; zeros: the plain kind. */
 struct tokenizer_config {
-    const char *kind; /* "byte", "char", "word"                            */
+    const char *kind; /* "bpe", "byte", "char", "word"                     */
     bool marks;       /* the ids above come first; always so for words      */
     bool strict;      /* with marks: no TOKEN_UNK, but an error             */
     bool lower;       /* capital letters count as small ones (utf8_lower)   */
     bool split;       /* word: punctuation and CJK characters are words     */
     uint32_t min_count, max_words; /* word: learn those that occur so often, and
-                                      no more of them; 0: all               */
+                                      no more of them; 0: all.  bpe: join pairs
+                                      that occur so often                   */
+    uint32_t vocab_size;           /* bpe: learn so many ids, marks included */
 };
 
 /* A tokenizer that has seen no text yet; keeps none of c's memory. */
@@ -41,7 +43,7 @@ int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
                      struct err *e);
 void tokenizer_destroy(struct tokenizer *t);
 
-/* Nonzero when tokenizer_learn has to see the text before encoding: char, word. */
+/* Nonzero when tokenizer_learn has to see the text before encoding: bpe, char, word. */
 int tokenizer_learns(const struct tokenizer *t);
 
 /* Take a piece of the training text (valid UTF-8, whole characters) into
@@ -50,7 +52,7 @@ int tokenizer_learns(const struct tokenizer *t);
 int tokenizer_learn(struct tokenizer *t, const char *text, size_t len, struct err *e);
 int tokenizer_seal(struct tokenizer *t, struct err *e);
 
-/* "byte", "char", "word". */
+/* "bpe", "byte", "char", "word". */
 const char *tokenizer_name(const struct tokenizer *t);
 
 /* How many ids there are: 0 <= id < tokenizer_vocab. */
@@ -64,6 +66,11 @@ bool tokenizer_marks(const struct tokenizer *t);
  * that are not UTF-8, and the place (from 1) in the text; out is unchanged. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                      struct tokens *out, struct err *e);
+
+/* How many bytes at the end of a text have to wait for what follows it: ids of a text
+ * that comes in parts are those of the whole when each part is encoded up to there, and
+ * the rest with the next.  0 for kinds that look at no neighbours. */
+size_t tokenizer_open_end(const struct tokenizer *t, const char *text, size_t len);
 
 /* Append the text of ids[n] to `out`, up to the first TOKEN_EOS; of the other marks
  * only TOKEN_UNK has a text, "<unk>".  Words are joined by spaces where they are
@@ -79,6 +86,18 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e);
 
 /* The tokenizer of text saved before; `where` names the file for errors. */
 int tokenizer_load(const char *where, const char *json, size_t len,
+                   struct tokenizer **out, struct err *e);
+
+/* Append a tokenizer.json of Hugging Face's tokenizers that gives the same ids.  bpe
+ * and byte have that form, without `lower`; ERR_SPEC: this one has it not. */
+bool tokenizer_has_hf(const struct tokenizer *t);
+int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e);
+
+/* A tokenizer out of files: one saved before, a tokenizer.json, or a folder with that
+ * or with GPT-2's vocab.json and merges.txt (or encoder.json and vocab.bpe).  c says
+ * what it does besides: marks, lower; a saved one says it itself.  ERR_SPEC,
+ * ERR_NOTFOUND name the file, and what of it is not supported (bpe_file.h). */
+int tokenizer_open(const char *path, const struct tokenizer_config *c,
                    struct tokenizer **out, struct err *e);
 
 /* The SHA-256 of what tokenizer_save writes: equal means equal ids. */

@@ -28,9 +28,20 @@ static void byte_decode(const void *self, uint32_t id, struct buf *out)
     buf_add(out, &c, 1);
 }
 
+static struct bpe *byte_as_bpe(const void *self)
+{
+    struct bpe *b = bpe_create(PRETOKEN_NONE);
+
+    (void)self;
+    for (int i = 0; i < 256; i++)
+        bpe_piece(b, &(char){(char)i}, 1, NULL);
+    return b;
+}
+
 const struct tokenizer_kind tokenizer_byte = {
     .name = "byte",
     .vocab = byte_vocab,
     .encode = byte_encode,
     .decode = byte_decode,
+    .as_bpe = byte_as_bpe,
 };

@@ -17,6 +17,7 @@ struct charset {
     uint32_t *point; /* [count], rising; made by seal */
     uint32_t count;
     uint32_t end; /* above the highest that was seen */
+    uint32_t min_count;
 };
 
 static void char_destroy(void *self)
@@ -34,9 +35,9 @@ static void *char_create(const struct tokenizer_config *config)
 {
     struct charset *c = calloc(1, sizeof *c);
 
-    (void)config;
     if (!c)
         return NULL;
+    c->min_count = config->marks && config->min_count ? config->min_count : 1;
     c->id = calloc(UTF8_POINTS, sizeof *c->id);
     if (!c->id) {
         free(c);
@@ -45,7 +46,7 @@ static void *char_create(const struct tokenizer_config *config)
     return c;
 }
 
-/* Until seal gives the ids, 1 says "seen". */
+/* Until seal gives the ids, the place holds how often it was seen. */
 static void char_learn(void *self, const char *text, size_t len)
 {
     struct charset *c = self;
@@ -54,7 +55,7 @@ static void char_learn(void *self, const char *text, size_t len)
 
     for (size_t at = 0; at < len && (n = utf8_get(text + at, len - at, &point));
          at += n) {
-        c->id[point] = 1;
+        c->id[point] += c->id[point] < UINT32_MAX;
         c->end = point < c->end ? c->end : point + 1;
     }
 }
@@ -65,8 +66,12 @@ static int char_seal(void *self, struct err *e)
     uint32_t n = 0;
 
     for (uint32_t p = 0; p < c->end; p++)
-        if (c->id[p])
-            c->id[p] = ++n;
+        c->id[p] = c->id[p] >= c->min_count ? ++n : 0;
+    if (n == 0 && c->end > 0)
+        return err_set(e, ERR_SPEC,
+                       "tokenizer char: wanted characters that occur %u times, found "
+                       "none",
+                       c->min_count);
     if (n == 0)
         return err_set(e, ERR_SPEC,
                        "tokenizer char: wanted a training text, found none");

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "data/bpe.h"
 #include "data/tokenizer.h"
 
 /* Where encode puts its ids. */
@@ -36,6 +37,8 @@ struct tokenizer_kind {
      */
     int (*encode)(const void *self, const char *text, size_t len,
                   const struct tokenizer_ids *out, struct err *e);
+    /* Bytes at the end of a text that wait for what follows; NULL: none. */
+    size_t (*open)(const void *self, const char *text, size_t len);
     /* The id is below vocab. */
     void (*decode)(const void *self, uint32_t id, struct buf *out);
     /* Is there a space between these two?  NULL: never. */
@@ -44,8 +47,19 @@ struct tokenizer_kind {
     int (*save)(const void *self, json_t *object, struct err *e);
     int (*load)(void *self, const json_t *object, struct err *e);
     size_t members; /* how many save writes, load reads */
+    /* The same as byte-level BPE, to be destroyed by the caller; NULL: there is no
+     * such form. */
+    struct bpe *(*as_bpe)(const void *self);
 };
 
-extern const struct tokenizer_kind tokenizer_byte, tokenizer_char, tokenizer_word;
+extern const struct tokenizer_kind tokenizer_bpe, tokenizer_byte, tokenizer_char,
+    tokenizer_word;
+
+/* A tokenizer of c's kind around `self`, which it owns from then on. */
+int tokenizer_wrap(const struct tokenizer_config *c, void *self, struct tokenizer **out,
+                   struct err *e);
+
+/* A kind bpe's self, around a BPE that it owns from then on. */
+void *tokenizer_bpe_self(struct bpe *b);
 
 #endif

@@ -7,6 +7,7 @@ tests_fuzz_libfeed_la_SOURCES = tests/fuzz/feed.c tests/fuzz/dir.c tests/fuzz/fu
 
 check_PROGRAMS += \
     tests/fuzz/fuzz_allow \
+    tests/fuzz/fuzz_bpe \
     tests/fuzz/fuzz_conf \
     tests/fuzz/fuzz_frame \
     tests/fuzz/fuzz_job \
@@ -17,6 +18,7 @@ check_PROGRAMS += \
     tests/fuzz/fuzz_replay \
     tests/fuzz/fuzz_status
 tests_fuzz_fuzz_allow_LDADD = tests/fuzz/libfeed.la $(JOB_LIBS)
+tests_fuzz_fuzz_bpe_LDADD = tests/fuzz/libfeed.la $(ENGINE_LIBS) -lm
 tests_fuzz_fuzz_conf_LDADD = tests/fuzz/libfeed.la $(JOB_LIBS)
 tests_fuzz_fuzz_frame_LDADD = tests/fuzz/libfeed.la $(JOB_LIBS)
 tests_fuzz_fuzz_job_LDADD = tests/fuzz/libfeed.la $(JOB_LIBS)

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe.c - pieces, merges, and a text's ids.
+ *
+ * Joining keeps a heap of the merges that are possible now, so that a part of any
+ * length takes n log n steps.
+ */
+#include "data/bpe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/oom.h"
+
+struct bpe *bpe_create(enum pretoken_rule rule)
+{
+    struct bpe *b = oom_calloc(1, sizeof *b);
+
+    b->rule = rule;
+    for (int i = 0; i < 256; i++)
+        b->byte[i] = BYTEMAP_NONE;
+    return b;
+}
+
+void bpe_destroy(struct bpe *b)
+{
+    if (!b)
+        return;
+    bytemap_free(&b->pieces);
+    pairmap_free(&b->rank);
+    free(b->merge);
+    free(b->added);
+    free(b);
+}
+
+int bpe_piece(struct bpe *b, const void *bytes, size_t len, struct err *e)
+{
+    uint32_t before = b->pieces.count;
+
+    if (len == 0)
+        return err_set(e, ERR_SPEC, "wanted text as piece %u, found none", before);
+    if (bytemap_add(&b->pieces, bytes, len) != before)
+        return err_set(e, ERR_SPEC, "wanted each piece once, found \"%.*s\" twice",
+                       len > 64 ? 64 : (int)len, (const char *)bytes);
+    if (len == 1)
+        b->byte[*(const unsigned char *)bytes] = before;
+    return 0;
+}
+
+/* The piece that two make together. */
+static uint32_t together(const struct bpe *b, uint32_t left, uint32_t right)
+{
+    size_t n[2];
+    const char *text[] = {bytemap_at(&b->pieces, left, &n[0]),
+                          bytemap_at(&b->pieces, right, &n[1])};
+    struct buf both = {0};
+    uint32_t id;
+
+    buf_add(&both, text[0], n[0]);
+    buf_add(&both, text[1], n[1]);
+    id = bytemap_find(&b->pieces, both.data, both.len);
+    buf_free(&both);
+    return id;
+}
+
+int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e)
+{
+    uint32_t result, *rank;
+
+    if (left >= b->pieces.count || right >= b->pieces.count)
+        return err_set(e, ERR_SPEC, "merge %u: wanted two of the %u pieces", b->merges,
+                       b->pieces.count);
+    result = together(b, left, right);
+    if (result == BYTEMAP_NONE)
+        return err_set(e, ERR_SPEC,
+                       "merge %u: wanted a piece that is both together, found none",
+                       b->merges);
+    rank = pairmap_put(&b->rank, left, right);
+    if (*rank != BYTEMAP_NONE)
+        return err_set(e, ERR_SPEC, "merge %u: wanted it once, found it as merge %u",
+                       b->merges, *rank);
+    *rank = b->merges;
+    if (b->merges == b->merges_cap) {
+        b->merges_cap = b->merges_cap ? 2 * b->merges_cap : 256;
+        b->merge = oom_realloc(b->merge, b->merges_cap * sizeof *b->merge);
+    }
+    b->merge[b->merges++] = (struct bpe_merge){left, right, result};
+    return 0;
+}
+
+static size_t piece_len(const struct bpe *b, uint32_t id)
+{
+    size_t n;
+
+    bytemap_at(&b->pieces, id, &n);
+    return n;
+}
+
+void bpe_add(struct bpe *b, uint32_t id)
+{
+    size_t len;
+    const char *text = bytemap_at(&b->pieces, id, &len);
+    uint32_t at = b->nadded;
+
+    b->added = oom_realloc(b->added, (b->nadded + 1) * sizeof *b->added);
+    for (; at > 0 && piece_len(b, b->added[at - 1]) < len; at--)
+        b->added[at] = b->added[at - 1];
+    b->added[at] = id;
+    b->nadded++;
+    b->begins[(unsigned char)text[0]] = true;
+}
+
+bool bpe_is_added(const struct bpe *b, uint32_t id)
+{
+    for (uint32_t i = 0; i < b->nadded; i++)
+        if (b->added[i] == id)
+            return true;
+    return false;
+}
+
+/* ---- one part of a text --------------------------------------------------- */
+
+/* The symbols of a part as a list, and the merges that are possible between a symbol
+ * and the next. */
+struct joining {
+    uint32_t *id, *next, *prev; /* [cap] */
+    uint32_t *rank;             /* [cap]: of symbol and next; or BYTEMAP_NONE */
+    uint64_t *heap;             /* [3 cap]: rank, then place; the least first */
+    size_t cap, heaped;
+};
+
+static void joining_reserve(struct joining *j, size_t n)
+{
+    if (n <= j->cap)
+        return;
+    j->cap = n < 64 ? 64 : 2 * n;
+    j->id = oom_realloc(j->id, j->cap * sizeof *j->id);
+    j->next = oom_realloc(j->next, j->cap * sizeof *j->next);
+    j->prev = oom_realloc(j->prev, j->cap * sizeof *j->prev);
+    j->rank = oom_realloc(j->rank, j->cap * sizeof *j->rank);
+    j->heap = oom_realloc(j->heap, 3 * j->cap * sizeof *j->heap);
+}
+
+static void joining_free(struct joining *j)
+{
+    free(j->id);
+    free(j->next);
+    free(j->prev);
+    free(j->rank);
+    free(j->heap);
+}
+
+static void heap_push(struct joining *j, uint64_t key)
+{
+    size_t i = j->heaped++;
+
+    for (; i > 0 && j->heap[(i - 1) / 2] > key; i = (i - 1) / 2)
+        j->heap[i] = j->heap[(i - 1) / 2];
+    j->heap[i] = key;
+}
+
+static uint64_t heap_pop(struct joining *j)
+{
+    uint64_t least = j->heap[0], last = j->heap[--j->heaped];
+    size_t i = 0;
+
+    for (size_t k; (k = 2 * i + 1) < j->heaped; i = k) {
+        k += k + 1 < j->heaped && j->heap[k + 1] < j->heap[k];
+        if (j->heap[k] >= last)
+            break;
+        j->heap[i] = j->heap[k];
+    }
+    j->heap[i] = last;
+    return least;
+}
+
+/* Symbol i and the next: is there a merge? */
+static void look(const struct bpe *b, struct joining *j, uint32_t i)
+{
+    uint32_t next = j->next[i];
+
+    j->rank[i] =
+        next == BYTEMAP_NONE || j->id[i] == BYTEMAP_NONE || j->id[next] == BYTEMAP_NONE
+            ? BYTEMAP_NONE
+            : pairmap_get(&b->rank, j->id[i], j->id[next]);
+    if (j->rank[i] != BYTEMAP_NONE)
+        heap_push(j, (uint64_t)j->rank[i] << 32 | i);
+}
+
+/* Symbol i becomes what it and the next are together. */
+static void join(const struct bpe *b, struct joining *j, uint32_t i)
+{
+    uint32_t gone = j->next[i];
+
+    j->id[i] = b->merge[j->rank[i]].result;
+    j->next[i] = j->next[gone];
+    if (j->next[i] != BYTEMAP_NONE)
+        j->prev[j->next[i]] = i;
+    j->rank[gone] = BYTEMAP_NONE;
+    look(b, j, i);
+    if (j->prev[i] != BYTEMAP_NONE)
+        look(b, j, j->prev[i]);
+}
+
+static void begin(const struct bpe *b, struct joining *j, const char *text, size_t len)
+{
+    joining_reserve(j, len);
+    j->heaped = 0;
+    for (uint32_t i = 0; i < len; i++) {
+        j->id[i] = b->byte[(unsigned char)text[i]];
+        j->prev[i] = i ? i - 1 : BYTEMAP_NONE;
+        j->next[i] = i + 1 < len ? i + 1 : BYTEMAP_NONE;
+    }
+    for (uint32_t i = 0; i < len; i++)
+        look(b, j, i);
+}
+
+static void encode_part(const struct bpe *b, struct joining *j, const char *text,
+                        size_t len, bpe_id_f *put, void *arg)
+{
+    uint32_t whole = b->whole ? bytemap_find(&b->pieces, text, len) : BYTEMAP_NONE;
+
+    if (whole != BYTEMAP_NONE) {
+        put(arg, whole);
+        return;
+    }
+    begin(b, j, text, len);
+    while (j->heaped) {
+        uint64_t key = heap_pop(j);
+
+        if (j->rank[(uint32_t)key] == key >> 32)
+            join(b, j, (uint32_t)key);
+    }
+    for (uint32_t i = 0; i != BYTEMAP_NONE; i = j->next[i])
+        put(arg, j->id[i]);
+}
+
+/* ---- the text ------------------------------------------------------------- */
+
+/* The added piece that text begins with, or BYTEMAP_NONE. */
+static uint32_t added_at(const struct bpe *b, const char *text, size_t len)
+{
+    for (uint32_t i = 0; i < b->nadded; i++) {
+        size_t n;
+        const char *piece = bytemap_at(&b->pieces, b->added[i], &n);
+
+        if (n <= len && memcmp(piece, text, n) == 0)
+            return b->added[i];
+    }
+    return BYTEMAP_NONE;
+}
+
+/* How many bytes stand before the first added piece, which *id is, or len. */
+static size_t until_added(const struct bpe *b, const char *text, size_t len,
+                          uint32_t *id)
+{
+    *id = BYTEMAP_NONE;
+    if (b->nadded == 0)
+        return len;
+    for (size_t at = 0; at < len; at++)
+        if (b->begins[(unsigned char)text[at]] &&
+            (*id = added_at(b, text + at, len - at)) != BYTEMAP_NONE)
+            return at;
+    return len;
+}
+
+/* A part has at most 2^30 bytes: more of one kind of character is cut there. */
+#define PART_MAX ((size_t)1 << 30)
+
+void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
+                void *arg)
+{
+    struct joining j = {0};
+
+    for (size_t at = 0; at < len;) {
+        uint32_t added;
+        size_t end = at + until_added(b, text + at, len - at, &added), n;
+
+        for (; at < end; at += n) {
+            n = pretoken_next(b->rule, text + at, end - at);
+            n = n < PART_MAX ? n : PART_MAX;
+            encode_part(b, &j, text + at, n, put, arg);
+        }
+        if (added != BYTEMAP_NONE) {
+            put(arg, added);
+            at += piece_len(b, added);
+        }
+    }
+    joining_free(&j);
+}
+
+size_t bpe_open(const struct bpe *b, const char *text, size_t len)
+{
+    size_t at = 0;
+
+    for (;;) {
+        uint32_t added;
+        size_t n = until_added(b, text + at, len - at, &added);
+
+        if (added == BYTEMAP_NONE)
+            return pretoken_open(b->rule, text + at, len - at);
+        at += n + piece_len(b, added);
+    }
+}
+
+/* ---- GPT-2's alphabet ----------------------------------------------------- */
+
+/* Runs of bytes that are not shown as themselves, and what the first is shown as. */
+static const struct {
+    unsigned char first, last;
+    uint32_t point;
+} hidden[] = {{0, 32, 0x100}, {127, 160, 0x121}, {173, 173, 0x143}};
+
+enum { HIDDEN = sizeof hidden / sizeof hidden[0] };
+
+uint32_t bpe_glyph(unsigned char byte)
+{
+    for (int i = 0; i < HIDDEN; i++)
+        if (byte >= hidden[i].first && byte <= hidden[i].last)
+            return hidden[i].point + byte - hidden[i].first;
+    return byte;
+}
+
+int bpe_byte(uint32_t point)
+{
+    for (int i = 0; i < HIDDEN; i++) {
+        uint32_t last = hidden[i].point + hidden[i].last - hidden[i].first;
+
+        if (point >= hidden[i].point && point <= last)
+            return (int)(hidden[i].first + point - hidden[i].point);
+    }
+    return point < 256 && bpe_glyph((unsigned char)point) == point ? (int)point : -1;
+}
+
+void bpe_bytes(struct bpe *b)
+{
+    for (uint32_t point = 0; b->pieces.count < 256; point++) {
+        int found = bpe_byte(point);
+        unsigned char byte = (unsigned char)found;
+
+        if (found >= 0)
+            bpe_piece(b, &byte, 1, NULL);
+    }
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe.h - byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019).
+ *
+ * Pieces are byte strings with numbers, merges say which two make a third, the first
+ * one first.  A text is cut as pretoken.h says, and in each part the neighbours with
+ * the earliest merge are joined until there are none, the left ones first where they
+ * are equal.  Any text has ids when all 256 bytes are pieces.  Learning is
+ * bpe_train.h's, files are bpe_file.h's, vocabularies of checkpoints tokenizer_bpe.c's.
+ */
+#ifndef DATA_BPE_H
+#define DATA_BPE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "data/bytemap.h"
+#include "data/pretoken.h"
+
+/* Read-only outside bpe.c, but for rule and whole. */
+struct bpe {
+    enum pretoken_rule rule;
+    bool whole;            /* a part that is a piece is taken whole ("ignore_merges") */
+    struct bytemap pieces; /* the number of a piece is its id */
+    struct bpe_merge {
+        uint32_t left, right, result;
+    } * merge;
+    uint32_t merges, merges_cap;
+    struct pairmap rank; /* of left and right: number of the merge          */
+    uint32_t byte[256];  /* id of each byte, or BYTEMAP_NONE                */
+    uint32_t *added;     /* [nadded]: ids found in a text before it is cut, the
+                          * longest first                                   */
+    uint32_t nadded;
+    bool begins[256]; /* does one of them begin with this byte? */
+};
+
+/* One without pieces. */
+struct bpe *bpe_create(enum pretoken_rule rule);
+void bpe_destroy(struct bpe *b);
+
+/* Append a piece, which must be new: ERR_SPEC. */
+int bpe_piece(struct bpe *b, const void *bytes, size_t len, struct err *e);
+
+/* Append a merge of two pieces whose bytes together are a piece: ERR_SPEC. */
+int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e);
+
+/* Piece `id` is taken whole wherever a text has its bytes: <|endoftext|>. */
+void bpe_add(struct bpe *b, uint32_t id);
+bool bpe_is_added(const struct bpe *b, uint32_t id);
+
+/* The 256 bytes as pieces 0 to 255, in the order of GPT-2's alphabet. */
+void bpe_bytes(struct bpe *b);
+
+/* What is done with each id. */
+typedef void bpe_id_f(void *arg, uint32_t id);
+
+/* Give the ids of text[len], at most len of them; BYTEMAP_NONE for a byte that is no
+ * piece. */
+void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
+                void *arg);
+
+/* How many bytes at the end of a text wait for what follows: pretoken_open behind the
+ * last added piece. */
+size_t bpe_open(const struct bpe *b, const char *text, size_t len);
+
+/* ---- GPT-2's alphabet ----------------------------------------------------- */
+
+/* In files a byte is written as a character that can be seen: itself where it is one
+ * of ASCII or Latin-1, else one from U+0100 on. */
+uint32_t bpe_glyph(unsigned char byte);
+
+/* The byte that a character stands for, or -1. */
+int bpe_byte(uint32_t point);
+
+#endif

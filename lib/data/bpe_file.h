@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe_file.h - byte-level BPE in files that others read and write: vocab.json with
+ * merges.txt, as GPT-2 has them, and tokenizer.json of Hugging Face's tokenizers.
+ *
+ * What is read gives the ids that its owner gives, or is refused: each error names the
+ * file, the part of it that is not supported, what was wanted and found.
+ */
+#ifndef DATA_BPE_FILE_H
+#define DATA_BPE_FILE_H
+
+#include "base/buf.h"
+#include "data/bpe.h"
+
+/* A file's bytes and the name that errors show. */
+struct bpe_text {
+    const char *name, *data;
+    size_t len;
+};
+
+/* GPT-2's two files.  Ids are those of vocab.json: 0 to the number of pieces, each
+ * once.  A piece of text that is neither a byte nor made by a merge is taken whole from
+ * a text, as <|endoftext|>.  merges.txt may begin with a line "#version ...". */
+int bpe_read_gpt2(const struct bpe_text *vocab, const struct bpe_text *merges,
+                  struct bpe **out, struct err *e);
+
+/* A tokenizer.json: a model BPE over bytes (pre-tokenizer and decoder ByteLevel, with
+ * the expression of GPT-2, or a Split by one of pretoken_regex), with added tokens.
+ * Where the first four of these are <pad>, <bos>, <eos> and <unk> they are no pieces,
+ * ids are counted behind them, and *marks is true.
+ *
+ * Refused by name are normalizers, post-processors that add tokens, truncation and
+ * padding, other models and pre-tokenizers, add_prefix_space, dropout, byte_fallback,
+ * prefixes and suffixes of subwords, added tokens that strip or want whole words, ids
+ * with holes, and vocabularies without all 256 bytes. */
+int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
+                  struct err *e);
+
+/* Append a tokenizer.json that gives the same ids; with marks, four ids higher. */
+int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err *e);
+
+/* ---- for tokenizer_bpe.c: pieces as text ---------------------------------- */
+
+/* Append a piece: in GPT-2's alphabet, or as it is when it is an added one. */
+void bpe_show(const struct bpe *b, uint32_t id, struct buf *out);
+
+/* Append the bytes that text in GPT-2's alphabet stands for; false when one of its
+ * characters is not of the alphabet, and out is of no use. */
+bool bpe_hide(const char *text, size_t len, struct buf *out);
+
+/* ERR_SPEC unless all 256 bytes are pieces. */
+int bpe_check(const struct bpe *b, struct err *e);
+
+#endif

@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe_json.c - tokenizer.json: what of it is understood, and written again.
+ */
+#include "data/bpe_json.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/tokenizer.h"
+
+/* Ids of one file; more is hardly a vocabulary. */
+enum { ROWS_MAX = 1 << 22 };
+
+static const char *const mark_name[TOKEN_MARKS] = {"<pad>", "<bos>", "<eos>", "<unk>"};
+
+/* ---- ids ------------------------------------------------------------------ */
+
+struct rows {
+    struct bpe_row *row; /* [cap] */
+    uint32_t n, cap;     /* n: the highest id, and one */
+};
+
+static int make_room(struct rows *r, uint32_t n, struct err *e)
+{
+    uint32_t cap = r->cap ? r->cap : 256;
+    struct bpe_row *row;
+
+    while (cap < n)
+        cap *= 2;
+    if (cap > r->cap) {
+        row = reallocarray(r->row, cap, sizeof *row);
+        if (!row)
+            return err_set(e, ERR_NOMEM, "no memory for %u ids", cap);
+        memset(row + r->cap, 0, (cap - r->cap) * sizeof *row);
+        r->row = row;
+        r->cap = cap;
+    }
+    r->n = r->n < n ? n : r->n;
+    return 0;
+}
+
+static int place(struct rows *r, const char *text, const json_t *id, bool added,
+                 struct err *e)
+{
+    json_int_t at = json_integer_value(id);
+
+    if (!json_is_integer(id) || at < 0 || at >= ROWS_MAX)
+        return err_set(e, ERR_SPEC, "wanted an id for \"%.64s\"", text);
+    if (make_room(r, (uint32_t)at + 1, e) < 0)
+        return e->code;
+    if (r->row[at].text && strcmp(r->row[at].text, text) != 0)
+        return err_set(e, ERR_SPEC,
+                       "wanted id %lld once, found \"%.64s\" and \"%.64s\"",
+                       (long long)at, r->row[at].text, text);
+    for (uint32_t i = 0; added && i < r->n; i++)
+        if (i != at && r->row[i].text && strcmp(r->row[i].text, text) == 0)
+            return err_set(e, ERR_SPEC, "wanted \"%.64s\" once, found ids %u and %lld",
+                           text, i, (long long)at);
+    r->row[at].text = text;
+    r->row[at].added |= added;
+    return 0;
+}
+
+static int place_vocab(struct rows *r, json_t *vocab, struct err *e)
+{
+    const char *text;
+    json_t *id;
+
+    if (!json_is_object(vocab) || json_object_size(vocab) == 0)
+        return err_set(e, ERR_SPEC, "wanted an object of pieces with their ids");
+    json_object_foreach(vocab, text,
+                        id) if (place(r, text, id, false, e) < 0) return e->code;
+    return 0;
+}
+
+static json_t *parse(const struct bpe_text *file, struct err *e)
+{
+    json_error_t why;
+    json_t *root = json_loadb(file->data, file->len, JSON_REJECT_DUPLICATES, &why);
+
+    if (!root)
+        err_set(e, ERR_SPEC, "%s:%d:%d: wanted JSON: %s", file->name, why.line,
+                why.column, why.text);
+    return root;
+}
+
+int bpe_json_vocab(struct bpe *b, const struct bpe_text *file, struct err *e)
+{
+    json_t *root = parse(file, e);
+    struct rows r = {0};
+    int rc;
+
+    if (!root)
+        return e->code;
+    rc = place_vocab(&r, root, e);
+    if (rc == 0)
+        rc = bpe_read_pieces(b, r.row, 0, r.n, e);
+    if (rc < 0)
+        err_prefix(e, "%s", file->name);
+    free(r.row);
+    json_decref(root);
+    return rc;
+}
+
+/* ---- what is supported ---------------------------------------------------- */
+
+static bool is_nothing(const json_t *j)
+{
+    return !j || json_is_null(j) || json_is_false(j) ||
+           (json_is_string(j) && json_string_length(j) == 0) ||
+           (json_is_number(j) && json_number_value(j) == 0);
+}
+
+/* The "type" of a part, for errors; "" when it has none. */
+static const char *type_of(const json_t *part)
+{
+    const char *type = json_string_value(json_object_get(part, "type"));
+
+    return type ? type : "";
+}
+
+static bool is_type(const json_t *part, const char *type)
+{
+    return strcmp(type_of(part), type) == 0;
+}
+
+static int not_supported(const char *part, const json_t *j, struct err *e)
+{
+    const char *type = type_of(j);
+
+    return err_set(e, ERR_SPEC, "%s%s%s is not supported", part, *type ? " " : "",
+                   type);
+}
+
+/* The members of a part: those that are read elsewhere, and those that have to say
+ * nothing. */
+struct member {
+    const char *name;
+    bool empty;
+};
+
+static int check_members(const char *part, json_t *object, const struct member *list,
+                         struct err *e)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach(object, name, value)
+    {
+        const struct member *m = list;
+
+        while (m->name && strcmp(m->name, name) != 0)
+            m++;
+        if (!m->name || (m->empty && !is_nothing(value)))
+            return err_set(e, ERR_SPEC, "%s%s\"%.64s\" is not supported", part,
+                           *part ? ": " : "", name);
+    }
+    return 0;
+}
+
+static const struct member root_members[] = {
+    {"version", false},        {"truncation", true},
+    {"padding", true},         {"added_tokens", false},
+    {"normalizer", false},     {"pre_tokenizer", false},
+    {"post_processor", false}, {"decoder", false},
+    {"model", false},          {NULL, false},
+};
+static const struct member model_members[] = {
+    {"type", false},
+    {"vocab", false},
+    {"merges", false},
+    {"unk_token", false}, /* all bytes are pieces: nothing is unknown */
+    {"fuse_unk", false},
+    {"ignore_merges", false},
+    {"dropout", true},
+    {"byte_fallback", true},
+    {"continuing_subword_prefix", true},
+    {"end_of_word_suffix", true},
+    {NULL, false},
+};
+static const struct member added_members[] = {
+    {"id", false},    {"content", false}, {"normalized", false}, {"special", false},
+    {"lstrip", true}, {"rstrip", true},   {"single_word", true}, {NULL, false},
+};
+
+/* A ByteLevel pre-tokenizer: does it cut as well? */
+static int byte_level(const json_t *j, bool *cuts, struct err *e)
+{
+    const json_t *regex = json_object_get(j, "use_regex");
+
+    if (!is_type(j, "ByteLevel"))
+        return not_supported("pre_tokenizer", j, e);
+    if (!json_is_false(json_object_get(j, "add_prefix_space")))
+        return err_set(e, ERR_SPEC,
+                       "pre_tokenizer ByteLevel: wanted add_prefix_space false");
+    *cuts = !json_is_false(regex);
+    return 0;
+}
+
+static int split_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
+{
+    const json_t *pattern = json_object_get(j, "pattern");
+    const char *regex = json_string_value(json_object_get(pattern, "Regex"));
+    const char *behavior = json_string_value(json_object_get(j, "behavior"));
+
+    if (!is_type(j, "Split"))
+        return not_supported("pre_tokenizer", j, e);
+    if (!behavior || strcmp(behavior, "Isolated") != 0 ||
+        !is_nothing(json_object_get(j, "invert")))
+        return err_set(e, ERR_SPEC, "pre_tokenizer Split: wanted behavior Isolated");
+    for (int i = 0; regex && i < PRETOKEN_RULES; i++)
+        if (pretoken_regex[i] && strcmp(pretoken_regex[i], regex) == 0) {
+            *out = (enum pretoken_rule)i;
+            return 0;
+        }
+    return err_set(e, ERR_SPEC,
+                   "pre_tokenizer Split: the pattern \"%.100s\" is not supported, only "
+                   "those of gpt2, llama3 and qwen2",
+                   regex ? regex : "");
+}
+
+/* ByteLevel, or a Split and then a ByteLevel that does not cut. */
+static int read_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
+{
+    const json_t *list = json_object_get(j, "pretokenizers");
+    bool cuts;
+
+    if (!is_type(j, "Sequence") || json_array_size(list) != 2) {
+        if (byte_level(j, &cuts, e) < 0)
+            return e->code;
+        *out = cuts ? PRETOKEN_GPT2 : PRETOKEN_NONE;
+        return 0;
+    }
+    if (split_rule(json_array_get(list, 0), out, e) < 0 ||
+        byte_level(json_array_get(list, 1), &cuts, e) < 0)
+        return e->code;
+    return cuts ? err_set(e, ERR_SPEC,
+                          "pre_tokenizer ByteLevel: wanted use_regex false behind a "
+                          "Split")
+                : 0;
+}
+
+/* Parts of which one form, or none, is understood. */
+static int check_parts(json_t *root, struct err *e)
+{
+    const json_t *normalizer = json_object_get(root, "normalizer");
+    const json_t *post = json_object_get(root, "post_processor");
+    const json_t *decoder = json_object_get(root, "decoder");
+    json_t *model = json_object_get(root, "model");
+
+    if (check_members("", root, root_members, e) < 0)
+        return e->code;
+    if (!json_is_object(model) || (*type_of(model) && !is_type(model, "BPE")))
+        return not_supported("model", model, e);
+    if (!is_nothing(normalizer))
+        return not_supported("normalizer", normalizer, e);
+    if (!is_nothing(post) && !is_type(post, "ByteLevel"))
+        return not_supported("post_processor", post, e);
+    if (!is_nothing(decoder) && !is_type(decoder, "ByteLevel"))
+        return not_supported("decoder", decoder, e);
+    return check_members("model", model, model_members, e);
+}
+
+/* ---- reading -------------------------------------------------------------- */
+
+static int place_added(struct rows *r, const json_t *list, struct err *e)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        json_t *t = json_array_get(list, i);
+        const char *text = json_string_value(json_object_get(t, "content"));
+        char part[80];
+
+        if (!text || !*text)
+            return err_set(e, ERR_SPEC, "added_tokens[%zu]: wanted \"content\"", i);
+        snprintf(part, sizeof part, "added token %.64s", text);
+        if (check_members(part, t, added_members, e) < 0 ||
+            place(r, text, json_object_get(t, "id"), true, e) < 0)
+            return e->code;
+    }
+    return 0;
+}
+
+static int read_merges(struct bpe *b, const json_t *list, struct err *e)
+{
+    if (!json_is_array(list))
+        return err_set(e, ERR_SPEC, "model: wanted an array \"merges\"");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *m = json_array_get(list, i);
+        const json_t *half[] = {json_array_get(m, 0), json_array_get(m, 1)};
+        int rc;
+
+        if (json_is_string(m))
+            rc = bpe_read_line(b, json_string_value(m), json_string_length(m), e);
+        else if (json_array_size(m) == 2 && json_is_string(half[0]) &&
+                 json_is_string(half[1]))
+            rc = bpe_read_merge(b, json_string_value(half[0]),
+                                json_string_length(half[0]), json_string_value(half[1]),
+                                json_string_length(half[1]), e);
+        else
+            rc = err_set(e, ERR_SPEC, "merge %zu: wanted two pieces", i);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static bool has_marks(const struct rows *r)
+{
+    for (uint32_t i = 0; i < TOKEN_MARKS; i++)
+        if (i >= r->n || !r->row[i].text || !r->row[i].added ||
+            strcmp(r->row[i].text, mark_name[i]) != 0)
+            return false;
+    return true;
+}
+
+static int read_root(json_t *root, struct bpe *b, bool *marks, struct err *e)
+{
+    const json_t *model = json_object_get(root, "model");
+    struct rows r = {0};
+    int rc = check_parts(root, e);
+
+    if (rc == 0)
+        rc = read_rule(json_object_get(root, "pre_tokenizer"), &b->rule, e);
+    if (rc == 0)
+        rc = place_vocab(&r, json_object_get(model, "vocab"), e);
+    if (rc == 0)
+        rc = place_added(&r, json_object_get(root, "added_tokens"), e);
+    if (rc == 0) {
+        *marks = has_marks(&r);
+        b->whole = json_is_true(json_object_get(model, "ignore_merges"));
+        rc = bpe_read_pieces(b, r.row, *marks ? TOKEN_MARKS : 0, r.n, e);
+    }
+    if (rc == 0)
+        rc = read_merges(b, json_object_get(model, "merges"), e);
+    free(r.row);
+    return rc;
+}
+
+int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
+                  struct err *e)
+{
+    json_t *root = parse(file, e);
+    struct bpe *b;
+    int rc;
+
+    if (!root)
+        return e->code;
+    b = bpe_create(PRETOKEN_GPT2);
+    rc = read_root(root, b, marks, e);
+    if (rc < 0) {
+        err_prefix(e, "%s", file->name);
+        bpe_destroy(b);
+    } else {
+        *out = b;
+    }
+    json_decref(root);
+    return rc;
+}
+
+/* ---- writing -------------------------------------------------------------- */
+
+static json_t *shown(const struct bpe *b, uint32_t id)
+{
+    struct buf text = {0};
+    json_t *j;
+
+    bpe_show(b, id, &text);
+    j = json_stringn(text.data, text.len);
+    buf_free(&text);
+    return j;
+}
+
+static json_t *added_json(uint32_t id, json_t *content)
+{
+    return json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id,
+                     "content", content, "single_word", 0, "lstrip", 0, "rstrip", 0,
+                     "normalized", 0, "special", 1);
+}
+
+static json_t *vocab_json(const struct bpe *b, uint32_t first)
+{
+    json_t *vocab = json_object();
+
+    for (uint32_t i = 0; i < first; i++)
+        json_object_set_new(vocab, mark_name[i], json_integer(i));
+    for (uint32_t i = 0; i < b->pieces.count; i++) {
+        json_t *text = shown(b, i);
+
+        json_object_set_new(vocab, json_string_value(text), json_integer(first + i));
+        json_decref(text);
+    }
+    return vocab;
+}
+
+static json_t *merges_json(const struct bpe *b)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < b->merges; i++)
+        json_array_append_new(list, json_pack("[o, o]", shown(b, b->merge[i].left),
+                                              shown(b, b->merge[i].right)));
+    return list;
+}
+
+static json_t *all_added(const struct bpe *b, uint32_t first)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < first; i++)
+        json_array_append_new(list, added_json(i, json_string(mark_name[i])));
+    for (uint32_t i = 0; i < b->pieces.count; i++)
+        if (bpe_is_added(b, i))
+            json_array_append_new(list, added_json(first + i, shown(b, i)));
+    return list;
+}
+
+static json_t *byte_level_json(bool regex)
+{
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0,
+                     "trim_offsets", 1, "use_regex", (int)regex);
+}
+
+static json_t *rule_json(enum pretoken_rule rule)
+{
+    if (rule == PRETOKEN_GPT2 || rule == PRETOKEN_NONE)
+        return byte_level_json(rule == PRETOKEN_GPT2);
+    return json_pack("{s:s, s:[{s:s, s:{s:s}, s:s, s:b}, o]}", "type", "Sequence",
+                     "pretokenizers", "type", "Split", "pattern", "Regex",
+                     pretoken_regex[rule], "behavior", "Isolated", "invert", 0,
+                     byte_level_json(false));
+}
+
+int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err *e)
+{
+    uint32_t first = marks ? TOKEN_MARKS : 0;
+    json_t *model = json_pack(
+        "{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
+        "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+        "byte_fallback", 0, "ignore_merges", (int)b->whole, "vocab",
+        vocab_json(b, first), "merges", merges_json(b));
+    json_t *root =
+        json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:n, s:o, s:o}", "version", "1.0",
+                  "truncation", "padding", "added_tokens", all_added(b, first),
+                  "normalizer", "pre_tokenizer", rule_json(b->rule), "post_processor",
+                  "decoder", byte_level_json(true), "model", model);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+
+    json_decref(root);
+    if (!text)
+        return err_set(e, ERR_NOMEM, "tokenizer.json: no memory");
+    buf_puts(out, text);
+    buf_puts(out, "\n");
+    free(text);
+    return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe_json.h - what bpe_file.c and bpe_json.c share; nobody else's.
+ */
+#ifndef DATA_BPE_JSON_H
+#define DATA_BPE_JSON_H
+
+#include "data/bpe_file.h"
+
+/* What stands at an id; text NULL: nothing. */
+struct bpe_row {
+    const char *text;
+    bool added;
+};
+
+/* Rows [from, n) as the pieces from 0 on. */
+int bpe_read_pieces(struct bpe *b, const struct bpe_row *rows, uint32_t from,
+                    uint32_t n, struct err *e);
+
+/* A merge of two pieces; or as a line of merges.txt without its end. */
+int bpe_read_merge(struct bpe *b, const char *left, size_t nleft, const char *right,
+                   size_t nright, struct err *e);
+int bpe_read_line(struct bpe *b, const char *line, size_t len, struct err *e);
+
+/* The pieces of a vocab.json. */
+int bpe_json_vocab(struct bpe *b, const struct bpe_text *file, struct err *e);
+
+#endif

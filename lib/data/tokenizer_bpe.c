@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tokenizer_bpe.c - byte-level BPE (bpe.h) as a kind: learned from the text, or out of
+ * files of others.
+ *
+ * As JSON it is its pieces in the order of their ids, in GPT-2's alphabet, but for the
+ * added ones; merges as ids, two by two.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/bpe_file.h"
+#include "data/bpe_train.h"
+#include "data/tokenizer_kind.h"
+#include "data/utf8.h"
+
+struct bpe_kind {
+    struct bpe_train *train; /* until seal */
+    struct bpe *bpe;         /* from then on */
+    uint32_t pieces, min_count;
+};
+
+static void kind_destroy(void *self)
+{
+    struct bpe_kind *k = self;
+
+    if (!k)
+        return;
+    bpe_train_destroy(k->train);
+    bpe_destroy(k->bpe);
+    free(k);
+}
+
+static void *kind_create(const struct tokenizer_config *config)
+{
+    struct bpe_kind *k = calloc(1, sizeof *k);
+    uint32_t marks = config->marks ? TOKEN_MARKS : 0;
+
+    if (!k)
+        return NULL;
+    k->pieces = config->vocab_size > marks ? config->vocab_size - marks : 0;
+    k->min_count = config->min_count;
+    k->train = bpe_train_create(PRETOKEN_GPT2);
+    return k;
+}
+
+void *tokenizer_bpe_self(struct bpe *b)
+{
+    struct bpe_kind *k = calloc(1, sizeof *k);
+
+    if (k)
+        k->bpe = b;
+    else
+        bpe_destroy(b);
+    return k;
+}
+
+static void kind_learn(void *self, const char *text, size_t len)
+{
+    bpe_train_text(((struct bpe_kind *)self)->train, text, len);
+}
+
+static int kind_seal(void *self, struct err *e)
+{
+    struct bpe_kind *k = self;
+    int rc = bpe_train_learn(k->train, k->pieces, k->min_count, &k->bpe, e);
+
+    bpe_train_destroy(k->train);
+    k->train = NULL;
+    return rc;
+}
+
+static uint32_t kind_vocab(const void *self)
+{
+    return ((const struct bpe_kind *)self)->bpe->pieces.count;
+}
+
+static void put_id(void *arg, uint32_t id)
+{
+    tokenizer_put(arg, id);
+}
+
+static int kind_encode(const void *self, const char *text, size_t len,
+                       const struct tokenizer_ids *out, struct err *e)
+{
+    const struct bpe_kind *k = self;
+    size_t good = utf8_valid(text, len);
+
+    if (good < len)
+        return err_set(e, ERR_SPEC, "byte %zu: wanted UTF-8, found 0x%02x", good + 1,
+                       (unsigned char)text[good]);
+    bpe_encode(k->bpe, text, len, put_id, (void *)out);
+    return ERR_OK;
+}
+
+static size_t kind_open(const void *self, const char *text, size_t len)
+{
+    return bpe_open(((const struct bpe_kind *)self)->bpe, text, len);
+}
+
+static void kind_decode(const void *self, uint32_t id, struct buf *out)
+{
+    size_t len;
+    const char *bytes =
+        bytemap_at(&((const struct bpe_kind *)self)->bpe->pieces, id, &len);
+
+    buf_add(out, bytes, len);
+}
+
+/* ---- saving and loading --------------------------------------------------- */
+
+static json_t *pieces_json(const struct bpe *b)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < b->pieces.count; i++) {
+        struct buf text = {0};
+
+        bpe_show(b, i, &text);
+        json_array_append_new(list, json_stringn(text.data, text.len));
+        buf_free(&text);
+    }
+    return list;
+}
+
+static json_t *merges_json(const struct bpe *b)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < b->merges; i++) {
+        json_array_append_new(list, json_integer(b->merge[i].left));
+        json_array_append_new(list, json_integer(b->merge[i].right));
+    }
+    return list;
+}
+
+/* By rising ids, so that the same pieces are the same bytes. */
+static json_t *added_json(const struct bpe *b)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; b->nadded && i < b->pieces.count; i++)
+        if (bpe_is_added(b, i))
+            json_array_append_new(list, json_integer(i));
+    return list;
+}
+
+static int kind_save(const void *self, json_t *object, struct err *e)
+{
+    const struct bpe *b = ((const struct bpe_kind *)self)->bpe;
+    int rc = json_object_set_new(object, "pieces", pieces_json(b));
+
+    rc |= json_object_set_new(object, "merges", merges_json(b));
+    rc |= json_object_set_new(object, "added", added_json(b));
+    rc |= json_object_set_new(object, "rule", json_string(pretoken_name[b->rule]));
+    rc |= json_object_set_new(object, "whole", json_boolean(b->whole));
+    return rc ? err_set(e, ERR_NOMEM, "tokenizer bpe: no memory") : ERR_OK;
+}
+
+/* A number of the list, below `end`. */
+static int read_id(const json_t *list, size_t i, const char *what, uint32_t end,
+                   uint32_t *out, struct err *e)
+{
+    const json_t *j = json_array_get(list, i);
+
+    if (!json_is_integer(j) || json_integer_value(j) < 0 ||
+        json_integer_value(j) >= end)
+        return err_set(e, ERR_SPEC, "%s[%zu]: wanted an id below %u", what, i, end);
+    *out = (uint32_t)json_integer_value(j);
+    return 0;
+}
+
+static int load_rule(struct bpe *b, const json_t *object, struct err *e)
+{
+    const char *name = json_string_value(json_object_get(object, "rule"));
+    const json_t *whole = json_object_get(object, "whole");
+
+    b->whole = json_is_true(whole);
+    for (int i = 0; name && json_is_boolean(whole) && i < PRETOKEN_RULES; i++)
+        if (strcmp(pretoken_name[i], name) == 0) {
+            b->rule = (enum pretoken_rule)i;
+            return 0;
+        }
+    return err_set(e, ERR_SPEC, "wanted a \"rule\", and \"whole\" true or false");
+}
+
+/* is_added[n]: which pieces are. */
+static int load_pieces(struct bpe *b, const json_t *list, const bool *is_added,
+                       struct err *e)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *j = json_array_get(list, i);
+        const char *text = json_string_value(j);
+        struct buf bytes = {0};
+        int rc;
+
+        if (is_added[i] && text)
+            rc = bpe_piece(b, text, json_string_length(j), e);
+        else if (text && bpe_hide(text, json_string_length(j), &bytes))
+            rc = bpe_piece(b, bytes.data, bytes.len, e);
+        else
+            rc =
+                err_set(e, ERR_SPEC, "pieces[%zu]: wanted text of GPT-2's alphabet", i);
+        buf_free(&bytes);
+        if (rc < 0)
+            return rc;
+        if (is_added[i])
+            bpe_add(b, (uint32_t)i);
+    }
+    return bpe_check(b, e);
+}
+
+static int load_added(struct bpe *b, const json_t *object, struct err *e)
+{
+    const json_t *pieces = json_object_get(object, "pieces");
+    const json_t *added = json_object_get(object, "added");
+    size_t n = json_array_size(pieces);
+    bool *is_added = calloc(n + 1, sizeof *is_added);
+    int rc = is_added ? 0 : err_set(e, ERR_NOMEM, "no memory for %zu pieces", n);
+
+    if (rc == 0 && (n > INT32_MAX || !json_is_array(added)))
+        rc = err_set(e, ERR_SPEC, "wanted arrays \"pieces\" and \"added\"");
+    for (size_t i = 0; rc == 0 && i < json_array_size(added); i++) {
+        uint32_t id;
+
+        rc = read_id(added, i, "added", (uint32_t)n, &id, e);
+        if (rc == 0)
+            is_added[id] = true;
+    }
+    if (rc == 0)
+        rc = load_pieces(b, pieces, is_added, e);
+    free(is_added);
+    return rc;
+}
+
+static int load_merges(struct bpe *b, const json_t *list, struct err *e)
+{
+    if (!json_is_array(list) || json_array_size(list) % 2)
+        return err_set(e, ERR_SPEC, "wanted an array \"merges\" of pairs of ids");
+    for (size_t i = 0; i < json_array_size(list); i += 2) {
+        uint32_t id[2];
+
+        if (read_id(list, i, "merges", b->pieces.count, &id[0], e) < 0 ||
+            read_id(list, i + 1, "merges", b->pieces.count, &id[1], e) < 0 ||
+            bpe_join(b, id[0], id[1], e) < 0)
+            return e->code;
+    }
+    return 0;
+}
+
+static int kind_load(void *self, const json_t *object, struct err *e)
+{
+    struct bpe_kind *k = self;
+    struct bpe *b = bpe_create(PRETOKEN_GPT2);
+    int rc = load_rule(b, object, e);
+
+    if (rc == 0)
+        rc = load_added(b, object, e);
+    if (rc == 0)
+        rc = load_merges(b, json_object_get(object, "merges"), e);
+    if (rc < 0) {
+        bpe_destroy(b);
+        return err_prefix(e, "tokenizer bpe");
+    }
+    bpe_train_destroy(k->train);
+    k->train = NULL;
+    k->bpe = b;
+    return ERR_OK;
+}
+
+/* A copy, by the way of its JSON's parts. */
+static struct bpe *kind_as_bpe(const void *self)
+{
+    const struct bpe *from = ((const struct bpe_kind *)self)->bpe;
+    struct bpe *b = bpe_create(from->rule);
+    size_t len;
+
+    b->whole = from->whole;
+    for (uint32_t i = 0; i < from->pieces.count; i++) {
+        const char *bytes = bytemap_at(&from->pieces, i, &len);
+
+        bpe_piece(b, bytes, len, NULL);
+        if (bpe_is_added(from, i))
+            bpe_add(b, i);
+    }
+    for (uint32_t i = 0; i < from->merges; i++)
+        bpe_join(b, from->merge[i].left, from->merge[i].right, NULL);
+    return b;
+}
+
+const struct tokenizer_kind tokenizer_bpe = {
+    .name = "bpe",
+    .create = kind_create,
+    .destroy = kind_destroy,
+    .learn = kind_learn,
+    .seal = kind_seal,
+    .vocab = kind_vocab,
+    .encode = kind_encode,
+    .open = kind_open,
+    .decode = kind_decode,
+    .save = kind_save,
+    .load = kind_load,
+    .members = 5,
+    .as_bpe = kind_as_bpe,
+};

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fuzz_bpe.c - tokenizers of others: a tokenizer.json; or, where the first byte is no
+ * brace, merges.txt behind a vocabulary of bytes and what the merges name; learning.
+ * parser: lib/data/bpe.c lib/data/bpe_file.c lib/data/bpe_json.c lib/data/bpe_train.c
+ * parser: lib/data/bytemap.c lib/data/pretoken.c lib/data/unicode.c
+ */
+#include "tests/fuzz/fuzz.h"
+
+#include <string.h>
+
+#include "data/bpe_file.h"
+#include "data/bpe_train.h"
+#include "data/utf8.h"
+
+struct ids {
+    const struct bpe *b;
+    struct buf text; /* of the ids so far */
+    size_t n;
+};
+
+static void put(void *arg, uint32_t id)
+{
+    struct ids *x = arg;
+    const char *piece;
+    size_t len;
+
+    FUZZ_HOLDS(id < x->b->pieces.count);
+    piece = bytemap_at(&x->b->pieces, id, &len);
+    buf_add(&x->text, piece, len);
+    x->n++;
+}
+
+/* Whatever the text is, its ids are no more than its bytes, and together are it. */
+static void use(const struct bpe *b, const char *text, size_t len)
+{
+    struct ids x = {.b = b};
+
+    bpe_encode(b, text, len, put, &x);
+    FUZZ_HOLDS(x.n <= len && x.text.len == len);
+    FUZZ_HOLDS(len == 0 || memcmp(x.text.data, text, len) == 0);
+    FUZZ_HOLDS(bpe_open(b, text, len) <= len);
+    buf_free(&x.text);
+}
+
+/* Written and read, it is the same. */
+static void again(const struct bpe *b, bool marks)
+{
+    struct buf one = {0}, two = {0};
+    struct bpe *back;
+    struct err e;
+    bool same;
+
+    FUZZ_HOLDS(bpe_write_json(b, marks, &one, &e) == 0);
+    FUZZ_HOLDS(bpe_read_json(&(struct bpe_text){"t", one.data, one.len}, &back, &same,
+                             &e) == 0);
+    FUZZ_HOLDS(same == marks);
+    FUZZ_HOLDS(bpe_write_json(back, marks, &two, &e) == 0);
+    FUZZ_HOLDS(one.len == two.len && memcmp(one.data, two.data, one.len) == 0);
+    bpe_destroy(back);
+    buf_free(&one);
+    buf_free(&two);
+}
+
+static void learn(const char *text, size_t len)
+{
+    struct bpe_train *t = bpe_train_create(PRETOKEN_GPT2);
+    struct bpe *b;
+    struct err e;
+
+    bpe_train_text(t, text, len);
+    if (bpe_train_learn(t, 256 + (uint32_t)(len % 64), len % 3, &b, &e) == 0) {
+        use(b, text, len);
+        again(b, len % 2);
+        bpe_destroy(b);
+    }
+    bpe_train_destroy(t);
+}
+
+/* Bytes, and three pairs of them, as a vocab.json. */
+static void read_merges(const char *text, size_t len)
+{
+    struct bpe *b = bpe_create(PRETOKEN_GPT2);
+    struct buf vocab = {0};
+    struct err e;
+    char glyph[4];
+
+    bpe_bytes(b);
+    buf_puts(&vocab, "{\"th\":256,\"the\":257,\"\\u0120the\":258");
+    for (uint32_t i = 0; i < 256; i++) {
+        unsigned char byte = (unsigned char)*bytemap_at(&b->pieces, i, &(size_t){0});
+        size_t n = utf8_put(bpe_glyph(byte), glyph);
+
+        buf_printf(&vocab,
+                   byte == '"' || byte == '\\' ? ",\"\\%.*s\":%u" : ",\"%.*s\":%u",
+                   (int)n, glyph, i);
+    }
+    buf_puts(&vocab, "}");
+    bpe_destroy(b);
+    if (bpe_read_gpt2(&(struct bpe_text){"v", vocab.data, vocab.len},
+                      &(struct bpe_text){"m", text, len}, &b, &e) == 0) {
+        use(b, "the theme, the the", 18);
+        again(b, false);
+        bpe_destroy(b);
+    }
+    buf_free(&vocab);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    const char *text = (const char *)data;
+    struct bpe *b;
+    struct err e;
+    bool marks;
+
+    if (size && data[0] == '{') {
+        if (bpe_read_json(&(struct bpe_text){"t", text, size}, &b, &marks, &e) == 0) {
+            use(b, text, size);
+            again(b, marks);
+            bpe_destroy(b);
+        }
+    } else {
+        read_merges(text, size);
+        learn(text, size);
+    }
+    return 0;
+}

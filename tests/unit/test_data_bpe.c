@@ -1,0 +1,488 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_data_bpe.c - byte-level BPE against what others make of the same strings:
+ * bpe-gpt2.json has ids of Hugging Face's tokenizers for strings of many scripts, by a
+ * small vocabulary learned there and by GPT-2's.  GPT-2's files are read where they are
+ * (NND_DATA, or shared/data beside the tree).
+ */
+#include <jansson.h>
+
+#include "data/bpe_file.h"
+#include "data/bpe_train.h"
+#include "data/tokenizer.h"
+#include "unit.h"
+
+static const char *from_env(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value ? value : otherwise;
+}
+
+static json_t *fixture(void)
+{
+    static json_t *root;
+    char path[4096];
+
+    if (!root) {
+        snprintf(path, sizeof path, "%s/tests/fixtures/bpe-gpt2.json",
+                 from_env("NND_SRCDIR", "."));
+        root = json_load_file(path, 0, NULL);
+    }
+    assert_non_null(root);
+    return root;
+}
+
+/* A file that others published, or a test that is skipped. */
+static const char *published(const char *name)
+{
+    static char path[4096];
+    const char *data = getenv("NND_DATA");
+
+    if (data)
+        snprintf(path, sizeof path, "%s/%s", data, name);
+    else
+        snprintf(path, sizeof path, "%s/../shared/data/%s", from_env("NND_SRCDIR", "."),
+                 name);
+    if (!fs_exists(path))
+        unit_skip("GPT-2's vocabulary is not here (NND_DATA)");
+    return path;
+}
+
+static void write_file(const char *path, const char *data, size_t len)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, len, f), len);
+    fclose(f);
+}
+
+static void must(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s", e->text);
+}
+
+/* A tokenizer out of a tokenizer.json. */
+static struct tokenizer *open_json(void **state, const json_t *json)
+{
+    const char *path = unit_path(state, "tokenizer.json");
+    char *text = json_dumps(json, 0);
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    write_file(path, text, strlen(text));
+    free(text);
+    must(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e), &e);
+    return t;
+}
+
+static void must_ids(const struct tokenizer *t, const json_t *string,
+                     const json_t *want)
+{
+    const char *text = json_string_value(string);
+    uint32_t *id = calloc(json_string_length(string) + 1, sizeof *id);
+    struct tokens ids;
+    struct buf back = {0};
+    struct err e;
+
+    tokens_init(&ids, tokenizer_vocab(t));
+    must(tokenizer_encode(t, text, json_string_length(string), &ids, &e), &e);
+    for (size_t i = 0; i < ids.count && i < json_array_size(want); i++) {
+        id[i] = tokens_get(&ids, i);
+        if (id[i] != json_integer_value(json_array_get(want, i)))
+            fail_msg("\"%s\": token %zu is %u, wanted %lld", text, i, id[i],
+                     (long long)json_integer_value(json_array_get(want, i)));
+    }
+    assert_int_equal(ids.count, json_array_size(want));
+    must(tokenizer_decode(t, id, ids.count, &back, &e), &e);
+    assert_int_equal(back.len, json_string_length(string));
+    assert_memory_equal(back.data, text, back.len);
+    buf_free(&back);
+    tokens_free(&ids);
+    free(id);
+}
+
+static void must_all(const struct tokenizer *t, const json_t *ids)
+{
+    const json_t *strings = json_object_get(fixture(), "strings");
+
+    assert_true(json_array_size(strings) > 30);
+    assert_int_equal(json_array_size(strings), json_array_size(ids));
+    for (size_t i = 0; i < json_array_size(strings); i++)
+        must_ids(t, json_array_get(strings, i), json_array_get(ids, i));
+}
+
+/* ---- against others ------------------------------------------------------- */
+
+static void strings_of_every_script_have_frozen_ids(void **state)
+{
+    const json_t *f = fixture();
+    struct tokenizer *t = open_json(state, json_object_get(f, "tokenizer"));
+
+    assert_string_equal(tokenizer_name(t), "bpe");
+    must_all(t, json_object_get(f, "ids"));
+    tokenizer_destroy(t);
+}
+
+static void other_expressions_have_frozen_ids(void **state)
+{
+    static const char *const names[] = {"llama3", "qwen2"};
+
+    for (int i = 0; i < 2; i++) {
+        const json_t *f = fixture(), *rule = json_object_get(f, names[i]);
+        json_t *json = json_deep_copy(json_object_get(f, "tokenizer"));
+        struct tokenizer *t;
+
+        json_object_set(json, "pre_tokenizer", json_object_get(rule, "pre_tokenizer"));
+        t = open_json(state, json);
+        must_all(t, json_object_get(rule, "ids"));
+        tokenizer_destroy(t);
+        json_decref(json);
+    }
+}
+
+static struct tokenizer *open_gpt2(void)
+{
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    must(tokenizer_open(published("gpt2"), &(struct tokenizer_config){0}, &t, &e), &e);
+    assert_int_equal(tokenizer_vocab(t), 50257);
+    return t;
+}
+
+static void gpt2_gives_published_ids(void **state)
+{
+    struct tokenizer *t = open_gpt2();
+    json_t *one;
+
+    (void)state;
+    must_all(t, json_object_get(fixture(), "gpt2"));
+    one = json_load_file(published("gpt2/gpt2_encoded_tokens.json"), 0, NULL);
+    assert_int_equal(json_array_size(json_object_get(one, "token_ids")), 221);
+    must_ids(t, json_object_get(one, "text"), json_object_get(one, "token_ids"));
+    json_decref(one);
+    tokenizer_destroy(t);
+}
+
+/* The merges that are learned from a text are those that the BpeTrainer learns. */
+static void learning_is_that_of_others(void **state)
+{
+    const json_t *strings = json_object_get(fixture(), "strings");
+    const json_t *theirs = json_object_get(fixture(), "tokenizer");
+    struct bpe_train *t = bpe_train_create(PRETOKEN_GPT2);
+    char *text = json_dumps(theirs, 0);
+    struct bpe *ours, *want;
+    struct err e;
+    bool marks;
+
+    (void)state;
+    for (size_t i = 0; i < json_array_size(strings); i++)
+        bpe_train_text(t, json_string_value(json_array_get(strings, i)),
+                       json_string_length(json_array_get(strings, i)));
+    must(bpe_train_learn(t, 600, 0, &ours, &e), &e);
+    must(bpe_read_json(&(struct bpe_text){"t", text, strlen(text)}, &want, &marks, &e),
+         &e);
+    assert_int_equal(ours->merges, 344);
+    assert_int_equal(ours->merges, want->merges);
+    assert_memory_equal(ours->merge, want->merge, 344 * sizeof *ours->merge);
+    assert_int_equal(ours->pieces.bytes.len + strlen("<|endoftext|>"),
+                     want->pieces.bytes.len);
+    assert_memory_equal(ours->pieces.bytes.data, want->pieces.bytes.data,
+                        ours->pieces.bytes.len);
+    bpe_destroy(ours);
+    bpe_destroy(want);
+    bpe_train_destroy(t);
+    free(text);
+}
+
+/* ---- our own -------------------------------------------------------------- */
+
+static struct tokenizer *learn(const char *text, struct tokenizer_config c)
+{
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    c.kind = "bpe";
+    must(tokenizer_create(&c, &t, &e), &e);
+    assert_true(tokenizer_learns(t));
+    must(tokenizer_learn(t, text, strlen(text), &e), &e);
+    must(tokenizer_seal(t, &e), &e);
+    return t;
+}
+
+static void rare_pairs_are_not_joined(void **state)
+{
+    struct tokenizer *t =
+        learn("abab abab cd", (struct tokenizer_config){.vocab_size = 300});
+    uint32_t all = tokenizer_vocab(t);
+
+    (void)state;
+    assert_in_range(all, 257, 299);
+    tokenizer_destroy(t);
+    t = learn("abab abab cd",
+              (struct tokenizer_config){.vocab_size = 300, .min_count = 2});
+    assert_in_range(tokenizer_vocab(t), 257, all - 1);
+    tokenizer_destroy(t);
+    t = learn("abab", (struct tokenizer_config){.vocab_size = 261, .marks = true});
+    assert_int_equal(tokenizer_vocab(t), 261);
+    tokenizer_destroy(t);
+}
+
+/* Saved as a checkpoint does, and as tokenizer.json, with marks and without. */
+static void saved_and_read_again_it_is_the_same(void **state)
+{
+    const json_t *strings = json_object_get(fixture(), "strings");
+    const char *path = unit_path(state, "saved.json");
+
+    for (int marks = 0; marks < 2; marks++) {
+        struct tokenizer_config c = {.vocab_size = 280, .marks = marks};
+        struct tokenizer *t = learn("the lower lowest newest wide the the", c), *u, *v;
+        struct buf one = {0}, two = {0}, hf = {0};
+        char a[SHA256_HEX], b[SHA256_HEX];
+        struct err e;
+
+        must(tokenizer_save(t, &one, &e), &e);
+        must(tokenizer_load("x", one.data, one.len, &u, &e), &e);
+        must(tokenizer_save(u, &two, &e), &e);
+        assert_string_equal(one.data, two.data);
+        must(tokenizer_write_hf(t, &hf, &e), &e);
+        write_file(path, hf.data, hf.len);
+        must(tokenizer_open(path, &(struct tokenizer_config){0}, &v, &e), &e);
+        assert_int_equal(tokenizer_marks(v), marks);
+        must(tokenizer_sha256(t, a, &e), &e);
+        must(tokenizer_sha256(v, b, &e), &e);
+        assert_string_equal(a, b);
+        for (size_t i = 0; i < json_array_size(strings); i++) {
+            const json_t *s = json_array_get(strings, i);
+            struct tokens x, y;
+
+            tokens_init(&x, tokenizer_vocab(t));
+            tokens_init(&y, tokenizer_vocab(t));
+            must(tokenizer_encode(t, json_string_value(s), json_string_length(s), &x,
+                                  &e),
+                 &e);
+            must(tokenizer_encode(u, json_string_value(s), json_string_length(s), &y,
+                                  &e),
+                 &e);
+            assert_int_equal(x.count, y.count);
+            assert_memory_equal(x.ids, y.ids, x.count * x.width);
+            tokens_free(&x);
+            tokens_free(&y);
+        }
+        buf_free(&one);
+        buf_free(&two);
+        buf_free(&hf);
+        tokenizer_destroy(t);
+        tokenizer_destroy(u);
+        tokenizer_destroy(v);
+    }
+}
+
+/* Two parts have the whole's ids when the first is cut where it may be. */
+static void a_text_may_come_in_parts(void **state)
+{
+    const json_t *strings = json_object_get(fixture(), "strings");
+    struct tokenizer *t = open_json(state, json_object_get(fixture(), "tokenizer"));
+
+    for (size_t i = 0; i < json_array_size(strings); i++) {
+        const char *s = json_string_value(json_array_get(strings, i));
+        size_t len = json_string_length(json_array_get(strings, i));
+
+        if (strstr(s, "<|endof"))
+            continue; /* an added piece is looked for in what is there */
+        for (size_t half = 1; half < len; half++) {
+            struct tokens whole, parts;
+            size_t open;
+            struct err e;
+
+            if (((unsigned char)s[half] & 0xc0) == 0x80)
+                continue;
+            open = tokenizer_open_end(t, s, half);
+            tokens_init(&whole, tokenizer_vocab(t));
+            tokens_init(&parts, tokenizer_vocab(t));
+            must(tokenizer_encode(t, s, len, &whole, &e), &e);
+            must(tokenizer_encode(t, s, half - open, &parts, &e), &e);
+            must(tokenizer_encode(t, s + half - open, len - half + open, &parts, &e),
+                 &e);
+            assert_int_equal(whole.count, parts.count);
+            assert_memory_equal(whole.ids, parts.ids, whole.count * whole.width);
+            tokens_free(&whole);
+            tokens_free(&parts);
+        }
+    }
+    tokenizer_destroy(t);
+}
+
+static void any_bytes_of_utf8_have_ids(void **state)
+{
+    struct tokenizer *t = learn("a", (struct tokenizer_config){.vocab_size = 300});
+    struct tokens ids;
+    struct err e;
+
+    (void)state;
+    tokens_init(&ids, tokenizer_vocab(t));
+    must(tokenizer_encode(t, "\U0001f44d\u4f60", 7, &ids, &e), &e);
+    assert_int_equal(ids.count, 7);
+    assert_int_equal(tokenizer_encode(t, "ab\xff", 3, &ids, &e), ERR_SPEC);
+    assert_string_equal(e.text, "byte 3: wanted UTF-8, found 0xff");
+    assert_int_equal(ids.count, 7);
+    tokens_free(&ids);
+    tokenizer_destroy(t);
+}
+
+/* ---- what is refused ------------------------------------------------------ */
+
+static void must_refuse(void **state, const json_t *json, const char *text)
+{
+    const char *path = unit_path(state, "bad.json");
+    char *dump = json_dumps(json, 0);
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    write_file(path, dump, strlen(dump));
+    free(dump);
+    assert_int_equal(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e),
+                     ERR_SPEC);
+    assert_memory_equal(e.text, path, strlen(path));
+    assert_string_equal(e.text + strlen(path) + 2, text);
+}
+
+/* Each of these is put into a good file, at the key before it. */
+static const struct {
+    const char *key, *value, *text;
+} unsupported[] = {
+    {"normalizer", "{\"type\":\"NFC\"}", "normalizer NFC is not supported"},
+    {"truncation", "{\"max_length\":5}", "\"truncation\" is not supported"},
+    {"padding", "{\"pad_id\":5}", "\"padding\" is not supported"},
+    {"more", "1", "\"more\" is not supported"},
+    {"post_processor", "{\"type\":\"TemplateProcessing\"}",
+     "post_processor TemplateProcessing is not supported"},
+    {"decoder", "{\"type\":\"WordPiece\"}", "decoder WordPiece is not supported"},
+    {"pre_tokenizer", "{\"type\":\"Whitespace\"}",
+     "pre_tokenizer Whitespace is not supported"},
+    {"pre_tokenizer", "null", "pre_tokenizer is not supported"},
+    {"pre_tokenizer", "{\"type\":\"ByteLevel\"}",
+     "pre_tokenizer ByteLevel: wanted add_prefix_space false"},
+    {"pre_tokenizer",
+     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
+     "{\"Regex\":\"x+\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}",
+     "pre_tokenizer Split: the pattern \"x+\" is not supported, only those of gpt2, "
+     "llama3 and qwen2"},
+    {"model", "{\"type\":\"WordPiece\"}", "model WordPiece is not supported"},
+    {"model", "{\"type\":\"BPE\",\"dropout\":0.1}",
+     "model: \"dropout\" is not supported"},
+    {"model", "{\"type\":\"BPE\",\"byte_fallback\":true}",
+     "model: \"byte_fallback\" is not supported"},
+    {"model", "{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"}",
+     "model: \"end_of_word_suffix\" is not supported"},
+    {"model", "{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}",
+     "wanted an object of pieces with their ids"},
+    {"model", "{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}",
+     "wanted ids 0 to 600, each once, found none 1"},
+    {"added_tokens", "[{\"id\":600,\"content\":\"<x>\",\"lstrip\":true}]",
+     "added token <x>: \"lstrip\" is not supported"},
+    {"added_tokens", "[{\"id\":5,\"content\":\"<x>\"}]",
+     "wanted id 5 once, found \"&\" and \"<x>\""},
+    {"added_tokens", "[{\"id\":601,\"content\":\"&\"}]",
+     "wanted \"&\" once, found ids 5 and 601"},
+    {"added_tokens", "[{\"id\":-1,\"content\":\"<x>\"}]", "wanted an id for \"<x>\""},
+    {"added_tokens", "[{\"id\":7}]", "added_tokens[0]: wanted \"content\""},
+};
+
+static void what_is_not_supported_is_named(void **state)
+{
+    const json_t *good = json_object_get(fixture(), "tokenizer");
+
+    for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
+        json_t *bad = json_copy((json_t *)good);
+
+        json_object_set_new(bad, unsupported[i].key,
+                            json_loads(unsupported[i].value, JSON_DECODE_ANY, NULL));
+        must_refuse(state, bad, unsupported[i].text);
+        json_decref(bad);
+    }
+}
+
+static void bad_merges_are_named(void **state)
+{
+    static const struct {
+        const char *merges, *text;
+    } bad[] = {
+        {"[\"a\"]", "merge 0: wanted two pieces with a space between, found \"a\""},
+        {"[\"a b c\"]",
+         "merge 0: wanted two pieces with a space between, found \"a b c\""},
+        {"[[\"a\",\"zz\"]]", "merge 0: wanted a piece of the vocabulary, found \"zz\""},
+        {"[[\"a\"]]", "merge 0: wanted two pieces"},
+        {"[\"Q Q\"]", "merge 0: wanted a piece that is both together, found none"},
+        {"[\"t h\",\"t h\"]", "merge 1: wanted it once, found it as merge 0"},
+        {"{}", "model: wanted an array \"merges\""},
+    };
+    const json_t *good = json_object_get(fixture(), "tokenizer");
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        json_t *copy = json_deep_copy(good);
+
+        json_object_set_new(json_object_get(copy, "model"), "merges",
+                            json_loads(bad[i].merges, 0, NULL));
+        must_refuse(state, copy, bad[i].text);
+        json_decref(copy);
+    }
+}
+
+static void two_files_of_gpt2_are_read(void **state)
+{
+    struct buf vocab = {0};
+    struct tokenizer *t = NULL;
+    struct tokens ids;
+    struct err e;
+    char glyph[8];
+
+    remove(unit_path(state, "tokenizer.json"));
+    buf_puts(&vocab, "{\"he\":256,\"<end>\":257");
+    for (int i = 0; i < 256; i++) {
+        uint32_t p = bpe_glyph((unsigned char)i);
+
+        snprintf(glyph, sizeof glyph, "\\u%04x", p);
+        buf_printf(&vocab, ",\"%s\":%d", glyph, i);
+    }
+    buf_puts(&vocab, "}");
+    write_file(unit_path(state, "vocab.json"), vocab.data, vocab.len);
+    write_file(unit_path(state, "merges.txt"), "#version: 0.2\nh e\n", 18);
+    must(tokenizer_open(*state, &(struct tokenizer_config){0}, &t, &e), &e);
+    tokens_init(&ids, tokenizer_vocab(t));
+    must(tokenizer_encode(t, "he<end>h", 8, &ids, &e), &e);
+    assert_int_equal(ids.count, 3);
+    assert_int_equal(tokens_get(&ids, 0), 256);
+    assert_int_equal(tokens_get(&ids, 1), 257);
+    assert_int_equal(tokens_get(&ids, 2), 'h');
+    tokens_free(&ids);
+    tokenizer_destroy(t);
+    write_file(unit_path(state, "merges.txt"), "#version: 0.2\nh e\nhe\n", 21);
+    assert_int_equal(tokenizer_open(*state, &(struct tokenizer_config){0}, &t, &e),
+                     ERR_SPEC);
+    assert_non_null(strstr(e.text, "/merges.txt:3: merge 1: wanted two pieces with a "
+                                   "space between, found \"he\""));
+    buf_free(&vocab);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(strings_of_every_script_have_frozen_ids),
+        cmocka_unit_test(other_expressions_have_frozen_ids),
+        cmocka_unit_test(gpt2_gives_published_ids),
+        cmocka_unit_test(learning_is_that_of_others),
+        cmocka_unit_test(rare_pairs_are_not_joined),
+        cmocka_unit_test(saved_and_read_again_it_is_the_same),
+        cmocka_unit_test(a_text_may_come_in_parts),
+        cmocka_unit_test(any_bytes_of_utf8_have_ids),
+        cmocka_unit_test(what_is_not_supported_is_named),
+        cmocka_unit_test(bad_merges_are_named),
+        cmocka_unit_test(two_files_of_gpt2_are_read),
+    };
+
+    return cmocka_run_group_tests_name("bpe", tests, unit_dir_setup, unit_dir_teardown);
+}
