@@ -83,6 +83,7 @@ check_PROGRAMS += tests/sys/json-check
 tests_sys_json_check_SOURCES = tests/sys/json-check.c
 tests_sys_json_check_LDADD = $(JANSSON_LIBS)
 sys_tests += \
+    tests/sys/client_events.test \
     tests/sys/client_jobs.test \
     tests/sys/client_run.test \
     tests/sys/client_words.test

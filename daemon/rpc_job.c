@@ -314,8 +314,16 @@ struct journal {
     struct rpc_call *call;
     Wire__EventsReply *reply;
     size_t limit, bytes;
-    bool final; /* the last event given is the end of its job */
+    uint64_t last; /* that was looked at                         */
+    bool final;    /* the last event given is the end of its job */
 };
+
+/* Sequence numbers have no holes but those of jobs that are forgotten. */
+static void count_missing(struct journal *g, uint64_t seq)
+{
+    g->reply->missing += seq - g->last - 1;
+    g->last = seq;
+}
 
 static bool event_take(void *arg, const struct event *ev)
 {
@@ -325,15 +333,15 @@ static bool event_take(void *arg, const struct event *ev)
     uint32_t uid;
     struct err e;
 
+    if (g->reply->n_events == g->limit || g->bytes > REPLY_BYTES) {
+        g->reply->more = 1;
+        return false;
+    }
+    count_missing(g, ev->seq);
     if (g->call->who->role < ROLE_OPERATOR &&
         (hub_owner(g->call->hub, ev->job, &uid, &e) < 0 || !rpc_sees(g->call, uid))) {
         g->reply->next = ev->seq;
         return true;
-    }
-
-    if (g->reply->n_events == g->limit || g->bytes > REPLY_BYTES) {
-        g->reply->more = 1;
-        return false;
     }
     m = rpc_message(a, &wire__event__descriptor);
     m->has_seq = m->has_time_us = m->has_job = m->has_state = m->has_attempt = 1;
@@ -381,20 +389,23 @@ static int on_events(struct rpc_call *call, struct err *e)
 {
     const Wire__Events *m = (const Wire__Events *)call->request;
     Wire__EventsReply *reply = RPC_REPLY(call, Wire__EventsReply, events_reply);
-    struct journal g = {call, reply, EVENTS_MAX, 0, false};
     uint64_t since = m->has_since ? m->since : 0, id = m->has_id ? m->id : 0;
+    struct journal g = {call, reply, EVENTS_MAX, 0, since, false};
     int rc;
 
     if (m->has_limit && m->limit > 0 && m->limit < EVENTS_MAX)
         g.limit = m->limit;
     reply->events = arena_calloc(call->arena, g.limit, sizeof *reply->events);
-    reply->has_next = reply->has_more = reply->has_final = 1;
+    reply->has_next = reply->has_more = reply->has_final = reply->has_newest = 1;
     reply->next = since;
+    reply->journal = (char *)store_uuid(call->hub->store);
+    reply->newest = store_seq(call->hub->store);
     rc = store_events(call->hub->store, id, since, event_take, &g, e);
     if (rc == 0 && reply->n_events == 0 && id)
         rc = job_is_over(call, id, &g.final, e);
     if (rc < 0)
         return rc;
+    reply->has_missing = id == 0;
     reply->final = id && g.final && !reply->more;
     if (reply->n_events == 0 && !reply->final && !call->late)
         return RPC_WAIT;
