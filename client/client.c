@@ -15,7 +15,12 @@
 #include "base/str.h"
 #include "client/keyring.h"
 
-enum { ANSWER_MS = 10000, RETRY_MS = 20000 };
+enum {
+    ANSWER_MS = 10000,
+    FAR_MS =
+        2500, /* without an answer from another machine: look whether it is there */
+    RETRY_MS = 20000,
+};
 
 const struct opt common_options[] = {
     {OPT_TEXT, 0, "uri", "URI", offsetof(struct common, uri),
@@ -70,6 +75,29 @@ static void sleep_ms(unsigned ms)
     nanosleep(&t, NULL);
 }
 
+/* A way to another machine that is lost is opened anew: nnd may have another key by
+ * now, of those that it is known to have. */
+static int ask(struct client *c, unsigned type, const void *request, int wait_ms,
+               ProtobufCMessage **answer, struct err *e)
+{
+    bool far = str_starts(c->uri, "tcp://");
+    int64_t until = clock_mono_ns() + (wait_ms + ANSWER_MS) * INT64_C(1000000);
+    int rc;
+
+    for (;;) {
+        rc = client_connect(c, e);
+        if (rc == 0)
+            rc = chan_call(c->chan, type, request, wait_ms + (far ? FAR_MS : ANSWER_MS),
+                           answer, e);
+        if (rc != ERR_UNREACHABLE || !far)
+            return rc;
+        chan_close(c->chan);
+        c->chan = NULL;
+        if (clock_mono_ns() >= until)
+            return rc;
+    }
+}
+
 int client_call(struct client *c, unsigned type, const void *request, int wait_ms,
                 void *reply, struct err *e)
 {
@@ -82,7 +110,7 @@ int client_call(struct client *c, unsigned type, const void *request, int wait_m
         ProtobufCMessage *answer;
         unsigned later;
 
-        rc = chan_call(c->chan, type, request, wait_ms + ANSWER_MS, &answer, e);
+        rc = ask(c, type, request, wait_ms, &answer, e);
         if (rc == 0)
             *(ProtobufCMessage **)reply = answer;
         if (rc != ERR_RETRY)

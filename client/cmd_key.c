@@ -365,8 +365,8 @@ static int rotate(struct client *c, const struct options *o, int argc, char **ar
     if (rc == 0 && !o->server && server_path(c, o, "allow", list, e) == 0)
         rc = overlap(list, old.public, now.public, o->overlap, e);
     if (rc == 0 && o->server)
-        client_say(c, "clients add it with nnctl key trust URI KEY; nnd takes it at "
-                      "its next start");
+        client_say(c, "clients add it with nnctl key trust URI KEY; nnd takes it when "
+                      "it is told to by nnctl reload, or starts");
     explicit_bzero(&old, sizeof old);
     explicit_bzero(&now, sizeof now);
     return rc;
@@ -492,9 +492,9 @@ const struct verb verb_key = {
         "prints that again. Where nnd runs, \"allow KEY --user NAME\" lets it in and "
         "\"revoke\" shuts it out at once, open connections included. \"trust URI KEY\" "
         "remembers the public key of the nnd at URI (\"show --server\" prints it "
-        "there). \"rotate\" puts a new key in the place of the old one. \"check\" "
-        "looks "
-        "at owners, modes and dates.",
+        "there). \"rotate\" puts a new key in the place of the old one; an nnd takes "
+        "its own new key when it is told to by nnctl reload, and clients may trust "
+        "both meanwhile. \"check\" looks at owners, modes and dates.",
     .options = {table},
     .size = sizeof(struct options),
     .preset = preset,

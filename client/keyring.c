@@ -41,18 +41,21 @@ int keyring_own(char out[KEYRING_PATH], struct err *e)
     return 0;
 }
 
-/* The next of several keys is tried when the one before was not nnd's. */
+/* The next of several keys is tried when the one before was not nnd's; the newest comes
+ * first, since it is what stays. */
 static int try_servers(struct client *c, const struct key *own,
                        char (*public)[KEYS_Z85], size_t n, struct err *e)
 {
     int rc = err_set(e, ERR_DENIED,
                      "the key of nnd at %s is not known; see nnctl key trust", c->uri);
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = n; i-- > 0;) {
         rc = chan_open_curve(c->uri, own, public[i], HANDSHAKE_MS, &c -> chan, e);
-        if (rc == 0)
-            break;
+        if (rc != ERR_NOTFOUND)
+            return rc;
     }
+    if (rc == ERR_NOTFOUND) /* who is there is nobody to talk to */
+        rc = e->code = ERR_DENIED;
     return rc;
 }
 

@@ -35,7 +35,9 @@ struct bucket {
 struct access {
     uint32_t owner;
     struct key key;
-    char list_path[4096];
+    char key_path[4096], list_path[4096];
+    access_ranks_f *ranks;
+    const void *ranks_arg;
     struct allow_list list;
     struct timespec list_time; /* of the file that was read last */
     off_t list_size;
@@ -44,7 +46,8 @@ struct access {
 
 /* --- what a request needs ------------------------------------------------------- */
 
-/* Requests that are not here are the ranks', which run here as nnd's own user. */
+/* Requests that are not here are the ranks', which run here as nnd's own user, or
+ * come from elsewhere with the key of their attempt. */
 static const struct need {
     unsigned type;
     enum role role;
@@ -126,9 +129,9 @@ int access_open(const char *dir, uint32_t owner, struct access **out, struct err
     snprintf(path, sizeof path, "%.4000s/keys", dir);
     snprintf(a->list_path, sizeof a->list_path, "%.4000s/keys/allow", dir);
     rc = fs_mkdirs(path, e);
-    snprintf(path, sizeof path, "%.4000s/keys/server.key", dir);
+    snprintf(a->key_path, sizeof a->key_path, "%.4000s/keys/server.key", dir);
     if (rc == 0)
-        rc = own_key(a, path, e);
+        rc = own_key(a, a->key_path, e);
     if (rc < 0) {
         access_close(a);
         return rc;
@@ -157,22 +160,60 @@ const char *access_public(const struct access *a)
 /* libzmq lets every key in when no domain is set, or nobody is there to be asked:
  * hence the domain, and the REP socket that is bound before anyone can come.  And
  * access_remote refuses a message without the name that only access_answer gives. */
-int access_secure(struct access *a, void *ctx, void *socket, void **zap, struct err *e)
+int access_guard(void *ctx, void **zap, struct err *e)
 {
-    const int one = 1, none = 0;
+    const int none = 0;
     void *s = zmq_socket(ctx, ZMQ_REP);
 
     if (!s || zmq_setsockopt(s, ZMQ_LINGER, &none, sizeof none) != 0 ||
-        zmq_bind(s, "inproc://zeromq.zap.01") != 0 ||
-        zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &one, sizeof one) != 0 ||
-        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, a->key.secret, KEYS_Z85) != 0 ||
-        zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, domain, strlen(domain)) != 0) {
+        zmq_bind(s, "inproc://zeromq.zap.01") != 0) {
         if (s)
             zmq_close(s);
         return err_set(e, ERR_FAILED, "CURVE: %s", zmq_strerror(zmq_errno()));
     }
     *zap = s;
     return 0;
+}
+
+int access_secure(const struct access *a, void *socket, struct err *e)
+{
+    const int one = 1;
+
+    if (zmq_setsockopt(socket, ZMQ_CURVE_SERVER, &one, sizeof one) != 0 ||
+        zmq_setsockopt(socket, ZMQ_CURVE_SECRETKEY, a->key.secret, KEYS_Z85) != 0 ||
+        zmq_setsockopt(socket, ZMQ_ZAP_DOMAIN, domain, strlen(domain)) != 0)
+        return err_set(e, ERR_FAILED, "CURVE: %s", zmq_strerror(zmq_errno()));
+    return 0;
+}
+
+int access_reread_key(struct access *a, struct key *old, struct err *e)
+{
+    struct key k;
+    int rc = key_read(a->key_path, &k, e);
+
+    if (rc == 0 && strcmp(k.secret, a->key.secret) != 0) {
+        *old = a->key;
+        a->key = k;
+        rc = 1;
+    }
+    explicit_bzero(&k, sizeof k);
+    return rc;
+}
+
+void access_restore_key(struct access *a, const struct key *old)
+{
+    a->key = *old;
+}
+
+void access_ranks(struct access *a, access_ranks_f *fn, const void *arg)
+{
+    a->ranks = fn;
+    a->ranks_arg = arg;
+}
+
+static uint64_t epoch_of(const struct access *a, const char *public)
+{
+    return a->ranks ? a->ranks(a->ranks_arg, public) : 0;
 }
 
 /* The entry of a key that may come in now, or NULL. */
@@ -241,10 +282,10 @@ void access_answer(struct access *a, void *zap)
 
     while (receive_question(zap, &q)) {
         char public[KEYS_Z85] = "";
-        const struct allowed *who = NULL;
+        bool who = is_good_question(&q) &&
+                   zmq_z85_encode(public, q.key, sizeof q.key) &&
+                   (epoch_of(a, public) || find_allowed(a, public));
 
-        if (is_good_question(&q) && zmq_z85_encode(public, q.key, sizeof q.key))
-            who = find_allowed(a, public);
         if (!who)
             log_warn("refused: address=%s key=%s", q.address,
                      *public ? public : "none");
@@ -302,7 +343,7 @@ int access_remote(struct access *a, const char *public, struct asker *out,
 
     if (!public)
         return err_set(e, ERR_DENIED, "message: it came without a key");
-    *out = (struct asker){0};
+    *out = (struct asker){.epoch = epoch_of(a, public)};
     if (!found)
         return 0; /* it was allowed in once, and is told that it is not any more */
     out->uid = found->uid;
@@ -363,6 +404,11 @@ int access_check(struct access *a, const Nnd__Access *conf, const struct asker *
     const struct chan_op *op = chan_op(type);
     enum role role = need ? need->role : ROLE_ADMIN;
 
+    if (who->epoch && !need)
+        return 0;
+    if (who->epoch)
+        return err_set(e, ERR_DENIED, "%s: a rank's key is for what ranks say",
+                       op->name);
     if (who->role == ROLE_NONE)
         return refuse_stranger(a, who, e);
     if (who->role < role || (!need && !who->local))

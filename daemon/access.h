@@ -5,7 +5,9 @@
  * On this machine the kernel says who asks, and only nnd's own user is let in.
  * From elsewhere only a key of the allow list comes in (CURVE, asked of us by ZAP,
  * RFC 27); what it may do is the role of its line.  The list is read again whenever
- * it changes, so that a revoked key loses its open connections as well.
+ * it changes, so that a revoked key loses its open connections as well.  And the key
+ * of an attempt's ranks, as long as the attempt runs: it tells of that one, and asks
+ * nothing.
  */
 #ifndef DAEMON_ACCESS_H
 #define DAEMON_ACCESS_H
@@ -26,17 +28,33 @@ struct asker {
     pid_t pid;    /* 0 from elsewhere                        */
     enum role role;
     bool local;
-    char user[33]; /* "" for nnd's own                       */
+    uint64_t epoch; /* of the attempt whose rank asks from elsewhere, else 0 */
+    char user[33];  /* "" for nnd's own                       */
 };
+
+/* The epoch of the running attempt whose ranks have this key, or 0. */
+typedef uint64_t access_ranks_f(const void *arg, const char *public);
 
 /* Read the server's key (DIR/keys/server.key, made when missing) and the allow list
  * (DIR/keys/allow).  A wrong list lets nobody in until it is right. */
 int access_open(const char *dir, uint32_t owner, struct access **out, struct err *e);
 void access_close(struct access *a); /* NULL is legal */
 
-/* Make `socket` a CURVE server that asks `zap` about each key.  Both belong to the
- * context; bind zap before anything else. */
-int access_secure(struct access *a, void *ctx, void *socket, void **zap, struct err *e);
+/* Whom to ask about keys that the list does not have. */
+void access_ranks(struct access *a, access_ranks_f *fn, const void *arg);
+
+/* The socket by which libzmq asks about keys; to be there before any other. */
+int access_guard(void *ctx, void **zap, struct err *e);
+
+/* Make `socket` a CURVE server with the server's key: for what is bound next. */
+int access_secure(const struct access *a, void *socket, struct err *e);
+
+/* Read the server's key again, from its file: 1 when it is another one, which counts
+ * from now on, and *old is what it was; 0 when it is the same. */
+int access_reread_key(struct access *a, struct key *old, struct err *e);
+
+/* Go back to that one. */
+void access_restore_key(struct access *a, const struct key *old);
 
 /* Answer what libzmq asks about keys. */
 void access_answer(struct access *a, void *zap);

@@ -28,6 +28,7 @@
 #include "daemon/outcome.h"
 #include "daemon/sweep.h"
 #include "daemon/proc.h"
+#include "proto/line.h"
 
 #define MS 1000000LL /* nanoseconds */
 
@@ -248,9 +249,12 @@ static void find_cgroup(struct attempt *a)
 void attempt_adopt(struct hub *h, struct job *j)
 {
     struct attempt *a = attempt_create(h, j);
+    struct err e;
 
     a->launcher = launch_noted(a->dir);
     find_cgroup(a);
+    if (fs_exists(a->dir) && attempt_give_way(h, a, &e) < 0)
+        log_warn("ranks elsewhere cannot come back: error=\"%s\"", e.text);
     catch_up(h, j);
     a->stage = ATTEMPT_LOOKING;
     look(h, a);
@@ -357,8 +361,10 @@ void attempt_act(struct hub *h, struct attempt *a)
         limit_act(h, a);
         act_term(h, a);
     }
-    if (a->stage == ATTEMPT_SWEEPING && sweep_act(h, a))
+    if (a->stage == ATTEMPT_SWEEPING && sweep_act(h, a)) {
+        line_end(a->dir);
         attempt_stage(h, a, ATTEMPT_OVER);
+    }
     if (a->stage == ATTEMPT_OVER && state_is_live(a->job->state))
         outcome_post(h, a);
 }

@@ -21,6 +21,7 @@
 #include "daemon/job.h"
 #include "daemon/launch.h"
 #include "daemon/status.h"
+#include "proto/keys.h"
 
 /* What nnd knows of one rank; all from its own messages. */
 struct rank {
@@ -53,23 +54,24 @@ struct attempt {
     const struct launcher *launcher;
     enum attempt_stage stage;
     char dir[PATH_MAX];
-    char shm[160];        /* folder for shared memory, "" for none     */
-    char marker[128];     /* NND_ATTEMPT of its processes              */
-    char cgroup[1024];    /* its control group's folder, "" for none   */
-    pid_t cleaner;        /* that ends what is elsewhere, or 0         */
-    bool cleaned;         /* and has done so                           */
-    bool clean_warned;    /* that it could not has been said           */
-    int64_t clean_at;     /* when it was started last                  */
-    int fd;               /* pidfd of the shepherd, or -1              */
-    pid_t pid;            /* of the shepherd                           */
-    bool child;           /* it is this process's child: to be reaped  */
-    int64_t since;        /* when this stage began                     */
-    int64_t began;        /* when it was started, perhaps by another nnd */
-    struct status status; /* valid when `told`                         */
-    bool told;            /* the shepherd said how it ended            */
-    bool swept_boot;      /* the machine was restarted                 */
-    bool was_up;          /* every rank has been up                    */
-    bool paused;          /* told to stand still                       */
+    char shm[160];         /* folder for shared memory, "" for none     */
+    char public[KEYS_Z85]; /* of the key of its ranks elsewhere, "" for none */
+    char marker[128];      /* NND_ATTEMPT of its processes              */
+    char cgroup[1024];     /* its control group's folder, "" for none   */
+    pid_t cleaner;         /* that ends what is elsewhere, or 0         */
+    bool cleaned;          /* and has done so                           */
+    bool clean_warned;     /* that it could not has been said           */
+    int64_t clean_at;      /* when it was started last                  */
+    int fd;                /* pidfd of the shepherd, or -1              */
+    pid_t pid;             /* of the shepherd                           */
+    bool child;            /* it is this process's child: to be reaped  */
+    int64_t since;         /* when this stage began                     */
+    int64_t began;         /* when it was started, perhaps by another nnd */
+    struct status status;  /* valid when `told`                         */
+    bool told;             /* the shepherd said how it ended            */
+    bool swept_boot;       /* the machine was restarted                 */
+    bool was_up;           /* every rank has been up                    */
+    bool paused;           /* told to stand still                       */
     bool lost_posted;
     struct rank *ranks; /* job->ranks of them                        */
     uint32_t nup, ngone;
@@ -113,6 +115,9 @@ void attempt_rank_gone(struct hub *h, struct attempt *a, uint32_t rank);
 /* A rank spoke: its process from now on is pid. */
 void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t pid,
                      const char *host);
+
+/* nnd has another key: tell its ranks elsewhere, who look when they come back. */
+void attempt_say_server(const struct hub *h, const struct attempt *a);
 
 /* "DIR/jobs/ID", "DIR/jobs/ID/attempt-N". */
 void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX]);

@@ -20,6 +20,8 @@
 #include "daemon/attempt_impl.h"
 #include "daemon/failpoint.h"
 #include "daemon/cgroup.h"
+#include "daemon/rpc.h"
+#include "proto/line.h"
 #include "proto/spec.h"
 
 /* The job's wish, or nnd's setting.  A wish that nnd is not set up for fails. */
@@ -69,6 +71,33 @@ static void make_cgroup(struct attempt *a)
     *a->cgroup = '\0';
 }
 
+/* What is elsewhere has to be cleaned there: so launchers say where ranks may be. */
+static bool may_be_elsewhere(const struct hub *h, const struct attempt *a)
+{
+    return a->launcher->clean && *h->opt.conf->access->listen;
+}
+
+/* An nnd that takes an attempt up may not listen yet, or have moved: attempts are
+ * taken up first, and hub_open says where it listens afterwards. */
+void attempt_say_server(const struct hub *h, const struct attempt *a)
+{
+    const char *public = h->rpc ? rpc_public(h->rpc) : NULL;
+    struct err e;
+
+    if (public && *a->public &&
+        line_say_server(a->dir, h->opt.conf->access->listen, public, &e) < 0)
+        log_warn("ranks do not hear of the server's key: error=\"%s\"", e.text);
+}
+
+int attempt_give_way(const struct hub *h, struct attempt *a, struct err *e)
+{
+    int rc = may_be_elsewhere(h, a) ? line_give_key(a->dir, a->public, e) : 0;
+
+    if (rc == 0)
+        attempt_say_server(h, a);
+    return rc;
+}
+
 static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
 {
     char path[PATH_MAX];
@@ -79,6 +108,10 @@ static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
     rc = fs_mkdirs(path, e);
     if (rc == 0)
         rc = choose_launcher(h, a, e);
+    if (rc == 0)
+        rc = line_say_home(a->dir, a->job->epoch, h->boot, h->host, e);
+    if (rc == 0)
+        rc = attempt_give_way(h, a, e);
     if (rc == 0)
         make_cgroup(a);
     if (rc == 0 && *a->shm && mkdir(a->shm, 0700) < 0 && errno != EEXIST)
@@ -141,7 +174,7 @@ struct launch attempt_launch(const struct hub *h, const struct attempt *a,
         .attempt_dir = a->dir,
         .tmp_dir = arena_printf(arena, "%s/tmp", a->dir),
         .shm_dir = *a->shm ? a->shm : NULL,
-        .uri = o->uri,
+        .uri = may_be_elsewhere(h, a) ? o->conf->access->listen : o->uri,
         .ranks = a->job->ranks,
         .threads = a->job->threads,
         .attempt = a->job->attempt,

@@ -284,26 +284,38 @@ static void take_endings(struct hub *h)
         hub_wake(h, h->now);
 }
 
-/* A configuration that is wrong changes nothing. */
-int hub_reload(struct hub *h, struct err *e)
+static int reload_options(struct hub *h, struct err *e)
 {
     struct hub_options new;
-    int rc;
+    int rc = h->opt.reload(h->opt.reload_arg, &new, e);
 
-    notify_say("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_mono_ns() / 1000));
-    rc = h->opt.reload ? h->opt.reload(h->opt.reload_arg, &new, e)
-                       : err_set(e, ERR_USAGE, "nnd was started without --config");
-    notify_say("READY=1");
-    if (rc < 0) {
-        log_warn("configuration not read: error=\"%s\"", e->text);
+    if (rc < 0)
         return rc;
-    }
     new.reload = h->opt.reload;
     new.reload_arg = h->opt.reload_arg;
     h->opt = new;
     h->change++;
     log_info("configuration read again");
     return 0;
+}
+
+/* A configuration that is wrong changes nothing. */
+int hub_reload(struct hub *h, struct err *e)
+{
+    int rc, other_key = 0;
+
+    notify_say("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(clock_mono_ns() / 1000));
+    rc = h->opt.reload ? reload_options(h, e) : 0;
+    if (rc == 0)
+        rc = other_key = rpc_rekey(h->rpc, h, e);
+    if (rc == 0 && !h->opt.reload && !other_key)
+        rc = err_set(e, ERR_USAGE,
+                     "nnd was started without --config, and its key is "
+                     "the one it had");
+    notify_say("READY=1");
+    if (rc < 0)
+        log_warn("not reloaded: error=\"%s\"", e->text);
+    return rc < 0 ? rc : 0;
 }
 
 static void take_signals(struct hub *h)
@@ -626,6 +638,8 @@ static int open_all(struct hub *h, struct err *e)
         rc = purge_open(h, e);
     if (rc == 0)
         rc = rpc_open(h, &h->rpc, e);
+    for (size_t i = 0; rc == 0 && i < h->nlive; i++)
+        attempt_say_server(h, h->live[i]->live);
     if (rc == 0 && *h->opt.conf->metrics->listen)
         rc = exporter_open(h->opt.conf->metrics->listen, h, &h->exporter, e);
     return rc;

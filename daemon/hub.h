@@ -92,7 +92,7 @@ int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e);
 /* Look again at `at` (monotonic ns) at the latest. */
 void hub_wake(struct hub *h, int64_t at);
 
-/* Read the configuration again; when it is wrong, the old one stays. */
+/* Read the configuration and the server's key again; what is wrong stays as it was. */
 int hub_reload(struct hub *h, struct err *e);
 
 /* A visible change that is not in the journal (figures, a rank's step). */

@@ -137,6 +137,7 @@ sys_tests += \
     tests/sys/daemon_power.test \
     tests/sys/daemon_queue.test \
     tests/sys/daemon_storm.test \
+    tests/sys/launch_far.test \
     tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \

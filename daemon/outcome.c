@@ -28,7 +28,8 @@ struct ending {
     Wire__Failure failure;
     struct launch_exit exit;
     int bad_rank;
-    char node[64]; /* that the launcher lost, or "" */
+    char node[64];  /* that the launcher lost, or "" */
+    char word[500]; /* what a rank that nnd did not hear printed at last, or "" */
     char text[1400];
 };
 
@@ -157,6 +158,33 @@ static void find_blame(void *arg, const char *line, size_t len)
         n = b->launcher->lost(line, len, &name);
     if (n > 0 && n < sizeof b->node)
         memcpy(b->node, name, n);
+}
+
+/* The first line that a worker printed about why it leaves: "nnd-worker: rank N: ...".
+ * It counts where nnd was not told, as when a rank cannot reach it. */
+struct last_word {
+    const struct launcher *launcher;
+    int rank;
+    char text[500];
+};
+
+static void find_word(void *arg, const char *line, size_t len)
+{
+    struct last_word *w = arg;
+    char mark[64];
+    int rank, n;
+    bool err;
+    size_t skip = w->launcher->line(line, len, &rank, &err);
+
+    if (*w->text || rank < 0 || !err)
+        return;
+    n = snprintf(mark, sizeof mark, "nnd-worker: rank %d: ", rank);
+    if (len - skip <= (size_t)n || memcmp(line + skip, mark, (size_t)n) != 0)
+        return;
+    skip += (size_t)n;
+    w->rank = rank;
+    for (size_t i = 0; skip + i < len && i < sizeof w->text - 1; i++)
+        w->text[i] = (char)line[skip + i];
 }
 
 /* The last lines that one rank (or, with -1, the launcher) printed to stderr. */
@@ -326,6 +354,9 @@ static void classify_seen(const struct attempt *a, struct ending *end)
     else if (code == OUTCOME_REQUEUE_ME)
         say(end, WIRE__FAILURE__PREEMPT, "asked to be queued again (exit code %d)",
             code);
+    else if (code && *end->word)
+        say(end, a->was_up ? WIRE__FAILURE__APP_ERROR : WIRE__FAILURE__START_FAIL,
+            "%s: %s", who, end->word);
     else if (code && !a->was_up && a->nup == 0)
         say(end, WIRE__FAILURE__START_FAIL,
             "%s ended with code %d before any rank was up", a->launcher->program, code);
@@ -441,6 +472,21 @@ static void word_reason(const struct job *j, enum event_kind kind, double delay,
                                            : "retries are off");
 }
 
+static void read_word(const struct buf *tail, const struct launcher *l,
+                      struct ending *end)
+{
+    struct last_word w = {.launcher = l};
+    struct buf clean = {0};
+
+    each_line(tail, find_word, &w);
+    if (!*w.text)
+        return;
+    add_text(&clean, w.text, strlen(w.text));
+    snprintf(end->word, sizeof end->word, "%s", clean.data);
+    buf_free(&clean);
+    end->bad_rank = w.rank;
+}
+
 static void examine(const struct attempt *a, struct ending *end, struct buf *cause)
 {
     struct blame blame = {.launcher = a->launcher, .rank = -1};
@@ -454,6 +500,8 @@ static void examine(const struct attempt *a, struct ending *end, struct buf *cau
         each_line(&tail, find_blame, &blame);
     if (end->bad_rank < 0)
         end->bad_rank = blame.rank;
+    if (tail.data && !a->said)
+        read_word(&tail, a->launcher, end);
     if (blame.code && end->exit.code)
         end->exit.code = blame.code;
     memcpy(end->node, blame.node, sizeof end->node);

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include <zmq.h>
 
@@ -21,6 +22,7 @@
 #include "base/log.h"
 #include "base/oom.h"
 #include "base/str.h"
+#include "daemon/attempt.h"
 #include "proto/chan.h"
 #include "proto/wire.pb-c.h"
 
@@ -29,6 +31,7 @@ enum {
     MAX_WAITING = 1000, /* long polls                                */
     MAX_OF_ONE = 32,    /* of one client; it may be gone, and nobody says so */
     FILE_POLL_MS = 100,
+    REKEY_MS = 200, /* for the answer to who asked for another key */
 };
 
 /* A request that is not answered yet, or an answer that has not left yet. */
@@ -49,6 +52,7 @@ struct envelope {
 struct rpc {
     void *ctx, *socket;
     void *remote, *zap; /* for other machines; NULL: not listening there */
+    int64_t rekey_at;   /* when the server's key is looked at again, or 0 */
     struct access *access;
     struct envelope **out; /* answers to be sent after the commit */
     size_t nout, out_cap;
@@ -58,6 +62,18 @@ struct rpc {
 };
 
 /* --- opening -------------------------------------------------------------- */
+
+static int listen_at(void *socket, const char *uri, struct err *e)
+{
+    mode_t mask = umask(0177); /* a socket's mode is 0600 from its first moment */
+    int rc = zmq_bind(socket, uri);
+
+    umask(mask);
+    if (rc != 0)
+        return err_set(e, ERR_FAILED, "listening at %s: %s", uri,
+                       zmq_strerror(zmq_errno()));
+    return 0;
+}
 
 static int bind_socket(void *socket, const char *uri, struct err *e)
 {
@@ -70,19 +86,11 @@ static int bind_socket(void *socket, const char *uri, struct err *e)
         {ZMQ_HEARTBEAT_IVL, 2000}, {ZMQ_HEARTBEAT_TIMEOUT, 6000},
     };
     int64_t max = CHAN_MAX_MESSAGE;
-    mode_t mask;
-    int rc;
 
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++)
         zmq_setsockopt(socket, ints[i].option, &ints[i].value, sizeof(int));
     zmq_setsockopt(socket, ZMQ_MAXMSGSIZE, &max, sizeof max);
-    mask = umask(0177); /* the socket's mode is 0600 from its first moment */
-    rc = zmq_bind(socket, uri);
-    umask(mask);
-    if (rc != 0)
-        return err_set(e, ERR_FAILED, "listening at %s: %s", uri,
-                       zmq_strerror(zmq_errno()));
-    return 0;
+    return listen_at(socket, uri, e);
 }
 
 static int open_here(struct rpc *r, const char *uri, struct err *e)
@@ -102,12 +110,29 @@ static int open_remote(struct rpc *r, const char *uri, struct err *e)
     r->remote = zmq_socket(r->ctx, ZMQ_ROUTER);
     if (!r->remote)
         return err_set(e, ERR_FAILED, "%s: %s", uri, zmq_strerror(zmq_errno()));
-    rc = access_secure(r->access, r->ctx, r->remote, &r->zap, e);
+    rc = access_guard(r->ctx, &r->zap, e);
+    if (rc == 0)
+        rc = access_secure(r->access, r->remote, e);
     if (rc == 0)
         rc = bind_socket(r->remote, uri, e);
     if (rc == 0)
         log_info("listening: uri=%s public-key=%s", uri, access_public(r->access));
     return rc;
+}
+
+/* Whose ranks have that key. */
+static uint64_t epoch_of(const void *arg, const char *public)
+{
+    const struct hub *h = arg;
+
+    for (size_t i = 0; i < h->nlive; i++) {
+        const struct attempt *a = h->live[i]->live;
+
+        if (a && a->stage < ATTEMPT_SWEEPING && *a->public &&
+            strcmp(a->public, public) == 0)
+            return h->live[i]->epoch;
+    }
+    return 0;
 }
 
 int rpc_open(const struct hub *h, struct rpc **out, struct err *e)
@@ -118,6 +143,8 @@ int rpc_open(const struct hub *h, struct rpc **out, struct err *e)
 
     r->waiting = oom_calloc(MAX_WAITING, sizeof *r->waiting);
     rc = access_open(h->opt.dir, h->uid, &r->access, e);
+    if (rc == 0)
+        access_ranks(r->access, epoch_of, h);
     if (rc == 0)
         rc = open_here(r, h->opt.uri, e);
     if (rc == 0 && *listen)
@@ -158,6 +185,74 @@ void rpc_close(struct rpc *r)
     free(r->out);
     free(r->waiting);
     free(r);
+}
+
+/* --- another key ---------------------------------------------------------- */
+
+/* What is bound has the key that counted when it was, so it is bound again.  This
+ * ends the connections there are: who has another key of nnd's comes back with it,
+ * and asks again (wire.proto says that this is always right). */
+static int bind_again(struct rpc *r, const char *uri, struct err *e)
+{
+    const struct timespec moment = {.tv_nsec = 5 * 1000000};
+    char bound[256];
+    size_t size = sizeof bound;
+    int rc = access_secure(r->access, r->remote, e);
+
+    if (rc == 0 && zmq_getsockopt(r->remote, ZMQ_LAST_ENDPOINT, bound, &size) == 0)
+        zmq_unbind(r->remote, bound);
+    for (int i = 0; rc == 0 && i < 200; i++) { /* the port is free in a moment */
+        rc = listen_at(r->remote, uri, e);
+        if (rc == 0 || zmq_errno() != EADDRINUSE)
+            break;
+        nanosleep(&moment, NULL);
+        rc = i < 199 ? 0 : rc;
+    }
+    return rc;
+}
+
+static void change_key(struct rpc *r, struct hub *h)
+{
+    const char *uri = h->opt.conf->access->listen;
+    struct key old;
+    struct err e;
+    int rc = access_reread_key(r->access, &old, &e);
+
+    r->rekey_at = 0;
+    if (rc > 0 && (rc = bind_again(r, uri, &e)) < 0) {
+        struct err again;
+
+        access_restore_key(r->access, &old);
+        if (bind_again(r, uri, &again) < 0)
+            log_error("no longer listening: error=\"%s\"", again.text);
+    }
+    explicit_bzero(&old, sizeof old);
+    if (rc < 0) {
+        log_error("the server's key stays: error=\"%s\"", e.text);
+        return;
+    }
+    log_info("listening: uri=%s public-key=%s", uri, access_public(r->access));
+    for (size_t i = 0; i < h->nlive; i++)
+        attempt_say_server(h, h->live[i]->live);
+}
+
+int rpc_rekey(struct rpc *r, struct hub *h, struct err *e)
+{
+    struct key old;
+    int rc = r->remote ? access_reread_key(r->access, &old, e) : 0;
+
+    if (rc <= 0)
+        return rc;
+    access_restore_key(r->access, &old); /* until those who were asked have heard */
+    explicit_bzero(&old, sizeof old);
+    r->rekey_at = h->now + REKEY_MS * 1000000LL;
+    hub_wake(h, r->rekey_at);
+    return 1;
+}
+
+const char *rpc_public(const struct rpc *r)
+{
+    return r->remote ? access_public(r->access) : NULL;
 }
 
 size_t rpc_poll(const struct rpc *r, zmq_pollitem_t items[RPC_SOCKETS])
@@ -534,6 +629,10 @@ static void receive_all(struct rpc *r, struct hub *h, void *socket)
 void rpc_receive(struct rpc *r, struct hub *h)
 {
     receive_all(r, h, r->socket);
+    if (r->rekey_at && h->now >= r->rekey_at)
+        change_key(r, h);
+    if (r->rekey_at)
+        hub_wake(h, r->rekey_at);
     if (r->zap)
         access_answer(r->access, r->zap);
     if (r->remote)

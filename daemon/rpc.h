@@ -68,6 +68,14 @@ void rpc_receive(struct rpc *r, struct hub *h);
  * their request was refused because the disk was. */
 void rpc_flush(struct rpc *r, const struct err *lost);
 
+/* The server's key is another one in its file: from a moment later, when whoever asked
+ * for it has heard, it counts, and 1 is returned.  0: it is the same, or nobody from
+ * elsewhere could come in. */
+int rpc_rekey(struct rpc *r, struct hub *h, struct err *e);
+
+/* The server's public key; NULL when nnd does not listen for other machines. */
+const char *rpc_public(const struct rpc *r);
+
 /* Long polls that wait. */
 size_t rpc_waiting(const struct rpc *r);
 

@@ -3,7 +3,8 @@
  * rpc_rank.c - what ranks tell about themselves.
  *
  * A rank names its attempt by the epoch.  One that belongs to an attempt which is
- * over (it was cut off, or should be dead) is told to leave, and changes nothing.
+ * over (it was cut off, or should be dead) is told to leave, and changes nothing; so is
+ * one that comes from elsewhere with another attempt's key.
  */
 #include <stdio.h>
 #include <string.h>
@@ -37,9 +38,11 @@ static int answer(struct rpc_call *call, Wire__Stop stop)
 static bool identify(struct rpc_call *call, const Wire__Rank *who, struct speaker *s)
 {
     struct job *j = who ? hub_find(call->hub, who->job) : NULL;
+    uint64_t only = call->who->epoch; /* that of its key, or 0: on this machine */
 
-    if (!j || !j->live || j->attempt != who->attempt || j->epoch != who->epoch ||
-        who->rank >= j->ranks || j->live->stage >= ATTEMPT_SWEEPING) {
+    if (!j || !j->live || (only && j->epoch != only) || j->attempt != who->attempt ||
+        j->epoch != who->epoch || who->rank >= j->ranks ||
+        j->live->stage >= ATTEMPT_SWEEPING) {
         answer(call, WIRE__STOP__LEAVE);
         return false;
     }

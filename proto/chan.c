@@ -204,7 +204,7 @@ static int await_handshake(struct chan *c, void *monitor, const struct key *own,
                            c->uri, own->public);
         case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            return err_set(e, ERR_DENIED,
+            return err_set(e, ERR_NOTFOUND,
                            "who answers at %s does not hold the key that is known of "
                            "nnd there",
                            c->uri);

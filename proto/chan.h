@@ -71,8 +71,8 @@ void chan_close(struct chan *c); /* at once; NULL is legal */
 
 /* Connect to "tcp://HOST:PORT" with CURVE, as the holder of `own`, to who holds the
  * secret of `server` (Z85).  Returns when both have shown that: ERR_DENIED when nnd
- * does not let the key in, or is not the one with that secret; ERR_UNREACHABLE when
- * nobody answers within timeout_ms. */
+ * does not let the key in; ERR_NOTFOUND when who is there is not the one with that
+ * secret; ERR_UNREACHABLE when nobody answers within timeout_ms. */
 int chan_open_curve(const char *uri, const struct key *own, const char *server,
                     int timeout_ms, struct chan **out, struct err *e);
 

@@ -34,7 +34,8 @@ static const struct rule conf_rules[] = {
      "mpirun; none: the one nnd was built with"},
 
     {"access.listen", 0, 300, RULE_START, 0,
-     "where other machines reach nnd, tcp://ADDRESS:PORT; none: nowhere"},
+     "where other machines, and ranks on them, reach nnd, tcp://ADDRESS:PORT; none: "
+     "nowhere"},
     {"access.private", 0, 0, 0, 0, "users see no jobs but their own"},
     {"access.rate", 0, 1e6, RULE_ABOVE, 0,
      "requests per second that a user may go on asking; operators may always"},

@@ -28,7 +28,8 @@ proto_libproto_la_SOURCES = \
     proto/chan.c proto/chan.h \
     proto/chan_frame.c \
     proto/conf.c proto/conf.h \
-    proto/keys.c proto/keys.h
+    proto/keys.c proto/keys.h \
+    proto/line.c proto/line.h
 
 # What reads a job needs nothing of the engine.
 spec_test_libs = proto/libproto.la proto/libjob.la $(BASE_LIBS) $(CMOCKA_LIBS)

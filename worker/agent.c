@@ -17,7 +17,9 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/str.h"
 #include "proto/chan.h"
+#include "proto/line.h"
 
 enum {
     BEAT_MS = 500,
@@ -34,7 +36,8 @@ struct message {
 
 struct agent {
     struct agent_config c;
-    struct chan *chan;
+    char uri[256], dir[4096];
+    struct chan *chan; /* of the thread; NULL while there is no way to nnd */
     pthread_t thread;
     pthread_mutex_t lock; /* of all below but stop */
     pthread_cond_t news;
@@ -307,20 +310,49 @@ static void hear(struct agent *a, const Wire__RankReply *r)
         atomic_store_explicit(&a->stop, true, memory_order_relaxed);
 }
 
+/* To another machine the way is opened anew whenever it was lost: nnd's key there may
+ * be another one by now. */
+static bool is_far(const struct agent *a)
+{
+    return str_starts(a->uri, "tcp://");
+}
+
+static int open_way(struct agent *a, int ms, struct err *e)
+{
+    return a->chan ? 0 : line_open(a->dir, a->uri, ms, &a->chan, e);
+}
+
+static void lose_way(struct agent *a)
+{
+    if (!is_far(a))
+        return;
+    chan_close(a->chan);
+    a->chan = NULL;
+}
+
 /* True when nnd has taken it, or never will. */
 static bool call(struct agent *a, unsigned type, const ProtobufCMessage *m, int ms)
 {
     ProtobufCMessage *reply;
     struct err e;
-    int rc = chan_call(a->chan, type, m, ms, &reply, &e);
+    int rc = open_way(a, ms, &e);
 
+    if (rc == ERR_DENIED) /* the key ended with the attempt */
+        leave_now(a);
+    if (rc < 0)
+        return false;
+    rc = chan_call(a->chan, type, m, ms, &reply, &e);
     if (rc == 0) {
         hear(a, (const Wire__RankReply *)reply);
         chan_free(reply);
         return true;
     }
+    if (rc == ERR_UNREACHABLE)
+        lose_way(a);
     if (rc == ERR_UNREACHABLE || rc == ERR_RETRY)
         return false;
+    if (rc == ERR_DENIED && is_far(a))
+        leave_now(a);
     if (!a->warned)
         log_warn("nnd refuses %s: %s", m->descriptor->short_name, e.text);
     a->warned = true;
@@ -501,13 +533,15 @@ int agent_start(const struct agent_config *c, struct agent **out, struct err *e)
     if (!a)
         return err_sys(e, ERR_NOMEM, ENOMEM, "nnd at %s", c->uri);
     a->c = *c;
+    snprintf(a->uri, sizeof a->uri, "%s", c->uri);
+    snprintf(a->dir, sizeof a->dir, "%s", c->dir ? c->dir : "");
     make_locks(a);
-    rc = chan_open(c->uri, false, &a->chan, e);
+    rc = is_far(a) ? 0 : open_way(a, 0, e); /* a wrong address is found out here */
     if (rc == 0) {
         say_hello(a);
         rc = start_thread(a);
         if (rc != 0)
-            rc = err_sys(e, ERR_FAILED, rc, "a thread for nnd at %s", c->uri);
+            rc = err_sys(e, ERR_FAILED, rc, "a thread for nnd at %s", a->uri);
     }
     if (rc < 0)
         agent_destroy(a);

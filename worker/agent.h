@@ -21,7 +21,8 @@
 struct agent;
 
 struct agent_config {
-    const char *uri; /* of nnd */
+    const char *uri; /* of nnd                                          */
+    const char *dir; /* the attempt's folder, copied; see proto/line.h  */
     uint64_t job, epoch;
     uint32_t attempt, rank, ranks;
 };

@@ -13,12 +13,16 @@
 #include "base/str.h"
 #include "data/batch.h"
 #include "plan/mesh.h"
+#include "proto/line.h"
 #include "worker/job.h"
 #include "worker/kernels.h"
 #include "worker/stop.h"
 #include "worker/world.h"
 
-enum { LANE_JOBS = 1024 }; /* parts of gradients on their way at once; more wait */
+enum {
+    LANE_JOBS = 1024,  /* parts of gradients on their way at once; more wait      */
+    SHARED_MS = 10000, /* for a shared file system to show what nnd has written   */
+};
 
 /* --- agreement ------------------------------------------------------------ */
 
@@ -54,10 +58,14 @@ static int job_number(const char *dir, uint64_t *out, struct err *e)
     return 0;
 }
 
+/* Before anything else: what this rank reads and writes is what nnd and the others
+ * have, or it would wait for them. */
 static int open_agent(struct run *r, struct err *e)
 {
     const struct run_options *o = r->o;
+    char dir[PATH_MAX + 32];
     struct agent_config c = {.uri = o->uri,
+                             .dir = dir,
                              .attempt = (uint32_t)o->attempt,
                              .epoch = (uint64_t)o->epoch,
                              .rank = (uint32_t)r->rank,
@@ -65,7 +73,11 @@ static int open_agent(struct run *r, struct err *e)
 
     if (!o->uri)
         return 0;
-    return job_number(o->dir, &c.job, e) < 0 ? e->code : agent_start(&c, &r->agent, e);
+    snprintf(dir, sizeof dir, "%s/attempt-%lld", o->dir, (long long)o->attempt);
+    if (job_number(o->dir, &c.job, e) < 0 ||
+        line_check_home(dir, o->uri, (uint64_t)o->epoch, SHARED_MS, e) < 0)
+        return e->code;
+    return agent_start(&c, &r->agent, e);
 }
 
 int run_enter(struct run *r, const struct run_options *o, struct err *e)

@@ -41,7 +41,7 @@
 #include "base/buf.h"
 #include "base/fs.h"
 #include "comm/comm.h"
-#include "proto/chan.h"
+#include "proto/line.h"
 #include "proto/spec.h"
 #include "proto/wire.pb-c.h"
 
@@ -370,6 +370,20 @@ static void resume(struct worker *w)
     buf_free(&b);
 }
 
+/* As nnd-worker does: an error is its last line, and ends the attempt. */
+static void open_line(struct worker *w)
+{
+    char dir[4200];
+    struct err e;
+
+    snprintf(dir, sizeof dir, "%s/attempt-%u", w->dir, w->attempt);
+    if (line_check_home(dir, w->uri, w->epoch, 500, &e) == 0 &&
+        line_open(dir, w->uri, 5000, &w->chan, &e) == 0)
+        return;
+    fprintf(stderr, "nnd-worker: rank %u: %s\n", w->rank, e.text);
+    exit(8);
+}
+
 /* --- life ----------------------------------------------------------------- */
 
 static void leave_orphan(const struct worker *w)
@@ -489,7 +503,6 @@ int main(int argc, char **argv)
 {
     static struct worker w = {
         .ms = 10, .lock = PTHREAD_MUTEX_INITIALIZER, .phase = WIRE__PHASE__TRAIN};
-    struct err e;
 
     if (argc < 2 || strcmp(argv[1], "train") != 0)
         fail("the task must be \"train\"");
@@ -497,12 +510,11 @@ int main(int argc, char **argv)
     signal(SIGTERM, on_term);
     setvbuf(stdout, NULL, _IOLBF, 0);
     parse_args(&w, argc - 1, argv + 1);
+    open_line(&w);
     read_job(&w);
     resume(&w);
     if (w.deaf)
         signal(SIGTERM, SIG_IGN);
-    if (chan_open(w.uri, false, &w.chan, &e) < 0)
-        fail(e.text);
     wire__rank__init(&w.who);
     w.who.has_job = w.who.has_attempt = w.who.has_epoch = w.who.has_rank = 1;
     w.who.job = strtoull(strrchr(w.dir, '/') + 1, NULL, 10);
