@@ -136,7 +136,7 @@ static inline vf vec_exp2(vf t)
     p = vec_fma(p, f, vec_all(2.40226477e-1f));
     p = vec_fma(p, f, vec_all(6.93147182e-1f));
     p = vec_fma(p, f, vec_all(1.0f));
-    p = (vf)((vi)p + ((vi)n << 23));
+    p = (vf)((vu)p + ((vu)n << 23)); /* n of NaN may wrap */
     return vec_pick(t < -126.0f, vec_all(0), p);
 }
 
