@@ -28,8 +28,8 @@ struct change {
 };
 
 struct file {
-    char *path;        /* its name now; NULL: none      */
-    char *synced_path; /* its name after a power cut    */
+    const char *path;        /* its name now, in the log; NULL: none */
+    const char *synced_path; /* its name after a power cut           */
     struct buf synced;
     struct change *open;
     size_t nopen;
@@ -97,7 +97,7 @@ static void create(const char *path)
 {
     if (find(path) || nfiles == MOST_FILES)
         return;
-    files[nfiles++] = (struct file){.path = strdup(path)};
+    files[nfiles++] = (struct file){.path = path};
 }
 
 static void play(const struct shim_record *r, const char *path, const char *other,
@@ -125,7 +125,7 @@ static void play(const struct shim_record *r, const char *path, const char *othe
         if (find(other))
             find(other)->path = NULL;
         if (f)
-            f->path = strdup(other);
+            f->path = other;
         break;
     case SHIM_UNLINK:
         if (f)
