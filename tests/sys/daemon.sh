@@ -43,6 +43,7 @@ nnd_pid()
 nnd_kill()
 {
     pid=$(nnd_pid)
+    [ -n "$pid" ] || { echo "nnd does not run"; return 1; }
     kill -9 "$pid"
     while [ -d "/proc/$pid" ]; do
         sleep 0.01

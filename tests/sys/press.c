@@ -8,7 +8,8 @@
  *       share DROP of the answers thrown away unread (0); asks again until each is
  *       acknowledged.  ACKS gets lines "number id position", the position being the
  *       size of LOG at that moment.  With PRESS_CANCEL set each job is canceled once it
- *       is acknowledged.  Prints how long it took.
+ *       is acknowledged.  Prints how long it took.  SIGTERM: submits no more, ends what
+ *       it has begun, and leaves as if that had been all.
  *   press URI show N MAX            latency of SHOW for N jobs of 1 to MAX
  *   press DIR verify ACKS [POSITION]
  *       while no nnd runs: everything acknowledged up to POSITION is there, once and
@@ -17,6 +18,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,6 +265,21 @@ static void send_all(struct press *p)
     }
 }
 
+static volatile sig_atomic_t enough;
+
+static void on_term(int signal)
+{
+    (void)signal;
+    enough = 1;
+}
+
+/* Nothing new: what was not begun is not asked for. */
+static void stop_early(struct press *p)
+{
+    p->left -= p->end - p->next;
+    p->end = p->next;
+}
+
 static void *open_socket(void *ctx, const char *uri)
 {
     void *s = zmq_socket(ctx, ZMQ_DEALER);
@@ -292,24 +309,28 @@ static int submit(const char *uri, int argc, char **argv)
         .cancel = getenv("PRESS_CANCEL") != NULL,
     };
     int64_t began = clock_mono_ns();
-    uint64_t n = p.left;
     double seconds;
+    uint64_t n;
 
     if (!p.acks || p.window < 1 || p.window > MOST || p.next < 1) {
         fprintf(stderr, "press: submit: wrong arguments\n");
         return 2;
     }
-    p.end = p.next + n;
+    p.end = p.next + p.left;
+    signal(SIGTERM, on_term);
     p.flights = calloc(p.window, sizeof *p.flights);
     while (p.left > 0) {
         zmq_pollitem_t item = {.socket = p.socket, .events = ZMQ_POLLIN};
 
+        if (enough)
+            stop_early(&p);
         send_all(&p);
         zmq_poll(&item, 1, 5);
         receive_all(&p);
         fflush(p.acks);
     }
     seconds = (double)(clock_mono_ns() - began) * 1e-9;
+    n = p.end - number(argv[0]);
     printf("jobs %" PRIu64 " seconds %.3f per-second %.0f asked-again %" PRIu64
            " dropped %" PRIu64 " refused %" PRIu64 "\n",
            n, seconds, (double)n / seconds, p.resent, p.dropped, p.refused);
