@@ -384,12 +384,30 @@ static int write_constant(struct exec *x, const struct value *v, struct err *e)
     return rc;
 }
 
+static int write_index(struct exec *x, const struct value *v, struct err *e)
+{
+    int64_t n = shape_elements(&v->shape);
+    int32_t *number = malloc((size_t)n * sizeof(*number) + 1);
+    if (!number)
+        return err_set(e, ERR_NOMEM, "%s: no memory for %lld numbers", v->name,
+                       (long long)n);
+    for (int64_t i = 0; i < n; i++)
+        number[i] = (int32_t)(v->first + i * v->stride);
+    int rc = exec_write(x, v, number, e);
+    free(number);
+    return rc;
+}
+
 static int write_constants(struct exec *x, struct err *e)
 {
     int rc = 0;
-    for (int i = 0; !rc && i < x->g->nvalue; i++)
-        if (x->g->value[i]->fill)
-            rc = write_constant(x, x->g->value[i], e);
+    for (int i = 0; !rc && i < x->g->nvalue; i++) {
+        const struct value *v = x->g->value[i];
+        if (v->fill)
+            rc = write_constant(x, v, e);
+        else if (v->stride)
+            rc = write_index(x, v, e);
+    }
     return rc;
 }
 

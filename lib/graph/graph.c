@@ -197,6 +197,19 @@ struct value *graph_constant(struct graph *g, const char *name, int dtype,
     return v;
 }
 
+struct value *graph_index(struct graph *g, int64_t first, int64_t stride, int64_t count)
+{
+    char name[80];
+    snprintf(name, sizeof(name), "index.%lld.%lld.%lld", (long long)first,
+             (long long)stride, (long long)count);
+    struct value *v = graph_state(g, name, NND_I32, shape_of(1, count));
+    if (v) {
+        v->first = first;
+        v->stride = stride;
+    }
+    return v;
+}
+
 /* ------------------------------------------------------------------------- */
 
 static int find_plane(struct graph *g, enum param_group group, int dtype)

@@ -53,14 +53,15 @@ struct value {
     struct shape shape;
     enum storage storage;
     bool wants_grad;
-    bool saved;           /* ARENA: crosses programs, lives in a slot (memory.h) */
-    struct node *maker;   /* NULL when not computed                        */
-    struct value *root;   /* the value whose memory this one is; often itself */
-    int64_t root_offset;  /* elements behind root's start                  */
-    struct param *param;  /* PARAM, GRAD                                   */
-    size_t offset;        /* bytes from the start of its region (memory.h) */
-    constant_f *fill;     /* STATE: a constant's numbers, or NULL          */
-    struct value **grads; /* contributions to d loss / d value (grad.c)   */
+    bool saved;            /* ARENA: crosses programs, lives in a slot (memory.h) */
+    struct node *maker;    /* NULL when not computed                        */
+    struct value *root;    /* the value whose memory this one is; often itself */
+    int64_t root_offset;   /* elements behind root's start                  */
+    struct param *param;   /* PARAM, GRAD                                   */
+    size_t offset;         /* bytes from the start of its region (memory.h) */
+    constant_f *fill;      /* STATE: a constant's numbers, or NULL          */
+    int64_t first, stride; /* STATE: whole numbers in a row; stride 0: none  */
+    struct value **grads;  /* contributions to d loss / d value (grad.c)   */
     int ngrads;
 };
 
@@ -179,6 +180,11 @@ struct value *graph_find(const struct graph *g, const char *name); /* or NULL */
 /* A state of a float type that holds the same numbers for ever. */
 struct value *graph_constant(struct graph *g, const char *name, int dtype,
                              struct shape s, constant_f *fill);
+
+/* The same of i32 [count]: first, first + stride, ...; stride > 0.  Equal ones are one
+ * value. */
+struct value *graph_index(struct graph *g, int64_t first, int64_t stride,
+                          int64_t count);
 
 /* A weight named SCOPE.name of dtype g->act (or `dtype` when not 0); the same
  * one when asked for again. */

@@ -33,6 +33,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_rows.c \
     lib/graph/op_sort.c \
     lib/graph/op_sqnorm.c \
+    lib/graph/op_steps.c \
     lib/graph/op_stats.c \
     lib/graph/op_sum.c \
     lib/graph/op_swiglu.c \

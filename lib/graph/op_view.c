@@ -60,6 +60,11 @@ struct value *op_view(struct graph *g, struct value *x, struct shape s)
     return view(g, &op_reshape, x, (struct view_attr){.shape = s});
 }
 
+struct value *op_part(struct graph *g, struct value *x, int64_t offset, struct shape s)
+{
+    return view(g, &op_piece, x, (struct view_attr){.shape = s, .offset = offset});
+}
+
 struct value *op_param_piece(struct graph *g, struct param *p, int64_t lo, int64_t hi)
 {
     return view(g, &op_piece, p->value,

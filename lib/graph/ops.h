@@ -46,6 +46,9 @@ struct value *op_add(struct graph *g, struct value *a, struct value *b);
 /* The same memory with another shape of as many elements. */
 struct value *op_view(struct graph *g, struct value *x, struct shape s);
 
+/* Elements of x from `offset` on, seen as shape s; no gradient. */
+struct value *op_part(struct graph *g, struct value *x, int64_t offset, struct shape s);
+
 /* Root-mean-square and layer norm over the last axis; b may be NULL. */
 struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w,
                           double eps);
@@ -111,6 +114,33 @@ struct value *op_rows_scatter(struct graph *g, struct value *x, struct value *in
 
 /* y[i] = x[index[i]] along the first dim; no gradient. */
 struct value *op_rows_gather(struct graph *g, struct value *x, struct value *index);
+
+/* A step's rows of sequences (op_steps.c): rows of x [S,N] by number, index i32 [R].
+ * Where a gradient is wanted, the takes of x take every row once. */
+struct value *op_rows_take(struct graph *g, struct value *x, struct value *index);
+
+/* x [R,N] as the rows `index` of a buffer [rows,N]: of `into`, which earlier puts have
+ * begun, or, NULL, a new one.  A row is read only after it was put. */
+struct value *op_rows_put(struct graph *g, struct value *into, struct value *x,
+                          struct value *index, int64_t rows);
+
+/* Whole numbers [B,T], batch first, as [T,B]. */
+struct value *op_turn(struct graph *g, struct value *x, int64_t batch);
+
+/* Scheduled sampling: which tokens are given, c's or what was guessed in their place?
+ * A coin is thrown for each: share (wide [1]) of them are c's, and always the first of
+ * a sample.  What is given is written to mixed (i32, a state), and returned.
+ * op_teach: guess [T,1], that of a row is about the one behind it.  op_teach_step: c
+ * has the rows of one step, that go to the rows first, first + stride, ... of mixed;
+ * guess is about these rows, NULL: there is none. */
+struct teach {
+    struct value *share, *mixed;
+};
+struct value *op_teach(struct graph *g, const struct chunk *c, const struct teach *t,
+                       struct value *guess);
+struct value *op_teach_step(struct graph *g, const struct chunk *c,
+                            const struct teach *t, struct value *guess, int64_t first,
+                            int64_t stride);
 
 /* A recurrent layer (op_recurrent.c); formulas, and the order of the gates, stand
  * at "rnn.seq" in <nnd/plugin.h>.  x [B*T,G*H] is what op_linear made of the

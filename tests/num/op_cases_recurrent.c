@@ -179,6 +179,88 @@ static int check_sample(struct lab_world *w, struct err *e)
 }
 
 /* ------------------------------------------------------------------------- */
+/* A step at a time.                                                         */
+
+/* Rows of x in three steps, each put elsewhere after it met the one before. */
+static void build_steps(struct lab *l, const void *arg)
+{
+    struct value *x = lab_leaf(l, "x", S(2, I(3 * B), I(H))), *all = NULL, *last = NULL;
+    (void)arg;
+    for (int t = 0; t < 3; t++) {
+        struct value *step = op_rows_take(l->g, x, graph_index(l->g, t, 3, B));
+        last = last ? op_add(l->g, last, step) : step;
+        all = op_rows_put(l->g, all, last, graph_index(l->g, t * B, 1, B), 3 * B);
+    }
+    lab_dot(l, all, -1);
+}
+
+static const int32_t by_row[6] = {0, 1, 2, 10, 11, 12};
+
+static void build_turn(struct lab *l, const void *arg)
+{
+    (void)arg;
+    op_turn(l->g, lab_ints(l, "rows", S(1, I(6)), by_row), 2);
+}
+
+static const struct value *out_of_op(const struct lab *l, const struct op *op)
+{
+    for (int i = 0; i < l->g->nnode; i++)
+        if (l->g->node[i]->op == op)
+            return l->g->node[i]->out[0];
+    return NULL;
+}
+
+static int check_turn(struct lab_world *w, struct err *e)
+{
+    static const int32_t want[6] = {0, 10, 1, 11, 2, 12};
+    struct lab *l = &w->lab[0];
+    const int32_t *got = exec_data(l->x, out_of_op(l, &op_turn_fwd));
+    for (int i = 0; i < 6; i++)
+        if (lab_expect("turned", i, want[i], got[i], e))
+            return e->code;
+    return 0;
+}
+
+/* Two rows of three places: the first is always given, so is padding; of the others
+ * none or all are the target's. */
+static void build_teach(struct lab *l, const void *arg)
+{
+    static const int32_t guess[6] = {50, 51, 52, 60, 61, 62},
+                         pos[6] = {0, 1, 2, 0, 1, -1};
+    static const int32_t sample[6] = {0, 0, 0, 1, 1, 1};
+    lab_chunk(l, 1, 1, 0, 2);
+    struct chunk c = {.id = lab_ints(l, "ids", S(1, I(6)), by_row),
+                      .pos = lab_ints(l, "places", S(1, I(6)), pos),
+                      .sample = lab_ints(l, "samples", S(1, I(6)), sample),
+                      .rng = l->c.rng};
+    struct teach t = {.share = lab_reals(l, "share", NND_F64, S(1, I(1)), arg),
+                      .mixed = lab_ints(l, "mixed", S(1, I(6)), guess)};
+    op_teach(l->g, &c, &t, lab_ints(l, "guess", S(2, I(6), I(1)), guess));
+}
+
+static int check_teach(struct lab_world *w, const int32_t *want, struct err *e)
+{
+    struct lab *l = &w->lab[0];
+    const int32_t *mixed = exec_data(l->x, graph_find(l->g, "mixed"));
+    const int32_t *given = exec_data(l->x, out_of_op(l, &op_teach_fwd));
+    for (int i = 0; i < 6; i++)
+        if (lab_expect("mixed", i, want[i], mixed[i], e) ||
+            lab_expect("given", i, want[i], given[i], e))
+            return e->code;
+    return 0;
+}
+
+static int check_own(struct lab_world *w, struct err *e)
+{
+    return check_teach(w, (const int32_t[]){0, 50, 51, 10, 60, 12}, e);
+}
+
+static int check_given(struct lab_world *w, struct err *e)
+{
+    return check_teach(w, by_row, e);
+}
+
+/* ------------------------------------------------------------------------- */
 
 const struct op_case op_cases_recurrent[] = {
     {"rnn: tanh", &op_rnn_fwd, build_rnn,
@@ -215,6 +297,13 @@ const struct op_case op_cases_recurrent[] = {
      .arg = &(struct attend_arg){3, 5, 2, 4, true, false}},
     {"attend: product", &op_attend_dot_fwd, build_attend,
      .arg = &(struct attend_arg){3, 4, 3, 2, false, true}},
+    {"rows.take: a step of rows", &op_rows_take_fwd, build_steps, .arg = NULL},
+    {"rows.put: step behind step", &op_rows_put_fwd, build_steps, .arg = NULL},
+    {"turn: time first", &op_turn_fwd, build_turn, .check = check_turn},
+    {"teach: the model's own", &op_teach_fwd, build_teach, .arg = &(double){0},
+     .check = check_own},
+    {"teach: the target's", &op_teach_fwd, build_teach, .arg = &(double){1},
+     .check = check_given},
     {"argmax: ties", &op_argmax_fwd, build_argmax, .check = check_argmax},
     {"select: what argmax found", &op_select_fwd, build_argmax, .check = check_argmax},
     {"sample: no choice, no row", &op_sample_fwd, build_sample, .check = check_sample},
