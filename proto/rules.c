@@ -88,7 +88,13 @@ const struct rule rules[] = {
     {"model.attention", 0, 0, 0, 0,
      "seq2seq: a fixed look at the source, or one for each token, scored so"},
     {"model.bidirectional", 0, 0, 0, 0,
-     "seq2seq: the source is read forwards and backwards, and the two are added"},
+     "seq2seq: the source is read forwards and backwards"},
+    {"model.attention_place", 0, 0, 0, 0,
+     "seq2seq: look behind each step, with its new state, or before it, so that what "
+     "is "
+     "seen is a part of its input"},
+    {"model.merge", 0, 0, 0, 0,
+     "seq2seq: both directions are added, or stand side by side, each half as wide"},
 
     {"data.train", 1, 4096, RULE_PATH, 1024, "files or folders to learn from"},
     {"data.valid", 1, 4096, RULE_PATH, 1024,
@@ -172,6 +178,13 @@ const struct rule rules[] = {
     {"train.batch_tokens", 0, 2147483647, 0, 0,
      "encdec: rows of a step, filled with samples of like length; 0: each sample "
      "padded"},
+    {"train.teacher", 0, 0, 0, 0,
+     "scheduled sampling: how the share of given tokens falls that are the target's"},
+    {"train.teacher_k", 0, 1e9, 0, 0,
+     "where or how fast the share falls; 0: so that it is small at the end"},
+    {"train.teacher_c", 0, 1, 0, 0,
+     "linear_decay: how much it falls a step; 0: down to teacher_min at the end"},
+    {"train.teacher_min", 0, 1, 0, 0, "linear_decay: it does not fall below this"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

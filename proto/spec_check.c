@@ -302,6 +302,15 @@ static int check_recurrent(const struct spec *s, const Nnd__Job *j, struct err *
         return spec_refuse(s, e,
                            m->bidirectional ? "model.bidirectional" : "model.attention",
                            "model.family", "wanted it for model.family seq2seq alone");
+    if (m->attention_place != NND__MODEL__ATTENTION_PLACE__BEHIND &&
+        m->attention == NND__ATTEND__NONE)
+        return spec_refuse(s, e, "model.attention_place", "model.attention",
+                           "wanted behind unless model.attention is additive or dot");
+    if (m->merge != NND__MODEL__MERGE__SUM && (!m->bidirectional || m->width % 2))
+        return spec_refuse(s, e, "model.merge", "model.bidirectional",
+                           "wanted sum unless model.bidirectional is true and "
+                           "model.width (%u) even, a half for each direction",
+                           m->width);
     if (f->recurrent && m->moe->experts > 0)
         return spec_refuse(s, e, "model.moe.experts", "model.family",
                            "wanted 0: recurrent families have no feed-forward part");
@@ -418,6 +427,34 @@ static int check_validation(const struct spec *s, const Nnd__Job *j, struct err 
         "wanted 0 since data.valid and data.valid_fraction leave nothing "
         "to validate on, found %u",
         j->train->valid_every);
+}
+
+/* What belongs to a kind of decay: k of 0 has been worked out by now. */
+static int check_teacher(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Train *t = j->train;
+    bool linear = t->teacher == NND__TRAIN__TEACHER__LINEAR_DECAY;
+
+    if (t->teacher == NND__TRAIN__TEACHER__ALWAYS && t->teacher_k > 0)
+        return spec_refuse(s, e, "train.teacher_k", "train.teacher",
+                           "wanted train.teacher beside it, found always");
+    if (!linear && (t->teacher_c > 0 || t->teacher_min > 0))
+        return spec_refuse(
+            s, e, t->teacher_c > 0 ? "train.teacher_c" : "train.teacher_min",
+            "train.teacher", "wanted 0 unless train.teacher is linear_decay");
+    if (linear && t->teacher_k > 1)
+        return spec_refuse(s, e, "train.teacher_k", "train.teacher",
+                           "wanted a share, at most 1, for linear_decay, found %s",
+                           number(t->teacher_k));
+    if (t->teacher == NND__TRAIN__TEACHER__EXPONENTIAL && t->teacher_k >= 1)
+        return spec_refuse(s, e, "train.teacher_k", "train.teacher",
+                           "wanted less than 1 for exponential, found %s",
+                           number(t->teacher_k));
+    if (t->teacher == NND__TRAIN__TEACHER__INVERSE_SIGMOID && t->teacher_k < 1)
+        return spec_refuse(s, e, "train.teacher_k", "train.teacher",
+                           "wanted at least 1 for inverse_sigmoid, found %s",
+                           number(t->teacher_k));
+    return 0;
 }
 
 static int check_batch(const struct spec *s, const Nnd__Job *j, struct err *e)
@@ -620,7 +657,9 @@ static const struct {
     {check_recurrent,
      "model.attention and model.bidirectional belong to seq2seq, whose encoder_layers "
      "are "
-     "as many as layers; recurrent families have no experts; data.sampling sequential "
+     "as many as layers; model.attention_place needs model.attention, and model.merge "
+     "concat model.bidirectional and an even model.width; recurrent families have no "
+     "experts; data.sampling sequential "
      "belongs to rnnlm and data.format stream."},
     {check_moe_wanted, "Keys of model.moe need model.moe.experts beside them."},
     {check_experts,
@@ -643,6 +682,11 @@ static const struct {
     {check_vocab_size, "data.vocab_size is at least 256, with pairs 260, or 0."},
     {check_validation,
      "Without data to validate on, train.valid_every is 0 or left out."},
+    {check_teacher,
+     "train.teacher_k, _c and _min need train.teacher: for linear_decay k is at most "
+     "1, "
+     "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
+     "at least 1."},
     {check_batch,
      "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
     {check_tokens,

@@ -190,6 +190,42 @@ static double tenth(double x)
     return strtod(text, NULL);
 }
 
+/* The k at which half of the tokens are the target's after half of the steps: there
+ * e^(i/k) = k, so k ln k = i.  Newton's method, from above. */
+static double half_way(double i)
+{
+    double k = i > 3 ? i : 3;
+
+    for (int n = 0; n < 60; n++)
+        k = (k + i) / (1 + log(k));
+    return k > 1 ? k : 1;
+}
+
+/* So that the share is nearly 0, or its least, at the end. */
+static void compute_teacher(struct spec *s, Nnd__Train *t)
+{
+    char text[32];
+    double k = 1;
+
+    if (t->teacher == NND__TRAIN__TEACHER__ALWAYS)
+        return;
+    if (t->teacher == NND__TRAIN__TEACHER__EXPONENTIAL)
+        k = pow(0.01, 1.0 / t->steps);
+    else if (t->teacher == NND__TRAIN__TEACHER__INVERSE_SIGMOID)
+        k = half_way(t->steps / 2.0);
+    snprintf(text, sizeof(text), "%.6g", k);
+    if (t->teacher_k == 0) {
+        t->teacher_k = strtod(text, NULL);
+        computed(s, "train.teacher_k", "by train.teacher and steps");
+    }
+    if (t->teacher != NND__TRAIN__TEACHER__LINEAR_DECAY || t->teacher_c != 0 ||
+        t->teacher_k <= t->teacher_min)
+        return;
+    snprintf(text, sizeof(text), "%.6g", (t->teacher_k - t->teacher_min) / t->steps);
+    t->teacher_c = strtod(text, NULL);
+    computed(s, "train.teacher_c", "down to teacher_min at the last step");
+}
+
 static void compute_train(struct spec *s, Nnd__Train *t)
 {
     if (!spec_is_given(s, "train.warmup") && t->warmup > t->steps / 10)
@@ -200,6 +236,7 @@ static void compute_train(struct spec *s, Nnd__Train *t)
     }
     if (t->decay_steps == 0)
         compute_decay(s, t);
+    compute_teacher(s, t);
 }
 
 int spec_finish_job(struct spec *s, struct err *e)

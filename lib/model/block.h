@@ -67,9 +67,30 @@ struct cells {
     struct value *len;      /* i32 [B]: real steps; NULL: all          */
     struct rnn_state first; /* training; decoding goes on from its own */
     struct value *also;     /* rows that come to each step besides     */
+    int64_t width;          /* of a state; 0: the model's              */
 };
 struct rnn block_cells(struct build *b, const char *scope, struct value *x,
                        const struct cells *c);
+
+/* The same a step at a time: what an input [T,..] gives the gates, and one step of the
+ * layer, its gates [B,..], from state s on. */
+struct value *block_cells_gates(struct build *b, const char *scope, struct value *x);
+struct rnn block_cells_step(struct build *b, const char *scope, struct value *gates,
+                            struct value *also, struct rnn_state s);
+
+/* The chunk at hand with the rows of a step side by side, and of that the rows of
+ * step t: ids, places and samples. */
+struct chunk block_steps(struct build *b);
+struct chunk block_step(struct build *b, const struct chunk *steps, int64_t t);
+
+/* Scheduled sampling where a step needs the one before it: decode the chunk's rows step
+ * by step, each given the target's token or the one guessed, as the coin says.  next:
+ * from the embedded tokens [B,h] to logits [B,V]; `scope` is that of the embedding. */
+typedef struct value *block_step_f(struct build *b, struct value *x, void *arg);
+void block_guess(struct build *b, const char *scope, block_step_f *next, void *arg);
+
+/* Decoding: the state of a layer before the step. */
+struct value *block_cells_state(struct build *b, const char *scope);
 
 /* Before decoding: the state that a layer begins with. */
 void block_cells_keep(struct build *b, const char *scope, const struct rnn_state *s);

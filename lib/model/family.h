@@ -15,6 +15,11 @@ struct family {
     /* Logits [T,V] of the chunk's rows; of decode_step's, when b->step. */
     struct value *(*logits)(struct build *b);
 
+    /* Scheduled sampling: which tokens the model would have written in the chunk's
+     * places, into m->teach.mixed (block_guess).  NULL: logits of all rows at once
+     * tell. */
+    void (*guess)(struct build *b);
+
     /* When it reads: keep in states what logits needs of a source for decoding. */
     void (*encode)(struct build *b);
 };

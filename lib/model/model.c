@@ -145,6 +145,9 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
         m->chunk.cu = graph_input(g, "cu", NND_I32, shape_of(1, batch + 1));
     init_source(m);
     init_carry(m);
+    if (job->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
+        m->teach = (struct teach){.share = graph_input(g, "teacher", g->wide, one),
+                                  .mixed = graph_state(g, "mixed", NND_I32, rows)};
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
     m->stats = graph_state(g, "stats", NND_F64,
                            shape_of(2, (int64_t)g->mesh.chunks, (int64_t)STATS_COUNT));
@@ -167,7 +170,8 @@ static struct build build_of(const struct model *m, bool train)
     return b;
 }
 
-static int forward(struct model *m, const char *program, bool train, struct err *e)
+static int forward(const struct model *m, const char *program, bool train,
+                   struct err *e)
 {
     int p = graph_program(m->g, program);
     struct build b = build_of(m, train);
@@ -185,12 +189,32 @@ static int forward(struct model *m, const char *program, bool train, struct err 
 
 int model_forward(struct model *m, struct err *e)
 {
-    return forward(m, "forward", true, e);
+    struct model given = *m;
+    if (m->teach.mixed)
+        given.chunk.id = m->teach.mixed;
+    return forward(&given, "forward", true, e);
 }
 
 int model_eval(struct model *m, struct err *e)
 {
     return forward(m, "eval", false, e);
+}
+
+int model_guess(struct model *m, int *program, struct err *e)
+{
+    const struct family *f = family_of(m->job);
+    *program = -1;
+    if (!m->teach.mixed)
+        return 0;
+    *program = graph_program(m->g, "guess");
+    struct build b = build_of(m, false);
+    if (f->guess) {
+        f->guess(&b);
+    } else {
+        struct value *best = op_argmax(m->g, f->logits(&b), 1).index;
+        op_teach(m->g, &m->chunk, &m->teach, best);
+    }
+    return graph_status(m->g, e);
 }
 
 /* The program "encode", for a family that reads. */

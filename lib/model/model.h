@@ -39,6 +39,8 @@ struct model {
     struct value *source_len;  /* input "source.len": i32 [batch]        */
     struct model_carry *carry; /* [ncarry]: data.sampling sequential */
     int ncarry;
+    struct teach teach;      /* scheduled sampling: input "teacher", state "mixed";
+                                NULL: none */
     struct value *stats;     /* state "stats": f64 [chunks, STATS_COUNT]        */
     struct value *load;      /* state "load": i64 [MoE layers, E], or NULL       */
     struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
@@ -53,6 +55,12 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
  * or "eval", without dropout and without what only training needs. */
 int model_forward(struct model *m, struct err *e);
 int model_eval(struct model *m, struct err *e);
+
+/* With scheduled sampling (train.teacher): append program "guess", which comes before
+ * "forward" and makes m->teach.mixed, what that is given instead of the chunk's tokens.
+ * It computes as "eval" does, without dropout; no gradient flows through its choice.
+ * *program -1: there is none. */
+int model_guess(struct model *m, int *program, struct err *e);
 
 /* Does the job's family read a source?  Does decoding end only when it is told to? */
 bool model_reads(const Nnd__Job *job);

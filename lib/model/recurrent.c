@@ -31,32 +31,35 @@ int model_cell_states(const Nnd__Job *job)
     return job->model->cell == NND__MODEL__CELL__LSTM ? 2 : 1;
 }
 
-static struct rnn_weights weights_of(struct build *b, int64_t gates)
+static struct rnn_weights weights_of(struct build *b, int64_t h)
 {
     const Nnd__Model *s = b->spec;
-    int64_t h = s->width;
-    struct rnn_weights w = {
-        .u = graph_weight(b->g, "hh.weight", 0, shape_of(2, gates * h, h),
-                          (struct param_init){.std = s->init_std}, true)};
+    int64_t n = gates_of(cell_of(s)) * h;
+    struct rnn_weights w = {.u = graph_weight(b->g, "hh.weight", 0, shape_of(2, n, h),
+                                              (struct param_init){.std = s->init_std},
+                                              true)};
     if (s->bias)
-        w.b = graph_weight(b->g, "hh.bias", 0, shape_of(1, gates * h),
-                           (struct param_init){0}, false);
+        w.b = graph_weight(b->g, "hh.bias", 0, shape_of(1, n), (struct param_init){0},
+                           false);
     return w;
 }
 
-/* What does not wait for the state. */
-static struct value *input_gates(struct build *b, const struct cells *c,
-                                 struct value *x, int64_t gates)
+/* What of the input does not wait for the state, for cells of width h. */
+static struct value *gates_in(struct build *b, struct value *x, int64_t h)
 {
-    const Nnd__Model *s = b->spec;
-    int64_t n = gates * s->width;
-    x = block_linear(b, "ih", x, n, s->init_std);
-    if (!c->also)
-        return x;
+    return block_linear(b, "ih", x, gates_of(cell_of(b->spec)) * h, b->spec->init_std);
+}
+
+/* The same, and what comes besides. */
+static struct value *add_also(struct build *b, struct value *gates, struct value *also)
+{
+    if (!also || !gates)
+        return gates;
     struct value *w =
-        graph_weight(b->g, "ic.weight", 0, shape_of(2, n, shape_cols(&c->also->shape)),
-                     (struct param_init){.std = s->init_std}, true);
-    return op_add(b->g, x, op_linear(b->g, c->also, w, NULL));
+        graph_weight(b->g, "ic.weight", 0,
+                     shape_of(2, shape_cols(&gates->shape), shape_cols(&also->shape)),
+                     (struct param_init){.std = b->spec->init_std}, true);
+    return op_add(b->g, gates, op_linear(b->g, also, w, NULL));
 }
 
 /* The state of a layer from one step of decoding to the next. */
@@ -86,6 +89,11 @@ void block_cells_keep(struct build *b, const char *scope, const struct rnn_state
         op_copy(b->g, s->c, first_state(b, scope, 1));
 }
 
+struct value *block_cells_state(struct build *b, const char *scope)
+{
+    return step_state(b, scope, 0);
+}
+
 static struct rnn step(struct build *b, const char *scope, struct value *x,
                        struct rnn_weights w, int cell)
 {
@@ -104,12 +112,68 @@ struct rnn block_cells(struct build *b, const char *scope, struct value *x,
                        const struct cells *c)
 {
     int cell = cell_of(b->spec);
-    int64_t gates = gates_of(cell);
+    int64_t h = c->width ? c->width : b->spec->width;
     graph_scope(b->g, "%s", scope);
-    struct rnn_weights w = weights_of(b, gates);
-    x = input_gates(b, c, x, gates);
+    struct rnn_weights w = weights_of(b, h);
+    x = add_also(b, gates_in(b, x, h), c->also);
     if (b->step)
         return step(b, scope, x, w, cell);
     struct rnn_config config = {.cell = cell, .reverse = c->reverse};
     return op_rnn(b->g, config, x, b->chunk->context, w, c->first, c->len);
+}
+
+struct value *block_cells_gates(struct build *b, const char *scope, struct value *x)
+{
+    graph_scope(b->g, "%s", scope);
+    return gates_in(b, x, b->spec->width);
+}
+
+struct rnn block_cells_step(struct build *b, const char *scope, struct value *gates,
+                            struct value *also, struct rnn_state s)
+{
+    graph_scope(b->g, "%s", scope);
+    struct rnn_weights w = weights_of(b, b->spec->width);
+    return op_rnn_cell(b->g, cell_of(b->spec), add_also(b, gates, also), w, s);
+}
+
+/* ---- a step at a time ---------------------------------------------- */
+
+struct chunk block_steps(struct build *b)
+{
+    struct chunk c = *b->chunk;
+    graph_scope(b->g, "steps");
+    c.id = op_turn(b->g, c.id, c.batch);
+    c.pos = op_turn(b->g, c.pos, c.batch);
+    c.sample = op_turn(b->g, c.sample, c.batch);
+    return c;
+}
+
+struct chunk block_step(struct build *b, const struct chunk *steps, int64_t t)
+{
+    int64_t n = steps->batch;
+    struct shape rows = shape_of(1, n);
+    return (struct chunk){.batch = n,
+                          .context = 1,
+                          .rows = n,
+                          .id = op_part(b->g, steps->id, t * n, rows),
+                          .pos = op_part(b->g, steps->pos, t * n, rows),
+                          .sample = op_part(b->g, steps->sample, t * n, rows),
+                          .rng = steps->rng};
+}
+
+void block_guess(struct build *b, const char *scope, block_step_f *next, void *arg)
+{
+    const struct chunk *all = b->chunk, steps = block_steps(b);
+    struct value *guess = NULL;
+    for (int64_t t = 0; t < all->context; t++) {
+        struct chunk c = block_step(b, &steps, t);
+        graph_scope(b->g, "steps");
+        c.id = op_teach_step(b->g, &c, &b->m->teach, guess, t, all->context);
+        if (t + 1 == all->context)
+            break;
+        b->chunk = &c;
+        struct value *x = block_embed(b, scope, scope, b->m->vocab);
+        guess = op_argmax(b->g, next(b, x, arg), 1).index;
+        b->chunk = all;
+    }
 }

@@ -42,4 +42,27 @@ static struct value *logits(struct build *b)
     return block_head(b, "model", x);
 }
 
-const struct family family_rnnlm = {.logits = logits, .endless = true};
+/* One step of all layers: arg is their states. */
+static struct value *step(struct build *b, struct value *x, void *arg)
+{
+    struct rnn_state *state = arg;
+    for (uint32_t i = 0; i < b->spec->layers; i++) {
+        char scope[64];
+        snprintf(scope, sizeof(scope), "model.layers.%u", i);
+        struct value *gates = block_cells_gates(b, scope, x);
+        struct rnn r = block_cells_step(b, scope, gates, NULL, state[i]);
+        state[i] = (struct rnn_state){r.h, r.c};
+        x = r.y;
+    }
+    return block_head(b, "model", x);
+}
+
+static void guess(struct build *b)
+{
+    struct rnn_state *state = arena_calloc(b->g->mem, b->spec->layers, sizeof(*state));
+    for (uint32_t i = 0; i < b->spec->layers; i++)
+        state[i] = carried(b, i);
+    block_guess(b, "model", step, state);
+}
+
+const struct family family_rnnlm = {.logits = logits, .guess = guess, .endless = true};

@@ -4,31 +4,51 @@
  * that write the target (Sutskever et al. 2014; Cho et al. 2014).
  *
  * attention none: the last state of the top layer comes to every step besides, a
- * fixed context that decoding sees as training does.  additive, dot: after each step
- * the top layer looks at all real rows of the source (Luong et al. 2015), the score
- * being a sum (Bahdanau et al. 2015) or a product; what it saw is added to what it
- * says.  Both directions of an encoder are added to each other, layer by layer.
+ * fixed context that decoding sees as training does.  additive, dot: each step looks at
+ * all real rows of the source, the score being a sum (Bahdanau et al. 2015) or a
+ * product.  attention_place behind: the top layer looks with its new state, and what it
+ * saw is added to what it says (Luong et al. 2015).  before: the query is the top
+ * layer's state before the step, and what it saw comes to the step's input, so that one
+ * step has to wait for the other (Bahdanau et al. 2015).
+ *
+ * Both directions of an encoder are added to each other, layer by layer, or stand side
+ * by side, each half as wide.
  */
 #include <math.h>
 #include <stdio.h>
 
 #include "model/family.h"
 
-/* What the encoder leaves: rows of its top layer, and a last state per layer. */
+/* What the encoder leaves: rows of its top layer, their keys where they are looked at,
+ * and a last state per layer. */
 struct source {
-    struct value *rows;      /* [B*S,h] */
-    struct rnn_state *state; /* [layers] */
+    struct value *rows, *keys; /* [B*S,h] */
+    struct rnn_state *state;   /* [layers] */
 };
+
+/* Rows [R,h/2] of both directions side by side: [R,h]. */
+static struct value *side_by_side(struct build *b, struct value *x, struct value *y)
+{
+    int64_t n = shape_rows(&x->shape), h = shape_cols(&x->shape);
+    struct value *all = op_rows_put(b->g, NULL, x, graph_index(b->g, 0, 2, n), 2 * n);
+    all = op_rows_put(b->g, all, y, graph_index(b->g, 1, 2, n), 2 * n);
+    return op_view(b->g, all, shape_of(2, n, 2 * h));
+}
 
 static struct value *both(struct build *b, struct value *x, struct value *y)
 {
-    return x && y ? op_add(b->g, x, y) : x;
+    if (!x || !y)
+        return x;
+    return b->spec->merge == NND__MODEL__MERGE__CONCAT ? side_by_side(b, x, y)
+                                                       : op_add(b->g, x, y);
 }
 
 static struct rnn read_layer(struct build *b, uint32_t i, struct value *x)
 {
     char scope[64];
     struct cells c = {.len = b->m->source_len};
+    if (b->spec->bidirectional && b->spec->merge == NND__MODEL__MERGE__CONCAT)
+        c.width = b->spec->width / 2;
     snprintf(scope, sizeof(scope), "model.encoder.layers.%u", i);
     struct rnn f = block_cells(b, scope, x, &c);
     if (!b->spec->bidirectional)
@@ -38,6 +58,16 @@ static struct rnn read_layer(struct build *b, uint32_t i, struct value *x)
     struct rnn r = block_cells(b, scope, x, &c);
     graph_scope(b->g, "model.encoder.layers.%u", i);
     return (struct rnn){both(b, f.y, r.y), both(b, f.h, r.h), both(b, f.c, r.c)};
+}
+
+static bool looks(const struct build *b)
+{
+    return b->spec->attention != NND__ATTEND__NONE;
+}
+
+static bool looks_before(const struct build *b)
+{
+    return looks(b) && b->spec->attention_place == NND__MODEL__ATTENTION_PLACE__BEFORE;
 }
 
 static struct source read_source(struct build *b)
@@ -56,15 +86,14 @@ static struct source read_source(struct build *b)
     }
     out.rows = x;
     b->chunk = &b->m->chunk;
+    graph_scope(b->g, "model.attention");
+    if (looks(b))
+        out.keys =
+            block_linear(b, "k_proj", out.rows, b->spec->width, b->spec->init_std);
     return out;
 }
 
 /* ---- looking at it -------------------------------------------------------- */
-
-static bool looks(const struct build *b)
-{
-    return b->spec->attention != NND__ATTEND__NONE;
-}
 
 /* States of decoding: keys and values of every source, or its one context. */
 static struct value *kept(struct build *b, const char *what, int64_t rows)
@@ -75,18 +104,12 @@ static struct value *kept(struct build *b, const char *what, int64_t rows)
                        shape_of(2, rows, (int64_t)b->spec->width));
 }
 
-static struct value *keys_of(struct build *b, const struct source *s)
-{
-    graph_scope(b->g, "model.attention");
-    return block_linear(b, "k_proj", s->rows, b->spec->width, b->spec->init_std);
-}
-
-/* The rows' looks, [B*T,h], with the queries q. */
+/* What rows with the states q see, [rows,h]. */
 static struct value *look(struct build *b, const struct source *s, struct value *q)
 {
     struct graph *g = b->g;
     int64_t batch = b->m->chunk.batch, keys = batch * b->spec->source_context;
-    struct value *k = b->step ? kept(b, "k", keys) : keys_of(b, s);
+    struct value *k = b->step ? kept(b, "k", keys) : s->keys;
     struct value *v = b->step ? kept(b, "v", keys) : s->rows;
     graph_scope(g, "model.attention");
     q = block_linear(b, "q_proj", q, b->spec->width, b->spec->init_std);
@@ -120,14 +143,32 @@ static struct value *fixed_context(struct build *b, const struct source *s,
 
 /* ---- writing -------------------------------------------------------------- */
 
+static void scope_of(uint32_t layer, char *out, size_t size)
+{
+    snprintf(out, size, "model.decoder.layers.%u", layer);
+}
+
+/* What comes to the first layer's input besides; training: of all rows, and not where
+ * steps wait for each other. */
+static struct value *besides(struct build *b, const struct source *s, struct value *x)
+{
+    char top[64];
+    if (!looks(b))
+        return fixed_context(b, s, x);
+    if (!looks_before(b))
+        return NULL;
+    scope_of(b->spec->layers - 1, top, sizeof(top));
+    return look(b, s, block_cells_state(b, top));
+}
+
 static struct value *write_layers(struct build *b, const struct source *s,
                                   struct value *x)
 {
-    struct value *also = looks(b) ? NULL : fixed_context(b, s, x);
+    struct value *also = besides(b, s, x);
     for (uint32_t i = 0; i < b->spec->layers; i++) {
         char scope[64];
         struct cells c = {.also = i == 0 ? also : NULL};
-        snprintf(scope, sizeof(scope), "model.decoder.layers.%u", i);
+        scope_of(i, scope, sizeof(scope));
         if (!b->step)
             c.first = s->state[i];
         x = block_dropout(b, block_cells(b, scope, x, &c).y);
@@ -135,15 +176,11 @@ static struct value *write_layers(struct build *b, const struct source *s,
     return x;
 }
 
-static struct value *logits(struct build *b)
+/* What is said: the top layer's rows x, and what they see, if they look behind. */
+static struct value *say(struct build *b, const struct source *s, struct value *x)
 {
-    struct source s = {0};
-    if (!b->step)
-        s = read_source(b);
-    struct value *x = block_embed(b, "model.decoder", "model.decoder", b->m->vocab);
-    x = write_layers(b, &s, x);
-    if (looks(b)) {
-        struct value *seen = look(b, &s, x);
+    if (looks(b) && !looks_before(b)) {
+        struct value *seen = look(b, s, x);
         graph_scope(b->g, "model.attention");
         int64_t h = b->spec->width;
         double std = b->spec->init_std;
@@ -153,17 +190,100 @@ static struct value *logits(struct build *b)
     return block_head(b, "model.decoder", x);
 }
 
+/* One writer that goes step by step: where its layers stand. */
+struct writer {
+    const struct source *s;
+    struct rnn_state *state; /* [layers] */
+};
+
+static struct writer writer_of(struct build *b, const struct source *s)
+{
+    size_t n = b->spec->layers * sizeof(*s->state);
+    return (struct writer){s, arena_memdup(b->g->mem, s->state, n)};
+}
+
+/* One step of all layers; `gates` is what the step's input gives the first one's. */
+static struct value *write_step(struct build *b, struct writer *w, struct value *gates)
+{
+    uint32_t layers = b->spec->layers;
+    struct value *also = looks_before(b) ? look(b, w->s, w->state[layers - 1].h)
+                         : looks(b)      ? NULL
+                                         : w->s->state[layers - 1].h;
+    struct value *x = NULL;
+    for (uint32_t i = 0; i < layers; i++) {
+        char scope[64];
+        scope_of(i, scope, sizeof(scope));
+        if (i > 0)
+            gates = block_cells_gates(b, scope, x);
+        struct rnn r =
+            block_cells_step(b, scope, gates, i == 0 ? also : NULL, w->state[i]);
+        w->state[i] = (struct rnn_state){r.h, r.c};
+        x = block_dropout(b, r.y);
+    }
+    return x;
+}
+
+/* All rows [B*T,h], where the first layer's input waits for the step before. */
+static struct value *write_steps(struct build *b, const struct source *s,
+                                 struct value *x)
+{
+    const struct chunk *all = b->chunk, steps = block_steps(b);
+    struct writer w = writer_of(b, s);
+    char scope[64];
+    scope_of(0, scope, sizeof(scope));
+    struct value *gates = block_cells_gates(b, scope, x), *y = NULL;
+    for (int64_t t = 0; t < all->context; t++) {
+        struct chunk c = block_step(b, &steps, t);
+        struct value *rows = graph_index(b->g, t, all->context, all->batch);
+        b->chunk = &c;
+        struct value *step = write_step(b, &w, op_rows_take(b->g, gates, rows));
+        y = op_rows_put(b->g, y, step, rows, all->rows);
+        b->chunk = all;
+    }
+    return y;
+}
+
+static struct value *logits(struct build *b)
+{
+    struct source s = {0};
+    if (!b->step)
+        s = read_source(b);
+    struct value *x = block_embed(b, "model.decoder", "model.decoder", b->m->vocab);
+    if (looks_before(b) && !b->step)
+        return say(b, &s, write_steps(b, &s, x));
+    return say(b, &s, write_layers(b, &s, x));
+}
+
+/* ---- guessing ------------------------------------------------------------- */
+
+static struct value *guess_step(struct build *b, struct value *x, void *arg)
+{
+    struct writer *w = arg;
+    char scope[64];
+    scope_of(0, scope, sizeof(scope));
+    return say(b, w->s, write_step(b, w, block_cells_gates(b, scope, x)));
+}
+
+static void guess(struct build *b)
+{
+    struct source s = read_source(b);
+    struct writer w = writer_of(b, &s);
+    block_guess(b, "model.decoder", guess_step, &w);
+}
+
+/* ---- before decoding ------------------------------------------------------ */
+
 static void encode(struct build *b)
 {
     struct decode_step *step = b->step;
     uint32_t layers = b->spec->layers;
     b->step = NULL;
     struct source s = read_source(b);
-    struct value *k = looks(b) ? keys_of(b, &s) : NULL;
+    struct value *k = s.keys;
     b->step = step;
     for (uint32_t i = 0; i < layers; i++) {
         char scope[64];
-        snprintf(scope, sizeof(scope), "model.decoder.layers.%u", i);
+        scope_of(i, scope, sizeof(scope));
         block_cells_keep(b, scope, &s.state[i]);
     }
     if (!s.rows || (looks(b) && !k))
@@ -178,4 +298,9 @@ static void encode(struct build *b)
 }
 
 const struct family family_seq2seq = {
-    .reads = true, .logits = logits, .encode = encode, .endless = true};
+    .reads = true,
+    .endless = true,
+    .logits = logits,
+    .guess = guess,
+    .encode = encode,
+};

@@ -37,9 +37,13 @@ EXTRA_DIST += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.tes
 
 # Fixtures are made by the script, which needs PyTorch; the tests do not.
 num_tests += tests/num/test_parity
+tests_num_test_parity_SOURCES = \
+    tests/num/hand.c tests/num/hand.h \
+    tests/num/test_parity.c
 EXTRA_DIST += \
     tests/fixtures/make_parity.py \
     tests/fixtures/make_parity_seq.py \
+    tests/fixtures/parity-encdec-own.safetensors \
     tests/fixtures/parity-encdec-post.safetensors \
     tests/fixtures/parity-encdec-pre.safetensors \
     tests/fixtures/parity-gpt2.safetensors \
@@ -49,10 +53,14 @@ EXTRA_DIST += \
     tests/fixtures/parity-qwen3-raw.safetensors \
     tests/fixtures/parity-rnnlm-gru.safetensors \
     tests/fixtures/parity-rnnlm-lstm.safetensors \
+    tests/fixtures/parity-rnnlm-own.safetensors \
     tests/fixtures/parity-rnnlm-rnn.safetensors \
     tests/fixtures/parity-seq2seq-additive.safetensors \
+    tests/fixtures/parity-seq2seq-before.safetensors \
+    tests/fixtures/parity-seq2seq-concat.safetensors \
     tests/fixtures/parity-seq2seq-dot.safetensors \
-    tests/fixtures/parity-seq2seq-none.safetensors
+    tests/fixtures/parity-seq2seq-none.safetensors \
+    tests/fixtures/parity-seq2seq-own.safetensors
 
 unit_tests += \
     tests/unit/test_train_checkpoint \

@@ -116,7 +116,7 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
 /* How often a training step runs a program. */
 static int64_t runs_per_step(const struct programs *p, int program)
 {
-    if (program == p->forward || program == p->backward)
+    if (program == p->forward || program == p->backward || program == p->guess)
         return p->g->mesh.chunks_local;
     return program == p->report || program == p->update.reduce ||
            program == p->update.apply;

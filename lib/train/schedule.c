@@ -48,6 +48,21 @@ double schedule_lr(const Nnd__Job *job, int64_t step)
     }
 }
 
+double schedule_teacher(const Nnd__Train *t, int64_t step)
+{
+    double i = (double)step, k = t->teacher_k;
+    switch (t->teacher) {
+    case NND__TRAIN__TEACHER__LINEAR_DECAY:
+        return fmax(t->teacher_min, k - t->teacher_c * i);
+    case NND__TRAIN__TEACHER__EXPONENTIAL:
+        return pow(k, i);
+    case NND__TRAIN__TEACHER__INVERSE_SIGMOID:
+        return k / (k + exp(i / k));
+    default:
+        return 1;
+    }
+}
+
 struct loss_scaler schedule_scaler(const Nnd__Train *t)
 {
     bool scaled = t->precision == NND__TRAIN__PRECISION__FP16;

@@ -18,6 +18,10 @@
  * inverse_sqrt: the same curve, with the peak lr at s = w. */
 double schedule_lr(const Nnd__Job *job, int64_t step);
 
+/* Scheduled sampling: the share of tokens that are the target's at update `step`, from
+ * 0 (Bengio et al. 2015, section 2.4). */
+double schedule_teacher(const Nnd__Train *t, int64_t step);
+
 /* Dynamic loss scaling for fp16 (Micikevicius et al. 2018): halve when a step
  * overflowed, double after `window` clean ones; 1 for other precisions. */
 struct loss_scaler {

@@ -43,6 +43,8 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
     struct graph *g = graph_create(&mesh, act_dtype(job), NND_F32);
     struct programs x = {.g = g};
     int rc = model_init(&x.model, g, job, vocab, e);
+    if (!rc)
+        rc = model_guess(&x.model, &x.guess, e);
     if (!rc && (x.forward = model_forward(&x.model, e)) < 0)
         rc = x.forward;
     if (!rc) {
@@ -341,6 +343,21 @@ static double tree_sum(const struct trainer *t, int column)
     return x[0];
 }
 
+/* What the chunk at hand is given, with scheduled sampling. */
+static int make_given(struct trainer *t, int position, struct err *e)
+{
+    const struct model *m = &t->p.model;
+    double share = schedule_teacher(t->c.job->train, t->s.step);
+    if (t->p.guess < 0)
+        return 0;
+    *(float *)exec_data(t->x, m->teach.share) = (float)share;
+    if (share < 1)
+        return exec_run(t->x, t->p.guess, position, 0, e);
+    memcpy(exec_data(t->x, m->teach.mixed), exec_data(t->x, m->chunk.id),
+           value_bytes(m->chunk.id));
+    return 0;
+}
+
 static int run_chunks(struct trainer *t, struct err *e)
 {
     if (batch_is_first(&t->train, (uint64_t)t->s.step))
@@ -348,7 +365,7 @@ static int run_chunks(struct trainer *t, struct err *e)
     for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
         fill_chunk(t, &t->train, t->s.step, i);
         carry_before(t->x, &t->p.model, i);
-        if (exec_run(t->x, t->p.forward, i, 0, e))
+        if (make_given(t, i, e) || exec_run(t->x, t->p.forward, i, 0, e))
             return e->code;
         carry_behind(t->x, &t->p.model, i);
         if (exec_run(t->x, t->p.backward, i, 0, e))

@@ -13,6 +13,7 @@
 struct programs {
     struct graph *g;
     struct model model;
+    int guess; /* or -1: before forward, with scheduled sampling */
     int forward, backward, eval;
     int report, gather; /* after training chunks; after a validation batch */
     struct update update;

@@ -289,6 +289,20 @@ static void cells_that_look_by_products(void **state)
                   "-S", "model.cell=rnn", "-S", "model.bidirectional=true");
 }
 
+static void cells_that_look_before(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.family=seq2seq", "-S", "model.attention=additive",
+                  "-S", "model.attention_place=before", "-S",
+                  "model.bidirectional=true");
+}
+
+static void cells_side_by_side(void **state)
+{
+    COMPARE_PAIRS(state, "-S", "model.family=seq2seq", "-S", "model.attention=dot",
+                  "-S", "model.attention_place=before", "-S", "model.cell=lstm", "-S",
+                  "model.bidirectional=true", "-S", "model.merge=concat");
+}
+
 /* What a full decoder is asked for beyond its context is refused. */
 static void a_full_context_says_so(void **state)
 {
@@ -322,6 +336,8 @@ int main(void)
         TEST(cells_with_a_fixed_context),
         TEST(cells_that_look),
         TEST(cells_that_look_by_products),
+        TEST(cells_that_look_before),
+        TEST(cells_side_by_side),
         TEST(a_full_context_says_so),
     };
 

@@ -11,14 +11,10 @@
  * the same are one dense layer.
  */
 #include <math.h>
-#include <unistd.h>
 
-#include "data/order.h"
 #include "format/hf.h"
 #include "format/safetensors.h"
-#include "graph/op_list.h"
-#include "proto/spec.h"
-#include "train/trainer_impl.h"
+#include "hand.h"
 
 #include "../unit/unit.h"
 
@@ -27,287 +23,13 @@
 #define LIMIT 1e-5
 
 /* ------------------------------------------------------------------------- */
-/* A trainer over samples held in memory.                                    */
-
-struct lab {
-    struct spec *spec;
-    const Nnd__Job *job;
-    struct pool *pool;
-    struct kernels *ks;
-    struct comm *world;
-    struct tokens tokens, source;
-    uint64_t *line, *source_line;
-    struct corpus corpus;
-    struct trainer *t;
-};
-
-/* Sample i of the run, in the order of the run: length[i] inputs from
- * id[i * (context + 1)], the last one's target behind them. */
-struct samples {
-    int64_t n;
-    const int32_t *id, *length;
-    const int32_t *source, *source_length; /* [n, source_context], [n]; or NULL */
-};
-
-static void must(int rc, const struct err *e)
-{
-    if (rc)
-        fail_msg("%s", e->text);
-}
-
-/* The sources of lines in the order run[n]. */
-static void make_sources(struct lab *l, const struct samples *s, const uint64_t *run)
-{
-    struct err e = {0};
-    uint32_t width = l->job->model->source_context;
-    l->source_line = calloc((size_t)s->n + 1, sizeof *l->source_line);
-    assert_non_null(l->source_line);
-    tokens_init(&l->source, l->job->model->source_vocab);
-    must(tokens_reserve(&l->source, (uint64_t)s->n * width, &e), &e);
-    for (int64_t i = 0; i < s->n; i++) {
-        const int32_t *id = s->source + run[i] * width;
-        for (int32_t k = 0; k < s->source_length[run[i]]; k++)
-            tokens_put(&l->source, (uint32_t)id[k]);
-        l->source_line[i + 1] = l->source.count;
-    }
-    l->corpus.source_context = width;
-    l->corpus.train.source = &l->source;
-    l->corpus.train.source_line = l->source_line;
-}
-
-/* Lines in such an order that the trainer takes them in that of the samples. */
-static void make_corpus(struct lab *l, const struct samples *s)
-{
-    struct err e = {0};
-    uint64_t n = (uint64_t)s->n, *run = calloc(n, sizeof *run);
-    uint32_t context = l->job->model->context;
-    assert_non_null(run);
-    l->line = calloc(n + 1, sizeof *l->line);
-    assert_non_null(l->line);
-    tokens_init(&l->tokens, l->job->model->vocab);
-    must(tokens_reserve(&l->tokens, n * (context + 1), &e), &e);
-    for (uint64_t i = 0; i < n; i++)
-        run[order_place(l->job->seed, 0, n, i)] = i;
-    for (uint64_t i = 0; i < n; i++) {
-        const int32_t *id = s->id + run[i] * (context + 1);
-        for (int32_t k = 0; k <= s->length[run[i]]; k++)
-            tokens_put(&l->tokens, (uint32_t)id[k]);
-        l->line[i + 1] = l->tokens.count;
-    }
-    l->corpus = (struct corpus){
-        .context = context,
-        .train = {.tokens = &l->tokens,
-                  .count = l->tokens.count,
-                  .line = l->line,
-                  .lines = n},
-    };
-    if (s->source)
-        make_sources(l, s, run);
-    free(run);
-}
-
-/* The text of which the samples are the windows: sample k of a step is the next
- * window of stream k, and the streams begin at the epoch's phase. */
-static void make_streams(struct lab *l, const struct samples *s)
-{
-    struct err e = {0};
-    uint32_t t = l->job->model->context, batch = l->job->train->batch;
-    uint64_t steps = (uint64_t)s->n / batch, phase = order_phase(l->job->seed, 0, t);
-    tokens_init(&l->tokens, l->job->model->vocab);
-    must(tokens_reserve(&l->tokens, (uint64_t)s->n * t + t + 1, &e), &e);
-    for (uint64_t i = 0; i < phase; i++)
-        tokens_put(&l->tokens, 0);
-    for (uint64_t k = 0; k < batch; k++)
-        for (uint64_t step = 0; step < steps; step++)
-            for (uint32_t i = 0; i < t; i++)
-                tokens_put(&l->tokens,
-                           (uint32_t)s->id[(step * batch + k) * (t + 1) + i]);
-    tokens_put(&l->tokens, (uint32_t)s->id[(uint64_t)s->n * (t + 1) - 1]);
-    while (l->tokens.count < (uint64_t)s->n * t + t)
-        tokens_put(&l->tokens, 0);
-    l->corpus = (struct corpus){
-        .context = t,
-        .sequential = true,
-        .train = {.tokens = &l->tokens, .count = l->tokens.count},
-    };
-}
-
-static void read_job(struct lab *l, const char *text)
-{
-    struct err e = {0};
-    l->spec = spec_create();
-    must(spec_load_text(l->spec, "job", text, strlen(text), &e), &e);
-    spec_anchor(l->spec, "/");
-    must(spec_resolve(l->spec, &e), &e);
-    l->job = spec_job(l->spec);
-}
-
-/* False when there are none. */
-static bool load_plugins(struct kernels *ks)
-{
-    static const char *const built[] = {"blis", "cpu"};
-    const char *dir = getenv("NND_PLUGIN_DIR"), *build = getenv("NND_BUILDDIR");
-    size_t before = kernels_plugin_count(ks);
-    struct err e = {0};
-    char path[4096];
-    if (dir)
-        must(kernels_load_dir(ks, dir, &e), &e);
-    for (size_t i = 0; !dir && i < sizeof(built) / sizeof(built[0]); i++) {
-        snprintf(path, sizeof path, "%s/plugins/%s/.libs/%s.so", build ? build : ".",
-                 built[i], built[i]);
-        if (access(path, R_OK) == 0)
-            must(kernels_load(ks, path, &e), &e);
-    }
-    return kernels_plugin_count(ks) > before;
-}
-
-static void lab_close(struct lab *l)
-{
-    trainer_destroy(l->t);
-    tokens_free(&l->tokens);
-    tokens_free(&l->source);
-    free(l->line);
-    free(l->source_line);
-    kernels_destroy(l->ks);
-    pool_destroy(l->pool);
-    comm_destroy(l->world);
-    spec_destroy(l->spec);
-}
-
-/* False, and nothing open, when plugins are wanted and there are none. */
-static bool lab_open(struct lab *l, const char *job, const struct samples *s,
-                     bool plugins)
-{
-    struct err e = {0};
-    *l = (struct lab){0};
-    must(pool_create(1, NULL, NULL, &l->pool, &e), &e);
-    must(kernels_create(l->pool, &l->ks, &e), &e);
-    if (plugins && !load_plugins(l->ks)) {
-        lab_close(l);
-        return false;
-    }
-    read_job(l, job);
-    if (l->job->data->sampling == NND__DATA__SAMPLING__SEQUENTIAL)
-        make_streams(l, s);
-    else
-        make_corpus(l, s);
-    must(comm_self(&l->world, &e), &e);
-    struct trainer_config c = {.job = l->job,
-                               .world = l->world,
-                               .kernels = l->ks,
-                               .corpus = &l->corpus,
-                               .vocab = l->job->model->vocab,
-                               .threads = 1};
-    must(trainer_create(&c, &l->t, &e), &e);
-    return true;
-}
-
-/* Run forward alone on the next step's batch; logits [batch, context, vocab]. */
-static void lab_logits(struct lab *l, float *out)
-{
-    struct trainer *t = l->t;
-    const struct chunk *c = &t->p.model.chunk;
-    struct err e = {0};
-    const struct value *z = NULL;
-    for (int i = 0; i < t->p.g->nnode; i++)
-        if (t->p.g->node[i]->op == &op_xent_fwd &&
-            t->p.g->node[i]->program == t->p.forward)
-            z = t->p.g->node[i]->in[0];
-    assert_non_null(z);
-    for (int i = 0; i < t->p.g->mesh.chunks; i++) {
-        struct batch_rows rows = {.id = exec_data(t->x, c->id),
-                                  .target = exec_data(t->x, c->target),
-                                  .pos = exec_data(t->x, c->pos),
-                                  .sample = exec_data(t->x, c->sample)};
-        uint32_t n = (uint32_t)c->batch;
-        if (t->p.model.source.id) {
-            rows.source_id = exec_data(t->x, t->p.model.source.id);
-            rows.source_pos = exec_data(t->x, t->p.model.source.pos);
-            rows.source_sample = exec_data(t->x, t->p.model.source.sample);
-            rows.source_len = exec_data(t->x, t->p.model.source_len);
-        }
-        batch_fill(&t->train, (uint64_t)t->s.step, (uint32_t)i * n, n, &rows);
-        must(exec_run(t->x, t->p.forward, i, 0, &e), &e);
-        must(exec_read(t->x, z, out, &e), &e);
-        out += shape_elements(&z->shape);
-    }
-}
-
-/* ------------------------------------------------------------------------- */
-/* Logical weights, one by one.                                              */
-
-struct weight {
-    char name[256]; /* ours */
-    int64_t rows, cols, elements;
-    float *value, *grad;
-};
-
-static int logical_count(const struct param *p)
-{
-    return p->stack ? p->stack : 1;
-}
-
-/* The k-th tensor of a stored weight of a float32 job on one rank. */
-static struct weight weight_of(const struct lab *l, const struct param *p, int k)
-{
-    struct weight w;
-    const struct shape *s = &p->value->shape;
-    bool vector = s->ndim - (p->stack > 0) == 1;
-    param_name(p, k, w.name, sizeof w.name);
-    w.elements = shape_elements(s) / logical_count(p);
-    w.cols = vector ? 1 : shape_cols(s);
-    w.rows = w.elements / w.cols;
-    w.value = (float *)exec_data(l->t->x, p->value) + k * w.elements;
-    w.grad = (float *)exec_data(l->t->x, p->grad) + k * w.elements;
-    return w;
-}
-
-typedef void weight_f(struct lab *l, const struct weight *w, void *arg);
-
-static void each_weight(struct lab *l, weight_f *f, void *arg)
-{
-    const struct graph *g = trainer_graph(l->t);
-    for (int i = 0; i < g->nparam; i++)
-        for (int k = 0; k < logical_count(g->param[i]); k++) {
-            struct weight w = weight_of(l, g->param[i], k);
-            f(l, &w, arg);
-        }
-}
-
-static double norm_of(const float *x, int64_t n)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += (double)x[i] * (double)x[i];
-    return sqrt(sum);
-}
-
-/* The worst of the relative errors of L2 norm and largest magnitude. */
-static double error_of(const float *got, const float *want, int64_t n)
-{
-    double sum = 0, all = 0, worst = 0, most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double d = (double)got[i] - (double)want[i], x = (double)want[i];
-        if (!isfinite(d))
-            return INFINITY;
-        sum += d * d;
-        all += x * x;
-        worst = fmax(worst, fabs(d));
-        most = fmax(most, fabs(x));
-    }
-    if (all == 0)
-        return sum == 0 ? 0 : INFINITY;
-    return fmax(sqrt(sum / all), worst / most);
-}
-
-/* ------------------------------------------------------------------------- */
 /* Fixtures.                                                                 */
 
 struct fixture {
     const char *label;
     struct safetensors *file;
     const struct hf_arch *arch;
-    struct lab lab;
+    struct hand lab;
     const char *kind; /* "grad.": whose tensors are looked at */
     double worst, norm;
     int64_t seen;
@@ -371,7 +93,7 @@ static void note(struct fixture *f, const char *what, double error)
     f->worst = fmax(f->worst, error);
 }
 
-static void take_weight(struct lab *l, const struct weight *w, void *arg)
+static void take_weight(struct hand *l, const struct weight *w, void *arg)
 {
     float *x = theirs(arg, w);
     (void)l;
@@ -389,7 +111,7 @@ static bool is_blind(const struct fixture *f, const struct weight *w)
            strstr(w->name, "k_proj.bias");
 }
 
-static void check_grad(struct lab *l, const struct weight *w, void *arg)
+static void check_grad(struct hand *l, const struct weight *w, void *arg)
 {
     struct fixture *f = arg;
     float *x = theirs(f, w);
@@ -412,7 +134,7 @@ static void check_blind(struct fixture *f, const struct weight *w, const float *
                     4 * tr->lr * tr->steps);
 }
 
-static void check_weight(struct lab *l, const struct weight *w, void *arg)
+static void check_weight(struct hand *l, const struct weight *w, void *arg)
 {
     struct fixture *f = arg;
     float *x = theirs(f, w);
@@ -450,7 +172,7 @@ static double compare_logits(struct fixture *f)
     assert_int_equal(elements, job->train->batch * context * vocab);
     float *got = malloc(elements * sizeof *got);
     assert_non_null(got);
-    lab_logits(&f->lab, got);
+    hand_logits(&f->lab, got);
     begin(f, "logits");
     for (uint32_t i = 0; i < job->train->batch; i++)
         note(f, "",
@@ -518,7 +240,7 @@ static bool open_lab(struct fixture *f, bool plugins)
     int32_t *source = pairs ? read_tensor(f, "source", NND_I32, NULL) : NULL;
     int32_t *read = pairs ? read_tensor(f, "source_length", NND_I32, NULL) : NULL;
     struct samples s = {(int64_t)n, id, length, source, read};
-    bool open = lab_open(&f->lab, safetensors_meta(f->file, "job"), &s, plugins);
+    bool open = hand_open(&f->lab, safetensors_meta(f->file, "job"), &s, plugins);
     free(length);
     free(id);
     free(source);
@@ -527,7 +249,7 @@ static bool open_lab(struct fixture *f, bool plugins)
 }
 
 /* Rows of the kernel table: all, or those of one plugin. */
-static int count_rows(const struct lab *l, const char *of)
+static int count_rows(const struct hand *l, const char *of)
 {
     int n = 0;
     for (const char *at = trainer_kernels(l->t); (at = strstr(at, of)); at++)
@@ -553,7 +275,7 @@ static void run_fixture(const char *name, bool plugins)
                   "losses and norms %.1e, gradients %.1e, weights %.1e\n",
                   name, count_rows(&f.lab, " ref/"), count_rows(&f.lab, "\n"), logits,
                   loss, grad, compare(&f, "after.", check_weight));
-    lab_close(&f.lab);
+    hand_close(&f.lab);
     safetensors_close(f.file);
 }
 
@@ -588,7 +310,7 @@ static const char *const twin_moe[] = {
     " score: sigmoid}",
 };
 
-static void twin_open(struct lab *l, const char *model)
+static void twin_open(struct hand *l, const char *model)
 {
     static int32_t id[TWIN_BATCH * (TWIN_CONTEXT + 1)];
     static const int32_t length[TWIN_BATCH] = {TWIN_CONTEXT, TWIN_CONTEXT - 5};
@@ -598,7 +320,7 @@ static void twin_open(struct lab *l, const char *model)
     for (int i = 0; i < TWIN_BATCH * (TWIN_CONTEXT + 1); i++)
         id[i] = (i * i + 3 * i) % TWIN_VOCAB;
     snprintf(job, sizeof job, twin_job, model);
-    assert_true(lab_open(l, job, &s, false));
+    assert_true(hand_open(l, job, &s, false));
     must(trainer_start(l->t, &e), &e);
 }
 
@@ -616,7 +338,7 @@ struct search {
     struct weight found;
 };
 
-static void is_it(struct lab *l, const struct weight *w, void *arg)
+static void is_it(struct hand *l, const struct weight *w, void *arg)
 {
     struct search *s = arg;
     (void)l;
@@ -624,17 +346,17 @@ static void is_it(struct lab *l, const struct weight *w, void *arg)
         s->found = *w;
 }
 
-static struct weight find_weight(struct lab *l, const char *name)
+static struct weight find_weight(struct hand *l, const char *name)
 {
     struct search s = {.name = name};
     each_weight(l, is_it, &s);
     return s.found;
 }
 
-static void take_dense(struct lab *l, const struct weight *w, void *arg)
+static void take_dense(struct hand *l, const struct weight *w, void *arg)
 {
     char name[256];
-    struct lab *dense = arg;
+    struct hand *dense = arg;
     (void)l;
     dense_name(w->name, name);
     struct weight d = find_weight(dense, name);
@@ -649,12 +371,12 @@ static bool is_router(const struct weight *w)
 
 /* Whether the dense weight's gradient is the sum over experts of theirs. */
 struct twin_sum {
-    struct lab *moe;
+    struct hand *moe;
     const struct weight *dense;
     float *sum;
 };
 
-static void add_grad(struct lab *l, const struct weight *w, void *arg)
+static void add_grad(struct hand *l, const struct weight *w, void *arg)
 {
     struct twin_sum *s = arg;
     char name[256];
@@ -666,7 +388,7 @@ static void add_grad(struct lab *l, const struct weight *w, void *arg)
         s->sum[i] += w->grad[i];
 }
 
-static void check_twin(struct lab *dense, const struct weight *w, void *arg)
+static void check_twin(struct hand *dense, const struct weight *w, void *arg)
 {
     struct twin_sum s = {.moe = arg, .dense = w};
     (void)dense;
@@ -680,7 +402,7 @@ static void check_twin(struct lab *dense, const struct weight *w, void *arg)
 }
 
 /* Who is chosen makes no difference, so nothing pulls at the router. */
-static void check_router(struct lab *l, const struct weight *w, void *arg)
+static void check_router(struct hand *l, const struct weight *w, void *arg)
 {
     const double *norm = arg;
     (void)l;
@@ -688,14 +410,14 @@ static void check_router(struct lab *l, const struct weight *w, void *arg)
         assert_true(norm_of(w->grad, w->elements) <= LIMIT * 0.1 * *norm);
 }
 
-static void compare_twin(struct lab *dense, struct lab *moe)
+static void compare_twin(struct hand *dense, struct hand *moe)
 {
     float want[TWIN_BATCH * TWIN_CONTEXT * TWIN_VOCAB], got[sizeof want / sizeof *want];
     struct step_report a, b;
     struct err e = {0};
     each_weight(moe, take_dense, dense);
-    lab_logits(dense, want);
-    lab_logits(moe, got);
+    hand_logits(dense, want);
+    hand_logits(moe, got);
     assert_true(error_of(got, want, TWIN_CONTEXT * TWIN_VOCAB) <= LIMIT);
     must(trainer_step(dense->t, &a, &e), &e);
     must(trainer_step(moe->t, &b, &e), &e);
@@ -708,12 +430,12 @@ static void same_experts_are_dense(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof(twin_moe) / sizeof(twin_moe[0]); i++) {
-        struct lab dense, moe;
+        struct hand dense, moe;
         twin_open(&dense, "norm: rms");
         twin_open(&moe, twin_moe[i]);
         compare_twin(&dense, &moe);
-        lab_close(&moe);
-        lab_close(&dense);
+        hand_close(&moe);
+        hand_close(&dense);
     }
 }
 
@@ -748,6 +470,16 @@ int main(void)
         {"seq2seq-additive, plugins", fixture_plugins, NULL, NULL, "seq2seq-additive"},
         {"seq2seq-dot, ref", fixture_ref, NULL, NULL, "seq2seq-dot"},
         {"seq2seq-dot, plugins", fixture_plugins, NULL, NULL, "seq2seq-dot"},
+        {"seq2seq-before, ref", fixture_ref, NULL, NULL, "seq2seq-before"},
+        {"seq2seq-before, plugins", fixture_plugins, NULL, NULL, "seq2seq-before"},
+        {"seq2seq-concat, ref", fixture_ref, NULL, NULL, "seq2seq-concat"},
+        {"seq2seq-concat, plugins", fixture_plugins, NULL, NULL, "seq2seq-concat"},
+        {"seq2seq-own, ref", fixture_ref, NULL, NULL, "seq2seq-own"},
+        {"seq2seq-own, plugins", fixture_plugins, NULL, NULL, "seq2seq-own"},
+        {"rnnlm-own, ref", fixture_ref, NULL, NULL, "rnnlm-own"},
+        {"rnnlm-own, plugins", fixture_plugins, NULL, NULL, "rnnlm-own"},
+        {"encdec-own, ref", fixture_ref, NULL, NULL, "encdec-own"},
+        {"encdec-own, plugins", fixture_plugins, NULL, NULL, "encdec-own"},
         cmocka_unit_test(same_experts_are_dense),
     };
     return cmocka_run_group_tests_name("parity", tests, NULL, NULL);
