@@ -13,7 +13,7 @@ struct options {
     const char *prompt, *tokens, *temperature, *top_k, *top_p, *seed, *samples;
     const char *threads;
     struct opt_list kernel;
-    bool greedy;
+    bool greedy, best;
 };
 
 /* Values are nnd-worker's to judge, and handed on as they are. */
@@ -36,6 +36,8 @@ static const struct opt table[] = {
      "how many texts to write"},
     {OPT_TEXT, 0, "threads", "N", offsetof(struct options, threads),
      "threads to compute with; all processors when not given"},
+    {OPT_FLAG, 0, "best", NULL, offsetof(struct options, best),
+     "not the newest checkpoint, but the one that train.best found best"},
     {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
      "a rule for kernels, besides the job's"},
     {0},
@@ -66,6 +68,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
         child_option(&a, "--kernel", o->kernel.items[i]);
     if (o->greedy)
         child_arg(&a, "--greedy");
+    if (o->best)
+        child_arg(&a, "--best");
     if (c->opt.json)
         child_arg(&a, "--json");
     return child_become(CHILD_WORKER, &a, e);

@@ -178,6 +178,12 @@ const struct rule rules[] = {
     {"train.batch_tokens", 0, 2147483647, 0, 0,
      "encdec: rows of a step, filled with samples of like length; 0: each sample "
      "padded"},
+    {"train.best", 0, 0, 0, 0,
+     "keep the checkpoint that is best in this, measured at each validation"},
+    {"train.patience", 0, 1000000, 0, 0,
+     "stop after so many validations without a better train.best; 0: never"},
+    {"train.ema", 0, 1, RULE_BELOW, 0,
+     "decay of a moving average of the weights, which is validated and used; 0: none"},
     {"train.teacher", 0, 0, 0, 0,
      "scheduled sampling: how the share of given tokens falls that are the target's"},
     {"train.teacher_k", 0, 1e9, 0, 0,

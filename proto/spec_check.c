@@ -457,6 +457,23 @@ static int check_teacher(const struct spec *s, const Nnd__Job *j, struct err *e)
     return 0;
 }
 
+/* Who stops for want of a better value has to know which, and to look. */
+static int check_best(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Train *t = j->train;
+
+    if (t->patience > 0 && t->best == NND__TRAIN__BEST__NONE)
+        return spec_refuse(s, e, "train.patience", "train.best",
+                           "wanted 0 unless train.best says what is to get better, "
+                           "found %u",
+                           t->patience);
+    if (t->best != NND__TRAIN__BEST__NONE && t->valid_every == 0)
+        return spec_refuse(s, e, "train.best", "train.valid_every",
+                           "wanted train.valid_every above 0 beside it%s",
+                           note(s, "train.valid_every"));
+    return 0;
+}
+
 static int check_batch(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Train *t = j->train;
@@ -687,6 +704,7 @@ static const struct {
      "1, "
      "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
      "at least 1."},
+    {check_best, "train.best needs train.valid_every, and train.patience train.best."},
     {check_batch,
      "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
     {check_tokens,

@@ -14,6 +14,7 @@ worker_libworker_la_SOURCES = \
     worker/job.c worker/job.h \
     worker/kernels.c worker/kernels.h \
     worker/loop.c \
+    worker/measure.c worker/measure.h \
     worker/metrics.c worker/metrics.h \
     worker/probe.c worker/probe.h \
     worker/run.c worker/run.h \

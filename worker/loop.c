@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "worker/measure.h"
 #include "worker/run.h"
 #include "worker/stop.h"
 #include "worker/task.h"
@@ -33,6 +34,14 @@ static bool is_last(const struct run *r)
     return step_of(r) >= (int64_t)r->job->train->steps;
 }
 
+/* Is there too little hope that it gets better? */
+static bool is_over(const struct run *r)
+{
+    uint32_t patience = r->job->train->patience;
+
+    return patience && trainer_state(r->trainer)->stale >= (int64_t)patience;
+}
+
 static bool due(const struct run *r, uint32_t every)
 {
     return every && step_of(r) % every == 0;
@@ -49,6 +58,8 @@ static void print_progress(struct run *r)
            s->loss);
     if (!isnan(m->val_loss))
         printf("  val %.4f", m->val_loss);
+    if (!isnan(m->val_loss) && m->quality && strcmp(m->quality, "loss") != 0)
+        printf("  %s %.4f", m->quality, m->value);
     printf("  lr %.3g  norm %.3g  %.0f tok/s", s->lr, s->grad_norm,
            metrics_tokens_per_s(m));
     if (s->skipped)
@@ -72,6 +83,20 @@ static int report(struct run *r, struct err *e)
     return metrics_add(r->metrics, &r->last, e);
 }
 
+/* Is it the best so far? */
+static int judge(struct run *r, struct err *e)
+{
+    const struct measure *m = measure_of(r->job);
+
+    if (!m)
+        return 0;
+    if (m->take(r, r->last.val_loss, &r->last.value, e) < 0)
+        return e->code;
+    r->last.quality = m->name;
+    r->best = trainer_judge(r->trainer, r->last.value, m->larger);
+    return 0;
+}
+
 static int validate(struct run *r, struct err *e)
 {
     uint32_t every = r->job->train->valid_every;
@@ -79,7 +104,8 @@ static int validate(struct run *r, struct err *e)
     if (!due(r, every) && !(every && is_last(r)))
         return 0;
     agent_phase(r->agent, WIRE__PHASE__EVAL);
-    return trainer_validate(r->trainer, &r->last.val_loss, e);
+    return trainer_validate(r->trainer, &r->last.val_loss, e) < 0 ? e->code
+                                                                  : judge(r, e);
 }
 
 /* --- saving --------------------------------------------------------------- */
@@ -214,6 +240,7 @@ static int do_step(struct run *r, struct err *e)
 {
     struct metrics *m = &r->last;
 
+    r->best = false;
     agent_phase(r->agent, WIRE__PHASE__TRAIN);
     if (is_bad(r, step_of(r) + 1))
         return pass_over(r, e);
@@ -242,14 +269,30 @@ static int asked_to_stop(struct run *r, struct err *e)
     return rc < 0 ? e->code : stop != 0;
 }
 
+/* What validations were for. */
+static void tell_end(const struct run *r)
+{
+    const struct train_state *s = trainer_state(r->trainer);
+    const struct measure *m = measure_of(r->job);
+
+    if (r->rank != 0 || !m || s->best_step == 0)
+        return;
+    if (is_over(r) && !is_last(r))
+        printf("stopped early: %lld validations without a better %s\n",
+               (long long)s->stale, m->name);
+    printf("best %s: %.6g, after step %lld\n", m->name, s->best,
+           (long long)s->best_step);
+    fflush(stdout);
+}
+
 int run_loop(struct run *r, struct err *e)
 {
     int stop = 0;
 
-    while (!is_last(r) && (stop = asked_to_stop(r, e)) == 0) {
+    while (!is_last(r) && !is_over(r) && (stop = asked_to_stop(r, e)) == 0) {
         if (do_step(r, e) < 0)
             return e->code;
-        if (due(r, r->job->checkpoint->every))
+        if (due(r, r->job->checkpoint->every) || r->best)
             save(r);
     }
     if (stop < 0)
@@ -257,5 +300,6 @@ int run_loop(struct run *r, struct err *e)
     save(r);
     if (checkpoint_wait(r->checkpoint, e) < 0)
         return e->code;
+    tell_end(r);
     return stop ? TASK_REQUEUE : 0;
 }

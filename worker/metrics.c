@@ -41,6 +41,17 @@ static void put_int(json_t *j, const char *key, int64_t v)
     json_object_set_new(j, key, json_integer(v));
 }
 
+/* The loss is there already. */
+static void put_quality(json_t *j, const struct metrics *m)
+{
+    char key[64];
+
+    if (!m->quality || isnan(m->val_loss) || strcmp(m->quality, "loss") == 0)
+        return;
+    snprintf(key, sizeof key, "val_%s", m->quality);
+    put_real(j, key, m->value);
+}
+
 static json_t *to_json(const struct metrics *m)
 {
     const struct step_report *r = &m->report;
@@ -51,6 +62,7 @@ static json_t *to_json(const struct metrics *m)
     put_int(j, "step", r->step);
     put_real(j, "loss", r->loss);
     put_real(j, "val_loss", m->val_loss);
+    put_quality(j, m);
     put_real(j, "lr", r->lr);
     put_real(j, "grad_norm", r->grad_norm);
     put_real(j, "tokens_per_s", metrics_tokens_per_s(m));

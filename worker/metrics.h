@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * metrics.h - what a step measured, and the file that keeps it: one JSON object a
- * line, the keys of RankMetric in proto/wire.proto besides "attempt" and "time".
+ * line, the keys of RankMetric in proto/wire.proto besides "attempt" and "time", and
+ * with train.best "val_" and what it names.
  *
  * Beside it, in a folder tensorboard, the same is written for TensorBoard.
  *
@@ -16,8 +17,10 @@
 
 struct metrics {
     struct step_report report;
-    double val_loss; /* NAN: not validated at this step       */
-    int64_t tokens;  /* targets of all steps up to this one   */
+    double val_loss;     /* NAN: not validated at this step       */
+    const char *quality; /* what train.best goes by, or NULL  */
+    double value;        /* its value, with val_loss          */
+    int64_t tokens;      /* targets of all steps up to this one   */
     int attempt;
 };
 

@@ -49,6 +49,9 @@ struct run {
     int64_t seen;                 /* targets of all steps done            */
     int64_t saved;                /* step of the newest checkpoint, or 0  */
     int64_t told;                 /* when the last line was printed, ns   */
+    bool best;                    /* the last step's is the best so far   */
+    double density;               /* validation targets per character; 0: not
+                                     counted yet                          */
     int64_t bad[RUN_BAD_MAX];
     int nbad, rollbacks;   /* rollbacks: since the last checkpoint */
     bool agreed;           /* all ranks know of the error and leave */

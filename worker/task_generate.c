@@ -24,7 +24,7 @@ struct generate_options {
     struct arg_list rules;
     int64_t tokens, samples, top_k, seed, threads;
     double temperature, top_p;
-    bool greedy, json;
+    bool greedy, best, json;
 };
 
 #define AT(field) offsetof(struct generate_options, field)
@@ -52,6 +52,8 @@ static const struct arg_row args[] = {
      "folders of kernel plugins"},
     {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
      "folder of notes on plugins that did harm"},
+    {"best", 0, NULL, ARG_FLAG, AT(best), 0, 0,
+     "not the newest checkpoint, but what train.best found best"},
     {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
@@ -109,6 +111,7 @@ static int read_prompt(struct generate *g, struct err *e)
 /* The checkpoint's job and its tokenizer. */
 static int open_job(struct generate *g, struct err *e)
 {
+    g->of.best = g->o->best;
     if (trained_open(&g->of, g->o->checkpoint, e) < 0)
         return e->code;
     g->tokens = g->of.lexicon.target;

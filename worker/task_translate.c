@@ -25,7 +25,7 @@ struct translate_options {
     const char *checkpoint, *input, *plugins, *quarantine;
     struct arg_list rules;
     int64_t batch, tokens, threads;
-    bool json;
+    bool best, json;
 };
 
 #define AT(field) offsetof(struct translate_options, field)
@@ -45,6 +45,8 @@ static const struct arg_row args[] = {
      "folders of kernel plugins"},
     {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
      "folder of notes on plugins that did harm"},
+    {"best", 0, NULL, ARG_FLAG, AT(best), 0, 0,
+     "not the newest checkpoint, but what train.best found best"},
     {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
@@ -256,6 +258,7 @@ static int open_all(struct translate *t, struct err *e)
                                    .quarantine = o->quarantine,
                                    .suspects = true};
 
+    t->of.best = o->best;
     if (trained_open(&t->of, o->checkpoint, e) < 0)
         return e->code;
     if (!model_reads(t->of.job))

@@ -38,9 +38,20 @@ static int find(struct trained *t, const char *dir, struct err *e)
     return rc;
 }
 
+/* From the newest one to that which validation found best. */
+static int take_best(struct trained *t, struct err *e)
+{
+    char newest[PATH_MAX];
+
+    if (!t->best)
+        return 0;
+    strcpy(newest, t->path);
+    return checkpoint_best(newest, t->path, sizeof t->path, e);
+}
+
 int trained_open(struct trained *t, const char *dir, struct err *e)
 {
-    if (comm_self(&t->self, e) < 0 || find(t, dir, e) < 0 ||
+    if (comm_self(&t->self, e) < 0 || find(t, dir, e) < 0 || take_best(t, e) < 0 ||
         job_of_checkpoint(t->path, &t->spec, &t->lexicon, e) < 0)
         return e->code;
     t->job = spec_job(t->spec);

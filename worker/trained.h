@@ -14,6 +14,7 @@
 #include "worker/engine.h"
 
 struct trained {
+    bool best;           /* set before trained_open: not the newest, the best one */
     char path[PATH_MAX]; /* of the checkpoint */
     struct comm *self;
     struct spec *spec;

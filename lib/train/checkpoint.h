@@ -6,7 +6,8 @@
  * A checkpoint is a folder DIR/step-NNNNNNNNN of
  *   model.safetensors      every logical weight, f32 (the masters), and
  *                          states that belong to the model (routing bias)
- *   optimizer.safetensors  m.NAME and v.NAME of every logical weight, f32
+ *   optimizer.safetensors  m.NAME and v.NAME of every logical weight, f32, and
+ *                          ema.NAME, its average, with train.ema
  *   tokenizer.json         what text the ids stand for
  *   manifest.json          the state, the job without its layout, the sha256 of
  *                          every tensor and of all other bytes (manifest.h)
@@ -68,8 +69,12 @@ int checkpoint_find(const char *dir, struct comm *world, char *path, size_t size
 int checkpoint_load(const char *path, struct trainer *t, struct err *e);
 
 /* For inference: verify and read the weights alone into a graph's weights and
- * model states, in the graph's dtype. */
+ * model states, in the graph's dtype; of a job with train.ema their averages. */
 int checkpoint_load_weights(const char *path, struct exec *x, struct err *e);
+
+/* The path of the checkpoint that validations had found best (train.best) when `path`,
+ * beside it, was written.  ERR_NOTFOUND: there is none, or it is gone. */
+int checkpoint_best(const char *path, char *out, size_t size, struct err *e);
 
 /* The job (JSON) and tokenizer (JSON) of a checkpoint, appended. */
 int checkpoint_read_job(const char *path, struct buf *job, struct buf *tokenizer,

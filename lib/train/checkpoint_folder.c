@@ -198,7 +198,7 @@ static int remove_checkpoint(const char *dir, int64_t step, struct err *e)
     return fs_remove_tree(path, e);
 }
 
-int folder_prune(const char *dir, int64_t step, int keep, struct err *e)
+int folder_prune(const char *dir, int64_t step, int keep, int64_t best, struct err *e)
 {
     int64_t *steps = NULL;
     size_t n = 0;
@@ -207,8 +207,11 @@ int folder_prune(const char *dir, int64_t step, int keep, struct err *e)
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (steps[i] > step)
             continue;
-        if (!has_manifest(dir, steps[i]) || kept++ >= (keep > 1 ? keep : 1))
-            rc = remove_checkpoint(dir, steps[i], e);
+        bool whole = has_manifest(dir, steps[i]);
+
+        if (whole && (kept++ < (keep > 1 ? keep : 1) || steps[i] == best))
+            continue;
+        rc = remove_checkpoint(dir, steps[i], e);
     }
     free(steps);
     return rc;

@@ -31,8 +31,8 @@ int folder_list(const char *dir, int64_t **out, size_t *n, struct err *e);
 int folder_clean(const char *dir, int attempt, struct err *e);
 
 /* Of the checkpoints up to `step`, that one included, keep the newest `keep` (at
- * least one) and remove the others, and what lost its manifest.  Later ones are
- * not this run's; they stay. */
-int folder_prune(const char *dir, int64_t step, int keep, struct err *e);
+ * least one) and that of step `best`, and remove the others, and what lost its
+ * manifest.  Later ones are not this run's; they stay. */
+int folder_prune(const char *dir, int64_t step, int keep, int64_t best, struct err *e);
 
 #endif

@@ -71,11 +71,10 @@ static int plan_tensor(struct builder *b, enum layout_file file, const char *nam
 static int plan_moments(struct builder *b, const char *name, const struct shape *s,
                         struct err *e)
 {
-    static const char *const kind[] = {"m", "v"};
-    char full[NAME_SIZE + 2];
+    char full[NAME_SIZE + 4];
 
-    for (int i = 0; b->u && i < b->u->moments; i++) {
-        snprintf(full, sizeof full, "%s.%s", kind[i], name);
+    for (int i = 0; b->u && i < b->u->kinds; i++) {
+        snprintf(full, sizeof full, "%s.%s", b->u->kind[i], name);
         if (plan_tensor(b, LAYOUT_OPTIMIZER, full, s, e))
             return e->code;
     }
@@ -200,13 +199,12 @@ static void add_source(struct builder *b, const struct value *v, int i, int64_t 
 
 static void add_piece(struct builder *b, int i, const struct piece *p)
 {
-    int moments = b->u->moments;
-    int first = b->nweight + b->nstate + b->first[i] * moments;
+    int kinds = b->u->kinds;
+    int first = b->nweight + b->nstate + b->first[i] * kinds;
 
     add_source(b, p->master, i, p->lo, p->hi, b->first[i], 1);
-    add_source(b, p->m, i, p->lo, p->hi, first, moments);
-    if (p->v)
-        add_source(b, p->v, i, p->lo, p->hi, first + 1, moments);
+    for (int k = 0; k < kinds; k++)
+        add_source(b, update_state(b->u, p, k), i, p->lo, p->hi, first + k, kinds);
 }
 
 static void add_pieces(struct builder *b)
@@ -246,7 +244,7 @@ static void add_states(struct builder *b)
 static void add_carry(struct builder *b)
 {
     const struct mesh *mesh = &b->g->mesh;
-    int n = b->nweight * (1 + b->u->moments) + b->nstate;
+    int n = b->nweight * (1 + b->u->kinds) + b->nstate;
 
     for (int i = 0; i < b->g->nvalue; i++) {
         const struct value *v = b->g->value[i];
@@ -268,8 +266,9 @@ static void make_sources(struct builder *b)
     size_t sources = (size_t)(b->nstate + b->ncarry), slices = sources;
 
     for (int i = 0; i < b->g->nparam; i++) {
-        sources += 3;
-        slices += 3 * (size_t)(b->g->param[i]->stack ? b->g->param[i]->stack : 1);
+        sources += 1 + UPDATE_KINDS;
+        slices += (1 + UPDATE_KINDS) *
+                  (size_t)(b->g->param[i]->stack ? b->g->param[i]->stack : 1);
     }
     l->source = arena_calloc(l->mem, sources + 1, sizeof *l->source);
     l->slice = arena_calloc(l->mem, slices + 1, sizeof *l->slice);

@@ -5,8 +5,8 @@
  *
  * For the files checkpoint*.c alone.  Tensors are numbered alike on every rank of
  * every mesh: weights in the order of the graph, experts by number, then states
- * of the model, then the optimizer's moments in the order of the weights, then states
- * that training carries from step to step.
+ * of the model, then the optimizer's moments and the averages in the order of the
+ * weights, then states that training carries from step to step.
  */
 #ifndef TRAIN_CHECKPOINT_LAYOUT_H
 #define TRAIN_CHECKPOINT_LAYOUT_H

@@ -9,6 +9,7 @@
 #include "train/checkpoint.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -174,6 +175,7 @@ static int match(const struct layout *l, const struct stored *s, enum layout_fil
 struct staging {
     char *value;
     float *part;
+    bool average; /* of weights that have one, it is read */
 };
 
 #define PART_ELEMENTS (CHECKPOINT_IO_BYTES / sizeof(float))
@@ -200,6 +202,21 @@ static int read_slice(const struct safetensors *file,
     return 0;
 }
 
+/* Where a tensor is stored: for inference the average of a weight, if there is one. */
+static const struct safetensors *place_of(const struct stored *s, bool average,
+                                          const struct layout_tensor *t,
+                                          const struct safetensors_tensor **at)
+{
+    char name[400];
+
+    snprintf(name, sizeof name, STORED_AVERAGE "%s", t->at->name);
+    *at = average ? safetensors_find(s->file[LAYOUT_OPTIMIZER], name) : NULL;
+    if (*at)
+        return s->file[LAYOUT_OPTIMIZER];
+    *at = safetensors_find(s->file[t->file], t->at->name);
+    return s->file[t->file];
+}
+
 static int read_source(const struct layout *l, const struct layout_source *source,
                        const struct stored *from, struct exec *x,
                        const struct staging *by, struct err *e)
@@ -207,9 +224,9 @@ static int read_source(const struct layout *l, const struct layout_source *sourc
     for (int i = source->first; i < source->end; i++) {
         const struct layout_slice *s = &l->slice[i];
         const struct layout_tensor *t = &l->tensor[s->tensor];
-        const struct safetensors *file = from->file[t->file];
-        int rc = read_slice(file, safetensors_find(file, t->at->name), s,
-                            source->value->dtype, by, e);
+        const struct safetensors_tensor *at;
+        const struct safetensors *file = place_of(from, by->average, t, &at);
+        int rc = read_slice(file, at, s, source->value->dtype, by, e);
 
         if (rc < 0)
             return rc;
@@ -217,7 +234,7 @@ static int read_source(const struct layout *l, const struct layout_source *sourc
     return exec_write(x, source->value, by->value, e);
 }
 
-static int read_sources(const struct layout *l, const struct stored *from,
+static int read_sources(const struct layout *l, const struct stored *from, bool average,
                         struct exec *x, struct err *e)
 {
     struct staging by;
@@ -227,7 +244,8 @@ static int read_sources(const struct layout *l, const struct stored *from,
     for (int i = 0; i < l->nsource; i++)
         if (value_bytes(l->source[i].value) > most)
             most = value_bytes(l->source[i].value);
-    by = (struct staging){.value = malloc(most), .part = malloc(CHECKPOINT_IO_BYTES)};
+    by = (struct staging){
+        .value = malloc(most), .part = malloc(CHECKPOINT_IO_BYTES), .average = average};
     if (!by.value || !by.part)
         rc = err_set(e, ERR_NOMEM, "%s: no memory for %zu bytes", from->path,
                      most + CHECKPOINT_IO_BYTES);
@@ -248,7 +266,7 @@ static int read_into(const struct stored *s, struct exec *x, const struct update
     if (rc == 0)
         rc = match(l, s, u ? LAYOUT_OPTIMIZER : LAYOUT_MODEL, e);
     if (rc == 0)
-        rc = read_sources(l, s, x, e);
+        rc = read_sources(l, s, !u, x, e);
     layout_destroy(l);
     return rc;
 }
@@ -279,6 +297,47 @@ int checkpoint_load_weights(const char *path, struct exec *x, struct err *e)
         return rc;
     rc = agree(world, read_into(s, x, NULL, e), e);
     stored_close(s);
+    return rc;
+}
+
+/* The folder that a checkpoint lies in. */
+static int folder_of(const char *path, char *out, size_t size, struct err *e)
+{
+    size_t n = strlen(path);
+
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    if (n + 2 > size)
+        return err_set(e, ERR_FAILED, "%s: wanted a shorter path", path);
+    snprintf(out, size, "%.*s%s", (int)n, path, n ? "." : "./.");
+    return 0;
+}
+
+int checkpoint_best(const char *path, char *out, size_t size, struct err *e)
+{
+    struct arena *mem = arena_create();
+    struct manifest m = {0};
+    char dir[PATH_MAX], best[PATH_MAX];
+    int rc = stored_manifest(path, mem, &m, e);
+
+    arena_destroy(mem);
+    if (rc == 0 && m.state.best_step == 0)
+        rc = err_set(e, ERR_NOTFOUND,
+                     "%s: wanted a best checkpoint, found a job without train.best, or "
+                     "not validated yet",
+                     path);
+    if (rc == 0)
+        rc = folder_of(path, dir, sizeof dir, e);
+    if (rc == 0)
+        rc = folder_path(dir, m.state.best_step, best, sizeof best, e);
+    if (rc == 0 && !fs_exists(best))
+        rc = err_set(e, ERR_NOTFOUND, "%s: the best checkpoint is gone", best);
+    if (rc == 0 && strlen(best) >= size)
+        rc = err_set(e, ERR_FAILED, "%s: wanted a shorter path", best);
+    if (rc == 0)
+        strcpy(out, best);
     return rc;
 }
 

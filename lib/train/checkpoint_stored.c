@@ -282,6 +282,13 @@ static int verify_tensor(const struct stored *s, const struct manifest_tensor *m
     return rc;
 }
 
+/* Is it one that inference reads? */
+static bool is_model(const struct manifest_tensor *t)
+{
+    return file_number(t->file) == LAYOUT_MODEL ||
+           strncmp(t->name, STORED_AVERAGE, sizeof STORED_AVERAGE - 1) == 0;
+}
+
 int stored_verify(const struct stored *s, bool model_only, int rank, int world,
                   struct err *e)
 {
@@ -293,7 +300,7 @@ int stored_verify(const struct stored *s, bool model_only, int rank, int world,
                        CHECKPOINT_IO_BYTES);
     for (size_t i = (size_t)rank; rc == 0 && i < s->manifest.ntensor;
          i += (size_t)world)
-        if (!model_only || file_number(s->manifest.tensor[i].file) == LAYOUT_MODEL)
+        if (!model_only || is_model(&s->manifest.tensor[i]))
             rc = verify_tensor(s, &s->manifest.tensor[i], io, e);
     free(io);
     return rc;

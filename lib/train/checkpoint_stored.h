@@ -13,6 +13,9 @@
 #include "train/checkpoint_meet.h"
 #include "train/manifest.h"
 
+/* What the names of averages of weights begin with, in optimizer.safetensors. */
+#define STORED_AVERAGE "ema."
+
 struct stored {
     struct arena *mem;
     const char *path;
@@ -30,7 +33,7 @@ int stored_open(const char *path, struct stored **out, struct err *e);
 void stored_close(struct stored *s);
 
 /* Hash every `world`-th tensor from the `rank`-th on and compare; of the model's
- * file alone, or of all. */
+ * file and of averages alone, or of all. */
 int stored_verify(const struct stored *s, bool model_only, int rank, int world,
                   struct err *e);
 

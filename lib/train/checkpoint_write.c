@@ -373,7 +373,8 @@ static void tidy(const struct writing *w)
 {
     struct err e;
 
-    if (folder_prune(w->p->dir, w->p->state.step, w->p->keep, &e) < 0 ||
+    if (folder_prune(w->p->dir, w->p->state.step, w->p->keep, w->p->state.best_step,
+                     &e) < 0 ||
         folder_clean(w->p->dir, w->p->attempt - 1, &e) < 0)
         log_warn("old checkpoint: %s", e.text);
 }

@@ -32,6 +32,12 @@ static void put_state(struct buf *out, const struct train_state *s)
                s->step, s->applied);
     put_json(out, json_real(s->loss_scale));
     buf_printf(out, ", \"clean\": %" PRId64 ",\n", s->clean);
+    if (s->best_step == 0 && s->stale == 0)
+        return;
+    buf_puts(out, "\"best\": ");
+    put_json(out, json_real(s->best));
+    buf_printf(out, ", \"best_step\": %" PRId64 ", \"stale\": %" PRId64 ",\n",
+               s->best_step, s->stale);
 }
 
 static void put_files(struct buf *out, const struct manifest *m)
@@ -135,6 +141,27 @@ static int read_sha256(const struct reader *r, const json_t *in, char *hex,
     return 0;
 }
 
+/* What validations found, where there were any. */
+static int read_best(const struct reader *r, const json_t *root,
+                     struct train_state *out, struct err *e)
+{
+    const json_t *best = json_object_get(root, "best");
+    int rc;
+
+    if (!best)
+        return 0;
+    if (!json_is_number(best))
+        return wanted(r, "best", "a number", best, e);
+    out->best = json_number_value(best);
+    rc = read_count(r, root, "best_step", &out->best_step, e);
+    if (rc == 0)
+        rc = read_count(r, root, "stale", &out->stale, e);
+    if (rc == 0 && out->best_step > out->step)
+        rc = wanted(r, "best_step", "at most step", json_object_get(root, "best_step"),
+                    e);
+    return rc;
+}
+
 static int read_state(const struct reader *r, const json_t *root,
                       struct train_state *out, struct err *e)
 {
@@ -148,7 +175,7 @@ static int read_state(const struct reader *r, const json_t *root,
     if (rc == 0 && (!json_is_number(scale) || !(json_number_value(scale) > 0)))
         rc = wanted(r, "loss_scale", "a positive number", scale, e);
     out->loss_scale = json_number_value(scale);
-    return rc;
+    return rc < 0 ? rc : read_best(r, root, out, e);
 }
 
 /* A value as text of its own. */

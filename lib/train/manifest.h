@@ -9,6 +9,8 @@
  *   {
  *   "v": 1,
  *   "step": 100, "applied": 99, "loss_scale": 65536.0, "clean": 7,
+ *   "best": 1.25, "best_step": 80, "stale": 2,   (of a job with train.best, once
+ *                                                 it was validated)
  *   "seed": 1,
  *   "nparams": 809856,
  *   "job": {...},

@@ -98,7 +98,8 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
     for (int i = 0; i < u->npieces; i++) {
         r->bytes[PLAN_MASTER] += (int64_t)piece_bytes(u->piece[i].master);
         r->bytes[PLAN_MOMENTS] +=
-            (int64_t)(piece_bytes(u->piece[i].m) + piece_bytes(u->piece[i].v));
+            (int64_t)(piece_bytes(u->piece[i].m) + piece_bytes(u->piece[i].v) +
+                      piece_bytes(u->piece[i].average));
     }
     r->bytes[PLAN_WEIGHTS] = (int64_t)m.bytes[REGION_PARAM];
     r->bytes[PLAN_GRADIENTS] = (int64_t)m.bytes[REGION_GRAD];

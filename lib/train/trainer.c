@@ -264,6 +264,8 @@ int trainer_start(struct trainer *t, struct err *e)
                            p->param->name);
         init_weight(p->param, t->c.job->seed, p->lo, p->hi, w);
         int rc = exec_write(t->x, p->master, w, e);
+        if (!rc && p->average)
+            rc = exec_write(t->x, p->average, w, e);
         free(w);
         if (rc)
             return rc;
@@ -422,6 +424,17 @@ static void report_experts(const struct trainer *t, struct step_report *r)
     }
 }
 
+/* The kernel has the decay in f32, and so has its complement. */
+static void fill_average(struct trainer *t)
+{
+    double decay = (double)(float)t->c.job->train->ema;
+    if (!t->p.update.hyper_average)
+        return;
+    float *hyper = exec_data(t->x, t->p.update.hyper_average);
+    hyper[NND_HYPER_LR] = 0;
+    hyper[NND_HYPER_GRAD_SCALE] = (float)(1 - decay);
+}
+
 static int apply(struct trainer *t, struct step_report *r, struct err *e)
 {
     const Nnd__Train *tr = t->c.job->train;
@@ -436,6 +449,7 @@ static int apply(struct trainer *t, struct step_report *r, struct err *e)
     hyper[NND_HYPER_GRAD_SCALE] = (float)(coef / t->s.loss_scale);
     hyper[NND_HYPER_BIAS1] = (float)(1 / (1 - pow(beta1, steps)));
     hyper[NND_HYPER_BIAS2] = (float)(1 / (1 - pow(beta2, steps)));
+    fill_average(t);
     if (exec_run(t->x, t->p.update.apply, 0, 0, e))
         return e->code;
     update_bias(t);
@@ -525,13 +539,39 @@ static int validate(struct trainer *t, double *loss, struct err *e)
     return 0;
 }
 
+/* The same with the averages in the place of the weights. */
+static int validate_average(struct trainer *t, double *loss, struct err *e)
+{
+    const struct update *u = &t->p.update;
+    if (exec_run(t->x, u->keep, 0, 0, e) || exec_run(t->x, u->average, 0, 0, e) ||
+        validate(t, loss, e) || exec_run(t->x, u->restore, 0, 0, e))
+        return e->code;
+    return 0;
+}
+
 int trainer_validate(struct trainer *t, double *loss, struct err *e)
 {
     carry_save(t->x, &t->p.model, t->carry_aside);
     carry_reset(t->x, &t->p.model);
-    int rc = validate(t, loss, e);
+    int rc =
+        t->p.update.average < 0 ? validate(t, loss, e) : validate_average(t, loss, e);
     carry_restore(t->x, &t->p.model, t->carry_aside);
     return rc;
+}
+
+bool trainer_judge(struct trainer *t, double value, bool larger)
+{
+    struct train_state *s = &t->s;
+    bool better = larger ? value > s->best : value < s->best;
+
+    if (!isfinite(value) || (s->best_step > 0 && !better)) {
+        s->stale++;
+        return false;
+    }
+    s->best = value;
+    s->best_step = s->step;
+    s->stale = 0;
+    return true;
 }
 
 /* ------------------------------------------------------------------------- */

@@ -37,6 +37,11 @@ struct train_state {
     int64_t applied; /* optimizer updates done                              */
     double loss_scale;
     int64_t clean; /* steps since the loss scale last changed             */
+
+    /* Of validations, by trainer_judge. */
+    double best;       /* the best value so far                           */
+    int64_t best_step; /* after which it was measured; 0: there is none   */
+    int64_t stale;     /* validations since without a better one          */
 };
 
 struct step_report {
@@ -70,8 +75,13 @@ int trainer_step(struct trainer *t, struct step_report *out, struct err *e);
 /* Pass over the next step's batch without computing (after a roll-back). */
 void trainer_skip(struct trainer *t);
 
-/* Mean loss over the validation part (nats per target); NAN when it is empty. */
+/* Mean loss over the validation part (nats per target) of the weights, with train.ema
+ * of their averages; NAN when it is empty. */
 int trainer_validate(struct trainer *t, double *loss, struct err *e);
+
+/* What a validation measured: is it better than all before?  `larger`: more is better.
+ * A number that is none never is.  Equal values on all ranks. */
+bool trainer_judge(struct trainer *t, double value, bool larger);
 
 const struct train_state *trainer_state(const struct trainer *t);
 struct graph *trainer_graph(const struct trainer *t);

@@ -62,19 +62,34 @@ static void add_piece(struct graph *g, const Nnd__Job *job, struct update *u,
     shard_piece(s, &t, replica_of(g, param->plane, g->mesh.rank), &p->lo, &p->hi);
     if (p->lo == p->hi)
         return;
+    bool copies = param->value->dtype != NND_F32;
     p->m = piece_state(g, "m", p);
     if (has_second_moment(job))
         p->v = piece_state(g, "v", p);
-    p->master = param->value->dtype == NND_F32 ? op_param_piece(g, param, p->lo, p->hi)
-                                               : piece_state(g, "master", p);
+    p->master =
+        copies ? piece_state(g, "master", p) : op_param_piece(g, param, p->lo, p->hi);
+    if (job->train->ema > 0) {
+        p->average = piece_state(g, "ema", p);
+        p->aside = copies ? NULL : piece_state(g, "aside", p);
+    }
     u->npieces++;
+}
+
+struct value *update_state(const struct update *u, const struct piece *p, int kind)
+{
+    const char *name = u->kind[kind];
+    return name[0] == 'm' ? p->m : name[0] == 'v' ? p->v : p->average;
 }
 
 /* Weights in the order of their planes, so that a piece's blocks lie together. */
 static int make_pieces(struct graph *g, const Nnd__Job *job, struct update *u,
                        struct err *e)
 {
-    u->moments = has_second_moment(job) ? 2 : 1;
+    u->kind[u->kinds++] = "m";
+    if (has_second_moment(job))
+        u->kind[u->kinds++] = "v";
+    if (job->train->ema > 0)
+        u->kind[u->kinds++] = "ema";
     u->piece = arena_calloc(g->mem, (size_t)g->nparam + 1, sizeof(*u->piece));
     for (int plane = 0; plane < g->nplane; plane++) {
         if (shard_plane(g, plane, &u->shard[plane], e))
@@ -194,6 +209,17 @@ static void gather_weights(struct graph *g, const struct update *u)
         op_gather(g, i, &u->shard[i]);
 }
 
+/* average = ema average + (1 - ema) weight: the momentum of an update without a step,
+ * whose gradient is the weight.  What it steps on is not the weight itself, which may
+ * be on its way to the others by now. */
+static void add_average(struct graph *g, const Nnd__Job *job, struct update *u,
+                        const struct piece *p)
+{
+    struct optim_config c = {.kind = "opt.sgd", .beta1 = job->train->ema};
+    op_optim(g, c, p->master, p->aside ? p->aside : p->master, p->average, NULL, NULL,
+             u->hyper_average);
+}
+
 static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
 {
     static const char *const kind[] = {
@@ -204,6 +230,9 @@ static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
     const Nnd__Train *tr = job->train;
     bool sgd = tr->optimizer == NND__TRAIN__OPTIMIZER__SGD;
     u->hyper = graph_input(g, "hyper", NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
+    if (tr->ema > 0)
+        u->hyper_average =
+            graph_input(g, "hyper.ema", NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
     for (int i = 0; i < u->npieces; i++) {
         struct piece *p = &u->piece[i];
         bool copies = p->param->value->dtype != NND_F32;
@@ -215,6 +244,8 @@ static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
         struct value *grad = part_grad(g, p, p->lo, p->hi);
         struct value *out = copies ? op_param_piece(g, p->param, p->lo, p->hi) : NULL;
         op_optim(g, c, grad, p->master, p->m, p->v, out, u->hyper);
+        if (p->average)
+            add_average(g, job, u, p);
     }
     gather_weights(g, u);
 }
@@ -232,6 +263,53 @@ static void build_spread(struct graph *g, struct update *u)
     gather_weights(g, u);
 }
 
+/* A program that makes the weights anew out of a state of each piece. */
+static int build_take(struct graph *g, const struct update *u, const char *name,
+                      struct value *(*from)(const struct piece *p))
+{
+    int program = graph_program(g, name);
+    for (int i = 0; i < u->npieces; i++) {
+        const struct piece *p = &u->piece[i];
+        graph_scope(g, "%s", p->param->name);
+        op_copy(g, from(p), op_param_piece(g, p->param, p->lo, p->hi));
+    }
+    gather_weights(g, u);
+    return program;
+}
+
+static struct value *average_of(const struct piece *p)
+{
+    return p->average;
+}
+
+static struct value *kept_of(const struct piece *p)
+{
+    return p->aside ? p->aside : p->master;
+}
+
+/* In a program of its own: weights are only read in it. */
+static int build_keep(struct graph *g, const struct update *u)
+{
+    int program = graph_program(g, "average.keep");
+    for (int i = 0; i < u->npieces; i++) {
+        const struct piece *p = &u->piece[i];
+        graph_scope(g, "%s", p->param->name);
+        if (p->aside)
+            op_copy(g, p->master, p->aside);
+    }
+    return program;
+}
+
+static void build_average(struct graph *g, const Nnd__Job *job, struct update *u)
+{
+    u->keep = u->average = u->restore = -1;
+    if (job->train->ema <= 0)
+        return;
+    u->keep = build_keep(g, u);
+    u->average = build_take(g, u, "average", average_of);
+    u->restore = build_take(g, u, "average.restore", kept_of);
+}
+
 int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
                  struct err *e)
 {
@@ -242,5 +320,6 @@ int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
     build_apply(g, job, out);
     build_reduce(g, out);
     build_spread(g, out);
+    build_average(g, job, out);
     return graph_status(g, e);
 }

@@ -20,17 +20,34 @@ struct piece {
     int64_t lo, hi;       /* elements of param->value, whole blocks      */
     struct value *master; /* f32 [hi - lo]: state, or a view of the weight */
     struct value *m, *v;  /* f32 [hi - lo] states; v NULL for SGD        */
+
+    /* With train.ema: the average, and where the weight is the master, room for it
+     * while the average is validated; else NULL. */
+    struct value *average, *aside;
 };
+
+#define UPDATE_KINDS 3
 
 struct update {
     int reduce, apply, spread; /* programs                                    */
     struct piece *piece;       /* this rank's, by plane and weight            */
     int npieces;
-    int moments; /* states per element: 1 m, 2 m and v                  */
+    int kinds; /* states per element that a checkpoint has, and their names:
+                  "m", "v", "ema", in this order */
+    const char *kind[UPDATE_KINDS];
+
+    /* Programs, with train.ema; else -1.  keep: the weights go aside, if need be;
+     * average: the averages become the weights; restore: they are again what they
+     * were. */
+    int keep, average, restore;
+    struct value *hyper_average; /* input f32 [NND_HYPER_COUNT], or NULL */
     struct shard shard[GRAPH_PLANES];
     struct value *norm;  /* f64 [1]: of the scaled gradients            */
     struct value *hyper; /* input f32 [NND_HYPER_COUNT]                 */
 };
+
+/* State `kind` of a piece, by its number in update.kind. */
+struct value *update_state(const struct update *u, const struct piece *p, int kind);
 
 /* Append the programs; call after the backward of everything.  Lives in the
  * graph's arena. */
