@@ -36,7 +36,12 @@ sys_tests += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.test
 EXTRA_DIST += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.test
 
 # Fixtures are made by the script, which needs PyTorch; the tests do not.
-num_tests += tests/num/test_parity
+num_tests += tests/num/test_mistakes tests/num/test_parity
+tests_num_test_mistakes_SOURCES = \
+    tests/num/hand.c tests/num/hand.h \
+    tests/num/lab_comm.c tests/num/lab_comm.h \
+    tests/num/op_lab.c tests/num/op_lab.h \
+    tests/num/test_mistakes.c
 tests_num_test_parity_SOURCES = \
     tests/num/hand.c tests/num/hand.h \
     tests/num/test_parity.c
