@@ -16,4 +16,14 @@ dist_doc_DATA = \
     doc/reproducibility.md \
     doc/sequences.md
 
+blocksdir = $(docdir)/blocks
+dist_blocks_DATA = \
+    doc/blocks/README.md \
+    doc/blocks/dot-product.md \
+    doc/blocks/flash.md \
+    doc/blocks/moe.md \
+    doc/blocks/multi-head.md \
+    doc/blocks/rotary.md \
+    doc/blocks/single-head.md
+
 sys_tests += tests/sys/docs.test

@@ -5,6 +5,12 @@
 examplesdir = $(docdir)/examples
 dist_examples_DATA = \
     examples/base.yaml \
+    examples/block-dot-product.yaml \
+    examples/block-flash.yaml \
+    examples/block-moe.yaml \
+    examples/block-multi-head.yaml \
+    examples/block-rotary.yaml \
+    examples/block-single-head.yaml \
     examples/demo.yaml \
     examples/dense.yaml \
     examples/gpt2.yaml \
