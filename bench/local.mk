@@ -31,6 +31,8 @@ EXTRA_DIST += \
     bench/goals/gru.yaml \
     bench/goals/lstm.yaml \
     bench/goals/moe.yaml \
+    bench/moe.sh \
+    bench/moe.yaml \
     bench/shakespeare-moe.yaml \
     bench/shakespeare.sh \
     bench/shakespeare.yaml \

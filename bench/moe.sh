@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# moe.sh - experts against a dense model of equal active width, on equally many tokens
+# of a text, with three seeds: is the difference of validation losses more than two of
+# its standard deviations?
+#
+#   bench/moe.sh TRAIN VALID [-S KEY=VALUE]...
+#
+# Texts of words, WikiText-2 for one; TRAIN and VALID may be gzipped.  Without them
+# nothing is measured: exit status 77.  0: experts are better; 1: they are not.
+# SEEDS and MINUTES (20, for a run) may be set.
+
+set -u
+if [ $# -lt 2 ] || [ "${1#-}" != "$1" ] || [ "${2#-}" != "$2" ]; then
+    echo "SKIP: no data: say where a text to train on, and one to validate on, are" >&2
+    exit 77
+fi
+train=$1 valid=$2
+shift 2
+. "$(dirname "$0")/common.sh"
+worker=$(program worker/nnd-worker) || exit
+
+# unpacked FILE NAME: a copy of it as plain text.
+unpacked()
+{
+    case $1 in
+    *.gz) gzip -dc "$1" >"$work/$2" ;;
+    *) cp "$1" "$work/$2" ;;
+    esac || die "$1: cannot be read"
+}
+
+unpacked "$train" train.txt
+unpacked "$valid" valid.txt
+
+# run KIND SEED OPTION...: print the validation loss of the best weights.
+run()
+{
+    local kind=$1 seed=$2 dir=$work/$1-$2 start=$SECONDS best
+    local -a more=()
+    shift 2
+    [ "$kind" = moe ] && more=(-S model.moe.experts=8 -S model.moe.top_k=2)
+    timeout "$((${MINUTES:-20} * 60))" "$worker" train --job "$here/moe.yaml" \
+        --dir "$dir" -S data.train="$work/train.txt" -S data.valid="$work/valid.txt" \
+        -S seed="$seed" "${more[@]}" "$@" >"$dir.log" 2>&1 || {
+        cat "$dir.log" >&2
+        die "$kind with seed $seed failed, or took more than ${MINUTES:-20} minutes"
+    }
+    best=$(metric val_loss "$dir/metrics.jsonl" | sort -g | head -n 1)
+    [ -n "$best" ] || die "$kind with seed $seed: no validation loss was measured"
+    printf '%-6s %4d %9.4f %9.0f %7d\n' "$kind" "$seed" "$best" \
+        "$(metric tokens "$dir/metrics.jsonl" | tail -n 1)" $((SECONDS - start))
+    echo "$kind $best" >>"$work/losses"
+}
+
+machine
+printf '%-6s %4s %9s %9s %7s\n' KIND SEED VALID TOKENS TIME/s
+for seed in ${SEEDS:-1 2 3}; do
+    run dense "$seed" "$@"
+    run moe "$seed" "$@"
+done
+awk '
+    { n[$1]++; sum[$1] += $2; square[$1] += $2 * $2 }
+    function variance(k) {
+        return n[k] > 1 ? (square[k] - sum[k] * sum[k] / n[k]) / (n[k] - 1) : 0
+    }
+    END {
+        d = sum["dense"] / n["dense"] - sum["moe"] / n["moe"]
+        v = variance("dense") / n["dense"] + variance("moe") / n["moe"]
+        s = v > 0 ? sqrt(v) : 0
+        printf "dense - moe: %.4f nats per token, standard deviation %.4f\n", d, s
+        print "wanted: more than two standard deviations"
+        exit !(d > 2 * s && d > 0)
+    }' "$work/losses"
