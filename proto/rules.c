@@ -131,9 +131,8 @@ const struct rule rules[] = {
     {"data.vocab_size", 0, 4194304, 0, 0,
      "tokenizer bpe: learn so many tokens; 0: 8000, or those of data.tokenizer_file"},
     {"data.tokenizer_file", 0, 4096, RULE_PATH, 0,
-     "a tokenizer that is there already: tokenizer.json, a folder with GPT-2's "
-     "vocab.json and merges.txt, or what nnctl tokenizer export wrote; none: learn "
-     "one"},
+     "tokenizer.json, a folder of GPT-2's files, or what nnctl tokenizer export wrote; "
+     "none: learn one"},
     {"data.source_tokenizer_file", 0, 4096, RULE_PATH, 0,
      "pairs: the same for the sources, unless data.share_vocab"},
 

@@ -13,14 +13,14 @@
 
 const char *const pretoken_name[] = {"gpt2", "llama3", "qwen2", "none"};
 
-#define CONTRACTIONS_ANY "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define REST             "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+#define REST  "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 const char *const pretoken_regex[] = {
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|"
     "\\s+",
-    CONTRACTIONS_ANY "\\p{N}{1,3}" REST,
-    CONTRACTIONS_ANY "\\p{N}" REST,
+    WORDS "\\p{N}{1,3}" REST,
+    WORDS "\\p{N}" REST,
     NULL,
 };
 

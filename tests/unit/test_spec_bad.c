@@ -292,7 +292,28 @@ static const struct bad bads[] = {
      "2:25: model.share_embeddings: wanted data.share_vocab and a model.family that "
      "reads a source beside it"},
     {"words of characters", "data: {train: /x, tokenizer: char, min_count: 2}\n",
-     "1:36: data.min_count: wanted data.tokenizer word beside it"},
+     "1:36: data.min_count: wanted data.tokenizer word or bpe, or char with "
+     "data.format pairs, beside it"},
+    {"a size of no tokenizer", "data: {train: /x, vocab_size: 500}\n",
+     "1:19: data.vocab_size: wanted data.tokenizer bpe beside it"},
+    {"fewer tokens than bytes", "data: {train: /x, tokenizer: bpe, vocab_size: 255}\n",
+     "1:35: data.vocab_size: wanted at least 256, room for each byte, found 255"},
+    {"fewer tokens than bytes and marks",
+     "data: {train: /x, vocab_size: 259, tokenizer: bpe, format: pairs}\n"
+     "model: {family: encdec}\n",
+     "1:19: data.vocab_size: wanted at least 260, room for each byte and four marks, "
+     "found 259"},
+    {"a file of bytes", "data: {train: /x, tokenizer_file: /t}\n",
+     "1:19: data.tokenizer_file: wanted data.tokenizer, which says what kind it is, "
+     "beside it"},
+    {"a file and a size",
+     "data: {train: /x, vocab_size: 300, tokenizer: bpe, tokenizer_file: /t}\n",
+     "1:19: data.vocab_size: wanted no data.tokenizer_file beside it"},
+    {"a file for one side",
+     "data: {train: /x, tokenizer_file: /t, tokenizer: bpe, format: pairs}\n"
+     "model: {family: encdec}\n",
+     "1:19: data.tokenizer_file: wanted data.share_vocab, or "
+     "data.source_tokenizer_file, beside it"},
     {"a peak without a way up", DATA "train: {schedule: noam, warmup: 0}\n",
      "2:25: train.warmup: wanted at least 1 for schedules noam and inverse_sqrt, found "
      "0"},
