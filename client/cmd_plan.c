@@ -2,41 +2,24 @@
 /*
  * cmd_plan.c - what a job will take, with nothing run: nnd-worker says it.
  */
-#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client/child.h"
 #include "client/cmd.h"
+#include "client/fit.h"
 #include "client/jobfile.h"
 
 struct options {
     struct jobfile file;
 };
 
-/* The resolved job in a file without a name; its descriptor, which the worker
- * inherits. */
-static int job_to_file(struct spec *s, struct err *e)
-{
-    struct buf yaml = {0};
-    int fd = memfd_create("job", 0), rc = 0;
-
-    spec_print_yaml(s, &yaml);
-    if (fd < 0 || write(fd, yaml.data, yaml.len) != (ssize_t)yaml.len)
-        rc = err_sys(e, ERR_FAILED, errno, "job for nnd-worker");
-    buf_free(&yaml);
-    if (rc < 0 && fd >= 0)
-        close(fd);
-    return rc < 0 ? rc : fd;
-}
-
 static int become_worker(struct client *c, struct spec *s, struct err *e)
 {
     struct child_args a = {.arena = c->arena};
     char path[40];
-    int rc, fd = job_to_file(s, e);
+    int rc, fd = fit_job_file(s, e);
 
     if (fd < 0)
         return fd;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "client/fit.h"
 #include "client/term.h"
 #include "proto/rules.h"
 
@@ -80,7 +81,7 @@ static int read_job(const struct jobfile *o, const char *file, const char *const
         spec_anchor(s, cwd);
         rc = spec_resolve(s, e);
     }
-    return rc;
+    return rc < 0 ? rc : fit_resolve(s, e);
 }
 
 int jobfile_read(const struct jobfile *o, int argc, char **args, struct spec **out,

@@ -42,6 +42,7 @@ client_nnctl_SOURCES = \
     client/cmd_wait.c \
     client/cmd_watch.c \
     client/doc.c \
+    client/fit.c client/fit.h \
     client/follow.c client/follow.h \
     client/jobfile.c client/jobfile.h \
     client/keyring.c client/keyring.h \

@@ -137,7 +137,8 @@ const struct rule rules[] = {
      "pairs: the same for the sources, unless data.share_vocab"},
 
     {"train.steps", 1, STEPS_MAX, 0, 0, "optimizer steps"},
-    {"train.batch", 1, 1048576, 0, 0, "samples per step, all ranks together"},
+    {"train.batch", 0, 1048576, RULE_FIT, 0,
+     "samples per step, all ranks together; fit: as many as train.memory takes"},
     {"train.chunks", 1, 65536, 0, 0,
      "parts of a batch whose gradients add in a fixed order; a power of two"},
     {"train.precision", 0, 0, 0, 0,
@@ -190,6 +191,9 @@ const struct rule rules[] = {
     {"train.teacher_c", 0, 1, 0, 0,
      "linear_decay: how much it falls a step; 0: down to teacher_min at the end"},
     {"train.teacher_min", 0, 1, 0, 0, "linear_decay: it does not fall below this"},
+    {"train.memory", 0, 268435456, 0, 0,
+     "MiB a rank may take, for batch fit; 0: a share of what is free where it is "
+     "submitted"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},
@@ -263,6 +267,7 @@ static void wanted_number(const struct rule *r, bool whole, struct buf *out)
     buf_puts(out, above ? " and " : " to ");
     buf_puts(out, below ? "below " : above ? "up to " : "");
     field_print_double(r->max, out);
+    buf_puts(out, r->flags & RULE_FIT ? ", or fit" : "");
 }
 
 static void wanted_name(const ProtobufCFieldDescriptor *d, struct buf *out)

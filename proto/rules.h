@@ -23,6 +23,7 @@ enum rule_flag {
     RULE_PATH = 4,   /* names a file or a folder; made absolute by spec_anchor */
     RULE_TIME = 8,   /* seconds, which may be written "90s", "5m", "1.5h", "2d" */
     RULE_START = 16, /* counts when the program starts, and not again */
+    RULE_FIT = 32,   /* may be the word "fit", which is 0 */
 };
 
 struct rule {

@@ -206,6 +206,8 @@ int spec_store(struct spec *s, const struct rule *r, const char *text, struct er
     spec_locate(s, r, &m, &d);
     if (r->items && field_count(m, d) >= r->items)
         return err_set(e, ERR_SPEC, "wanted at most %u values, found more", r->items);
+    if ((r->flags & RULE_FIT) && strcmp(text, "fit") == 0)
+        text = "0";
     if (!((r->flags & RULE_TIME) ? parse_time(text, &value.real)
                                  : field_parse(d, text, s->arena, &value)))
         return refuse_text(s, r, d, text, e);

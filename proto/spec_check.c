@@ -480,6 +480,10 @@ static int check_batch(const struct spec *s, const Nnd__Job *j, struct err *e)
 
     if (want_power_of_two(s, "train.chunks", t->chunks, e))
         return ERR_SPEC;
+    if (t->batch == 0 && t->batch_tokens > 0)
+        return spec_refuse(s, e, "train.batch_tokens", "train.batch",
+                           "wanted 0: train.batch fit works it out, found %u",
+                           t->batch_tokens);
     return want_multiple(s, "train.batch", t->batch, "train.chunks", t->chunks, e);
 }
 
@@ -706,7 +710,9 @@ static const struct {
      "at least 1."},
     {check_best, "train.best needs train.valid_every, and train.patience train.best."},
     {check_batch,
-     "train.chunks is a power of two, and train.batch a multiple of train.chunks."},
+     "train.chunks is a power of two, and train.batch a multiple of train.chunks; "
+     "train.batch fit is "
+     "worked out when the job is submitted, and leaves train.batch_tokens 0."},
     {check_tokens,
      "train.batch_tokens is for encdec, a multiple of train.chunks, and leaves room "
      "for "

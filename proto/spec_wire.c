@@ -142,6 +142,9 @@ int spec_unpack(const void *data, size_t len, struct spec **out, struct err *e)
         rc = spec_resolve(s, e);
     if (rc == 0)
         rc = check_paths(s, e);
+    if (rc == 0 && s->job->train->batch == 0)
+        rc = spec_refuse(s, e, "train.batch", NULL,
+                         "wanted a number, found fit, which nnctl works out");
     if (rc) {
         spec_destroy(s);
         return rc;

@@ -11,6 +11,7 @@ worker_libworker_la_SOURCES = \
     worker/agent.c worker/agent.h \
     worker/args.c worker/args.h \
     worker/engine.c worker/engine.h \
+    worker/fit.c worker/fit.h \
     worker/job.c worker/job.h \
     worker/kernels.c worker/kernels.h \
     worker/loop.c \
@@ -38,7 +39,11 @@ worker_nnd_worker_LDADD = \
     $(ENGINE_LIBS) -lm
 
 dist_man_MANS += doc/nnd-worker.8
-sys_tests += tests/sys/tokenizer.test tests/sys/translate.test tests/sys/worker.test
+sys_tests += \
+    tests/sys/fit.test \
+    tests/sys/tokenizer.test \
+    tests/sys/translate.test \
+    tests/sys/worker.test
 unit_tests += \
     tests/unit/test_worker_agent \
     tests/unit/test_worker_tfevents \

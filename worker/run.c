@@ -140,6 +140,11 @@ static int read_job(struct run *r, struct err *e)
     if (job_read(r->o->job, &r->o->set, &r->spec, e) < 0)
         return e->code;
     r->job = spec_job(r->spec);
+    if (r->job->train->batch == 0)
+        return err_set(
+            e, ERR_SPEC,
+            "train.batch: wanted a number, found fit: nnctl works it out when "
+            "it submits the job, and nnd-worker plan prints it");
     give_hints(r);
     return check_mesh(r, e) < 0 ? e->code : make_folders(r, e);
 }

@@ -10,6 +10,7 @@
 #include "data/corpus.h"
 #include "train/plan_report.h"
 #include "worker/engine.h"
+#include "worker/fit.h"
 #include "worker/job.h"
 #include "worker/kernels.h"
 #include "worker/task.h"
@@ -88,10 +89,14 @@ static json_t *to_json(const struct plan_report *p)
                      "wire", wire, "kernels", kernels_json(p));
 }
 
-static int print_json(const struct plan_report *p, struct err *e)
+static int print_json(const struct plan_report *p, const Nnd__Job *job, struct err *e)
 {
     json_t *j = to_json(p);
-    int rc = j && json_dumpf(j, stdout, JSON_COMPACT) == 0 ? 0 : -1;
+    int rc;
+
+    json_object_set_new(j, "batch", json_integer(job->train->batch));
+    json_object_set_new(j, "batch_tokens", json_integer(job->train->batch_tokens));
+    rc = j && json_dumpf(j, stdout, JSON_COMPACT) == 0 ? 0 : -1;
 
     json_decref(j);
     putchar('\n');
@@ -174,8 +179,14 @@ static void print_wire(const struct plan_report *p)
     }
 }
 
-static void print_text(const struct plan_report *p)
+static void print_text(const struct plan_report *p, const Nnd__Job *job)
 {
+    if (job->train->batch_tokens)
+        printf("a step          %u tokens, at most %u samples\n",
+               job->train->batch_tokens, job->train->batch);
+    else
+        printf("a step          %u samples of %u tokens\n", job->train->batch,
+               job->model->context);
     printf("parameters      %lld, active per token %lld\n", (long long)p->params,
            (long long)p->active);
     printf("per token       %lld FLOPs, forward and backward\n",
@@ -195,21 +206,18 @@ static void print_text(const struct plan_report *p)
 /* --- the task ------------------------------------------------------------- */
 
 /* What the text says: how many tokens there are, and what they take. */
-static int read_text(struct spec *spec, int64_t *vocab, int64_t *bytes, struct err *e)
+static int read_text(struct spec *spec, int64_t *vocab, struct corpus **corpus,
+                     struct err *e)
 {
     const Nnd__Job *job = spec_job(spec);
     struct lexicon l = {0};
-    struct corpus *c = NULL;
     int rc = lexicon_learn(job->data, &l, e);
 
     if (rc == 0)
         rc = job_vocab(spec, &l, vocab, e);
     if (rc == 0)
         rc = corpus_open(job->data, &l, job->model->context, job->model->source_context,
-                         &c, e);
-    if (rc == 0)
-        *bytes = (int64_t)corpus_bytes(c);
-    corpus_destroy(c);
+                         corpus, e);
     lexicon_free(&l);
     return rc;
 }
@@ -220,24 +228,29 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
     const Nnd__Job *job = spec_job(spec);
     struct engine x = {0};
     struct plan_report report;
+    struct corpus *corpus = NULL;
     struct arena *a = arena_create();
-    int64_t vocab, bytes;
+    int64_t vocab;
     struct engine_config config = {
         .threads = o->threads ? (int)o->threads : (int)job->train->threads,
         .plugins = o->plugins,
         .quarantine = o->quarantine,
         .suspects = job->kernels->suspect == NND__KERNELS__SUSPECT__AVOID};
-    int rc = read_text(spec, &vocab, &bytes, e);
+    int rc = read_text(spec, &vocab, &corpus, e);
 
     if (rc == 0)
         rc = engine_open(&x, self, &config, e);
+    if (rc == 0 && job->train->batch == 0)
+        rc = fit_batch(spec, x.kernels, vocab, corpus, e);
     if (rc == 0)
-        rc = plan_report_make(job, x.kernels, vocab, bytes, a, &report, e);
+        rc = plan_report_make(job, x.kernels, vocab, (int64_t)corpus_bytes(corpus), a,
+                              &report, e);
     if (rc == 0 && o->json)
-        rc = print_json(&report, e);
+        rc = print_json(&report, job, e);
     else if (rc == 0)
-        print_text(&report);
+        print_text(&report, job);
     engine_close(&x);
+    corpus_destroy(corpus);
     arena_destroy(a);
     return rc;
 }

@@ -249,6 +249,11 @@ static const struct bad bads[] = {
     {"chunks and default batch", DATA "train:\n  chunks: 32\n",
      "3:3: train.batch: wanted a multiple of train.chunks (32), found 16, default; "
      "nearest is 32"},
+    {"a batch of words", DATA "train:\n  batch: fat\n",
+     "3:10: train.batch: wanted a whole number from 0 to 1048576, or fit, found "
+     "\"fat\""},
+    {"a batch that fits, in tokens", DATA "train:\n  batch: fit\n  batch_tokens: 512\n",
+     "4:3: train.batch_tokens: wanted 0: train.batch fit works it out, found 512"},
     {"min_lr above lr", DATA "train:\n  lr: 1e-4\n  min_lr: 1e-3\n",
      "4:3: train.min_lr: wanted at most train.lr (0.0001), found 0.001"},
     {"warmup beyond steps", DATA "train:\n  steps: 10\n  warmup: 20\n",
@@ -364,7 +369,8 @@ static const struct bad_option bad_options[] = {
      "chunks, precision, mode, optimizer, lr, min_lr, warmup, schedule, decay_steps, "
      "beta1, beta2, eps, momentum, weight_decay, clip, loss_scale, loss_scale_window, "
      "nonfinite, valid_every, valid_batches, log_every, threads, label_smoothing, "
-     "batch_tokens, best, patience, ema, teacher, teacher_k, teacher_c, teacher_min"},
+     "batch_tokens, best, patience, ema, teacher, teacher_k, teacher_c, teacher_min, "
+     "memory"},
     {"train.lr=", ERR_SPEC,
      "-S: train.lr: wanted a number from 0 to 1000, found nothing"},
     {"train.lr=fast", ERR_SPEC,

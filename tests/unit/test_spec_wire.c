@@ -299,6 +299,11 @@ static void set_chunks(Nnd__Job *j)
     j->train->chunks = 12;
 }
 
+static void set_fit(Nnd__Job *j)
+{
+    j->train->batch = 0;
+}
+
 static void set_ep(Nnd__Job *j)
 {
     j->parallel->ep = 0;
@@ -329,6 +334,8 @@ static const struct lie lies[] = {
     {set_top_k, "message: model.moe.top_k: wanted at most model.moe.experts (8), "
                 "found 9"},
     {set_chunks, "message: train.chunks: wanted a power of two, found 12"},
+    {set_fit,
+     "message: train.batch: wanted a number, found fit, which nnctl works out"},
     {set_ep, "message: parallel.ep: wanted a whole number from 1 to 4096, found 0"},
     {set_zero, "message: parallel.zero: not available yet, wanted 1, found 3"},
 };
