@@ -15,7 +15,10 @@
 #include "client/term.h"
 #include "proto/rules.h"
 
-enum { SUBMIT_TRIES = 5 };
+enum {
+    SUBMIT_TRIES = 5,
+    PLUGINS_MS = 40000, /* for nnd to look at plugins, where a job speaks of them */
+};
 
 const struct opt jobfile_options[] = {
     {OPT_TEXT, 'f', "file", "JOB.yaml", offsetof(struct jobfile, file),
@@ -151,13 +154,13 @@ void jobfile_print(const struct client *c, struct spec *s)
 
 /* Whether a job was accepted must be known, so a signal waits: the same key makes
  * no second job. */
-static int submit(struct client *c, const Wire__Submit *q, Wire__SubmitReply **reply,
-                  struct err *e)
+static int submit(struct client *c, const Wire__Submit *q, int wait_ms,
+                  Wire__SubmitReply **reply, struct err *e)
 {
     int rc, tries = 0;
 
     do {
-        rc = client_call(c, WIRE__TYPE__SUBMIT, q, 0, reply, e);
+        rc = client_call(c, WIRE__TYPE__SUBMIT, q, wait_ms, reply, e);
     } while (rc == ERR_FAILED && term_has_signal() && tries++ < SUBMIT_TRIES);
     return rc;
 }
@@ -244,7 +247,7 @@ int jobfile_submit(struct client *c, const struct spec *const *jobs, size_t n,
     q.has_hold = q.hold = t->hold;
     q.label = (char **)t->labels;
     q.n_label = t->labels ? n : 0;
-    rc = submit(c, &q, &reply, e);
+    rc = submit(c, &q, spec_job(jobs[0])->kernels->n_rule ? PLUGINS_MS : 0, &reply, e);
     if (rc < 0)
         return rc;
     *id = reply->id;

@@ -32,6 +32,7 @@
 #include "daemon/purge.h"
 #include "daemon/queue.h"
 #include "daemon/rpc.h"
+#include "daemon/rules.h"
 
 #define SECOND 1000000000LL
 
@@ -652,6 +653,7 @@ int hub_open(const struct hub_options *opt, struct hub *h, struct err *e)
     *h = (struct hub){.opt = *opt, .lock_fd = -1, .watch_fd = -1, .signal_fd = -1};
     h->uid = geteuid();
     h->queue = queue_create();
+    h->rules = rules_create();
     h->started_us = clock_wall_us();
     h->now = clock_mono_ns();
     gethostname(h->host, sizeof h->host - 1);
@@ -745,6 +747,7 @@ void hub_close(struct hub *h)
     free(h->dirty);
     free(h->purged);
     queue_destroy(h->queue);
+    rules_destroy(h->rules);
     nodes_free(&h->nodes);
     store_close(h->store);
     if (h->signal_fd >= 0)

@@ -22,6 +22,7 @@
 struct rpc;
 struct queue;
 struct exporter;
+struct rules;
 
 struct hub_options {
     const char *dir, *uri;                  /* absolute folder, ipc://...     */
@@ -43,6 +44,7 @@ struct hub {
     struct exporter *exporter; /* NULL: no figures for Prometheus */
     int64_t sign_at; /* when the service manager was last told, monotonic ns */
     struct queue *queue;
+    struct rules *rules; /* what is known of kernels that jobs require */
     struct job **jobs; /* not ended, by id                                */
     size_t njobs, cap;
     struct job **live; /* those that have an attempt                      */

@@ -42,6 +42,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/rpc_log.c \
     daemon/rpc_rank.c \
     daemon/rpc_submit.c \
+    daemon/rules.c daemon/rules.h \
     daemon/settings.c daemon/settings.h \
     daemon/state.c daemon/state.h \
     daemon/status.c daemon/status.h \
@@ -141,6 +142,7 @@ sys_tests += \
     tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \
+    tests/sys/plugin_rules.test \
     tests/sys/survive.test
 EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh \
     tests/sys/storm.sh

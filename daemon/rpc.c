@@ -31,6 +31,7 @@ enum {
     MAX_WAITING = 1000, /* long polls                                */
     MAX_OF_ONE = 32,    /* of one client; it may be gone, and nobody says so */
     FILE_POLL_MS = 100,
+    CHILD_POLL_MS = 20,
     REKEY_MS = 200, /* for the answer to who asked for another key */
 };
 
@@ -424,7 +425,11 @@ static bool set_aside(struct rpc *r, struct hub *h, struct envelope *v, int how)
     if (!may_wait(r, v))
         return false;
     v->change = h->change;
-    v->again = how == RPC_WAIT_FILE ? h->now + FILE_POLL_MS * 1000000LL : 0;
+    v->again = how == RPC_WAIT_FILE    ? h->now + FILE_POLL_MS * 1000000LL
+               : how == RPC_WAIT_CHILD ? h->now + CHILD_POLL_MS * 1000000LL
+                                       : 0;
+    if (how == RPC_WAIT_CHILD)
+        v->until = v->again;
     hub_wake(h, v->again && v->again < v->until ? v->again : v->until);
     r->waiting[r->nwaiting++] = v;
     return true;

@@ -34,8 +34,9 @@ struct rpc_call {
 };
 
 /* Returned by a handler instead of an answer: ask me again within wait_ms, after
- * a visible change or (RPC_WAIT_FILE) a file may have grown. */
-enum { RPC_WAIT = 1, RPC_WAIT_FILE = 2 };
+ * a visible change or (RPC_WAIT_FILE) a file may have grown; or (RPC_WAIT_CHILD), in
+ * whatever kind of request, a child may have ended. */
+enum { RPC_WAIT = 1, RPC_WAIT_FILE = 2, RPC_WAIT_CHILD = 3 };
 
 /* 0 with call->reply set; RPC_WAIT...; or an error that becomes the answer. */
 typedef int rpc_handler_f(struct rpc_call *call, struct err *e);

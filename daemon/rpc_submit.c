@@ -11,6 +11,7 @@
 #include "daemon/need.h"
 #include "daemon/queue.h"
 #include "daemon/rpc.h"
+#include "daemon/rules.h"
 #include "proto/spec.h"
 
 enum {
@@ -18,6 +19,7 @@ enum {
     KEY_MAX = 64,
     NAME_MAX_BYTES = 128,
     LABEL_MAX_BYTES = 512,
+    RULES_OF_ARRAY = 16, /* jobs whose required kernels are looked at */
 };
 
 /* Free bytes below which no job is accepted: those that run need to end well.  On a
@@ -128,11 +130,16 @@ static int make_job(struct batch *b, size_t i, struct err *e)
     if (rc == 0)
         rc = queue_fit(b->call->hub, spec_job(spec)->parallel->dp,
                        spec_job(spec)->train->threads, j, e);
+    if (rc == 0 && i < RULES_OF_ARRAY)
+        rc = rules_check(b->call->hub, spec_job(spec), data->data, data->len, e);
     if (rc == 0)
         fill(b, i, spec_job(spec), j);
     spec_destroy(spec);
-    if (rc < 0) {
+    if (rc != 0)
         job_destroy(j);
+    if (rc > 0)
+        return RPC_WAIT_CHILD;
+    if (rc < 0) {
         return b->m->n_more ? err_prefix(e, "job %zu of the array", i + 1) : rc;
     }
     b->jobs[b->n++] = j;

@@ -23,6 +23,7 @@
 #include "daemon/attempt_impl.h"
 #include "daemon/cgroup.h"
 #include "daemon/proc.h"
+#include "daemon/rules.h"
 
 #define MS 1000000LL
 
@@ -63,12 +64,12 @@ static void reap(struct hub *h)
         }
 }
 
-/* Whoever is nnd's child and neither shepherd nor cleaner was left by a shepherd. */
+/* Whoever is nnd's child and was not started by itself was left by a shepherd. */
 static pid_t *own_children(const struct hub *h, size_t *n)
 {
-    pid_t *list = oom_calloc(2 * h->njobs + 1, sizeof *list);
+    pid_t *list = oom_calloc(2 * h->njobs + RULES_CHILDREN, sizeof *list);
 
-    *n = 0;
+    *n = rules_children(h->rules, list);
     for (size_t i = 0; i < h->njobs; i++) {
         const struct attempt *a = h->jobs[i]->live;
 

@@ -22,6 +22,7 @@ worker_libworker_la_SOURCES = \
     worker/stop.c worker/stop.h \
     worker/task.h \
     worker/task_generate.c \
+    worker/task_kernels.c \
     worker/task_plan.c \
     worker/task_tokenizer.c \
     worker/task_train.c \

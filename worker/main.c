@@ -17,7 +17,8 @@
 #include "worker/task.h"
 #include "worker/world.h"
 
-static const struct task *const tasks[] = {&task_train, &task_plan, &task_generate,
+static const struct task *const tasks[] = {&task_train,     &task_plan,
+                                           &task_kernels,   &task_generate,
                                            &task_translate, &task_tokenizer};
 
 enum { NTASKS = sizeof tasks / sizeof *tasks };

@@ -22,6 +22,7 @@ struct task {
 };
 
 extern const struct task task_generate;
+extern const struct task task_kernels;
 extern const struct task task_plan;
 extern const struct task task_tokenizer;
 extern const struct task task_train;

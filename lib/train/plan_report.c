@@ -198,6 +198,18 @@ static const char *print_table(const struct kernel_table *t, struct arena *a)
     return text;
 }
 
+int plan_kernels(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                 struct arena *a, const char **out, struct err *e)
+{
+    struct kernel_table *table = NULL;
+    int rc = kernels_for_job(ks, job, vocab, &table, e);
+
+    if (rc == 0)
+        *out = print_table(table, a);
+    kernel_table_destroy(table);
+    return rc;
+}
+
 int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
                      int64_t corpus_bytes, struct arena *a, struct plan_report *out,
                      struct err *e)

@@ -58,6 +58,11 @@ int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t voca
                      int64_t corpus_bytes, struct arena *a, struct plan_report *out,
                      struct err *e);
 
+/* Only which kernels the job would run on, as text; the error says which rule cannot be
+ * met, or what nobody computes. */
+int plan_kernels(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                 struct arena *a, const char **out, struct err *e);
+
 int64_t plan_rank_total(const struct plan_rank *r);
 
 #endif
