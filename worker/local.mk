@@ -44,7 +44,8 @@ sys_tests += \
     tests/sys/fit.test \
     tests/sys/tokenizer.test \
     tests/sys/translate.test \
-    tests/sys/worker.test
+    tests/sys/worker.test \
+    tests/sys/worker_hang.test
 unit_tests += \
     tests/unit/test_worker_agent \
     tests/unit/test_worker_tfevents \

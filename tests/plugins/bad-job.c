@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * bad-job.c - a swiglu for f32 that a job prefers to all others, and that does what
- * FAULT_X says in the midst of it; plugin_job.test builds them.  With FAULT_NONE it
- * does nothing wrong.
+ * FAULT_X says in the midst of it; plugin_job.test and worker_hang.test build them.
+ * With FAULT_NONE it does nothing wrong.
  */
 #include <nnd/plugin.h>
 
+#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* Behind the first steps: a step of the test's job has 8 calls on one rank. */
 enum { CALLS_BEFORE = 40 };
@@ -42,6 +45,27 @@ static float *at(const struct nnd_tensor *t, int64_t i, int64_t j)
     return (float *)t->data + i * t->stride[0] + j * t->stride[1];
 }
 
+#if defined FAULT_LOOP || defined FAULT_BARRIER
+static int is_rank_1(void)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    return rank && strcmp(rank, "1") == 0;
+}
+#endif
+
+#if defined FAULT_BARRIER
+/* A barrier of all ranks, to which the others do not come; Open MPI's own names. */
+static void wait_for_all(void)
+{
+    int (*barrier)(void *) = NULL;
+    void *world = dlsym(RTLD_DEFAULT, "ompi_mpi_comm_world");
+    *(void **)&barrier = dlsym(RTLD_DEFAULT, "MPI_Barrier");
+    if (!barrier || !world)
+        abort();
+    barrier(world);
+}
+#endif
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -57,6 +81,15 @@ static int launch(const void *self, void *plan, const void *params,
     factor = 1.1f;
 #elif defined FAULT_LATE_WRONG
     factor = calls > CALLS_BEFORE ? 1.1f : 1;
+#elif defined FAULT_LOOP
+    for (volatile int forever = 1; calls > CALLS_BEFORE && is_rank_1() && forever;)
+        ;
+#elif defined FAULT_BARRIER
+    if (calls == CALLS_BEFORE && is_rank_1())
+        wait_for_all();
+#elif defined FAULT_PAUSE
+    if (calls == FAULT_PAUSE)
+        sleep(3);
 #endif
     for (int64_t t = 0; t < p->a.dim[0]; t++)
         for (int64_t n = 0; n < p->a.dim[1]; n++) {
