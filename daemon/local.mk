@@ -89,6 +89,9 @@ tests_sys_fake_worker_SOURCES = tests/sys/fake-worker.c
 tests_sys_fake_worker_LDADD = $(MPI_COMM_LIBS) lib/comm/libcomm.la $(JOB_LIBS)
 tests_sys_ask_SOURCES = tests/sys/ask.c
 tests_sys_ask_LDADD = $(JOB_LIBS)
+check_PROGRAMS += tests/sys/golden
+tests_sys_golden_SOURCES = tests/sys/golden.c
+tests_sys_golden_LDADD = $(SQLITE_LIBS) $(JOB_LIBS)
 check_PROGRAMS += tests/sys/ask-http
 tests_sys_ask_http_SOURCES = tests/sys/ask-http.c
 tests_sys_ask_http_LDADD =
@@ -127,6 +130,7 @@ sys_tests += \
     tests/sys/daemon_conf.test \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_disk.test \
+    tests/sys/daemon_golden.test \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_hostile.test \
     tests/sys/daemon_keys.test \
@@ -144,5 +148,6 @@ sys_tests += \
     tests/sys/daemon_watch.test \
     tests/sys/plugin_rules.test \
     tests/sys/survive.test
+EXTRA_DIST += tests/fixtures/client-1.frames tests/fixtures/store-2.sql
 EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh \
     tests/sys/storm.sh
