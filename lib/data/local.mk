@@ -40,4 +40,5 @@ unit_tests += \
     tests/unit/test_data_bpe \
     tests/unit/test_data_corpus \
     tests/unit/test_data_pairs \
-    tests/unit/test_data_tokenizer
+    tests/unit/test_data_tokenizer \
+    tests/unit/test_mistakes_data
