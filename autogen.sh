@@ -20,6 +20,7 @@ packages="
     protobuf-c-compiler libprotobuf-c-dev libzmq3-dev libhwloc-dev
     libsqlite3-dev libyaml-dev libjansson-dev libssl-dev libcmocka-dev libmicrohttpd-dev
     libblis-openmp-dev libopenmpi-dev openmpi-bin
+    libsentencepiece-dev
 "
 build=build
 

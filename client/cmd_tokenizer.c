@@ -103,7 +103,8 @@ const struct verb verb_tokenizer = {
         "of each line of FILE or standard input, decode the text of ids; show says "
         "what "
         "kind a tokenizer is, how many tokens it has and its SHA-256; export writes it "
-        "as tokenizer.json, or, for char and word, in nnd's own form. TOKENIZER is a "
+        "as tokenizer.json, SentencePiece as its model, char and word in nnd's own "
+        "form. TOKENIZER is a "
         "file or folder as data.tokenizer_file names it, the number of a job, or a "
         "folder of checkpoints.",
     .options = {table},

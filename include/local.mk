@@ -3,7 +3,7 @@
 # include/local.mk - what is installed for those who write plugins.
 
 nndincludedir = $(includedir)/nnd
-nndinclude_HEADERS = include/nnd/plugin.h
+nndinclude_HEADERS = include/nnd/plugin.h include/nnd/tokenizer.h
 
 pkgconfigdir = $(libdir)/pkgconfig
 nodist_pkgconfig_DATA = include/nnd-plugin.pc

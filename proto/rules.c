@@ -102,8 +102,8 @@ const struct rule rules[] = {
     {"data.valid_fraction", 0, 1, RULE_BELOW, 0,
      "share of data.train kept for validation"},
     {"data.tokenizer", 0, 0, 0, 0,
-     "a token is a byte, a character of the training text, a word of it, or a piece "
-     "of byte-level BPE"},
+     "a token is a byte, a character or word of the text, or a piece of byte-level BPE "
+     "or SentencePiece"},
     {"data.format", 0, 0, 0, 0,
      "stream: samples are cut from one text; lines: a line is one; pairs: source and "
      "target"},
@@ -129,10 +129,12 @@ const struct rule rules[] = {
     {"data.sampling", 0, 0, 0, 0,
      "stream: windows in random order, or one after the other, with state carried on"},
     {"data.vocab_size", 0, 4194304, 0, 0,
-     "tokenizer bpe: learn so many tokens; 0: 8000, or those of data.tokenizer_file"},
+     "tokenizers bpe, sentencepiece: learn so many tokens; 0: 8000, or as the file "
+     "has"},
     {"data.tokenizer_file", 0, 4096, RULE_PATH, 0,
-     "tokenizer.json, a folder of GPT-2's files, or what nnctl tokenizer export wrote; "
-     "none: learn one"},
+     "tokenizer.json, GPT-2's folder, a SentencePiece model, or nnctl tokenizer "
+     "export's; "
+     "none: learn"},
     {"data.source_tokenizer_file", 0, 4096, RULE_PATH, 0,
      "pairs: the same for the sources, unless data.share_vocab"},
 

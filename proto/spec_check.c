@@ -339,6 +339,13 @@ static bool is_counted(const Nnd__Job *j)
            (d->tokenizer == NND__DATA__TOKENIZER__CHAR && is_pairs(j));
 }
 
+/* Does it learn as many tokens as it is told? */
+static bool has_size(const Nnd__Data *d)
+{
+    return d->tokenizer == NND__DATA__TOKENIZER__BPE ||
+           d->tokenizer == NND__DATA__TOKENIZER__SENTENCEPIECE;
+}
+
 /* All bytes and the marks are tokens. */
 static int check_vocab_size(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
@@ -376,8 +383,10 @@ static int check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *
          "data.tokenizer word"},
         {"data.split", d->split, d->tokenizer == NND__DATA__TOKENIZER__WORD,
          "data.tokenizer word"},
-        {"data.vocab_size", d->vocab_size > 0,
-         d->tokenizer == NND__DATA__TOKENIZER__BPE, "data.tokenizer bpe"},
+        {"data.vocab_size", d->vocab_size > 0, has_size(d),
+         "data.tokenizer bpe or sentencepiece"},
+        {"data.tokenizer", d->tokenizer == NND__DATA__TOKENIZER__SENTENCEPIECE,
+         is_pairs(j), "data.format pairs, since SentencePiece knows no ends of lines,"},
         {"data.tokenizer_file", has_file, d->tokenizer != NND__DATA__TOKENIZER__BYTE,
          "data.tokenizer, which says what kind it is,"},
         {"data.vocab_size", d->vocab_size > 0, !has_file, "no data.tokenizer_file"},
@@ -697,7 +706,8 @@ static const struct {
      "data.source, valid_source, columns and share_vocab belong to data.format pairs; "
      "data.columns to pairs in one file; data.valid_source beside data.source and "
      "data.valid; data.max_words and split to data.tokenizer word, data.min_count to "
-     "word, bpe and char with pairs, data.vocab_size to bpe; beside "
+     "word, bpe and char with pairs, data.vocab_size to bpe and sentencepiece, which "
+     "is for pairs; beside "
      "data.tokenizer_file stands data.tokenizer and nothing of what would be learned, "
      "and with pairs data.share_vocab or data.source_tokenizer_file."},
     {check_vocab_size, "data.vocab_size is at least 256, with pairs 260, or 0."},

@@ -158,9 +158,12 @@ static void compute_data(struct spec *s, Nnd__Data *d, Nnd__Train *t)
 
 static void compute_tokenizer(struct spec *s, Nnd__Data *d)
 {
-    if (d->tokenizer == NND__DATA__TOKENIZER__BPE && d->vocab_size == 0 &&
-        !*d->tokenizer_file)
-        set_uint32(s, "data.vocab_size", &d->vocab_size, 8000, "the tokenizer is bpe");
+    bool sized = d->tokenizer == NND__DATA__TOKENIZER__BPE ||
+                 d->tokenizer == NND__DATA__TOKENIZER__SENTENCEPIECE;
+
+    if (sized && d->vocab_size == 0 && !*d->tokenizer_file)
+        set_uint32(s, "data.vocab_size", &d->vocab_size, 8000,
+                   "the tokenizer learns as many");
 }
 
 /* A sentence without its end teaches to leave it out: that has to be asked for. */

@@ -10,6 +10,7 @@
 
 #include "base/fs.h"
 #include "base/log.h"
+#include "data/tokenizer.h"
 #include "kernel/folders.h"
 #include "worker/probe.h"
 #include "worker/world.h"
@@ -90,6 +91,15 @@ static int open_kernels(struct engine *x, struct comm *c,
     if (rc == 0)
         world_warn(kernels_refused(x->kernels));
     return rc;
+}
+
+void engine_tokenizers(struct buf *folders)
+{
+    char installed[PATH_MAX];
+
+    fs_installed(NND_LIBEXECDIR, NND_TOKENIZERDIR, installed, sizeof installed);
+    tokenizer_plugin_folders(getenv("NND_TOKENIZER_DIR"), installed, folders);
+    tokenizer_folders(folders->data);
 }
 
 /* --- both ----------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #ifndef WORKER_ENGINE_H
 #define WORKER_ENGINE_H
 
+#include "base/buf.h"
 #include "base/pool.h"
 #include "comm/comm.h"
 #include "kernel/kernel.h"
@@ -36,5 +37,9 @@ void engine_close(struct engine *x);
  * place of its maker. */
 void engine_unbind(const struct engine *x);
 void engine_rebind(const struct engine *x);
+
+/* Say where tokenizers that are loaded lie (NND_TOKENIZER_DIR, or beside the program);
+ * `folders` holds the text for as long as they are used. */
+void engine_tokenizers(struct buf *folders);
 
 #endif

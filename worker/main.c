@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "worker/engine.h"
 #include "worker/task.h"
 #include "worker/world.h"
 
@@ -83,6 +84,7 @@ static int flush(int rc, struct err *e)
 int main(int argc, char **argv)
 {
     const struct task *t;
+    struct buf tokenizers = {0};
     struct err e = {0};
     char who[32];
     int rc;
@@ -103,7 +105,9 @@ int main(int argc, char **argv)
         t = find_task(argv[1], &e);
     else
         t = NULL, err_set(&e, ERR_USAGE, "wanted a task; see nnd-worker --help");
+    engine_tokenizers(&tokenizers);
     rc = t ? flush(run(t, argc - 1, argv + 1, &e), &e) : e.code;
+    buf_free(&tokenizers);
     if (rc >= 0)
         return rc;
     world_say(&e);

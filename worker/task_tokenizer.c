@@ -58,13 +58,11 @@ static int write_out(const struct tokenizer_options *o, const struct buf *b,
     return err_set(e, ERR_FAILED, "standard output: cannot be written");
 }
 
-/* As tokenizer.json, or in our own form where the kind has none such. */
 static int export(const struct tokenizer_options *o, const struct tokenizer *t,
                   struct err *e)
 {
     struct buf b = {0};
-    int rc =
-        tokenizer_has_hf(t) ? tokenizer_write_hf(t, &b, e) : tokenizer_save(t, &b, e);
+    int rc = tokenizer_export(t, &b, e);
 
     if (rc == 0)
         rc = write_out(o, &b, e);

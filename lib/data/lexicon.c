@@ -15,6 +15,7 @@ static const char *const kind_names[] = {
     [NND__DATA__TOKENIZER__BPE] = "bpe",
     [NND__DATA__TOKENIZER__BYTE] = "byte",
     [NND__DATA__TOKENIZER__CHAR] = "char",
+    [NND__DATA__TOKENIZER__SENTENCEPIECE] = "sentencepiece",
     [NND__DATA__TOKENIZER__WORD] = "word",
 };
 

@@ -25,6 +25,7 @@ lib_data_libdata_la_SOURCES = \
     lib/data/tokenizer_char.c \
     lib/data/tokenizer_file.c \
     lib/data/tokenizer_kind.h \
+    lib/data/tokenizer_sentencepiece.c \
     lib/data/tokenizer_word.c \
     lib/data/tokens.c lib/data/tokens.h \
     lib/data/unicode.c lib/data/unicode.h lib/data/unicode_table.h \

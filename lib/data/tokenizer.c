@@ -13,8 +13,9 @@
 #include "data/tokenizer_kind.h"
 #include "data/utf8.h"
 
-static const struct tokenizer_kind *const kinds[] = {&tokenizer_bpe, &tokenizer_byte,
-                                                     &tokenizer_char, &tokenizer_word};
+static const struct tokenizer_kind *const kinds[] = {
+    &tokenizer_bpe, &tokenizer_byte, &tokenizer_char, &tokenizer_sentencepiece,
+    &tokenizer_word};
 
 struct tokenizer {
     const struct tokenizer_kind *kind;
@@ -37,9 +38,10 @@ int tokenizer_wrap(const struct tokenizer_config *c, void *self, struct tokenize
     struct tokenizer *t;
 
     if (!kind)
-        return err_set(e, ERR_SPEC,
-                       "tokenizer: wanted bpe, byte, char or word, found \"%s\"",
-                       c->kind);
+        return err_set(
+            e, ERR_SPEC,
+            "tokenizer: wanted bpe, byte, char, sentencepiece or word, found \"%s\"",
+            c->kind);
     t = calloc(1, sizeof *t);
     if (!t)
         return err_set(e, ERR_NOMEM, "tokenizer %s: no memory", kind->name);
@@ -193,6 +195,27 @@ static void decode_spaced(const struct tokenizer *t, const uint32_t *ids, size_t
     buf_free(&after);
 }
 
+/* Marks but TOKEN_UNK have no text. */
+static int decode_whole(const struct tokenizer *t, const uint32_t *ids, size_t n,
+                        struct buf *out, struct err *e)
+{
+    uint32_t first = first_id(t), *own = calloc(n + 1, sizeof *own);
+    size_t count = 0;
+    int rc;
+
+    if (!own)
+        return err_set(e, ERR_NOMEM, "tokenizer %s: no memory for %zu ids",
+                       t->kind->name, n);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= first)
+            own[count++] = ids[i] - first;
+        else if (ids[i] == TOKEN_UNK)
+            own[count++] = UINT32_MAX;
+    rc = t->kind->decode_all(t->self, own, count, out, e);
+    free(own);
+    return rc;
+}
+
 int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
                      struct buf *out, struct err *e)
 {
@@ -205,6 +228,8 @@ int tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t n,
                            t->kind->name, vocab, ids[i]);
     while (end < n && !(t->config.marks && ids[end] == TOKEN_EOS))
         end++;
+    if (t->kind->decode_all)
+        return decode_whole(t, ids, end, out, e);
     if (t->kind->spaced)
         decode_spaced(t, ids, end, out);
     else
@@ -336,6 +361,16 @@ int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e
     rc = bpe_write_json(b, t->config.marks, out, e);
     bpe_destroy(b);
     return rc;
+}
+
+int tokenizer_export(const struct tokenizer *t, struct buf *out, struct err *e)
+{
+    if (tokenizer_has_hf(t))
+        return tokenizer_write_hf(t, out, e);
+    if (!t->kind->as_model)
+        return tokenizer_save(t, out, e);
+    buf_add(out, t->kind->as_model(t->self)->data, t->kind->as_model(t->self)->len);
+    return ERR_OK;
 }
 
 int tokenizer_sha256(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e)

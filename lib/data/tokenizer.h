@@ -27,7 +27,7 @@ enum { TOKEN_PAD, TOKEN_BOS, TOKEN_EOS, TOKEN_UNK, TOKEN_MARKS };
 
 /* What a tokenizer does besides its kind; zeros: the plain kind. */
 struct tokenizer_config {
-    const char *kind; /* "bpe", "byte", "char", "word"                     */
+    const char *kind; /* "bpe", "byte", "char", "sentencepiece", "word"    */
     bool marks;       /* the ids above come first; always so for words      */
     bool strict;      /* with marks: no TOKEN_UNK, but an error             */
     bool lower;       /* capital letters count as small ones (utf8_lower)   */
@@ -35,7 +35,8 @@ struct tokenizer_config {
     uint32_t min_count, max_words; /* word: learn those that occur so often, and
                                       no more of them; 0: all.  bpe: join pairs
                                       that occur so often                   */
-    uint32_t vocab_size;           /* bpe: learn so many ids, marks included */
+    uint32_t vocab_size;           /* bpe, sentencepiece: learn so many ids, marks
+                                      included                              */
 };
 
 /* A tokenizer that has seen no text yet; keeps none of c's memory. */
@@ -43,7 +44,8 @@ int tokenizer_create(const struct tokenizer_config *c, struct tokenizer **out,
                      struct err *e);
 void tokenizer_destroy(struct tokenizer *t);
 
-/* Nonzero when tokenizer_learn has to see the text before encoding: bpe, char, word. */
+/* Nonzero when tokenizer_learn has to see the text before encoding: all but
+ * byte. */
 int tokenizer_learns(const struct tokenizer *t);
 
 /* Take a piece of the training text (valid UTF-8, whole characters) into
@@ -52,7 +54,7 @@ int tokenizer_learns(const struct tokenizer *t);
 int tokenizer_learn(struct tokenizer *t, const char *text, size_t len, struct err *e);
 int tokenizer_seal(struct tokenizer *t, struct err *e);
 
-/* "bpe", "byte", "char", "word". */
+/* "bpe", "byte", ... */
 const char *tokenizer_name(const struct tokenizer *t);
 
 /* How many ids there are: 0 <= id < tokenizer_vocab. */
@@ -93,14 +95,24 @@ int tokenizer_load(const char *where, const char *json, size_t len,
 bool tokenizer_has_hf(const struct tokenizer *t);
 int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e);
 
+/* Append the tokenizer as a file for others: tokenizer.json, the model of
+ * SentencePiece, and for kinds that have neither the JSON of tokenizer_save. */
+int tokenizer_export(const struct tokenizer *t, struct buf *out, struct err *e);
+
 /* A tokenizer out of files: one saved before, a tokenizer.json, or a folder with that
- * or with GPT-2's vocab.json and merges.txt (or encoder.json and vocab.bpe).  c says
- * what it does besides: marks, lower; a saved one says it itself.  ERR_SPEC,
- * ERR_NOTFOUND name the file, and what of it is not supported (bpe_file.h). */
+ * or with GPT-2's vocab.json and merges.txt (or encoder.json and vocab.bpe), or a model
+ * of SentencePiece: NAME.model, or any name where c's kind says so.  c says what it
+ * does besides: marks, lower; a saved one says it itself.  ERR_SPEC, ERR_NOTFOUND name
+ * the file, and what of it is not supported (bpe_file.h). */
 int tokenizer_open(const char *path, const struct tokenizer_config *c,
                    struct tokenizer **out, struct err *e);
 
 /* The SHA-256 of what tokenizer_save writes: equal means equal ids. */
 int tokenizer_sha256(const struct tokenizer *t, char hex[SHA256_HEX], struct err *e);
+
+/* Folders, separated by ':', where tokenizers that are loaded lie (nnd/tokenizer.h):
+ * said once by a program, before it makes one; folders must live on.  Without it there
+ * are none. */
+void tokenizer_folders(const char *folders);
 
 #endif

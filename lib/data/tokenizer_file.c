@@ -43,6 +43,29 @@ static int open_json(const char *path, const struct buf *text,
     return rc < 0 ? rc : wrap(b, c, marks, out, e);
 }
 
+static bool is_model(const char *path, const struct tokenizer_config *c)
+{
+    size_t n = strlen(path);
+
+    return c->kind ? strcmp(c->kind, "sentencepiece") == 0
+                   : n > 6 && strcmp(path + n - 6, ".model") == 0;
+}
+
+static int open_model(const char *path, const struct buf *model,
+                      const struct tokenizer_config *c, struct tokenizer **out,
+                      struct err *e)
+{
+    struct tokenizer_config config = {.kind = "sentencepiece",
+                                      .marks = c->marks,
+                                      .strict = c->strict,
+                                      .lower = c->lower};
+    void *self;
+
+    if (tokenizer_sentencepiece_self(model->data, model->len, &self, e) < 0)
+        return err_prefix(e, "%s", path);
+    return tokenizer_wrap(&config, self, out, e);
+}
+
 static int open_file(const char *path, const struct tokenizer_config *c,
                      struct tokenizer **out, struct err *e)
 {
@@ -50,7 +73,9 @@ static int open_file(const char *path, const struct tokenizer_config *c,
     int rc = fs_read(path, FILE_MAX, &text, e);
 
     if (rc == 0)
-        rc = open_json(path, &text, c, out, e);
+        rc = is_model(path, c) && !(text.len && text.data[0] == '{')
+                 ? open_model(path, &text, c, out, e)
+                 : open_json(path, &text, c, out, e);
     buf_free(&text);
     return rc;
 }

@@ -41,6 +41,10 @@ struct tokenizer_kind {
     size_t (*open)(const void *self, const char *text, size_t len);
     /* The id is below vocab. */
     void (*decode)(const void *self, uint32_t id, struct buf *out);
+    /* The text of ids[n] as a whole, UINT32_MAX being TOKEN_UNK; NULL: that of one
+     * after the other. */
+    int (*decode_all)(const void *self, const uint32_t *ids, size_t n, struct buf *out,
+                      struct err *e);
     /* Is there a space between these two?  NULL: never. */
     bool (*spaced)(const void *self, const char *before, const char *after);
     /* Members of the JSON object beside the configuration; NULL: none. */
@@ -50,10 +54,12 @@ struct tokenizer_kind {
     /* The same as byte-level BPE, to be destroyed by the caller; NULL: there is no
      * such form. */
     struct bpe *(*as_bpe)(const void *self);
+    /* The bytes of a model that others read; NULL: there is none. */
+    const struct buf *(*as_model)(const void *self);
 };
 
 extern const struct tokenizer_kind tokenizer_bpe, tokenizer_byte, tokenizer_char,
-    tokenizer_word;
+    tokenizer_sentencepiece, tokenizer_word;
 
 /* A tokenizer of c's kind around `self`, which it owns from then on. */
 int tokenizer_wrap(const struct tokenizer_config *c, void *self, struct tokenizer **out,
@@ -61,5 +67,9 @@ int tokenizer_wrap(const struct tokenizer_config *c, void *self, struct tokenize
 
 /* A kind bpe's self, around a BPE that it owns from then on. */
 void *tokenizer_bpe_self(struct bpe *b);
+
+/* A kind sentencepiece's self, out of the bytes of a model. */
+int tokenizer_sentencepiece_self(const void *model, size_t len, void **out,
+                                 struct err *e);
 
 #endif

@@ -15,4 +15,8 @@
  * tree that the running program lies in, else `installed` if it is there. */
 void kernel_folders(const char *given, const char *installed, struct buf *out);
 
+/* The same for tokenizers (nnd/tokenizer.h). */
+void tokenizer_plugin_folders(const char *given, const char *installed,
+                              struct buf *out);
+
 #endif

@@ -92,6 +92,6 @@ FILENAME != "-" {
     sub(/[>"].*/, "", header)
     if (rule == "header")
         check_header(file, where, header)
-    else if (quoted || header == "nnd/plugin.h")
+    else if (quoted || header ~ /^nnd\//)
         check_layer(file, where, quoted ? noun_of(header) : "abi")
 }

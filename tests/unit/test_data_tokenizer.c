@@ -198,7 +198,7 @@ static void damaged_files_are_refused(void **state)
         {"[]", "f: wanted an object with \"kind\", found none"},
         {"{\"kind\":3}", "f: wanted an object with \"kind\", found none"},
         {"{\"kind\":\"bpx\"}",
-         "f: tokenizer: wanted bpe, byte, char or word, found \"bpx\""},
+         "f: tokenizer: wanted bpe, byte, char, sentencepiece or word, found \"bpx\""},
         {"{\"kind\":\"bpe\"}", "f: tokenizer bpe: wanted 6 members, found 1"},
         {"{\"kind\":\"byte\",\"chars\":\"a\"}",
          "f: tokenizer byte: wanted 1 members, found 2"},

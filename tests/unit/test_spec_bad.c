@@ -300,7 +300,11 @@ static const struct bad bads[] = {
      "1:36: data.min_count: wanted data.tokenizer word or bpe, or char with "
      "data.format pairs, beside it"},
     {"a size of no tokenizer", "data: {train: /x, vocab_size: 500}\n",
-     "1:19: data.vocab_size: wanted data.tokenizer bpe beside it"},
+     "1:19: data.vocab_size: wanted data.tokenizer bpe or sentencepiece beside it"},
+    {"a stream of sentences", "data: {train: /x, tokenizer: sentencepiece}\n",
+     "1:19: data.tokenizer: wanted data.format pairs, since SentencePiece knows no "
+     "ends "
+     "of lines, beside it"},
     {"fewer tokens than bytes", "data: {train: /x, tokenizer: bpe, vocab_size: 255}\n",
      "1:35: data.vocab_size: wanted at least 256, room for each byte, found 255"},
     {"fewer tokens than bytes and marks",
