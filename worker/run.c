@@ -199,6 +199,28 @@ static int find_checkpoint(struct run *r, struct err *e)
 
 /* --- the text ------------------------------------------------------------- */
 
+/* Where the job names its tokenizers, and a model of another job to begin with, they
+ * have to be that one's: what its ids stand for would change. */
+static int check_named(const struct run *r, struct err *e)
+{
+    struct lexicon named;
+    int rc;
+
+    if (!*r->job->data->tokenizer_file || strcmp(r->from, r->job->checkpoint->from))
+        return 0;
+    rc = lexicon_learn(r->job->data, &named, e);
+    if (rc < 0)
+        return rc;
+    rc = lexicon_same(&named, &r->lexicon, e);
+    lexicon_free(&named);
+    return rc ? (rc < 0 ? rc : 0)
+              : err_set(
+                    e, ERR_SPEC,
+                    "data.tokenizer_file: %s: wanted the vocabulary of %s, found that "
+                    "of another model",
+                    r->job->data->tokenizer_file, r->from);
+}
+
 /* A checkpoint's ids mean what its tokenizers say. */
 static int open_lexicon(struct run *r, struct err *e)
 {
@@ -212,7 +234,7 @@ static int open_lexicon(struct run *r, struct err *e)
         rc = lexicon_load(r->from, text.data, text.len, &r->lexicon, e);
     buf_free(&job);
     buf_free(&text);
-    return rc;
+    return rc < 0 ? rc : check_named(r, e);
 }
 
 static int open_corpus(struct run *r, struct err *e)

@@ -204,6 +204,18 @@ int lexicon_load(const char *where, const char *json, size_t len, struct lexicon
     return rc;
 }
 
+int lexicon_same(const struct lexicon *a, const struct lexicon *b, struct err *e)
+{
+    const struct lexicon *both[] = {a, b};
+    char hex[2][2][SHA256_HEX];
+
+    for (int i = 0; i < 2; i++)
+        if (tokenizer_sha256(both[i]->target, hex[i][0], e) < 0 ||
+            tokenizer_sha256(lexicon_source(both[i]), hex[i][1], e) < 0)
+            return e->code;
+    return strcmp(hex[0][0], hex[1][0]) == 0 && strcmp(hex[0][1], hex[1][1]) == 0;
+}
+
 int lexicon_check(const struct lexicon *l, const Nnd__Data *d, struct err *e)
 {
     const struct tokenizer *both[] = {l->target, lexicon_source(l)};

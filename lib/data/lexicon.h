@@ -33,6 +33,9 @@ int lexicon_save(const struct lexicon *l, struct buf *out, struct err *e);
 int lexicon_load(const char *where, const char *json, size_t len, struct lexicon *out,
                  struct err *e);
 
+/* Do both give the same ids?  1 or 0, or an error. */
+int lexicon_same(const struct lexicon *a, const struct lexicon *b, struct err *e);
+
 /* ERR_SPEC unless the tokenizers are what the job asks for: their kind, and one or
  * two of them. */
 int lexicon_check(const struct lexicon *l, const Nnd__Data *d, struct err *e);
