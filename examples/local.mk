@@ -13,8 +13,12 @@ dist_examples_DATA = \
     examples/block-single-head.yaml \
     examples/demo.yaml \
     examples/dense.yaml \
+    examples/en-de.yaml \
+    examples/en-fr.yaml \
     examples/gpt2.yaml \
     examples/rnnlm.yaml \
+    examples/summarize-en.yaml \
+    examples/summarize-zh.yaml \
     examples/translate.yaml \
     examples/zh-en.tsv
 EXTRA_DIST += examples/demo.sh

@@ -42,6 +42,7 @@ worker_nnd_worker_LDADD = \
 dist_man_MANS += doc/nnd-worker.8
 sys_tests += \
     tests/sys/bad_text.test \
+    tests/sys/examples_text.test \
     tests/sys/fit.test \
     tests/sys/sentencepiece.test \
     tests/sys/tokenizer.test \
