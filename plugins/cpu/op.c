@@ -137,6 +137,7 @@ static int check_args(const struct op *op, const void *params, struct nnd_error 
         return op_refuse(e, NND_EINVAL, "params of %zu bytes, wanted at least %zu",
                          given, op->params_size);
     memset(&s, -1, sizeof s);
+    s.of['1'] = 1;
     for (const struct arg *a = op->args; a < op->args + ARG_MAX && a->name; a++) {
         const void *t = (const char *)params + a->offset;
         int r = check_arg(a, t, &s, e);

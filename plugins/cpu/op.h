@@ -36,7 +36,8 @@ enum {
 };
 
 /* One tensor of a params struct.  Each letter of `dims` is a size: the first
- * argument that names it sets it, the later ones must agree; '*' is any size.
+ * argument that names it sets it, the later ones must agree; '*' is any size, '1'
+ * is one.
  * The last axis has stride 1; rows may lie apart, but not on one another. */
 struct arg {
     const char *name;

@@ -315,8 +315,9 @@ static int launch(const void *params, const struct nnd_launch *l)
 }
 
 /* What the table cannot say: sizes that are multiples, and what a cell needs. */
-static int check(const struct nnd_rnn *p, struct nnd_error *e)
+static int check(const void *params, struct nnd_error *e)
 {
+    const struct nnd_rnn *p = params;
     int64_t h = p->u.dim[1];
 
     if (p->cell < NND_CELL_TANH || p->cell > NND_CELL_LSTM)
@@ -335,35 +336,21 @@ static int check(const struct nnd_rnn *p, struct nnd_error *e)
     return NND_OK;
 }
 
-static int check_seq(const void *params, struct nnd_error *e)
-{
-    return check(params, e);
-}
-
-static int check_cell(const void *params, struct nnd_error *e)
-{
-    const struct nnd_rnn *p = params;
-
-    if (p->dx.dim[1] != 1)
-        return op_refuse(e, NND_EINVAL, "dx: %lld steps, wanted one",
-                         (long long)p->dx.dim[1]);
-    return check(p, e);
-}
-
-#define BWD_ARGS                                                                       \
+/* T: the letter of the steps; of a cell '1'. */
+#define BWD_ARGS(T)                                                                    \
     {                                                                                  \
-        ARG(nnd_rnn, dx, "BTG", IN_CELL, ARG_ANY_ORDER),                               \
+        ARG(nnd_rnn, dx, "B" T "G", IN_CELL, ARG_ANY_ORDER),                           \
             ARG(nnd_rnn, u, "GH", IN_CELL, 0),                                         \
             ARG(nnd_rnn, h0, "BH", IN_FLOATS, ARG_OPTIONAL),                           \
             ARG(nnd_rnn, c0, "BH", IN_F32, ARG_OPTIONAL),                              \
-            ARG(nnd_rnn, y, "BTH", IN_CELL, ARG_ANY_ORDER),                            \
-            ARG(nnd_rnn, gates, "BT*", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),       \
-            ARG(nnd_rnn, c, "BTH", IN_F32, ARG_OPTIONAL | ARG_ANY_ORDER),              \
-            ARG(nnd_rnn, dy, "BTH", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),          \
+            ARG(nnd_rnn, y, "B" T "H", IN_CELL, ARG_ANY_ORDER),                        \
+            ARG(nnd_rnn, gates, "B" T "*", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),   \
+            ARG(nnd_rnn, c, "B" T "H", IN_F32, ARG_OPTIONAL | ARG_ANY_ORDER),          \
+            ARG(nnd_rnn, dy, "B" T "H", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),      \
             ARG(nnd_rnn, dh, "BH", IN_FLOATS, ARG_OPTIONAL),                           \
             ARG(nnd_rnn, dc, "BH", IN_F32, ARG_OPTIONAL),                              \
-            ARG(nnd_rnn, da, "BTG", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),          \
-            ARG(nnd_rnn, h_prev, "BTH", IN_FLOATS, ARG_ANY_ORDER),                     \
+            ARG(nnd_rnn, da, "B" T "G", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),      \
+            ARG(nnd_rnn, h_prev, "B" T "H", IN_FLOATS, ARG_ANY_ORDER),                 \
             ARG(nnd_rnn, dh0, "BH", IN_FLOATS, ARG_OPTIONAL),                          \
             ARG(nnd_rnn, dc0, "BH", IN_F32, ARG_OPTIONAL),                             \
     }
@@ -371,14 +358,14 @@ static int check_cell(const void *params, struct nnd_error *e)
 const struct op OPS(rnn_bwd)[] = {
     {.name = "rnn.seq.bwd",
      .params_size = sizeof(struct nnd_rnn),
-     .args = BWD_ARGS,
-     .check = check_seq,
+     .args = BWD_ARGS("T"),
+     .check = check,
      .workspace = workspace,
      .launch = launch},
     {.name = "rnn.cell.bwd",
      .params_size = sizeof(struct nnd_rnn),
-     .args = BWD_ARGS,
-     .check = check_cell,
+     .args = BWD_ARGS("1"),
+     .check = check,
      .workspace = workspace,
      .launch = launch},
     {0},

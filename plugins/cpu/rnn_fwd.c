@@ -326,8 +326,9 @@ static int launch(const void *params, const struct nnd_launch *l)
 }
 
 /* What the table cannot say: sizes that are multiples. */
-static int check(const struct nnd_rnn *p, struct nnd_error *e)
+static int check(const void *params, struct nnd_error *e)
 {
+    const struct nnd_rnn *p = params;
     int64_t h = p->u.dim[1];
 
     if (p->cell < NND_CELL_TANH || p->cell > NND_CELL_LSTM)
@@ -342,46 +343,32 @@ static int check(const struct nnd_rnn *p, struct nnd_error *e)
     return NND_OK;
 }
 
-static int check_seq(const void *params, struct nnd_error *e)
-{
-    return check(params, e);
-}
-
-static int check_cell(const void *params, struct nnd_error *e)
-{
-    const struct nnd_rnn *p = params;
-
-    if (p->x.dim[1] != 1)
-        return op_refuse(e, NND_EINVAL, "x: %lld steps, wanted one",
-                         (long long)p->x.dim[1]);
-    return check(p, e);
-}
-
-#define FWD_ARGS                                                                       \
+/* T: the letter of the steps; of a cell '1'. */
+#define FWD_ARGS(T)                                                                    \
     {                                                                                  \
-        ARG(nnd_rnn, x, "BTG", IN_CELL, ARG_ANY_ORDER),                                \
+        ARG(nnd_rnn, x, "B" T "G", IN_CELL, ARG_ANY_ORDER),                            \
             ARG(nnd_rnn, u, "GH", IN_CELL, 0),                                         \
             ARG(nnd_rnn, b, "G", IN_FLOATS, ARG_OPTIONAL),                             \
             ARG(nnd_rnn, h0, "BH", IN_CELL, ARG_OPTIONAL),                             \
             ARG(nnd_rnn, c0, "BH", IN_F32, ARG_OPTIONAL),                              \
-            ARG(nnd_rnn, y, "BTH", IN_CELL, ARG_ANY_ORDER),                            \
+            ARG(nnd_rnn, y, "B" T "H", IN_CELL, ARG_ANY_ORDER),                        \
             ARG(nnd_rnn, h_last, "BH", IN_FLOATS, ARG_OPTIONAL),                       \
             ARG(nnd_rnn, c_last, "BH", IN_F32, ARG_OPTIONAL),                          \
-            ARG(nnd_rnn, gates, "BT*", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),       \
-            ARG(nnd_rnn, c, "BTH", IN_F32, ARG_OPTIONAL | ARG_ANY_ORDER),              \
+            ARG(nnd_rnn, gates, "B" T "*", IN_FLOATS, ARG_OPTIONAL | ARG_ANY_ORDER),   \
+            ARG(nnd_rnn, c, "B" T "H", IN_F32, ARG_OPTIONAL | ARG_ANY_ORDER),          \
     }
 
 const struct op OPS(rnn_fwd)[] = {
     {.name = "rnn.seq.fwd",
      .params_size = sizeof(struct nnd_rnn),
-     .args = FWD_ARGS,
-     .check = check_seq,
+     .args = FWD_ARGS("T"),
+     .check = check,
      .workspace = workspace,
      .launch = launch},
     {.name = "rnn.cell.fwd",
      .params_size = sizeof(struct nnd_rnn),
-     .args = FWD_ARGS,
-     .check = check_cell,
+     .args = FWD_ARGS("1"),
+     .check = check,
      .workspace = workspace,
      .launch = launch},
     {0},

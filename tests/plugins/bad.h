@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bad.h - the plugin "bad" around one kernel, named BAD_KERNEL; for bad-*.c.
+ */
+#ifndef BAD_H
+#define BAD_H
+
+static const struct nnd_kernel *const kernels[] = {&BAD_KERNEL};
+
+static const struct nnd_plugin plugin = {
+    .struct_size = sizeof plugin,
+    .abi_major = NND_ABI_MAJOR,
+    .abi_minor = NND_ABI_MINOR,
+    .name = "bad",
+    .version = "0.1",
+    .license = "Apache-2.0",
+    .build = "test",
+    .kernels = kernels,
+    .nkernels = 1,
+};
+
+nnd_plugin_v1_f nnd_plugin_v1;
+
+const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_error *e)
+{
+    (void)host, (void)e;
+    return &plugin;
+}
+
+#endif
