@@ -12,5 +12,6 @@ sys_tests += tests/sys/plugin_abi.test
 EXTRA_DIST += \
     tests/plugins/abi-1.0/host.c \
     tests/plugins/abi-1.0/plugin.h \
+    tests/plugins/old-gemm.c \
     tests/plugins/abi-table \
     tests/plugins/abi.table

@@ -12,6 +12,7 @@
  *               NND_EKERNEL where this machine can do none
  *   need()      how much workspace?
  *   plan()      optional: prepare what does not depend on data
+ *   pack()      optional: a weight in an order of the kernel's own
  *   launch()    enqueue the work; no sync, allocation, MPI or new threads
  *
  * The first two see params with every data pointer NULL.  Structs grow at the
@@ -46,7 +47,7 @@ extern "C" {
 #endif
 
 #define NND_ABI_MAJOR 1 /* a break: new entry symbol nnd_plugin_v2 */
-#define NND_ABI_MINOR 0 /* growth at the end of structs            */
+#define NND_ABI_MINOR 1 /* growth at the end of structs            */
 #define NND_ENTRY     "nnd_plugin_v1"
 
 /* Field f exists in *p as its maker compiled it.  Never compare for equality. */
@@ -81,7 +82,7 @@ enum nnd_dtype {
     NND_I8,
     NND_U8,
     NND_BOOL,
-    NND_E8M0, /* 2^(x - 127): a type of scales; 255 is NaN */
+    NND_E8M0,           /* 2^(x - 127): a type of scales; 255 is NaN */
     NND_DTYPE_EXT = 256 /* from register_dtype() upward */
 };
 
@@ -101,8 +102,8 @@ struct nnd_tensor {
     int64_t dim[NND_MAX_DIMS];    /* elements                              */
     int64_t stride[NND_MAX_DIMS]; /* elements                              */
     int32_t ndim, dtype;
-    int32_t device, align_log2; /* alignment of data and of row strides  */
-    const void *scale;          /* of 8-bit numbers, same device, or 0   */
+    int32_t device, align_log2;       /* alignment of data and of row strides  */
+    const void *scale;                /* of 8-bit numbers, same device, or 0   */
     int32_t scale_dtype, scale_block; /* columns of a block; 0: one for all  */
     int64_t scale_stride;             /* scales from one row of blocks on    */
     int32_t scale_rows, reserved;     /* rows of a block; 0 or 1: each       */
@@ -158,7 +159,9 @@ struct nnd_host {
      * the process. */
     int (*register_dtype)(void *h, const struct nnd_dtype_def *, int32_t *id);
     const struct nnd_device_ops *(*device)(void *h, const char *type);
-    const void *(*extension)(void *h, const char *name); /* or NULL */
+    /* Services by a name that says its version, or NULL where this host has none of
+     * that name.  Those of nnd begin with "nnd."; below: "nnd.dtype.1". */
+    const void *(*extension)(void *h, const char *name);
 };
 
 /* Everything launch() may touch besides its params. */
@@ -175,6 +178,7 @@ struct nnd_launch {
 struct nnd_need {
     size_t struct_size;
     size_t workspace; /* bytes, 256-aligned, for the time of launch() */
+    size_t packed;    /* bytes that pack() writes; 0: it is of no use here */
 };
 
 enum {
@@ -194,11 +198,18 @@ struct nnd_kernel {
     const void *self;
     int (*supports)(const void *self, const void *params, struct nnd_error *e);
     int (*need)(const void *self, const void *params, struct nnd_need *out);
-    int (*plan)(const void *self, const void *params, void **plan,
-                struct nnd_error *e);
+    int (*plan)(const void *self, const void *params, void **plan, struct nnd_error *e);
     void (*plan_free)(void *plan);
     int (*launch)(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e);
+    /* Optional, of products: write params->packed, u8 of need()'s size, 256-aligned,
+     * from b (and b2) in the order that launch() likes to read.  What is written
+     * depends on b, b2 and trans_b alone, and fits every call with the same, whatever
+     * its a and d are, for which need() gives a size; all such calls give the same
+     * one.  launch() with `packed` has the bits of one without, and may read b too.
+     * The host packs a weight when it has changed, and launches many times. */
+    int (*pack)(const void *self, const void *params, const struct nnd_launch *l,
+                struct nnd_error *e);
 };
 
 struct nnd_plugin {
@@ -227,8 +238,8 @@ typedef const struct nnd_plugin *nnd_plugin_v1_f(const struct nnd_host *host,
  * The key's low half is Philox's first key word.  Dropout on rows without heads
  * uses head 0xffffffff. */
 struct nnd_dropout {
-    float p;            /* 0 = off                                      */
-    uint32_t op;        /* number of the op within the model            */
+    float p;               /* 0 = off                                      */
+    uint32_t op;           /* number of the op within the model            */
     const uint64_t *state; /* DEVICE [2]: seed, step                    */
     const int32_t *sample; /* DEVICE [T]: number of the sample in step  */
     const int32_t *pos;    /* DEVICE [T]: place within the sample       */
@@ -251,8 +262,8 @@ static inline uint64_t nnd_rng_key(const uint64_t *state, uint32_t op)
 /* ------------------------------------------------------------------------- */
 /* The catalogue: operator names and their params.                           */
 
-#define NND_BLOCK_ROWS 256    /* rows per step of a sum over rows        */
-#define NND_BLOCK_ELEMS 4096  /* elements per partial sum of squares     */
+#define NND_BLOCK_ROWS  256  /* rows per step of a sum over rows        */
+#define NND_BLOCK_ELEMS 4096 /* elements per partial sum of squares     */
 
 /* What a product does with its sum x before it is D.  Where `pre` is stored, the
  * activation is that of the stored, rounded value. */
@@ -274,15 +285,16 @@ enum nnd_epilogue {
  * mix of f32, bf16, f16 in A, B, D; f32 accumulation.  With trans_a (a weight
  * gradient) the sum over K runs in blocks of NND_BLOCK_ROWS when INVARIANT, and
  * `sums`, when given, are the sums over K of op(A), in the same blocks (a bias
- * gradient). */
+ * gradient).  `packed`, when given, is what this kernel's pack() made of b. */
 struct nnd_gemm {
     size_t struct_size;
     struct nnd_tensor a, b, c, d, bias;
     int32_t trans_a, trans_b;
     float beta;
-    int32_t epilogue;      /* enum nnd_epilogue */
-    struct nnd_tensor pre; /* [M,N]             */
-    struct nnd_tensor sums; /* f32 [M]          */
+    int32_t epilogue;         /* enum nnd_epilogue */
+    struct nnd_tensor pre;    /* [M,N]             */
+    struct nnd_tensor sums;   /* f32 [M]          */
+    struct nnd_tensor packed; /* u8 [bytes]     */
 };
 
 /* A run of rows that belong together: rows [row, row + rows) of the packed
@@ -310,17 +322,19 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  * An index < 0 is padding.
  * Pairs (mode M, all of b's and d's shapes and types): with b2 alone the epilogue
  * is SWIGLU of both products; with a2 and b2 D = A op(B) + A2 op(B2); with DSWIGLU
- * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last. */
+ * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last.
+ * packed (mode M): what this kernel's pack() made of b, and of b2 when given. */
 struct nnd_grouped_gemm {
     size_t struct_size;
     struct nnd_tensor a, b, d;
     const struct nnd_segment *segments; /* DEVICE [nsegments] */
     int32_t nsegments, mode, trans_b, epilogue;
-    const int32_t *gather;              /* DEVICE [T]             */
-    int32_t gather_div, reserved;       /* 0: rows are not gathered */
+    const int32_t *gather;        /* DEVICE [T]             */
+    int32_t gather_div, reserved; /* 0: rows are not gathered */
     struct nnd_tensor a2, b2, d2; /* the other of a pair, or absent */
     struct nnd_tensor pre, pre2;  /* [T,N]                          */
     struct nnd_tensor scale;      /* f32 [T]                        */
+    struct nnd_tensor packed;     /* u8 [bytes]                     */
 };
 
 /* "attn.fwd", "attn.bwd": o = softmax(scale q k^T + mask) v, by sequences.
@@ -340,9 +354,9 @@ struct nnd_attn {
     const int32_t *cu_q, *cu_k;   /* DEVICE [batch+1], or NULL               */
     const int32_t *len_k;         /* DEVICE [batch], or NULL                 */
     int32_t batch, max_q, max_k, causal;
-    int32_t window, reserved; /* > 0: the last `window` keys that i sees */
-    float scale, softcap;     /* softcap 0 = off                         */
-    struct nnd_dropout dropout; /* on the weights; head h, column j        */
+    int32_t window, reserved;           /* > 0: the last `window` keys that i sees */
+    float scale, softcap;               /* softcap 0 = off                         */
+    struct nnd_dropout dropout;         /* on the weights; head h, column j        */
     struct nnd_tensor dout, dq, dk, dv; /* bwd                             */
     struct nnd_tensor bias, dbias;      /* or absent; dbias f32            */
 };
@@ -622,8 +636,8 @@ struct nnd_choose {
     struct nnd_tensor index, value; /* i32 [R,K], f32 [R,K]|absent  */
     float temperature, top_p;       /* sample                       */
     int32_t top_k, reserved;
-    const uint64_t *seed;           /* DEVICE [R], sample           */
-    const int32_t *pos;             /* DEVICE [R], sample           */
+    const uint64_t *seed; /* DEVICE [R], sample           */
+    const int32_t *pos;   /* DEVICE [R], sample           */
 };
 
 /* "select": y[r,k] = x[r, index[r,k]], 0 where the index is negative. */
@@ -664,6 +678,15 @@ struct nnd_dtype_def {
     /* n elements, contiguous, n a multiple of block; no overlap. */
     void (*to_f32)(const void *src, float *dst, size_t n);
     void (*from_f32)(const float *src, void *dst, size_t n);
+};
+
+/* host->extension(h, "nnd.dtype.1"): types by name, those of other plugins too, for
+ * kernels that take them.  Plugins are loaded in the order of their files' names; who
+ * does not find a type at its entry asks again in supports(). */
+struct nnd_dtype_ext {
+    size_t struct_size;
+    int32_t (*find)(const char *name); /* "bf16", "vendor.type"; 0: there is none */
+    const struct nnd_dtype_def *(*def)(int32_t id); /* of one from outside, or NULL */
 };
 
 #define NND_FRAME_IN    12

@@ -18,6 +18,7 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/rule.c lib/kernel/rule.h \
     lib/kernel/sample.c lib/kernel/sample.h \
     lib/kernel/select.c \
+    lib/kernel/since.c lib/kernel/since.h \
     lib/kernel/table.c lib/kernel/table.h \
     lib/kernel/verify.c lib/kernel/verify.h
 

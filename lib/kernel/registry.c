@@ -117,10 +117,32 @@ static const struct nnd_device_ops *host_device(void *h, const char *type)
     return kernels_device(h, type);
 }
 
+static int32_t find_dtype(const char *name)
+{
+    return dtype_parse(name ? name : "");
+}
+
+static const struct nnd_dtype_def *dtype_def(int32_t id)
+{
+    return dtype_outside(id);
+}
+
+static const struct nnd_dtype_ext dtype_ext = {
+    .struct_size = sizeof dtype_ext, .find = find_dtype, .def = dtype_def};
+
+static const struct {
+    const char *name;
+    const void *table;
+} extensions[] = {
+    {"nnd.dtype.1", &dtype_ext},
+};
+
 static const void *host_extension(void *h, const char *name)
 {
     (void)h;
-    (void)name;
+    for (size_t i = 0; name && i < sizeof extensions / sizeof extensions[0]; i++)
+        if (strcmp(extensions[i].name, name) == 0)
+            return extensions[i].table;
     return NULL;
 }
 

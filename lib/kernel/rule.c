@@ -34,6 +34,9 @@ static bool op_exists(const struct kernels *ks, const char *op)
         for (uint32_t j = 0; j < p->nkernels; j++)
             if (op_matches(p->kernels[j]->op, op))
                 return true;
+        for (uint32_t j = 0; j < p->nops; j++)
+            if (op_matches(p->ops[j]->name, op))
+                return true;
     }
     return false;
 }
@@ -61,17 +64,27 @@ static int unknown(const struct rule *r, const char *what, const char *found,
                    near ? "?" : "");
 }
 
-/* The catalogue's names and what they begin with: "attn" of "attn.fwd". */
-static int unknown_op(const struct rule *r, struct err *e)
+/* Add an operator's name and what it begins with: "attn" of "attn.fwd". */
+static void add_op(struct arena *a, const char *op, const char **names, size_t *n)
+{
+    for (const char *dot = op; dot && *n < NAMES_MAX; dot = strchr(dot + 1, '.')) {
+        const char *begin =
+            dot == op ? op : arena_printf(a, "%.*s", (int)(dot - op), op);
+        names[(*n)++] = begin;
+    }
+}
+
+/* Those of the catalogue, and those from outside. */
+static int unknown_op(const struct kernels *ks, const struct rule *r, struct err *e)
 {
     struct arena *a = arena_create();
-    const char **names = arena_calloc(a, 3 * op_count(), sizeof *names);
+    const char **names = arena_calloc(a, NAMES_MAX, sizeof *names);
     size_t n = 0;
-    for (size_t i = 0; i < op_count(); i++) {
-        names[n++] = op_name(i);
-        for (const char *dot = strchr(op_name(i), '.'); dot; dot = strchr(dot + 1, '.'))
-            names[n++] = arena_printf(a, "%.*s", (int)(dot - op_name(i)), op_name(i));
-    }
+    for (size_t i = 0; i < op_count(); i++)
+        add_op(a, op_name(i), names, &n);
+    for (size_t i = 0; i < kernels_plugin_count(ks); i++)
+        for (uint32_t j = 0; j < kernels_plugin(ks, i)->nops; j++)
+            add_op(a, kernels_plugin(ks, i)->ops[j]->name, names, &n);
     int rc = unknown(r, "operator", r->op, names, n, e);
     arena_destroy(a);
     return rc;
@@ -118,13 +131,18 @@ static size_t first_type(const char *key)
 
 static int check_dtype(const struct rule *r, struct err *e)
 {
-    static const char *const names[] = {"f64", "f32", "bf16", "f16", "e4m3", "e5m2",
-                                        "i64", "i32", "i8",   "u8",  "bool"};
+    static const char *const own[] = {"f64", "f32", "bf16", "f16", "e4m3", "e5m2",
+                                      "i64", "i32", "i8",   "u8",  "bool"};
+    const char *names[sizeof own / sizeof own[0] + DTYPE_OUTSIDE_MAX];
+    size_t n = sizeof own / sizeof own[0];
     char first[sizeof r->dtype];
     snprintf(first, sizeof first, "%.*s", (int)first_type(r->dtype), r->dtype);
     if (!r->dtype[0] || dtype_parse(first))
         return 0;
-    return unknown(r, "dtype", first, names, sizeof names / sizeof names[0], e);
+    memcpy(names, own, sizeof own);
+    for (int i = 0; dtype_outside(NND_DTYPE_EXT + i); i++)
+        names[n++] = dtype_outside(NND_DTYPE_EXT + i)->name;
+    return unknown(r, "dtype", first, names, n, e);
 }
 
 static bool copy(char *to, size_t size, const char *from, size_t len)
@@ -184,7 +202,7 @@ int kernel_rule_parse(const struct kernels *ks, const char *text, struct rule *o
                        "like attn, attn.bwd or attn.bwd/bf16@cpu",
                        text);
     if (!op_exists(ks, r.op))
-        return unknown_op(&r, e);
+        return unknown_op(ks, &r, e);
     if (!name_exists(ks, &r))
         return unknown_name(ks, &r, e);
     if (check_dtype(&r, e) < 0 || check_device(ks, &r, e) < 0)

@@ -7,12 +7,14 @@
  */
 #include "kernel/kernel.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "kernel/op.h"
 #include "kernel/rule.h"
+#include "kernel/since.h"
 #include "kernel/table.h"
 
 struct candidate {
@@ -155,7 +157,8 @@ static bool supports_row(struct selection *s, const struct candidate *c,
         if (strcmp(w->op, row->op) != 0 || strcmp(w->key, row->key) != 0)
             continue;
         struct nnd_error why = {{0}};
-        if (c->kernel->supports(c->kernel->self, w->params, &why) == NND_OK)
+        if (!since_newer(c->plugin, w->op, w->params, why.text, sizeof why.text) &&
+            c->kernel->supports(c->kernel->self, w->params, &why) == NND_OK)
             continue;
         refuse(s, c, w->where, clean(&why));
         return false;
@@ -176,7 +179,10 @@ static bool suits(struct selection *s, const struct candidate *c,
     if (!has_flags(s, c))
         return false;
     if (c->kernel->op_version != OP_VERSION) {
-        refuse(s, c, NULL, "serves another version of the operator");
+        char why[80];
+        snprintf(why, sizeof why, "serves version %u of the operator, wanted %d",
+                 c->kernel->op_version, OP_VERSION);
+        refuse(s, c, NULL, why);
         return false;
     }
     return supports_row(s, c, row);

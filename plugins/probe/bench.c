@@ -12,6 +12,7 @@
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
 #include "kernel/op.h"
+#include "kernel/since.h"
 #include "probe.h"
 #include "run.h"
 #include "shape.h"
@@ -53,16 +54,47 @@ static const struct nnd_kernel *other_kernel(const struct bench *b, const char *
     return NULL;
 }
 
+/* Of the other kernels the one with the highest priority that takes the call. */
+static const struct nnd_kernel *
+next_kernel(const struct bench *b, const struct nnd_kernel *mine, const struct call *c)
+{
+    const struct nnd_kernel *best = NULL;
+    for (size_t i = 1; i < kernels_plugin_count(b->ks); i++) {
+        const struct nnd_plugin *p = kernels_plugin(b->ks, i);
+        for (uint32_t j = 0; j < p->nkernels; j++) {
+            const struct nnd_kernel *k = p->kernels[j];
+            struct nnd_error why = {{0}};
+            bool same = strcmp(p->name, b->plugin->name) == 0 &&
+                        strcmp(k->name, mine->name) == 0;
+            if (same || strcmp(k->op, mine->op) != 0 ||
+                strcmp(k->device, mine->device) != 0 ||
+                (best && k->priority <= best->priority) ||
+                since_newer(p, k->op, &c->params, why.text, sizeof why.text))
+                continue;
+            if (k->supports(k->self, &c->params, &why) == NND_OK)
+                best = k;
+        }
+    }
+    return best;
+}
+
+static const struct nnd_plugin *other_plugin(const struct bench *b,
+                                             const struct nnd_kernel *k)
+{
+    return kernels_plugin(b->ks, (size_t)kernels_plugin_of(b->ks, k));
+}
+
 /* Seconds of a launch; < 0: it cannot do the call, or fails, and e says why. */
-static double seconds_of(const struct bench *b, const struct nnd_kernel *k,
-                         const struct types *types, struct shape_work *work, char *text,
-                         struct err *e)
+static double seconds_of(const struct bench *b, const struct nnd_plugin *p,
+                         const struct nnd_kernel *k, const struct types *types,
+                         struct shape_work *work, char *text, struct err *e)
 {
     struct arena *a = arena_create();
     struct call c;
     struct result r;
     double seconds = -1;
     struct trial t = {.kernel = k,
+                      .plugin = p,
                       .device = kernels_device(b->ks, k->device),
                       .types = types,
                       .layout = &plain,
@@ -73,6 +105,7 @@ static double seconds_of(const struct bench *b, const struct nnd_kernel *k,
     if (rc == 0 && c.derive) {
         struct trial by = t;
         by.kernel = kernels_ref(b->ks, c.derive);
+        by.plugin = NULL;
         by.seconds = NULL;
         rc = run_derive(&c, &by, e);
     }
@@ -83,24 +116,64 @@ static double seconds_of(const struct bench *b, const struct nnd_kernel *k,
     return rc == 0 ? seconds : -1;
 }
 
+static bool is_perf(const struct options *o)
+{
+    return o->mode && strcmp(o->mode, "perf") == 0;
+}
+
+/* The best other kernel for the call that is measured; NULL without --mode perf. */
+static const struct nnd_kernel *
+find_next(const struct bench *b, const struct nnd_kernel *k, const struct types *types)
+{
+    struct arena *a = arena_create();
+    struct trial t = {
+        .device = kernels_device(b->ks, k->device), .types = types, .layout = &plain};
+    const struct nnd_kernel *next = NULL;
+    struct shape_work work;
+    struct call c;
+    struct err e;
+    call_init(&c, a);
+    if (is_perf(b->o) && shape_call(k->op, b->o->shape, &c, &work, &e) == 0) {
+        run_shape(&c, &t);
+        next = next_kernel(b, k, &c);
+    }
+    arena_destroy(a);
+    return next;
+}
+
+/* {"kernel": "PLUGIN/KERNEL", "times": how much longer it takes}; of none 0. */
+static json_t *race(const struct bench *b, const struct nnd_kernel *other,
+                    const struct types *types, double mine)
+{
+    struct shape_work work;
+    struct err e;
+    char text[160];
+    double theirs = -1;
+    if (other)
+        theirs = seconds_of(b, other_plugin(b, other), other, types, &work, text, &e);
+    if (theirs <= 0)
+        return json_pack("{s:s, s:f}", "kernel", "", "times", 0.0);
+    return json_pack("{s:o, s:f}", "kernel",
+                     json_sprintf("%s/%s", other_plugin(b, other)->name, other->name),
+                     "times", theirs / mine);
+}
+
 static int bench_kernel(struct bench *b, const struct nnd_kernel *k,
                         const struct types *types, struct err *e)
 {
     const struct nnd_kernel *other = other_kernel(b, k->op);
     struct shape_work work = {0};
     char text[160] = "";
-    double mine = seconds_of(b, k, types, &work, text, e), theirs = -1;
+    double mine = seconds_of(b, b->plugin, k, types, &work, text, e);
     if (mine < 0)
         return e->code == ERR_USAGE && b->o->shape ? ERR_USAGE : 0; /* no row */
-    if (other && other != k)
-        theirs = seconds_of(b, other, types, &work, text, e);
     json_array_append_new(
         b->rows,
-        json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:s, s:f}", "kernel", k->name,
+        json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:o, s:o}", "kernel", k->name,
                   "op", k->op, "dtype", types->name, "shape", text, "seconds", mine,
                   "gflops", work.flops / mine * 1e-9, "gbytes",
-                  work.bytes / mine * 1e-9, "vs", theirs > 0 ? other->name : "",
-                  "times", theirs > 0 ? theirs / mine : 0.0));
+                  work.bytes / mine * 1e-9, "vs", race(b, other, types, mine), "next",
+                  race(b, find_next(b, k, types), types, mine)));
     return 0;
 }
 
@@ -140,7 +213,8 @@ static int bench(void *arg, struct buf *out, struct err *e)
     int threads = cores > THREADS_MAX ? THREADS_MAX : cores < 1 ? 1 : (int)cores;
     child_stage("loading");
     if (pool_create(threads, NULL, NULL, &b.pool, e) < 0 ||
-        kernels_create(b.pool, &b.ks, e) < 0 || (b.o->vs && load_others(&b, e) < 0) ||
+        kernels_create(b.pool, &b.ks, e) < 0 ||
+        ((b.o->vs || is_perf(b.o)) && load_others(&b, e) < 0) ||
         loader_open(b.o->files[0], kernels_host(b.ks), &b.plugin, e) < 0 ||
         bench_all(&b, e) < 0)
         return -1;
@@ -161,6 +235,12 @@ static const char *word(const json_t *j, const char *key)
     return json_string_value(json_object_get(j, key));
 }
 
+static void print_race(const json_t *other)
+{
+    if (number(other, "times") > 0)
+        printf("  %.2fx %s", number(other, "times"), word(other, "kernel"));
+}
+
 static void print_rows(const json_t *rows)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
@@ -171,8 +251,8 @@ static void print_rows(const json_t *rows)
             printf(" %8.1f GFLOP/s", number(r, "gflops"));
         else
             printf(" %8.1f GB/s   ", number(r, "gbytes"));
-        if (number(r, "times") > 0)
-            printf("  %.2fx %s", number(r, "times"), word(r, "vs"));
+        print_race(json_object_get(r, "vs"));
+        print_race(json_object_get(r, "next"));
         putchar('\n');
     }
 }

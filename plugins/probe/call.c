@@ -37,6 +37,27 @@ struct slot *call_tensor(struct call *c, const char *name, struct nnd_tensor *t,
     return s;
 }
 
+struct slot *call_scaled(struct call *c, const char *name, struct nnd_tensor *t,
+                         enum role role, int dtype, int scale_dtype, int64_t rows,
+                         int64_t cols, int wide, int high)
+{
+    int64_t across = wide ? (cols + wide - 1) / wide : 1;
+    int64_t down = wide ? (rows + high - 1) / high : 1;
+    struct slot *s = call_tensor(c, name, t, role, KIND_FIXED, rows, cols, -1);
+    struct slot *of =
+        call_tensor(c, "scale", &c->scales, role, KIND_FIXED, down, across, -1);
+    s->dtype = dtype;
+    s->scales = c->nslots;
+    s->block = wide;
+    s->block_rows = high;
+    s->spread = 8;
+    of->dtype = scale_dtype;
+    of->slack = SLACK_COPY;
+    of->center = 1.5;
+    of->spread = 1.25;
+    return s;
+}
+
 void call_array(struct call *c, void *where, const void *data, size_t size)
 {
     assert(c->narrays < CALL_ARRAYS);

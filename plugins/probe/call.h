@@ -35,7 +35,8 @@ enum kind {
     KIND_RESULT, /* the result's type of the set        */
     KIND_F32,    /* f32 whatever the set                */
     KIND_F64,
-    KIND_I32
+    KIND_I32,
+    KIND_FIXED /* slot.dtype, for the oracle too: 8-bit numbers and their scales */
 };
 
 /* Ids of rows that stand for something. */
@@ -60,6 +61,9 @@ struct slot {
     double center, spread; /* values: center + spread * [-1,1) */
     const double *value;   /* [count]: these values instead, or NULL */
     const int32_t *number; /* [count]: of KIND_I32 inputs   */
+    int dtype;             /* of KIND_FIXED                 */
+    int scales;            /* 1 + the slot of its scales, or 0 */
+    int block, block_rows; /* what one of them is for       */
     int slack;
     int64_t terms; /* length of the longest sum in an element      */
     int like;      /* 1 + the slot in whose type numbers on its way are
@@ -107,12 +111,13 @@ struct call {
     struct slot slot[CALL_SLOTS];
     struct array array[CALL_ARRAYS];
     int nslots, narrays;
-    int64_t rows;       /* how many rows a window may cut; 0: none           */
-    int64_t summed;     /* rows that outputs without ids are sums of, or 0   */
-    bool exact;         /* the contract leaves no choice of bits: ref's      */
-    bool parts;         /* may be computed in two calls, see struct window   */
-    const char *derive; /* the op that computes ROLE_DERIVED slots, or NULL  */
-    char text[160];     /* what is special: "m=3 n=5 k=7 trans_a" */
+    int64_t rows;             /* how many rows a window may cut; 0: none           */
+    int64_t summed;           /* rows that outputs without ids are sums of, or 0   */
+    bool exact;               /* the contract leaves no choice of bits: ref's      */
+    bool parts;               /* may be computed in two calls, see struct window   */
+    const char *derive;       /* the op that computes ROLE_DERIVED slots, or NULL  */
+    struct nnd_tensor scales; /* where a slot of scales has its tensor */
+    char text[160];           /* what is special: "m=3 n=5 k=7 trans_a" */
 };
 
 /* An empty call; what it owns lives in `arena`. */
@@ -123,6 +128,12 @@ void call_init(struct call *c, struct arena *arena);
 struct slot *call_tensor(struct call *c, const char *name, struct nnd_tensor *t,
                          enum role role, enum kind kind, int64_t a, int64_t b,
                          int64_t n);
+
+/* A matrix of 8-bit numbers and, as a slot of its own, their scales: `wide` columns and
+ * `high` rows share one; 0 columns: all.  Both are written with ROLE_OUT. */
+struct slot *call_scaled(struct call *c, const char *name, struct nnd_tensor *t,
+                         enum role role, int dtype, int scale_dtype, int64_t rows,
+                         int64_t cols, int wide, int high);
 
 /* n ids of which the last `tail` are ROW_ZERO; the others the caller's to set. */
 int64_t *call_row_ids(struct call *c, int64_t n, int64_t tail);

@@ -20,6 +20,7 @@ static const struct {
 } modes[] = {
     {"support", JUDGE_SUPPORT},
     {"correct", JUDGE_CORRECT},
+    {"grad", JUDGE_GRAD},
     {"hygiene", JUDGE_HYGIENE},
 };
 
@@ -29,18 +30,21 @@ struct job {
     struct judge_scope scope;
 };
 
-/* All that is checked unless a mode was asked for; 0: there is no such mode. */
-static unsigned what_of(const char *mode)
+/* What is checked: of a mode, or of --full, or of most kernels most of the time; 0:
+ * there is no such mode. */
+static unsigned what_of(const struct options *o)
 {
-    for (size_t i = 0; mode && i < sizeof modes / sizeof modes[0]; i++)
-        if (strcmp(modes[i].name, mode) == 0)
+    for (size_t i = 0; o->mode && i < sizeof modes / sizeof modes[0]; i++)
+        if (strcmp(modes[i].name, o->mode) == 0)
             return modes[i].what;
-    return mode ? 0 : JUDGE_CORRECT | JUDGE_HYGIENE;
+    return o->mode   ? 0
+           : o->full ? JUDGE_CORRECT | JUDGE_GRAD | JUDGE_HYGIENE
+                     : JUDGE_CORRECT | JUDGE_HYGIENE;
 }
 
 static struct judge_scope scope_of(const struct options *o)
 {
-    return (struct judge_scope){.what = what_of(o->mode),
+    return (struct judge_scope){.what = what_of(o),
                                 .dtype = o->dtype,
                                 .threads = o->full ? FULL_THREADS : THREADS,
                                 .together = o->full ? 30 * TOGETHER : TOGETHER};
@@ -96,7 +100,7 @@ static int judge(void *arg, struct buf *out, struct err *e)
         return err_set(e, ERR_FAILED, "%s: has fewer kernels than before", job->path);
     const struct nnd_kernel *k = p->kernels[job->index];
     struct verdict v = {0};
-    judge_kernel(ks, k, find_device(ks, p, k->device), &job->scope, &v);
+    judge_kernel(ks, p, k, find_device(ks, p, k->device), &job->scope, &v);
     close_verdict(k, &v);
     json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
                           v.refused, "failed", v.failed, "skip", v.skip, "failures",
@@ -197,9 +201,12 @@ static int check_all(const struct options *o, json_t *plugin)
 
 int probe_check(const struct options *o)
 {
-    if (!what_of(o->mode)) {
+    if (o->mode && strcmp(o->mode, "perf") == 0)
+        return probe_bench(o);
+    if (!what_of(o)) {
         fprintf(stderr,
-                "nnd-plugin-probe: --mode wants support, correct or hygiene, not %s\n",
+                "nnd-plugin-probe: --mode wants support, correct, grad, perf or "
+                "hygiene, not %s\n",
                 o->mode);
         return 2;
     }

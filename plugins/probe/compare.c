@@ -70,6 +70,12 @@ static int check_element(const struct slot *s, int64_t i, const struct result *r
                    place_of(s, i, place, sizeof place), x, want);
 }
 
+double compare_allowed(const struct call *c, int n, const struct result *r)
+{
+    const struct slot *s = &c->slot[n];
+    return allowed(s, r->dtype[n], s->like ? r->dtype[s->like - 1] : r->dtype[n]);
+}
+
 static int compare_slot(const struct slot *s, int n, const struct result *r,
                         const struct result *oracle, struct err *e)
 {

@@ -13,6 +13,9 @@
 int compare_values(const struct call *c, const struct result *r,
                    const struct result *oracle, struct err *e);
 
+/* How far output n may be off, relative to its norm. */
+double compare_allowed(const struct call *c, int n, const struct result *r);
+
 /* The outputs have the same bits (a NaN equals a NaN). */
 int compare_bits(const struct call *c, const struct result *a, const struct result *b,
                  struct err *e);

@@ -52,6 +52,8 @@ static const struct family families[] = {
     {"argmax", family_argmax},
     {"sample", family_sample},
     {"select", family_select},
+    {"cast.quant", family_quant},
+    {"cast.dequant", family_dequant},
     {"fill", family_fill},
     {"scale", family_scale},
     {"amax", family_amax},

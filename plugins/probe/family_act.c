@@ -41,6 +41,8 @@ static bool act(struct call *c, int i, const struct window *w, bool two, bool bw
     if (!bwd) {
         add_act(c, "y", &p->y, ROLE_OUT, t, i, row);
     } else {
+        c->derive = two ? "act.swiglu.fwd" : "act.gelu.fwd";
+        add_act(c, "y", &p->y, ROLE_SCRATCH, t, i, row);
         add_act(c, "dy", &p->dy, ROLE_IN, t, i, row);
         add_act(c, "da", &p->da, ROLE_OUT, t, i, row);
         if (two)

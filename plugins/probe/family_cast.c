@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * family_cast.c - "fill", "scale", "amax".  What block scales lose is the subject of
- * tests/num/test_ref_cast.
+ * family_cast.c - "cast.quant", "cast.dequant", "fill", "scale", "amax".
  */
 #include <stdio.h>
 
@@ -22,6 +21,56 @@ static bool begin(struct call *c, int i, const struct window *w, int64_t *t, int
     c->params.cast = (struct nnd_cast){.struct_size = sizeof c->params.cast};
     snprintf(c->text, sizeof c->text, "t=%d n=%d", shapes[i].t, shapes[i].n);
     return true;
+}
+
+/* Blocks of MX, of fp8 products' activations and weights, and one scale for all. */
+static const struct {
+    int t, n, dtype, scale, wide, high;
+} blocks[] = {
+    {1, 1, NND_E4M3, NND_F32, 0, 1},         {3, 64, NND_E4M3, NND_E8M0, 32, 1},
+    {5, 70, NND_E5M2, NND_E8M0, 32, 1},      {7, 257, NND_E4M3, NND_F32, 128, 1},
+    {130, 129, NND_E4M3, NND_F32, 128, 128}, {9, 33, NND_E5M2, NND_F32, 0, 1},
+    {0, 32, NND_E4M3, NND_E8M0, 32, 1},
+};
+
+/* Either way; rows of blocks of one row can be cut. */
+static bool cast(struct call *c, int i, const struct window *w, bool back)
+{
+    if (i >= (int)(sizeof blocks / sizeof blocks[0]))
+        return false;
+    struct nnd_cast *p = &c->params.cast;
+    bool by_rows = blocks[i].wide && blocks[i].high == 1;
+    int64_t t = by_rows ? window_rows(w, blocks[i].t) + w->tail : blocks[i].t;
+    const int64_t *row =
+        window_ids(c, by_rows ? w : &(struct window){.count = -1}, blocks[i].t);
+    *p = (struct nnd_cast){.struct_size = sizeof *p};
+    c->rows = by_rows ? blocks[i].t : 0;
+    struct slot *s =
+        call_scaled(c, back ? "x" : "y", back ? &p->x : &p->y,
+                    back ? ROLE_IN : ROLE_OUT, blocks[i].dtype, blocks[i].scale, t,
+                    blocks[i].n, blocks[i].wide, blocks[i].high);
+    struct slot *other =
+        call_tensor(c, back ? "y" : "x", back ? &p->y : &p->x,
+                    back ? ROLE_OUT : ROLE_IN, KIND_ACT, t, blocks[i].n, -1);
+    s->row = other->row = row;
+    if (by_rows)
+        c->slot[s->scales - 1].row = row;
+    other->spread = 3;
+    snprintf(c->text, sizeof c->text, "t=%d n=%d %s scales=%s block=%dx%d", blocks[i].t,
+             blocks[i].n, blocks[i].dtype == NND_E4M3 ? "e4m3" : "e5m2",
+             blocks[i].scale == NND_F32 ? "f32" : "e8m0", blocks[i].high,
+             blocks[i].wide);
+    return true;
+}
+
+bool family_quant(struct call *c, int i, const struct window *w)
+{
+    return cast(c, i, w, false);
+}
+
+bool family_dequant(struct call *c, int i, const struct window *w)
+{
+    return cast(c, i, w, true);
 }
 
 bool family_fill(struct call *c, int i, const struct window *w)

@@ -47,12 +47,34 @@ static void print_kernel(const json_t *k)
     putchar('\n');
 }
 
+static void print_words(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        printf("%s%s", i ? ", " : "", json_string_value(json_array_get(list, i)));
+}
+
+/* "toy.squash(x; slope) > y, backward toy.squash.bwd" */
+static void print_op(const json_t *op)
+{
+    printf("operator   %s(", text(op, "name"));
+    print_words(json_object_get(op, "in"));
+    if (json_array_size(json_object_get(op, "attributes"))) {
+        printf("; ");
+        print_words(json_object_get(op, "attributes"));
+    }
+    printf(") > ");
+    print_words(json_object_get(op, "out"));
+    printf("%s%s\n", *text(op, "backward") ? ", backward " : "", text(op, "backward"));
+}
+
 static void print_text(const json_t *p)
 {
     static const char *const keys[] = {"name",  "version", "abi",   "license",
                                        "build", "path",    "sha256"};
     const json_t *kernels = json_object_get(p, "kernels");
     const json_t *devices = json_object_get(p, "devices");
+    const json_t *dtypes = json_object_get(p, "dtypes");
+    const json_t *ops = json_object_get(p, "operators");
     const json_t *notes = json_object_get(p, "quarantine");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         printf("%-10s %s\n", keys[i], text(p, keys[i]));
@@ -60,6 +82,15 @@ static void print_text(const json_t *p)
         printf("odd        loading it %s\n", text(p, "odd"));
     for (size_t i = 0; i < json_array_size(devices); i++)
         printf("device     %s\n", json_string_value(json_array_get(devices, i)));
+    for (size_t i = 0; i < json_array_size(dtypes); i++)
+        printf(
+            "dtype      %s, %d bits, blocks of %d\n",
+            text(json_array_get(dtypes, i), "name"),
+            (int)json_integer_value(json_object_get(json_array_get(dtypes, i), "bits")),
+            (int)json_integer_value(
+                json_object_get(json_array_get(dtypes, i), "block")));
+    for (size_t i = 0; i < json_array_size(ops); i++)
+        print_op(json_array_get(ops, i));
     for (size_t i = 0; i < json_array_size(kernels); i++)
         print_kernel(json_array_get(kernels, i));
     for (size_t i = 0; i < json_array_size(notes); i++) {

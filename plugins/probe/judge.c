@@ -11,6 +11,7 @@
 #include "child.h"
 #include "compare.h"
 #include "family.h"
+#include "grad.h"
 
 enum { LAUNCHES = 6 }; /* until one has to do without memory of its own */
 
@@ -35,6 +36,7 @@ static const struct layout all_layouts[] = {
 /* One kernel before the judge. */
 struct bench {
     const struct kernels *ks;
+    const struct nnd_plugin *plugin;
     const struct nnd_kernel *kernel;
     const struct nnd_device_ops *device;
     const struct family *family;
@@ -89,6 +91,7 @@ static struct trial kernel_trial(const struct bench *b, const struct types *type
                                  const struct layout *layout, int nthreads)
 {
     return (struct trial){.kernel = b->kernel,
+                          .plugin = b->plugin,
                           .device = b->device,
                           .types = types,
                           .layout = layout,
@@ -236,6 +239,21 @@ static void check_parts(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "not invariant (in two calls)", &e);
 }
 
+/* With what pack() made of the weights. */
+static void check_packed(struct bench *b, struct trial_case *tc,
+                         const struct layout *layout, const struct result *first)
+{
+    struct trial t = kernel_trial(b, tc->types, layout, b->scope->threads);
+    struct result r;
+    struct err e;
+    if (!run_packs(&tc->call, &t))
+        return;
+    t.packed = true;
+    if (run_call(&tc->call, &t, &r, &e) != 0 ||
+        compare_bits(&tc->call, first, &r, &e) != 0)
+        fail(b, &tc->call, tc->types, "with packed weights", &e);
+}
+
 /* Is it refused?  Then it is counted. */
 static bool is_refused(struct bench *b, int rc, const struct err *e)
 {
@@ -340,6 +358,26 @@ static void check_hygiene(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "two at once", &e);
 }
 
+/* A gradient against differences: of its own operator only. */
+static void grad_layout(struct bench *b, struct trial_case *tc,
+                        const struct layout *layout)
+{
+    struct trial t = kernel_trial(b, tc->types, layout, 1), forward;
+    struct result r;
+    struct err e;
+    if (layout != &all_layouts[0] || !tc->call.derive)
+        return;
+    b->verdict->trials++;
+    int rc = run_call(&tc->call, &t, &r, &e);
+    if (is_refused(b, rc, &e))
+        return;
+    forward = oracle_trial(b, tc->types, tc->call.derive);
+    if (rc == 0)
+        rc = grad_check(b->family->op, &tc->call, &r, &forward, &e);
+    if (rc != 0)
+        fail(b, &tc->call, tc->types, "", &e);
+}
+
 /* Only what is refused. */
 static void ask_layout(struct bench *b, struct trial_case *tc,
                        const struct layout *layout)
@@ -376,6 +414,7 @@ static void check_layout(struct bench *b, struct trial_case *tc,
         check_hygiene(b, tc, &r);
     if (!(b->scope->what & JUDGE_CORRECT))
         return;
+    check_packed(b, tc, layout, &r);
     if (b->kernel->flags & NND_K_DETERMINISTIC)
         check_repeats(b, tc, layout, &r);
     if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])
@@ -385,6 +424,17 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     check_parts(b, tc, &r);
 }
 
+static void look(struct bench *b, struct trial_case *tc, const struct layout *layout)
+{
+    unsigned what = b->scope->what;
+    if (what == JUDGE_SUPPORT)
+        ask_layout(b, tc, layout);
+    if (what & (JUDGE_CORRECT | JUDGE_HYGIENE))
+        check_layout(b, tc, layout);
+    if ((what & JUDGE_GRAD) && grad_known(b->family->op))
+        grad_layout(b, tc, layout);
+}
+
 static bool check_case(struct bench *b, int number, const struct types *types)
 {
     struct trial_case tc = {.number = number, .types = types, .arena = arena_create()};
@@ -392,19 +442,23 @@ static bool check_case(struct bench *b, int number, const struct types *types)
     if (exists && is_new_set(&tc.call, types))
         for (int i = 0; i < COUNT(all_layouts) && b->verdict->failed <= JUDGE_FAILURES;
              i++)
-            (b->scope->what == JUDGE_SUPPORT ? ask_layout
-                                             : check_layout)(b, &tc, &all_layouts[i]);
+            look(b, &tc, &all_layouts[i]);
     arena_destroy(tc.arena);
     return exists;
 }
 
-void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
-                  const struct nnd_device_ops *device, const struct judge_scope *scope,
-                  struct verdict *v)
+void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
+                  const struct nnd_kernel *k, const struct nnd_device_ops *device,
+                  const struct judge_scope *scope, struct verdict *v)
 {
-    struct bench b = {ks, k, device, family_find(k->op), scope, v};
+    struct bench b = {ks, p, k, device, family_find(k->op), scope, v};
     if (!b.family) {
         snprintf(v->skip, sizeof v->skip, "operator %s is not in the catalogue", k->op);
+        return;
+    }
+    if (scope->what == JUDGE_GRAD && !grad_known(k->op)) {
+        snprintf(v->skip, sizeof v->skip, "%s is no gradient that the suite knows",
+                 k->op);
         return;
     }
     if (!device || device->count() < 1) {

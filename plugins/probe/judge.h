@@ -26,7 +26,8 @@ struct verdict {
 enum {
     JUDGE_SUPPORT = 1, /* what is refused, and why                          */
     JUDGE_CORRECT = 2, /* results, and what the flags promise of them       */
-    JUDGE_HYGIENE = 4  /* allocations, threads, two launches at once        */
+    JUDGE_HYGIENE = 4, /* allocations, threads, two launches at once        */
+    JUDGE_GRAD = 8     /* gradients against differences of the forward op   */
 };
 
 struct judge_scope {
@@ -36,9 +37,9 @@ struct judge_scope {
     int together;      /* launches at once per thread            */
 };
 
-/* Judge one kernel.  v is zeroed by the caller; free v->failures. */
-void judge_kernel(const struct kernels *ks, const struct nnd_kernel *k,
-                  const struct nnd_device_ops *device, const struct judge_scope *scope,
-                  struct verdict *v);
+/* Judge one kernel of plugin p.  v is zeroed by the caller; free v->failures. */
+void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
+                  const struct nnd_kernel *k, const struct nnd_device_ops *device,
+                  const struct judge_scope *scope, struct verdict *v);
 
 #endif

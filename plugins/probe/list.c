@@ -13,6 +13,7 @@
 #include "kernel/hygiene.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
+#include "tensor/dtype.h"
 #include "trust/quarantine.h"
 
 enum { LIST_SECONDS = 10 };
@@ -58,6 +59,50 @@ static json_t *device_list(const struct nnd_plugin *p)
     return list;
 }
 
+static json_t *arg_names(const struct nnd_arg_def *args, uint32_t n)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < n; i++)
+        json_array_append_new(
+            list, json_sprintf("%s%s", args[i].name, args[i].optional ? "?" : ""));
+    return list;
+}
+
+static json_t *attr_names(const struct nnd_op_def *d)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < d->nattr; i++)
+        json_array_append_new(list, json_string(d->attr[i].name));
+    return list;
+}
+
+/* Operators that it brings. */
+static json_t *op_list(const struct nnd_plugin *p)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < p->nops; i++) {
+        const struct nnd_op_def *d = p->ops[i];
+        json_array_append_new(list, json_pack("{s:s, s:o, s:o, s:o, s:s}", "name",
+                                              d->name, "in", arg_names(d->in, d->nin),
+                                              "out", arg_names(d->out, d->nout),
+                                              "attributes", attr_names(d), "backward",
+                                              d->backward ? d->backward : ""));
+    }
+    return list;
+}
+
+/* Element types that it brings: nobody else is in this process. */
+static json_t *dtype_list(void)
+{
+    json_t *list = json_array();
+    const struct nnd_dtype_def *d;
+    for (int i = 0; (d = dtype_outside(NND_DTYPE_EXT + i)); i++)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:i, s:i}", "name", d->name, "bits",
+                                        (int)d->bits, "block", (int)d->block));
+    return list;
+}
+
 /* Text of a plugin as JSON; what is not UTF-8 is left out. */
 static json_t *text_of(const char *text)
 {
@@ -95,11 +140,11 @@ static int describe(void *arg, struct buf *out, struct err *e)
     child_stage("describing");
     char abi[32];
     snprintf(abi, sizeof abi, "%u.%u", p->abi_major, p->abi_minor);
-    json_t *j =
-        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "name", p->name,
-                  "version", p->version, "abi", abi, "license", text_of(p->license),
-                  "build", text_of(p->build), "kernels", kernel_list(p), "devices",
-                  device_list(p), "odd", odd_of(&before));
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
+                          p->name, "version", p->version, "abi", abi, "license",
+                          text_of(p->license), "build", text_of(p->build), "kernels",
+                          kernel_list(p), "devices", device_list(p), "operators",
+                          op_list(p), "dtypes", dtype_list(), "odd", odd_of(&before));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: cannot be described as JSON", path);

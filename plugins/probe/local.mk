@@ -25,13 +25,19 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_rnn.c \
     plugins/probe/family_rows.c \
     plugins/probe/family_xent.c \
+    plugins/probe/grad.c plugins/probe/grad.h \
     plugins/probe/info.c \
     plugins/probe/judge.c plugins/probe/judge.h \
     plugins/probe/list.c \
     plugins/probe/main.c \
     plugins/probe/probe.h \
     plugins/probe/bench.c \
+    plugins/probe/number.c plugins/probe/number.h \
     plugins/probe/shape.c plugins/probe/shape.h \
+    plugins/probe/shape_build.h \
+    plugins/probe/shape_choose.c \
+    plugins/probe/shape_product.c \
+    plugins/probe/shape_rows.c \
     plugins/probe/why.c \
     plugins/probe/run.c plugins/probe/run.h \
     plugins/probe/watch.c plugins/probe/watch.h

@@ -16,6 +16,8 @@
 #include "base/clock.h"
 #include "child.h"
 #include "kernel/hygiene.h"
+#include "kernel/since.h"
+#include "number.h"
 #include "tensor/dtype.h"
 
 enum { LAUNCHES_MIN = 3, MEASURE_NS = 300000000 };
@@ -31,7 +33,7 @@ struct block {
 struct run {
     struct call *call;
     const struct trial *trial;
-    struct block slot[CALL_SLOTS], array[CALL_ARRAYS], space;
+    struct block slot[CALL_SLOTS], array[CALL_ARRAYS], space, packed;
     struct nnd_stream stream;
     bool deriving; /* this run computes the ROLE_DERIVED slots */
 };
@@ -47,6 +49,11 @@ static uint64_t canary_of(int dtype)
         return 0x7fda;
     case NND_F16:
         return 0x7eda;
+    case NND_E4M3:
+    case NND_E5M2:
+        return 0x7f;
+    case NND_E8M0:
+        return 0xff;
     default:
         return 0x5aa5dead;
     }
@@ -67,6 +74,8 @@ static int dtype_of(const struct trial *t, const struct slot *s, bool wide)
         return wide ? NND_F64 : t->types->weight;
     case KIND_RESULT:
         return wide ? NND_F64 : t->types->result;
+    case KIND_FIXED:
+        return s->dtype;
     }
     return 0;
 }
@@ -106,7 +115,8 @@ static void shape_tensor(const struct run *r, const struct slot *s)
     struct nnd_tensor *t = s->tensor;
     *t = (struct nnd_tensor){.ndim = s->ndim,
                              .dtype = dtype_of(r->trial, s, r->trial->wide)};
-    int64_t size = (int64_t)dtype_size(t->dtype), stride = l->step;
+    int step = s->tensor == &r->call->scales ? 1 : l->step;
+    int64_t size = (int64_t)dtype_size(t->dtype), stride = step;
     t->align_log2 = trailing_zeros(FENCE + l->shift * size);
     for (int axis = s->ndim - 1; axis >= 0; axis--) {
         bool padded = axis == 0 && s->ndim > 1;
@@ -117,6 +127,19 @@ static void shape_tensor(const struct run *r, const struct slot *s)
         if (axis < s->ndim - 1 && zeros < t->align_log2)
             t->align_log2 = zeros;
     }
+}
+
+/* Numbers with scales say where those are; theirs have no gaps. */
+static void shape_scales(const struct run *r, const struct slot *s)
+{
+    const struct slot *of = s->scales ? &r->call->slot[s->scales - 1] : NULL;
+    if (!of)
+        return;
+    s->tensor->scale = of->tensor->data;
+    s->tensor->scale_dtype = of->tensor->dtype;
+    s->tensor->scale_block = s->block;
+    s->tensor->scale_rows = s->block_rows;
+    s->tensor->scale_stride = of->tensor->stride[0];
 }
 
 /* Elements from the first to behind the last. */
@@ -154,11 +177,9 @@ static void put_element(const struct run *r, const struct slot *s, int number,
         memcpy(to, &s->number[i], sizeof s->number[i]);
     } else {
         uint64_t rounded = 0; /* as the kernel under test would see it */
-        double x = call_value(s, number, i);
         int dtype = dtype_of(r->trial, s, false);
-        dtype_from_f64(dtype, &x, &rounded, 1);
-        dtype_to_f64(dtype, &rounded, &x, 1);
-        dtype_from_f64(t->dtype, &x, to, 1);
+        number_put(dtype, call_value(s, number, i), &rounded);
+        number_put(t->dtype, number_get(dtype, &rounded), to);
     }
 }
 
@@ -210,6 +231,8 @@ static void shape_all(const struct run *r)
         if (s->alias)
             *s->alias = *s->tensor;
     }
+    for (int i = 0; i < c->nslots; i++)
+        shape_scales(r, &c->slot[i]);
     for (int i = 0; i < c->narrays; i++)
         memset(c->array[i].where, 0, sizeof(void *));
 }
@@ -243,6 +266,8 @@ static void set_data(const struct run *r)
         if (s->alias)
             *s->alias = *s->tensor;
     }
+    for (int i = 0; i < c->nslots; i++)
+        shape_scales(r, &c->slot[i]);
     for (int i = 0; i < c->narrays; i++) {
         void *data = (char *)r->array[i].device + FENCE;
         memcpy(c->array[i].where, &data, sizeof data);
@@ -256,13 +281,24 @@ static void release_block(const struct run *r, struct block *b)
     free(b->before);
 }
 
+/* The params' tensor for what pack() makes, or NULL. */
+static struct nnd_tensor *packed_of(struct call *c, const char *op)
+{
+    return strcmp(op, "gemm") == 0           ? &c->params.gemm.packed
+           : strcmp(op, "gemm.grouped") == 0 ? &c->params.grouped.packed
+                                             : NULL;
+}
+
 static void release(struct run *r)
 {
+    if (r->packed.device)
+        *packed_of(r->call, r->trial->kernel->op) = (struct nnd_tensor){0};
     for (int i = 0; i < CALL_SLOTS; i++)
         release_block(r, &r->slot[i]);
     for (int i = 0; i < CALL_ARRAYS; i++)
         release_block(r, &r->array[i]);
     release_block(r, &r->space);
+    release_block(r, &r->packed);
     r->trial->device->stream_del(&r->stream);
 }
 
@@ -297,7 +333,7 @@ static void take_elements(struct run *r, int i, const char *after, struct result
             memcpy(&number, after + at, sizeof number);
             out->value[i][j] = number;
         } else {
-            dtype_to_f64(s->tensor->dtype, after + at, &out->value[i][j], 1);
+            out->value[i][j] = number_get(s->tensor->dtype, after + at);
         }
         if (is_written(r, s))
             memcpy(r->slot[i].before + at, after + at, size);
@@ -314,20 +350,22 @@ static int check_block(const char *what, const char *name, const struct block *b
     return 0;
 }
 
-/* Workspace may be large and hold anything: only its fences are looked at. */
-static int check_space(const struct run *r, struct err *e)
+/* Workspace may be large and hold anything: only its fences are looked at; and so with
+ * what is packed. */
+static int check_space(const struct run *r, const struct block *b, const char *what,
+                       struct err *e)
 {
     const struct nnd_device_ops *d = r->trial->device;
-    size_t size = r->space.size - 2 * FENCE;
+    size_t size = b->size - 2 * FENCE;
     char fence[2 * FENCE];
-    const char *end = (const char *)r->space.device + FENCE + size;
-    if (d->copy(&r->stream, fence, r->space.device, FENCE) != NND_OK ||
+    const char *end = (const char *)b->device + FENCE + size;
+    if (d->copy(&r->stream, fence, b->device, FENCE) != NND_OK ||
         d->copy(&r->stream, fence + FENCE, end, FENCE) != NND_OK ||
         d->stream_sync(&r->stream) != NND_OK)
         return err_set(e, ERR_FAILED, "cannot read %s memory", d->type);
     for (size_t i = 0; i < sizeof fence; i++)
         if (fence[i] != (char)FENCE_BYTE)
-            return err_set(e, ERR_FAILED, "writes outside the workspace at byte %lld",
+            return err_set(e, ERR_FAILED, "writes outside %s at byte %lld", what,
                            i < FENCE ? (long long)i - FENCE
                                      : (long long)(i - FENCE + size));
     return 0;
@@ -354,7 +392,9 @@ static int collect(struct run *r, struct result *out, struct err *e)
             check_block("changes", "an index array", &r->array[i], after, e) < 0)
             return -1;
     }
-    return check_space(r, e);
+    int rc = check_space(r, &r->space, "the workspace", e);
+    return rc == 0 && r->packed.device ? check_space(r, &r->packed, "what is packed", e)
+                                       : rc;
 }
 
 /* A plugin's text as part of a line. */
@@ -377,6 +417,11 @@ static int ask(struct run *r, struct err *e)
 {
     const struct nnd_kernel *k = r->trial->kernel;
     struct nnd_error why = {{0}};
+    if (r->trial->plugin && since_newer(r->trial->plugin, k->op, &r->call->params,
+                                        why.text, sizeof why.text)) {
+        err_set(e, ERR_FAILED, "%s", why.text);
+        return RUN_REFUSED;
+    }
     stage(r, "supports()");
     int rc = k->supports(k->self, &r->call->params, &why);
     if (rc == NND_OK)
@@ -401,15 +446,68 @@ static int get_space(struct run *r, struct err *e)
     return rc < 0 ? rc : upload(r, &r->space, e);
 }
 
+static struct nnd_launch means_of(const struct run *r)
+{
+    size_t size = r->space.size - 2 * FENCE;
+    return (struct nnd_launch){.struct_size = sizeof(struct nnd_launch),
+                               .stream = r->stream,
+                               .workspace =
+                                   size ? (char *)r->space.device + FENCE : NULL,
+                               .workspace_size = size,
+                               .nthreads = r->trial->nthreads};
+}
+
+static size_t packed_bytes(struct run *r)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_need need = {.struct_size = sizeof need};
+    if (!NND_HAS(nnd_kernel, k, pack) || !k->pack || !packed_of(r->call, k->op) ||
+        k->need(k->self, &r->call->params, &need) != NND_OK)
+        return 0;
+    return need.packed;
+}
+
+/* Room for what pack() writes, asked for while there is no data. */
+static int get_packed(struct run *r, struct err *e)
+{
+    size_t size = packed_bytes(r);
+    if (!r->trial->packed)
+        return 0;
+    if (!size || size > (size_t)1 << 30)
+        return err_set(e, ERR_FAILED, "need() wants %zu bytes to pack", size);
+    int rc = make_block(&r->packed, size, POISON_BYTE, e);
+    return rc < 0 ? rc : upload(r, &r->packed, e);
+}
+
+static int pack(struct run *r, struct err *e)
+{
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_launch l = means_of(r);
+    struct nnd_error why = {{0}};
+    int64_t size = (int64_t)(r->packed.size - 2 * FENCE);
+    if (!r->trial->packed)
+        return 0;
+    *packed_of(r->call, k->op) =
+        (struct nnd_tensor){.data = (char *)r->packed.device + FENCE,
+                            .dim = {size},
+                            .stride = {1},
+                            .ndim = 1,
+                            .dtype = NND_U8,
+                            .align_log2 = 8};
+    stage(r, "pack()");
+    int rc = k->pack(k->self, &r->call->params, &l, &why);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "pack() says %d: %s", rc, clean(&why));
+    rc = k->supports(k->self, &r->call->params, &why);
+    return rc == NND_OK
+               ? 0
+               : err_set(e, ERR_FAILED, "refuses what it has packed: %s", clean(&why));
+}
+
 static int launch(struct run *r, void *plan, struct err *e)
 {
     const struct nnd_kernel *k = r->trial->kernel;
-    size_t size = r->space.size - 2 * FENCE;
-    struct nnd_launch l = {.struct_size = sizeof l,
-                           .stream = r->stream,
-                           .workspace = size ? (char *)r->space.device + FENCE : NULL,
-                           .workspace_size = size,
-                           .nthreads = r->trial->nthreads};
+    struct nnd_launch l = means_of(r);
     struct nnd_error why = {{0}};
     stage(r, "launch()");
     fenv_t env;
@@ -461,6 +559,8 @@ static int plan_and_launch(struct run *r, struct err *e)
             return err_set(e, ERR_FAILED, "plan() says %d: %s", rc, clean(&why));
     }
     set_data(r);
+    if (pack(r, e) < 0)
+        return -1;
     int rc = r->trial->seconds ? measure(r, plan, e) : launch(r, plan, e);
     if (k->plan_free && plan)
         k->plan_free(plan);
@@ -478,8 +578,8 @@ static int run(struct call *c, const struct trial *t, bool deriving, struct resu
     if (t->device->stream_new(0, 0, &r.stream) != NND_OK)
         return err_set(e, ERR_FAILED, "cannot make a stream on %s", t->device->type);
     memset(out, 0, sizeof *out);
-    if ((rc = get_space(&r, e)) == 0 && (rc = place_all(&r, e)) == 0 &&
-        (rc = plan_and_launch(&r, e)) == 0)
+    if ((rc = get_space(&r, e)) == 0 && (rc = get_packed(&r, e)) == 0 &&
+        (rc = place_all(&r, e)) == 0 && (rc = plan_and_launch(&r, e)) == 0)
         rc = collect(&r, out, e);
     release(&r);
     stage(&r, "comparing results");
@@ -499,9 +599,21 @@ int run_ask(struct call *c, const struct trial *t, struct err *e)
     return ask(&r, e);
 }
 
+bool run_packs(struct call *c, const struct trial *t)
+{
+    struct run r = {.call = c, .trial = t};
+    shape_all(&r);
+    return packed_bytes(&r) > 0;
+}
+
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e)
 {
     return run(c, t, false, r, e);
+}
+
+int run_forward(struct call *c, const struct trial *t, struct result *r, struct err *e)
+{
+    return run(c, t, true, r, e);
 }
 
 static void keep_derived(struct call *c, int i, const struct result *r)

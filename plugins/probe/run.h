@@ -24,10 +24,12 @@ struct layout {
 
 struct trial {
     const struct nnd_kernel *kernel;
+    const struct nnd_plugin *plugin; /* the kernel's; NULL: built in         */
     const struct nnd_device_ops *device;
     const struct types *types; /* inputs are rounded to these          */
     const struct layout *layout;
     int nthreads;
+    bool packed;         /* pack() first, and launch with what it made */
     bool wide;           /* all floats are f64: the oracle's way */
     bool silent;         /* say no stage: another thread does */
     double *seconds;     /* measure: the shortest of several launches, or NULL */
@@ -55,6 +57,12 @@ void run_shape(struct call *c, const struct trial *t);
 
 /* Only ask supports(): as run_call, but nothing is launched. */
 int run_ask(struct call *c, const struct trial *t, struct err *e);
+
+/* What a kernel of c->derive makes of the call's inputs, nothing kept. */
+int run_forward(struct call *c, const struct trial *t, struct result *r, struct err *e);
+
+/* Does the kernel pack something for this call? */
+bool run_packs(struct call *c, const struct trial *t);
 
 /* Compute the call's ROLE_DERIVED slots with a kernel of the op c->derive.  Those
  * slots are then inputs like others. */

@@ -1,168 +1,83 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shape.c - builders by operator, from sizes by letter.
+ * shape.c - calls by operator, from sizes by letter: what letters there are.
  */
 #include "shape.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/str.h"
-#include "family.h"
-
-enum { SIZES = 6 };
-
-/* Sizes in the order of the operator's letters. */
-typedef void shape_f(struct call *c, const int64_t *n, bool bwd, struct shape_work *w);
+#include "shape_build.h"
 
 struct shape {
     const char *op, *letters;
     int64_t usual[SIZES];
     bool bwd;
+    int kind; /* whatever the builder takes it for */
     shape_f *build;
+    const char *words[WORDS]; /* what a call may have besides */
 };
 
-/* n: M N K */
-static void build_gemm(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_gemm *p = &c->params.gemm;
-    (void)bwd;
-    p->struct_size = sizeof *p;
-    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, n[0], n[2], -1);
-    call_tensor(c, "b", &p->b, ROLE_IN, KIND_ACT, n[2], n[1], -1);
-    call_tensor(c, "d", &p->d, ROLE_OUT, KIND_RESULT, n[0], n[1], -1);
-    w->flops = 2.0 * (double)n[0] * (double)n[1] * (double)n[2];
-}
-
-/* n: B T H G D; G key heads; causal. */
-static void build_attn(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_attn *p = &c->params.attn;
-    int64_t rows = n[0] * n[1];
-    p->struct_size = sizeof *p;
-    p->batch = (int32_t)n[0];
-    p->max_q = p->max_k = (int32_t)n[1];
-    p->causal = 1;
-    p->scale = 1 / sqrtf((float)n[4]);
-    c->derive = bwd ? "attn.fwd" : NULL;
-    call_tensor(c, "q", &p->q, ROLE_IN, KIND_ACT, rows, n[2], n[4]);
-    call_tensor(c, "k", &p->k, ROLE_IN, KIND_ACT, rows, n[3], n[4]);
-    call_tensor(c, "v", &p->v, ROLE_IN, KIND_ACT, rows, n[3], n[4]);
-    enum role saved = bwd ? ROLE_DERIVED : ROLE_OUT;
-    call_tensor(c, "o", &p->o, saved, KIND_ACT, rows, n[2], n[4]);
-    call_tensor(c, "lse", &p->lse, saved, KIND_F32, n[2], rows, -1);
-    w->flops = (bwd ? 5.0 : 2.0) * (double)rows * (double)n[1] * (double)(n[2] * n[4]);
-    if (!bwd)
-        return;
-    call_tensor(c, "dout", &p->dout, ROLE_IN, KIND_ACT, rows, n[2], n[4]);
-    call_tensor(c, "dq", &p->dq, ROLE_OUT, KIND_ACT, rows, n[2], n[4]);
-    call_tensor(c, "dk", &p->dk, ROLE_OUT, KIND_ACT, rows, n[3], n[4]);
-    call_tensor(c, "dv", &p->dv, ROLE_OUT, KIND_ACT, rows, n[3], n[4]);
-}
-
-/* n: T N */
-static void build_act(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_act *p = &c->params.act;
-    (void)w;
-    p->struct_size = sizeof *p;
-    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "b", &p->b, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    if (!bwd) {
-        call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-        return;
-    }
-    call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "da", &p->da, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "db", &p->db, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-}
-
-static void build_gelu(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_act *p = &c->params.act;
-    (void)w;
-    p->struct_size = sizeof *p;
-    call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    if (!bwd) {
-        call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-        return;
-    }
-    call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "da", &p->da, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-}
-
-static void build_norm(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_norm *p = &c->params.norm;
-    (void)w;
-    p->struct_size = sizeof *p;
-    p->eps = 1e-5f;
-    c->derive = bwd ? "norm.rms.fwd" : NULL;
-    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "w", &p->w, ROLE_IN, KIND_WEIGHT, n[1], -1, -1);
-    call_tensor(c, "y", &p->y, bwd ? ROLE_SCRATCH : ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "rstd", &p->rstd, bwd ? ROLE_DERIVED : ROLE_OUT, KIND_F32, n[0], -1,
-                -1);
-    if (!bwd)
-        return;
-    call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "dx", &p->dx, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "dw", &p->dw, ROLE_OUT, KIND_F32, n[1], -1, -1);
-}
-
-/* n: T V */
-static void build_xent(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_xent *p = &c->params.xent;
-    int32_t *target = call_ints(c, n[0]);
-    float seed = 1;
-    (void)w;
-    for (int64_t i = 0; i < n[0]; i++)
-        target[i] = (int32_t)(i % n[1]);
-    p->struct_size = sizeof *p;
-    c->derive = bwd ? "xent.fwd" : NULL;
-    call_tensor(c, "logits", &p->logits, ROLE_IN, KIND_ACT, n[0], n[1], -1);
-    call_tensor(c, "loss", &p->loss, bwd ? ROLE_SCRATCH : ROLE_OUT, KIND_F32, n[0], -1,
-                -1);
-    call_tensor(c, "lse", &p->lse, bwd ? ROLE_DERIVED : ROLE_OUT, KIND_F32, n[0], -1,
-                -1);
-    call_array(c, &p->target, target, (size_t)n[0] * sizeof *target);
-    call_array(c, &p->seed, &seed, sizeof seed);
-    if (bwd)
-        call_tensor(c, "dlogits", &p->dlogits, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
-}
-
-/* n: T H D */
-static void build_rope(struct call *c, const int64_t *n, bool bwd, struct shape_work *w)
-{
-    struct nnd_rope *p = &c->params.rope;
-    int32_t *pos = call_ints(c, n[0]);
-    (void)bwd, (void)w;
-    for (int64_t i = 0; i < n[0]; i++)
-        pos[i] = (int32_t)i;
-    p->struct_size = sizeof *p;
-    p->theta = 10000;
-    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, n[0], n[1], n[2]);
-    call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, n[0], n[1], n[2]);
-    call_array(c, &p->pos, pos, (size_t)n[0] * sizeof *pos);
-}
-
 static const struct shape shapes[] = {
-    {"gemm", "MNK", {512, 1024, 512}, false, build_gemm},
-    {"attn.fwd", "BTHGD", {4, 256, 8, 8, 64}, false, build_attn},
-    {"attn.bwd", "BTHGD", {4, 256, 8, 8, 64}, true, build_attn},
-    {"norm.rms.fwd", "TN", {1024, 768}, false, build_norm},
-    {"norm.rms.bwd", "TN", {1024, 768}, true, build_norm},
-    {"act.swiglu.fwd", "TN", {1024, 2048}, false, build_act},
-    {"act.swiglu.bwd", "TN", {1024, 2048}, true, build_act},
-    {"act.gelu.fwd", "TN", {1024, 2048}, false, build_gelu},
-    {"act.gelu.bwd", "TN", {1024, 2048}, true, build_gelu},
-    {"xent.fwd", "TV", {128, 16384}, false, build_xent},
-    {"xent.bwd", "TV", {128, 16384}, true, build_xent},
-    {"rope", "THD", {1024, 8, 64}, false, build_rope},
+    {"gemm", "MNK", {512, 1024, 512}, false, 0, shape_gemm, {"bias", "gelu", "sums"}},
+    {"gemm.grouped",
+     "EMNK",
+     {8, 128, 1024, 512},
+     false,
+     0,
+     shape_grouped,
+     {"swiglu", "wgrad"}},
+    {"attn.fwd", "BTHGD", {4, 256, 8, 8, 64}, false, 0, shape_attn, {"bias"}},
+    {"attn.bwd", "BTHGD", {4, 256, 8, 8, 64}, true, 0, shape_attn, {"bias"}},
+    {"norm.rms.fwd", "TN", {1024, 768}, false, 0, shape_norm, {"add"}},
+    {"norm.rms.bwd", "TN", {1024, 768}, true, 0, shape_norm, {"add"}},
+    {"norm.layer.fwd", "TN", {1024, 768}, false, 1, shape_norm, {"add"}},
+    {"norm.layer.bwd", "TN", {1024, 768}, true, 1, shape_norm, {"add"}},
+    {"rope", "THD", {1024, 8, 64}, false, 0, shape_rope, {NULL}},
+    {"act.swiglu.fwd", "TN", {1024, 2048}, false, 1, shape_act, {NULL}},
+    {"act.swiglu.bwd", "TN", {1024, 2048}, true, 1, shape_act, {NULL}},
+    {"act.gelu.fwd", "TN", {1024, 2048}, false, 0, shape_act, {"approx"}},
+    {"act.gelu.bwd", "TN", {1024, 2048}, true, 0, shape_act, {"approx"}},
+    {"xent.fwd", "TV", {128, 16384}, false, 0, shape_xent, {NULL}},
+    {"xent.bwd", "TV", {128, 16384}, true, 0, shape_xent, {NULL}},
+    {"xent.linear.fwd", "TVN", {128, 8192, 256}, false, 0, shape_xent_linear, {NULL}},
+    {"xent.linear.bwd", "TVN", {128, 8192, 256}, true, 0, shape_xent_linear, {NULL}},
+    {"embed.fwd", "TVN", {1024, 8192, 512}, false, 0, shape_embed, {NULL}},
+    {"embed.bwd", "TVN", {1024, 8192, 512}, true, 0, shape_embed, {NULL}},
+    {"moe.route.fwd", "TEK", {1024, 16, 2}, false, 0, shape_route, {NULL}},
+    {"moe.route.bwd", "TEK", {1024, 16, 2}, true, 0, shape_route, {NULL}},
+    {"moe.sort", "TEK", {1024, 16, 2}, false, 0, shape_sort, {NULL}},
+    {"moe.permute", "TEKN", {1024, 16, 2, 512}, false, 0, shape_permute, {NULL}},
+    {"moe.unpermute", "TEKN", {1024, 16, 2, 512}, false, 1, shape_permute, {NULL}},
+    {"moe.dgate", "TEKN", {1024, 16, 2, 512}, false, 2, shape_permute, {NULL}},
+    {"sum", "TN", {1024, 1024}, false, 0, shape_sum, {NULL}},
+    {"dropout", "TN", {1024, 1024}, false, 0, shape_dropout, {NULL}},
+    {"rows.sum", "TN", {1024, 1024}, false, 0, shape_rows, {NULL}},
+    {"rows.gather", "TN", {1024, 1024}, false, 1, shape_rows, {NULL}},
+    {"rows.scatter", "TN", {1024, 1024}, false, 2, shape_rows, {NULL}},
+    {"sqnorm", "X", {1 << 20}, false, 0, shape_sqnorm, {NULL}},
+    {"opt.adamw", "X", {1 << 20}, false, 1, shape_optim, {"out"}},
+    {"opt.adam", "X", {1 << 20}, false, 1, shape_optim, {"out"}},
+    {"opt.sgd", "X", {1 << 20}, false, 0, shape_optim, {"out"}},
+    {"rnn.seq.fwd", "BTH", {32, 32, 256}, false, 0, shape_rnn, {"gru", "lstm", "relu"}},
+    {"rnn.seq.bwd", "BTH", {32, 32, 256}, true, 0, shape_rnn, {"gru", "lstm", "relu"}},
+    {"rnn.cell.fwd", "BH", {32, 256}, false, 1, shape_rnn, {"gru", "lstm", "relu"}},
+    {"rnn.cell.bwd", "BH", {32, 256}, true, 1, shape_rnn, {"gru", "lstm", "relu"}},
+    {"attn.add.fwd", "BTSAN", {32, 1, 32, 128, 128}, false, 1, shape_attend, {NULL}},
+    {"attn.add.bwd", "BTSAN", {32, 1, 32, 128, 128}, true, 1, shape_attend, {NULL}},
+    {"attn.dot.fwd", "BTSAN", {32, 1, 32, 128, 128}, false, 0, shape_attend, {NULL}},
+    {"attn.dot.bwd", "BTSAN", {32, 1, 32, 128, 128}, true, 0, shape_attend, {NULL}},
+    {"argmax", "RVK", {32, 32768, 8}, false, 0, shape_argmax, {NULL}},
+    {"sample", "RV", {32, 32768}, false, 0, shape_sample, {NULL}},
+    {"select", "RVK", {1024, 1024, 8}, false, 0, shape_select, {NULL}},
+    {"cast.quant", "TN", {1024, 1024}, false, 0, shape_quant, {"e5m2", "mx"}},
+    {"cast.dequant", "TN", {1024, 1024}, true, 0, shape_quant, {"e5m2", "mx"}},
+    {"fill", "TN", {1024, 1024}, false, 0, shape_cast, {NULL}},
+    {"scale", "TN", {1024, 1024}, false, 1, shape_cast, {NULL}},
+    {"amax", "TN", {1024, 1024}, false, 2, shape_cast, {NULL}},
 };
 
 static int usage(const struct shape *s, const char *text, struct err *e)
@@ -171,29 +86,64 @@ static int usage(const struct shape *s, const char *text, struct err *e)
     for (const char *l = s->letters; *l; l++)
         buf_printf(&letters, "%s%c=%lld", l > s->letters ? "," : "", *l,
                    (long long)s->usual[l - s->letters]);
+    for (int i = 0; i < WORDS && s->words[i]; i++)
+        buf_printf(&letters, ",%s", s->words[i]);
     int rc = err_set(e, ERR_USAGE, "shape of %s: wanted some of %s, found \"%s\"",
                      s->op, letters.data, text);
     buf_free(&letters);
     return rc;
 }
 
-/* "T=1024,N=512" */
-static int parse(const struct shape *s, const char *text, int64_t *n, struct err *e)
+static bool take_word(const struct shape *s, const char *word, struct sizes *z)
+{
+    for (int i = 0; i < WORDS && s->words[i]; i++)
+        if (strcmp(s->words[i], word) == 0) {
+            z->words |= 1u << i;
+            return true;
+        }
+    return false;
+}
+
+static bool take_size(const struct shape *s, const char *word, struct sizes *z)
+{
+    const char *letter = *word ? strchr(s->letters, *word) : NULL;
+    int64_t value;
+    if (!letter || word[1] != '=' || !str_to_i64(word + 2, &value) || value < 1 ||
+        value > 1 << 24)
+        return false;
+    z->n[letter - s->letters] = value;
+    return true;
+}
+
+/* "T=1024,N=512", "M=16,gelu" */
+static int parse(const struct shape *s, const char *text, struct sizes *z,
+                 struct err *e)
 {
     char word[64];
-    memcpy(n, s->usual, sizeof s->usual);
+    *z = (struct sizes){.bwd = s->bwd, .kind = s->kind};
+    memcpy(z->n, s->usual, sizeof s->usual);
     for (const char *at = text ? text : ""; *at;) {
         size_t len = strcspn(at, ",");
-        const char *letter = strchr(s->letters, *at);
-        int64_t value;
         snprintf(word, sizeof word, "%.*s", (int)(len < 63 ? len : 63), at);
-        if (!letter || !*letter || word[1] != '=' || !str_to_i64(word + 2, &value) ||
-            value < 1 || value > 1 << 24)
+        if (!take_word(s, word, z) && !take_size(s, word, z))
             return usage(s, text, e);
-        n[letter - s->letters] = value;
         at += len + (at[len] == ',');
     }
     return 0;
+}
+
+/* The call by its sizes, as it is printed. */
+static void name_call(const struct shape *s, const struct sizes *z, struct call *c)
+{
+    struct buf text = {0};
+    for (const char *l = s->letters; *l; l++)
+        buf_printf(&text, "%s%c=%lld", l > s->letters ? "," : "", *l,
+                   (long long)z->n[l - s->letters]);
+    for (int i = 0; i < WORDS && s->words[i]; i++)
+        if (z->words & 1u << i)
+            buf_printf(&text, ",%s", s->words[i]);
+    snprintf(c->text, sizeof c->text, "%s", text.data ? text.data : "");
+    buf_free(&text);
 }
 
 /* Bytes that are read and written once, as if all were of f32. */
@@ -210,19 +160,15 @@ int shape_call(const char *op, const char *text, struct call *c,
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const struct shape *s = &shapes[i];
-        int64_t n[SIZES];
+        struct sizes z;
         if (strcmp(s->op, op) != 0)
             continue;
-        if (parse(s, text, n, e) < 0)
+        if (parse(s, text, &z, e) < 0)
             return ERR_USAGE;
         *work = (struct shape_work){0};
-        s->build(c, n, s->bwd, work);
+        s->build(c, &z, work);
         work->bytes = bytes_of(c);
-        size_t at = 0;
-        for (const char *l = s->letters; *l && at < sizeof c->text; l++)
-            at += (size_t)snprintf(c->text + at, sizeof c->text - at, "%s%c=%lld",
-                                   l > s->letters ? "," : "", *l,
-                                   (long long)n[l - s->letters]);
+        name_call(s, &z, c);
         return 0;
     }
     return err_set(e, ERR_USAGE, "operator %s has no shapes to name", op);

@@ -2,6 +2,8 @@
 /*
  * gemm.c - the matrix product: "gemm".
  */
+#include <string.h>
+
 #include "impl.h"
 
 static int supports(const void *self, const void *params, struct nnd_error *e)
@@ -99,11 +101,30 @@ static double element(const struct nnd_gemm *p, int64_t m, int64_t n)
     return sum;
 }
 
+static int need(const void *self, const void *params, struct nnd_need *out)
+{
+    const struct nnd_gemm *p = params;
+    (void)self;
+    if (NND_HAS(nnd_need, out, packed))
+        out->packed = ref_packed_bytes(&p->b, &(struct nnd_tensor){0});
+    return ref_need(out, 0);
+}
+
+static int pack(const void *self, const void *params, const struct nnd_launch *l,
+                struct nnd_error *e)
+{
+    const struct nnd_gemm *p = params;
+    (void)self, (void)l;
+    return ref_pack(&p->b, &(struct nnd_tensor){0}, &p->packed, e);
+}
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
-    const struct nnd_gemm *p = params;
+    struct nnd_gemm packed, *p = &packed;
     (void)self, (void)plan, (void)l, (void)e;
+    memcpy(p, params, sizeof packed);
+    p->b = ref_packed(&p->b, &p->packed, 0);
     for (int64_t m = 0; m < p->d.dim[0]; m++)
         for (int64_t n = 0; n < p->d.dim[1]; n++)
             ref_put(&p->d, at2(&p->d, m, n), finish(p, m, n, element(p, m, n)));
@@ -112,4 +133,4 @@ static int launch(const void *self, void *plan, const void *params,
     return NND_OK;
 }
 
-const struct nnd_kernel ref_gemm = REF_KERNEL("gemm", supports, ref_need_none, launch);
+const struct nnd_kernel ref_gemm = REF_PRODUCT("gemm", supports, need, launch, pack);

@@ -6,6 +6,8 @@
  * whether a segment comes in one call or, cut between blocks, in several that
  * accumulate.
  */
+#include <string.h>
+
 #include "impl.h"
 
 /* What belongs together: SWIGLU has b2, a sum of two a2 and b2, DSWIGLU d2. */
@@ -158,10 +160,30 @@ static void product_k(const struct nnd_grouped_gemm *p, const struct nnd_segment
     }
 }
 
+static int need(const void *self, const void *params, struct nnd_need *out)
+{
+    const struct nnd_grouped_gemm *p = params;
+    (void)self;
+    if (NND_HAS(nnd_need, out, packed) && p->mode == NND_GROUP_M)
+        out->packed = ref_packed_bytes(&p->b, &p->b2);
+    return ref_need(out, 0);
+}
+
+static int pack(const void *self, const void *params, const struct nnd_launch *l,
+                struct nnd_error *e)
+{
+    const struct nnd_grouped_gemm *p = params;
+    (void)self, (void)l;
+    return ref_pack(&p->b, &p->b2, &p->packed, e);
+}
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
-    const struct nnd_grouped_gemm *p = params;
+    struct nnd_grouped_gemm packed, *p = &packed;
+    memcpy(p, params, sizeof packed);
+    p->b2 = ref_packed(&p->b2, &p->packed, ref_packed_second(&p->b));
+    p->b = ref_packed(&p->b, &p->packed, 0);
     int64_t groups = p->mode == NND_GROUP_M ? p->b.dim[0] : p->d.dim[0];
     int64_t rows = p->mode == NND_GROUP_M ? p->d.dim[0] : p->a.dim[0];
     (void)self, (void)plan, (void)l;
@@ -183,4 +205,4 @@ static int launch(const void *self, void *plan, const void *params,
 }
 
 const struct nnd_kernel ref_gemm_grouped =
-    REF_KERNEL("gemm.grouped", supports, ref_need_none, launch);
+    REF_PRODUCT("gemm.grouped", supports, need, launch, pack);

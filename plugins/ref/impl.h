@@ -116,6 +116,17 @@ int ref_refuse(struct nnd_error *e, int status, const char *fmt, ...)
 int ref_need(struct nnd_need *out, int64_t n);
 int ref_need_none(const void *self, const void *params, struct nnd_need *out);
 
+/* ---- packed weights ---- */
+
+/* What pack() of a product writes, b2 possibly absent; 0: it does not pack these. */
+size_t ref_packed_bytes(const struct nnd_tensor *b, const struct nnd_tensor *b2);
+int ref_pack(const struct nnd_tensor *b, const struct nnd_tensor *b2,
+             const struct nnd_tensor *packed, struct nnd_error *e);
+/* b, or what stands for it at `offset` of `packed`: of b2 behind b. */
+struct nnd_tensor ref_packed(const struct nnd_tensor *b, const struct nnd_tensor *packed,
+                             size_t offset);
+size_t ref_packed_second(const struct nnd_tensor *b);
+
 /* ---- random bits ---- */
 
 /* Philox4x32-10: the counter c becomes four random words. */
@@ -155,6 +166,14 @@ double ref_xent_slope(const struct ref_xent *x, int64_t v, int32_t target, doubl
         .device = "cpu", .op_version = 1,                                              \
         .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT | NND_K_REENTRANT,              \
         .supports = SUPPORTS, .need = NEED, .launch = LAUNCH                           \
+    }
+/* A product. */
+#define REF_PRODUCT(OP, SUPPORTS, NEED, LAUNCH, PACK)                                  \
+    {                                                                                  \
+        .struct_size = sizeof(struct nnd_kernel), .name = OP, .op = OP,                \
+        .device = "cpu", .op_version = 1,                                              \
+        .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT | NND_K_REENTRANT,              \
+        .supports = SUPPORTS, .need = NEED, .launch = LAUNCH, .pack = PACK             \
     }
 
 extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_attn_bwd,

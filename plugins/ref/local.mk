@@ -23,6 +23,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/norm.c \
     plugins/ref/number.c \
     plugins/ref/optim.c \
+    plugins/ref/pack.c \
     plugins/ref/permute.c \
     plugins/ref/ref.c plugins/ref/ref.h \
     plugins/ref/rnn.c \

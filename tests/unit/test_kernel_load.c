@@ -171,6 +171,55 @@ static void plugins_are_told_the_threads(void **state)
     pool_destroy(pool);
 }
 
+static void unload(struct pool *pool, struct kernels *ks)
+{
+    kernels_destroy(ks);
+    pool_destroy(pool);
+}
+
+static void half_to_f32(const void *src, float *dst, size_t n)
+{
+    memset(dst, 0, n * sizeof *dst);
+    (void)src;
+}
+
+static void half_from_f32(const float *src, void *dst, size_t n)
+{
+    memset(dst, 0, n * 2);
+    (void)src;
+}
+
+/* What one plugin registers another one finds. */
+static void types_are_found_by_name(void **state)
+{
+    static const struct nnd_dtype_def half = {.struct_size = sizeof half,
+                                              .name = "test.half",
+                                              .bits = 16,
+                                              .block = 1,
+                                              .to_f32 = half_to_f32,
+                                              .from_f32 = half_from_f32};
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e = {0};
+    int32_t id = 0;
+    (void)state;
+    assert_int_equal(pool_create(1, NULL, NULL, &pool, &e), 0);
+    assert_int_equal(kernels_create(pool, &ks, &e), 0);
+    const struct nnd_host *host = kernels_host(ks);
+    const struct nnd_dtype_ext *types = host->extension(host->h, "nnd.dtype.1");
+    assert_non_null(types);
+    assert_true(NND_HAS(nnd_dtype_ext, types, def));
+    assert_int_equal(types->find("test.half"), 0);
+    assert_int_equal(host->register_dtype(host->h, &half, &id), NND_OK);
+    assert_int_equal(types->find("test.half"), id);
+    assert_ptr_equal(types->def(id), &half);
+    assert_int_equal(types->find("bf16"), NND_BF16);
+    assert_null(types->def(NND_BF16));
+    assert_null(host->extension(host->h, "nnd.dtype.2"));
+    assert_null(host->extension(host->h, NULL));
+    unload(pool, ks);
+}
+
 /* A process that loads plugins/cpu and heeds the notes in `folder`. */
 static int load_cpu(struct pool **pool, struct kernels **ks, struct err *e)
 {
@@ -181,12 +230,6 @@ static int load_cpu(struct pool **pool, struct kernels **ks, struct err *e)
     assert_int_equal(kernels_create(*pool, ks, e), 0);
     kernels_quarantine(*ks, folder, false);
     return kernels_load(*ks, path, e);
-}
-
-static void unload(struct pool *pool, struct kernels *ks)
-{
-    kernels_destroy(ks);
-    pool_destroy(pool);
 }
 
 /* What one process saw of a kernel, the next one heeds. */
@@ -247,6 +290,7 @@ int main(void)
         cmocka_unit_test(loose_files_are_refused),
         cmocka_unit_test(a_folder_is_loaded_all_the_same),
         cmocka_unit_test(plugins_are_told_the_threads),
+        cmocka_unit_test(types_are_found_by_name),
         cmocka_unit_test(a_condemned_kernel_is_left_out),
         cmocka_unit_test(a_condemned_file_is_not_opened),
     };

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * number.c - the formats of 8 bits, by trying all of their numbers.
+ */
+#include "number.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+/* OCP 8-bit floats (2023) and the power of 2 that scales are. */
+static const struct format {
+    int dtype, fraction, bias, infinities;
+} formats[] = {{NND_E4M3, 3, 7, 0}, {NND_E5M2, 2, 15, 1}};
+
+static double decode(const struct format *f, unsigned bits)
+{
+    int exponent = (int)(bits & 0x7f) >> f->fraction;
+    int fraction = (int)bits & ((1 << f->fraction) - 1);
+    int top = 0x7f >> f->fraction, most = (1 << f->fraction) - 1;
+    double x = exponent ? ldexp(fraction + (1 << f->fraction),
+                                exponent - f->bias - f->fraction)
+                        : ldexp(fraction, 1 - f->bias - f->fraction);
+    if (exponent == top && f->infinities)
+        x = fraction ? NAN : INFINITY;
+    else if (exponent == top && fraction == most)
+        x = NAN;
+    return bits & 0x80 ? -x : x;
+}
+
+static const struct format *format_of(int dtype)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (formats[i].dtype == dtype)
+            return &formats[i];
+    return NULL;
+}
+
+double number_get(int dtype, const void *from)
+{
+    const struct format *f = format_of(dtype);
+    uint8_t bits;
+    double x;
+    memcpy(&bits, from, 1);
+    if (f)
+        return decode(f, bits);
+    if (dtype == NND_E8M0)
+        return bits == 255 ? NAN : ldexp(1, bits - 127);
+    dtype_to_f64(dtype, from, &x, 1);
+    return x;
+}
+
+/* The nearest of all finite numbers, of two the one whose last bit is 0. */
+static uint8_t encode(const struct format *f, double x)
+{
+    unsigned best = 0;
+    if (isnan(x))
+        return 0x7f;
+    for (unsigned bits = 1; bits < 0x80; bits++) {
+        double far = fabs(decode(f, bits) - fabs(x));
+        double least = fabs(decode(f, best) - fabs(x));
+        if (far < least || (far == least && bits % 2 == 0))
+            best = bits;
+    }
+    return (uint8_t)(best | (signbit(x) ? 0x80 : 0));
+}
+
+void number_put(int dtype, double x, void *to)
+{
+    const struct format *f = format_of(dtype);
+    uint8_t bits = 255;
+    if (!f && dtype != NND_E8M0) {
+        dtype_from_f64(dtype, &x, to, 1);
+        return;
+    }
+    if (f)
+        bits = encode(f, x);
+    else if (x > 0 && isfinite(x))
+        bits = (uint8_t)fmin(254, fmax(0, ilogb(x) + 127));
+    memcpy(to, &bits, 1);
+}
