@@ -11,7 +11,7 @@
 
 #include "tensor/dtype.h"
 
-enum { FIELDS = 16, DIMS = 4 };
+enum { FIELDS = 17, DIMS = 4 };
 
 enum role { IN, OUT, ARRAY }; /* ARRAY: const int32_t *, one for each of a letter */
 
@@ -61,6 +61,19 @@ struct layout {
 #define OPTIM                                                                          \
     IN(nnd_optim, grad, "X"), OUT(nnd_optim, w, "X"), OUT(nnd_optim, m, "X"),          \
         OUT(nnd_optim, v, "X"), OUT(nnd_optim, out, "X")
+
+#define RNN_FWD                                                                        \
+    IN(nnd_rnn, x, "BTG"), IN(nnd_rnn, u, "GH"), IN(nnd_rnn, b, "G"),                  \
+        IN(nnd_rnn, h0, "BH"), IN(nnd_rnn, c0, "BH"), OUT(nnd_rnn, y, "BTH"),          \
+        OUT(nnd_rnn, h_last, "BH"), OUT(nnd_rnn, c_last, "BH"),                        \
+        OUT(nnd_rnn, gates, "BTS"), OUT(nnd_rnn, c, "BTH"), ARRAY(nnd_rnn, len, "B")
+#define RNN_BWD                                                                        \
+    IN(nnd_rnn, x, "BTG"), IN(nnd_rnn, u, "GH"), IN(nnd_rnn, h0, "BH"),                \
+        IN(nnd_rnn, c0, "BH"), IN(nnd_rnn, y, "BTH"), IN(nnd_rnn, gates, "BTS"),       \
+        IN(nnd_rnn, c, "BTH"), IN(nnd_rnn, dy, "BTH"), IN(nnd_rnn, dh, "BH"),          \
+        IN(nnd_rnn, dc, "BH"), OUT(nnd_rnn, dx, "BTG"), OUT(nnd_rnn, da, "BTG"),       \
+        OUT(nnd_rnn, h_prev, "BTH"), OUT(nnd_rnn, dh0, "BH"), OUT(nnd_rnn, dc0, "BH"), \
+        ARRAY(nnd_rnn, len, "B")
 
 /* Sums over rows (dw, db) and whole rows (N of a norm) are never cut.  gemm and its
  * kin have letters that depend on the call: see orient(). */
@@ -168,6 +181,10 @@ static const struct layout layouts[] = {
      {IN(nnd_rows, x, "SN"), OUT(nnd_rows, y, "TN")},
      {{'N', 8}},
      0},
+    {"rnn.seq.fwd", sizeof(struct nnd_rnn), {RNN_FWD}, {{'B', 2}}, 0},
+    {"rnn.seq.bwd", sizeof(struct nnd_rnn), {RNN_BWD}, {{'B', 2}}, 0},
+    {"rnn.cell.fwd", sizeof(struct nnd_rnn), {RNN_FWD}, {{'B', 8}}, 0},
+    {"rnn.cell.bwd", sizeof(struct nnd_rnn), {RNN_BWD}, {{'B', 8}}, 0},
     {"opt.adamw", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
     {"opt.adam", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
     {"opt.sgd", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
@@ -348,11 +365,21 @@ static void weigh(struct sample *s, const struct nnd_tensor *t)
         s->terms = fmax(s->terms, (double)t->dim[i]);
 }
 
+/* ref reads b itself, of which it sees a part. */
+static void forget_packed(const char *op, void *params)
+{
+    if (strcmp(op, "gemm") == 0)
+        ((struct nnd_gemm *)params)->packed = (struct nnd_tensor){0};
+    else if (strcmp(op, "gemm.grouped") == 0)
+        ((struct nnd_grouped_gemm *)params)->packed = (struct nnd_tensor){0};
+}
+
 static bool by_layout(const struct layout *l, const void *params, struct arena *a,
                       struct sample *out)
 {
     struct field field[FIELDS];
     out->params = arena_memdup(a, params, l->size);
+    forget_packed(l->op, out->params);
     memcpy(field, l->field, sizeof field);
     orient(l, params, field);
     for (int i = 0; i < 2 && l->cut[i].letter; i++)
@@ -365,6 +392,8 @@ static bool by_layout(const struct layout *l, const void *params, struct arena *
             redirect(out, field[i].name, tensor_at(out->params, &field[i]), l->slack,
                      a);
     floor_of_sums(l, field, out);
+    if (strncmp(l->op, "rnn.", 4) == 0) /* each step builds upon the one before */
+        out->terms *= fmax(1, (double)size_of(field, out->params, 'T'));
     return out->noutputs > 0;
 }
 
@@ -467,10 +496,30 @@ static void keep_seq(struct nnd_attn *p, const struct seq *s, int64_t nq,
         p->dropout.pos += q;
 }
 
+/* Of a bias or its gradient what that sequence's last `nq` queries see. */
+static void keep_bias(struct nnd_tensor *t, const struct seq *s, int64_t nq)
+{
+    if (t->ndim != 4)
+        return;
+    keep_rows(t, 0, t->dim[0] > 1 ? s->number : 0, 1);
+    keep_rows(t, 2, s->nq - nq, nq);
+    keep_rows(t, 3, 0, s->nk);
+}
+
+/* Is the gradient of each of its numbers made of one sequence and one head alone? */
+static bool is_own_bias(const struct nnd_attn *p)
+{
+    const struct nnd_tensor *t = &p->dbias;
+    return t->ndim == 4 && t->dim[0] == p->batch && t->dim[1] == p->q.dim[1];
+}
+
 /* The query heads of the first key head. */
 static void keep_head(struct nnd_attn *p)
 {
     int64_t group = p->k.dim[1] ? p->q.dim[1] / p->k.dim[1] : 1;
+    if (p->bias.ndim == 4 && p->bias.dim[1] > 1)
+        keep_rows(&p->bias, 1, 0, group);
+    keep_rows(&p->dbias, 1, 0, group);
     struct nnd_tensor *const by_q[] = {&p->q, &p->o, &p->dout, &p->dq};
     struct nnd_tensor *const by_k[] = {&p->k, &p->v, &p->dk, &p->dv};
     for (int i = 0; i < 4; i++) {
@@ -498,11 +547,16 @@ static bool sample_attn(const void *params, bool bwd, struct arena *a,
     const struct nnd_attn *given = params;
     struct seq s;
     memcpy(p, params, given->struct_size < sizeof *p ? given->struct_size : sizeof *p);
-    if (p->bias.ndim || p->q.ndim != 3 || p->k.ndim != 3 || !first_seq(p, &s))
+    if (p->q.ndim != 3 || p->k.ndim != 3 || !first_seq(p, &s))
         return false;
     out->params = p;
     bool small = s.nq * s.nk * p->q.dim[2] < MOST_PRODUCTS;
-    keep_seq(p, &s, bwd && small ? s.nq : s.nq < LAST_QUERIES ? s.nq : LAST_QUERIES, a);
+    int64_t nq = bwd && small ? s.nq : s.nq < LAST_QUERIES ? s.nq : LAST_QUERIES;
+    if (!is_own_bias(p))
+        p->dbias = (struct nnd_tensor){0};
+    keep_bias(&p->bias, &s, nq);
+    keep_bias(&p->dbias, &s, nq);
+    keep_seq(p, &s, nq, a);
     keep_head(p);
     weigh(out, &p->q);
     weigh(out, &p->k);
@@ -514,6 +568,7 @@ static bool sample_attn(const void *params, bool bwd, struct arena *a,
     redirect(out, "dq", &p->dq, 0, a);
     redirect(out, "dk", &p->dk, 0, a);
     redirect(out, "dv", &p->dv, 0, a);
+    redirect(out, "dbias", &p->dbias, 0, a);
     set_floor(out, attn_floor(p, out->unit));
     if (!small) /* sums over queries that are left out */
         out->noutputs = 1;

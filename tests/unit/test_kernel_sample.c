@@ -61,8 +61,9 @@ static void run_both(const char *op, void *params, struct sample *s)
     struct nnd_error why = {{0}};
     l.workspace_size = 1 << 16; /* more than any of these calls needs */
     l.workspace = malloc(l.workspace_size);
-    assert_int_equal(ref->launch(ref->self, NULL, s->params, &l, &why), 0);
-    assert_int_equal(ref->launch(ref->self, NULL, params, &l, &why), 0);
+    if (ref->launch(ref->self, NULL, s->params, &l, &why) ||
+        ref->launch(ref->self, NULL, params, &l, &why))
+        fail_msg("%s", why.text);
     free(l.workspace);
 }
 
@@ -137,6 +138,104 @@ static void last_queries_see_what_they_saw(void **state)
     arena_destroy(a);
 }
 
+/* A contiguous tensor of three or four dimensions. */
+static struct nnd_tensor block(struct arena *a, const int64_t *dim, int ndim, int seed)
+{
+    struct nnd_tensor t = {.ndim = ndim, .dtype = NND_F32, .align_log2 = 2};
+    int64_t n = 1;
+    for (int i = ndim - 1; i >= 0; i--) {
+        t.dim[i] = dim[i];
+        t.stride[i] = n;
+        n *= dim[i];
+    }
+    t.data = numbers(a, n, seed);
+    return t;
+}
+
+/* Of several sequences and heads, each with a bias of its own. */
+static struct nnd_attn attention_with_bias(struct arena *a)
+{
+    static const int32_t cu[] = {0, 0, 20, 50};
+    static const int64_t q[] = {50, 4, 8}, k[] = {50, 2, 8}, bias[] = {3, 4, 30, 30};
+    struct nnd_attn p = {.struct_size = sizeof p,
+                         .cu_q = cu,
+                         .cu_k = cu,
+                         .batch = 3,
+                         .max_q = 30,
+                         .max_k = 30,
+                         .causal = 1,
+                         .scale = 0.5f};
+    p.q = block(a, q, 3, 1), p.o = block(a, q, 3, 2);
+    p.k = block(a, k, 3, 3), p.v = block(a, k, 3, 4);
+    p.dout = block(a, q, 3, 5), p.dq = block(a, q, 3, 6);
+    p.dk = block(a, k, 3, 7), p.dv = block(a, k, 3, 8);
+    p.bias = block(a, bias, 4, 9), p.dbias = block(a, bias, 4, 10);
+    p.lse = matrix(a, 4, 50, 11);
+    return p;
+}
+
+static void a_bias_goes_along(void **state)
+{
+    struct arena *a = arena_create();
+    struct nnd_attn p = attention_with_bias(a);
+    struct sample s;
+    struct err e;
+    (void)state;
+    assert_true(sample_make("attn.fwd", &p, a, &s));
+    run_both("attn.fwd", &p, &s);
+    expect_same(&s);
+    assert_true(sample_make("attn.bwd", &p, a, &s));
+    assert_int_equal(s.noutputs, 4);
+    assert_string_equal(s.output[3].name, "dbias");
+    run_both("attn.bwd", &p, &s);
+    expect_same(&s);
+    /* Of sequence 1, head 1, row 19: the sample's [0,1,19,3]. */
+    ((float *)p.dbias.data)[(1 * 4 + 1) * 900 + 19 * 30 + 3] += 1;
+    assert_true(sample_compare(&s, &e) < 0);
+    assert_non_null(strstr(e.text, "dbias[0,1,19,3] of the sample is "));
+    p.dbias.dim[0] = 1; /* a sum over sequences, of which the sample has one */
+    assert_true(sample_make("attn.bwd", &p, a, &s));
+    assert_int_equal(s.noutputs, 3);
+    arena_destroy(a);
+}
+
+static struct nnd_rnn lstm(struct arena *a, const int32_t *len)
+{
+    static const int64_t x[] = {9, 6, 20}, y[] = {9, 6, 5};
+    struct nnd_rnn p = {.struct_size = sizeof p, .cell = NND_CELL_LSTM, .len = len};
+    p.x = block(a, x, 3, 1), p.gates = block(a, x, 3, 2), p.dx = block(a, x, 3, 3);
+    p.y = block(a, y, 3, 4), p.c = block(a, y, 3, 5), p.dy = block(a, y, 3, 6);
+    p.h_prev = block(a, y, 3, 7);
+    p.u = matrix(a, 20, 5, 8);
+    p.h0 = matrix(a, 9, 5, 9), p.c0 = matrix(a, 9, 5, 10);
+    p.h_last = matrix(a, 9, 5, 11), p.c_last = matrix(a, 9, 5, 12);
+    p.dh0 = matrix(a, 9, 5, 13), p.dc0 = matrix(a, 9, 5, 14);
+    return p;
+}
+
+static void sequences_stand_for_themselves(void **state)
+{
+    static const int32_t len[] = {6, 0, 1, 2, 3, 4, 5, 6, 4};
+    struct arena *a = arena_create();
+    struct nnd_rnn p = lstm(a, len);
+    struct sample s;
+    struct err e;
+    (void)state;
+    assert_true(sample_make("rnn.seq.fwd", &p, a, &s));
+    assert_int_equal(s.noutputs, 5);
+    assert_int_equal(s.output[0].mine.dim[0], 2);
+    run_both("rnn.seq.fwd", &p, &s);
+    expect_same(&s);
+    assert_true(sample_make("rnn.seq.bwd", &p, a, &s));
+    assert_int_equal(s.noutputs, 4);
+    run_both("rnn.seq.bwd", &p, &s);
+    expect_same(&s);
+    ((float *)p.dx.data)[(8 * 6 + 3) * 20 + 7] += 1; /* the last row's last step */
+    assert_true(sample_compare(&s, &e) < 0);
+    assert_non_null(strstr(e.text, "dx[1,3,7] of the sample is "));
+    arena_destroy(a);
+}
+
 static void rows_and_their_numbers(void **state)
 {
     struct arena *a = arena_create();
@@ -182,6 +281,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_part_of_a_product),
         cmocka_unit_test(last_queries_see_what_they_saw),
+        cmocka_unit_test(a_bias_goes_along),
+        cmocka_unit_test(sequences_stand_for_themselves),
         cmocka_unit_test(rows_and_their_numbers),
         cmocka_unit_test(who_is_checked_when),
     };
