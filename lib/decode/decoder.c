@@ -4,6 +4,7 @@
  */
 #include "decode/decoder.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,6 +65,7 @@ static int create(struct decoder *d, struct err *e)
         return e->code;
     struct exec_config c = {.slots = 1,
                             .positions = 1,
+                            .repeats = INT_MAX,
                             .comms = {d->c.self, d->c.self, d->c.self},
                             .device = d->c.job->kernels->device,
                             .kernels = d->c.kernels,

@@ -16,6 +16,7 @@
 #include "graph/mirror.h"
 #include "graph/op_list.h"
 #include "graph/overlap.h"
+#include "graph/pack.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
 #include "trust/crumb.h"
@@ -24,12 +25,14 @@
 struct record {
     const struct nnd_kernel *kernel;
     void *params, *plan;
+    struct pack *pack; /* or NULL */
 };
 
 /* The records of a program: [position][slot][node]. */
 struct bound {
     struct record *record;
     int positions, slots;
+    bool changes_weights;
 };
 
 struct exec {
@@ -44,6 +47,9 @@ struct exec {
     bool hosting;          /* an operator of the host runs            */
     char *region[REGION_COUNT];
     void *workspace;
+    struct packs packs;
+    void *packed;
+    uint64_t weights; /* how often they were changed, from 1 on */
     struct tree tree[GRAPH_PLANES];
     struct bound bound[GRAPH_PROGRAMS];
     struct exec_cost *cost;
@@ -179,6 +185,25 @@ static int allocate_regions(struct exec *x, struct err *e)
     return 0;
 }
 
+/* Does a program change weights?  Who does so in place has no outputs; views of them
+ * are made by nobody. */
+static bool changes_weights(const struct graph *g, int program)
+{
+    const struct program *p = &g->program[program];
+    for (int i = p->first; i < p->end; i++) {
+        const struct node *n = g->node[i];
+        if (n->op == &op_param_gather)
+            return true;
+        for (int j = 0; j < n->nin + n->nout; j++) {
+            const struct value *v = j < n->nin ? n->in[j] : n->out[j - n->nin];
+            bool written = n->op->kernel && (j >= n->nin || !n->nout);
+            if (v && v->root->storage == STORAGE_PARAM && written)
+                return true;
+        }
+    }
+    return false;
+}
+
 /* Does a program touch saved values, or gradient leaves? */
 static void find_extent(const struct exec *x, int program, struct bound *b)
 {
@@ -249,6 +274,10 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
                        n->op->kernel, key);
     if (b->position == 0 && b->slot == 0)
         describe(x, n, r->kernel);
+    r->pack = x->c.repeats > 1 ? packs_find(&x->packs, n, r->kernel, r->params, x->mem)
+                               : NULL;
+    if (r->pack)
+        pack_use(r->pack, r->params, x->packed);
     struct nnd_error why = {{0}};
     if (r->kernel->supports(r->kernel->self, r->params, &why))
         return err_set(e, ERR_FAILED, "%s: kernel %s refuses its call: %s", n->where,
@@ -264,6 +293,7 @@ static int bind_program(struct exec *x, int program, struct err *e)
     const struct program *p = &x->g->program[program];
     struct bound *b = &x->bound[program];
     find_extent(x, program, b);
+    b->changes_weights = changes_weights(x->g, program);
     int nodes = p->end - p->first;
     b->record = arena_calloc(x->mem, (size_t)(b->positions * b->slots * nodes) + 1,
                              sizeof(*b->record));
@@ -292,8 +322,28 @@ static int need_of(const struct kernel_table *table, const struct kernel_want *w
     return 0;
 }
 
+/* All that kernels would pack of the weights. */
+static size_t plan_packs(const struct graph *g, const struct kernel_table *table)
+{
+    struct arena *a = arena_create();
+    struct packs packs = {0};
+    for (int i = 0; i < g->nnode; i++) {
+        const struct node *n = g->node[i];
+        if (!n->op->kernel || !n->op->weight[0])
+            continue;
+        void *params = arena_alloc(a, n->op->params_size);
+        char key[160];
+        node_key(n, key, sizeof(key));
+        const struct nnd_kernel *k = kernel_table_find(table, n->op->kernel, key);
+        if (k && n->op->bind(n, NULL, params) == 0)
+            packs_find(&packs, n, k, params, a);
+    }
+    arena_destroy(a);
+    return packs.bytes;
+}
+
 int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
-              int positions, struct memory *out, struct err *e)
+              int positions, int repeats, struct memory *out, struct err *e)
 {
     for (int i = 0; i < g->nplane; i++) {
         struct tree t;
@@ -309,6 +359,8 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
         rc = exec_wants(g, a, &want, &n, e);
     for (size_t i = 0; !rc && i < n; i++)
         rc = need_of(table, &want[i], &out->workspace, e);
+    if (!rc && repeats > 1)
+        out->packed = plan_packs(g, table);
     arena_destroy(a);
     return rc;
 }
@@ -346,13 +398,14 @@ static int prepare(struct exec *x, struct err *e)
     struct graph *g = x->g;
     if (open_device(x, e))
         return e->code;
-    if (exec_plan(g, x->c.table, x->c.slots, x->c.positions, &x->m, e))
+    if (exec_plan(g, x->c.table, x->c.slots, x->c.positions, x->c.repeats, &x->m, e))
         return e->code;
     for (int i = 0; i < g->nplane; i++)
         if (exec_tree(g, i, x->c.positions, x->mem, &x->tree[i], e))
             return e->code;
     if (allocate_regions(x, e) ||
-        allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e))
+        allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e) ||
+        allocate(x, x->m.packed, "packed weights", &x->packed, e))
         return e->code;
     struct err why; /* a job without its crumb is a job all the same */
     if (x->c.crumb && crumb_create(x->c.crumb, g->nnode, &x->crumb, &why))
@@ -420,6 +473,7 @@ int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
     x->g = g;
     x->c = *c;
     x->dev = kernels_device(c->kernels, c->device);
+    x->weights = 1;
     x->cost = arena_calloc(mem, (size_t)g->nnode + 1, sizeof(*x->cost));
     int rc = x->dev ? prepare(x, e)
                     : err_set(e, ERR_SPEC,
@@ -457,6 +511,8 @@ void exec_destroy(struct exec *x)
             x->dev->free(x->stream.device, x->region[i]);
     if (x->workspace)
         x->dev->free(x->stream.device, x->workspace);
+    if (x->packed)
+        x->dev->free(x->stream.device, x->packed);
     if (x->has_stream)
         x->dev->stream_del(&x->stream);
     crumb_destroy(x->crumb);
@@ -465,6 +521,18 @@ void exec_destroy(struct exec *x)
 
 /* ------------------------------------------------------------------------- */
 /* Running.                                                                  */
+
+/* Pack a weight that has changed. */
+static int refresh(const struct exec *x, const struct record *r,
+                   const struct nnd_launch *l, struct nnd_error *why)
+{
+    if (!r->pack || r->pack->version == x->weights)
+        return NND_OK;
+    int rc = r->kernel->pack(r->kernel->self, r->params, l, why);
+    if (rc == NND_OK)
+        r->pack->version = x->weights;
+    return rc;
+}
 
 static int launch(struct exec *x, const struct node *n, const struct record *r,
                   struct err *e)
@@ -477,8 +545,9 @@ static int launch(struct exec *x, const struct node *n, const struct record *r,
                            .nthreads = x->c.threads};
     struct nnd_error why = {{0}};
     crumb_enter(x->crumb, n->id);
-    int rc;
-    int checked = verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
+    int rc = refresh(x, r, &l, &why), checked = 0;
+    if (rc == NND_OK)
+        checked = verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
     crumb_leave(x->crumb);
     if (checked < 0)
         return err_prefix(e, "%s", n->where);
@@ -612,6 +681,7 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
         return e->code;
     x->slot = slot;
     x->position = position;
+    x->weights += b->changes_weights;
     for (int i = p->first; i < p->end;) {
         int loop = x->g->node[i]->loop;
         int end = loop ? x->g->loop[loop].end : i + 1;
@@ -624,9 +694,15 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
     return 0;
 }
 
+void exec_touch(struct exec *x)
+{
+    x->weights++;
+}
+
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e)
 {
     void *dst = exec_address(x, v, 0, 0);
+    x->weights += v->root->storage == STORAGE_PARAM;
     if (x->mirror)
         mirror_refresh(x->mirror, v, src);
     if (x->dev->copy(&x->stream, dst, src, value_bytes(v)) ||

@@ -40,6 +40,8 @@ struct exec_progress {
 
 struct exec_config {
     int slots, positions; /* schedule slots; chunk positions per step */
+    int repeats; /* runs of a program until its weights change; from 2 on kernels'
+                    packed weights pay (pack.h), and are kept */
     struct exec_comms comms;
     struct lane *lane; /* or NULL: gradients and weights wait for each other; else */
     struct exec_comms lane_comms; /* world and edp once more, for the lane alone  */
@@ -63,10 +65,10 @@ int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
 int exec_tree(const struct graph *g, int plane, int positions, struct arena *a,
               struct tree *out, struct err *e);
 
-/* Everything but memory and data: trees, places, the kernels' workspace.  Sets
- * the planes' buffers; once per graph (exec_create does it itself). */
+/* Everything but memory and data: trees, places, the kernels' workspace, packed
+ * weights.  Sets the planes' buffers; once per graph (exec_create does it itself). */
 int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
-              int positions, struct memory *out, struct err *e);
+              int positions, int repeats, struct memory *out, struct err *e);
 
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                 struct err *e);
@@ -91,6 +93,10 @@ void *exec_data(const struct exec *x, const struct value *v);
 /* Copy a whole value to or from the host's memory (slot 0, position 0). */
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e);
 int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e);
+
+/* Weights were changed in place, neither by a program nor by exec_write: what kernels
+ * have packed of them is no longer true. */
+void exec_touch(struct exec *x);
 
 struct graph *exec_graph(const struct exec *x);
 const struct memory *exec_memory(const struct exec *x);

@@ -42,7 +42,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_xent.c \
     lib/graph/op_xent_linear.c \
     lib/graph/op_zero.c \
-    lib/graph/overlap.c lib/graph/overlap.h
+    lib/graph/overlap.c lib/graph/overlap.h \
+    lib/graph/pack.c lib/graph/pack.h
 
 unit_tests += tests/unit/test_graph_ops
 

@@ -27,6 +27,7 @@ struct memory {
     size_t bytes[REGION_COUNT]; /* of one slot for REGION_SLOT */
     int slots;
     size_t workspace; /* filled by exec_plan: the largest need of a kernel */
+    size_t packed;    /* and weights as kernels have packed them (pack.h)  */
 };
 
 /* Plan for `slots` slots in flight.  Sets value.offset, value.saved and the

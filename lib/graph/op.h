@@ -57,6 +57,8 @@ struct op {
      * nothing to do at this position. */
     const char *kernel;
     size_t params_size;
+    /* Of products: 1 + the input that is b, and that is b2 (pack.h). */
+    int weight[2];
     int (*bind)(const struct node *n, const struct bind *b, void *params);
 
     /* Or by the host (collectives): */

@@ -142,6 +142,7 @@ const struct op op_grouped_fwd = {
     .flops = grouped_flops,
     .kernel = "gemm.grouped",
     .params_size = sizeof(struct nnd_grouped_gemm),
+    .weight = {1 + GROUPED_W},
     .bind = grouped_bind,
 };
 

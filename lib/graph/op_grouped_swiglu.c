@@ -118,6 +118,7 @@ const struct op op_grouped_dswiglu = {
     .flops = dswiglu_flops,
     .kernel = "gemm.grouped",
     .params_size = sizeof(struct nnd_grouped_gemm),
+    .weight = {1 + BACK_W},
     .bind = dswiglu_bind,
 };
 
@@ -170,6 +171,7 @@ const struct op op_grouped_two = {
     .flops = two_flops,
     .kernel = "gemm.grouped",
     .params_size = sizeof(struct nnd_grouped_gemm),
+    .weight = {1 + TWO_GATE, 1 + TWO_UP},
     .bind = two_bind,
 };
 
@@ -208,6 +210,7 @@ const struct op op_grouped_swiglu_fwd = {
     .flops = swiglu_flops,
     .kernel = "gemm.grouped",
     .params_size = sizeof(struct nnd_grouped_gemm),
+    .weight = {1 + SWIGLU_GATE, 1 + SWIGLU_UP},
     .bind = swiglu_bind,
 };
 

@@ -160,6 +160,7 @@ const struct op op_gemm = {
     .flops = linear_flops,
     .kernel = "gemm",
     .params_size = sizeof(struct nnd_gemm),
+    .weight = {1 + LINEAR_B},
     .bind = linear_bind,
 };
 

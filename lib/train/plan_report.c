@@ -93,7 +93,8 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
     const struct update *u = &p->update;
     struct memory m;
 
-    if (exec_plan(p->g, s->table, 1, p->g->mesh.chunks_local, &m, e) < 0)
+    if (exec_plan(p->g, s->table, 1, p->g->mesh.chunks_local, p->g->mesh.chunks_local,
+                  &m, e) < 0)
         return e->code;
     for (int i = 0; i < u->npieces; i++) {
         r->bytes[PLAN_MASTER] += (int64_t)piece_bytes(u->piece[i].master);
@@ -105,10 +106,10 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
     r->bytes[PLAN_GRADIENTS] = (int64_t)m.bytes[REGION_GRAD];
     r->bytes[PLAN_ACTIVATIONS] =
         (int64_t)(m.bytes[REGION_SLOT] * (size_t)m.slots + m.bytes[REGION_ARENA]);
-    r->bytes[PLAN_BUFFERS] = (int64_t)(m.bytes[REGION_STATE] + m.bytes[REGION_INPUT] +
-                                       m.workspace + checkpoint_bytes(p->g, u)) -
-                             r->bytes[PLAN_MASTER] - r->bytes[PLAN_MOMENTS] +
-                             s->corpus_bytes;
+    r->bytes[PLAN_BUFFERS] =
+        (int64_t)(m.bytes[REGION_STATE] + m.bytes[REGION_INPUT] + m.workspace +
+                  m.packed + checkpoint_bytes(p->g, u)) -
+        r->bytes[PLAN_MASTER] - r->bytes[PLAN_MOMENTS] + s->corpus_bytes;
     return 0;
 }
 

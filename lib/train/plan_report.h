@@ -19,8 +19,8 @@ enum plan_kind {
     PLAN_MOMENTS,     /* of the optimizer, of the owned ones                   */
     PLAN_GRADIENTS,   /* one buffer, and those of the tree over chunks         */
     PLAN_ACTIVATIONS, /* saved for backward, and between nodes                 */
-    PLAN_BUFFERS,     /* inputs, statistics, kernels' workspace, the copy that
-                         a checkpoint is written from, the corpus               */
+    PLAN_BUFFERS,     /* inputs, statistics, kernels' workspace and packed weights,
+                         the copy that a checkpoint is written from, the corpus */
     PLAN_KINDS
 };
 

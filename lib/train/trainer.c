@@ -191,6 +191,7 @@ static int create(struct trainer *t, struct err *e)
         return e->code;
     struct exec_config c = {.slots = 1,
                             .positions = t->p.g->mesh.chunks_local,
+                            .repeats = t->p.g->mesh.chunks_local,
                             .device = job->kernels->device,
                             .kernels = t->c.kernels,
                             .table = t->table,

@@ -321,6 +321,7 @@ static int start(struct lab *l, int type, struct err *e)
     struct exec_config c = {
         .slots = 1,
         .positions = 1,
+        .repeats = 2, /* with packed weights */
         .comms = {.world = l->group, .ep = l->group, .edp = l->self},
         .device = "cpu",
         .kernels = l->kernels,
@@ -384,6 +385,7 @@ static void *run_rank(void *arg)
 {
     struct rank_run *r = arg;
     *(double *)exec_data(r->l->x, r->l->total) = 0;
+    exec_touch(r->l->x); /* differences change weights in place */
     r->rc = exec_run(r->l->x, r->l->forward, 0, 0, &r->e);
     if (r->rc == 0 && r->backward)
         r->rc = exec_run(r->l->x, r->l->backward, 0, 0, &r->e);
