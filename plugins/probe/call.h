@@ -103,6 +103,7 @@ union call_params {
     struct nnd_choose choose;
     struct nnd_select select;
     struct nnd_cast cast;
+    struct nnd_frame frame;
 };
 
 struct call {
@@ -111,11 +112,14 @@ struct call {
     struct slot slot[CALL_SLOTS];
     struct array array[CALL_ARRAYS];
     int nslots, narrays;
-    int64_t rows;             /* how many rows a window may cut; 0: none           */
-    int64_t summed;           /* rows that outputs without ids are sums of, or 0   */
-    bool exact;               /* the contract leaves no choice of bits: ref's      */
-    bool parts;               /* may be computed in two calls, see struct window   */
-    const char *derive;       /* the op that computes ROLE_DERIVED slots, or NULL  */
+    int64_t rows;       /* how many rows a window may cut; 0: none           */
+    int64_t summed;     /* rows that outputs without ids are sums of, or 0   */
+    bool exact;         /* the contract leaves no choice of bits: ref's      */
+    bool parts;         /* may be computed in two calls, see struct window   */
+    const char *derive; /* the op that computes ROLE_DERIVED slots, or NULL  */
+    const struct nnd_op_def *outside; /* family_outside: the operator, or whose       */
+    const char *outside_op;           /* gradient it is; its name; the inputs' type   */
+    int act;
     struct nnd_tensor scales; /* where a slot of scales has its tensor */
     char text[160];           /* what is special: "m=3 n=5 k=7 trans_a" */
 };

@@ -119,6 +119,17 @@ int compare_values(const struct call *c, const struct result *r,
     return 0;
 }
 
+int compare_written(const struct call *c, const struct result *r, struct err *e)
+{
+    char place[80];
+    for (int n = 0; n < c->nslots; n++)
+        for (int64_t i = 0; is_output(&c->slot[n]) && i < c->slot[n].count; i++)
+            if (!r->written[n][i])
+                return err_set(e, ERR_FAILED, "%s is not written",
+                               place_of(&c->slot[n], i, place, sizeof place));
+    return 0;
+}
+
 static bool same(const struct result *a, int64_t i, const struct result *b, int64_t j,
                  int n)
 {

@@ -13,6 +13,9 @@
 int compare_values(const struct call *c, const struct result *r,
                    const struct result *oracle, struct err *e);
 
+/* Every output was written, in all of its elements. */
+int compare_written(const struct call *c, const struct result *r, struct err *e);
+
 /* How far output n may be off, relative to its norm. */
 double compare_allowed(const struct call *c, int n, const struct result *r);
 

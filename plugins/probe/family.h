@@ -29,6 +29,9 @@ struct family {
 /* The family of an op, or NULL. */
 const struct family *family_find(const char *op);
 
+/* The operator of plugin p that `op` is, or is the gradient of; or NULL. */
+const struct nnd_op_def *outside_find(const struct nnd_plugin *p, const char *op);
+
 /* The rows that a window leaves of n, without its tail. */
 int64_t window_rows(const struct window *w, int64_t n);
 
@@ -45,6 +48,6 @@ build_f family_gemm, family_grouped, family_attn_fwd, family_attn_bwd, family_rm
     family_sgd, family_rnn_seq_fwd, family_rnn_seq_bwd, family_rnn_cell_fwd,
     family_rnn_cell_bwd, family_add_fwd, family_add_bwd, family_dot_fwd, family_dot_bwd,
     family_argmax, family_sample, family_select, family_quant, family_dequant,
-    family_fill, family_scale, family_amax;
+    family_fill, family_scale, family_amax, family_outside;
 
 #endif

@@ -22,6 +22,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_gemm.c \
     plugins/probe/family_moe.c \
     plugins/probe/family_norm.c \
+    plugins/probe/family_outside.c \
     plugins/probe/family_rnn.c \
     plugins/probe/family_rows.c \
     plugins/probe/family_xent.c \

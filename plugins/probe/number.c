@@ -38,8 +38,17 @@ static const struct format *format_of(int dtype)
     return NULL;
 }
 
+/* A type of a plugin; of one that is converted by blocks a number alone has no value.
+ */
+static const struct nnd_dtype_def *outside(int dtype)
+{
+    const struct nnd_dtype_def *d = dtype_outside(dtype);
+    return d && d->block == 1 ? d : NULL;
+}
+
 double number_get(int dtype, const void *from)
 {
+    float single = 0;
     const struct format *f = format_of(dtype);
     uint8_t bits;
     double x;
@@ -48,6 +57,11 @@ double number_get(int dtype, const void *from)
         return decode(f, bits);
     if (dtype == NND_E8M0)
         return bits == 255 ? NAN : ldexp(1, bits - 127);
+    if (dtype_outside(dtype)) {
+        if (outside(dtype))
+            outside(dtype)->to_f32(from, &single, 1);
+        return (double)single;
+    }
     dtype_to_f64(dtype, from, &x, 1);
     return x;
 }
@@ -71,6 +85,13 @@ void number_put(int dtype, double x, void *to)
 {
     const struct format *f = format_of(dtype);
     uint8_t bits = 255;
+    float single = (float)x;
+    if (dtype_outside(dtype)) {
+        memset(to, 0, dtype_size(dtype));
+        if (outside(dtype))
+            outside(dtype)->from_f32(&single, to, 1);
+        return;
+    }
     if (!f && dtype != NND_E8M0) {
         dtype_from_f64(dtype, &x, to, 1);
         return;

@@ -123,8 +123,8 @@ size_t ref_packed_bytes(const struct nnd_tensor *b, const struct nnd_tensor *b2)
 int ref_pack(const struct nnd_tensor *b, const struct nnd_tensor *b2,
              const struct nnd_tensor *packed, struct nnd_error *e);
 /* b, or what stands for it at `offset` of `packed`: of b2 behind b. */
-struct nnd_tensor ref_packed(const struct nnd_tensor *b, const struct nnd_tensor *packed,
-                             size_t offset);
+struct nnd_tensor ref_packed(const struct nnd_tensor *b,
+                             const struct nnd_tensor *packed, size_t offset);
 size_t ref_packed_second(const struct nnd_tensor *b);
 
 /* ---- random bits ---- */

@@ -59,16 +59,22 @@ static int squash_shape(struct nnd_frame *f, struct nnd_error *e)
     return NND_EUNSUPPORTED;
 }
 
+static int wanted(struct nnd_error *e, const char *types)
+{
+    snprintf(e->text, sizeof e->text, "wanted x in %s", types);
+    return NND_EUNSUPPORTED;
+}
+
 static int pack_shape(struct nnd_frame *f, struct nnd_error *e)
 {
-    (void)e;
-    return like_input(f, fix16);
+    return f->in[0].dtype == NND_F64 || f->in[0].dtype == NND_F32
+               ? like_input(f, fix16)
+               : wanted(e, "f32 or f64");
 }
 
 static int unpack_shape(struct nnd_frame *f, struct nnd_error *e)
 {
-    (void)e;
-    return like_input(f, NND_F32);
+    return f->in[0].dtype == fix16 ? like_input(f, NND_F32) : wanted(e, "toy.fix16");
 }
 
 static int64_t squash_flops(const struct nnd_frame *f)
@@ -130,14 +136,29 @@ static void put(const struct nnd_tensor *t, int64_t i, double x)
         from_f32(&f, (int16_t *)t->data + i, 1);
 }
 
+static int is_plain(const struct nnd_tensor *t)
+{
+    int64_t stride = 1;
+    for (int i = t->ndim - 1; i >= 0; i--) {
+        if (t->dim[i] > 1 && t->stride[i] != stride)
+            return 0;
+        stride *= t->dim[i];
+    }
+    return t->dtype == NND_F64 || t->dtype == NND_F32 || t->dtype == fix16;
+}
+
 static int supports(const void *self, const void *params, struct nnd_error *e)
 {
     const struct nnd_frame *f = params;
+    int plain = 1;
     (void)self;
-    if (f->struct_size >= sizeof *f && f->nout == 1)
+    for (int i = 0; i < f->nin; i++)
+        plain &= is_plain(&f->in[i]);
+    if (f->struct_size >= sizeof *f && f->nout == 1 && plain && is_plain(&f->out[0]))
         return NND_OK;
-    snprintf(e->text, sizeof e->text, "wanted a frame with one output");
-    return NND_EINVAL;
+    snprintf(e->text, sizeof e->text,
+             "wanted one output, and all in f32, f64 or toy.fix16 without gaps");
+    return NND_EUNSUPPORTED;
 }
 
 static int need(const void *self, const void *params, struct nnd_need *out)
