@@ -4,7 +4,7 @@
  * FAULT_X says in the midst of it; plugin_job.test and worker_hang.test build them.
  * With FAULT_NONE it does nothing wrong.
  */
-#include <nnd/plugin.h>
+#include "bad.h"
 
 #include <dlfcn.h>
 #include <math.h>
@@ -99,8 +99,8 @@ static int launch(const void *self, void *plan, const void *params,
     return NND_OK;
 }
 
-static const struct nnd_kernel kernel = {
-    .struct_size = sizeof kernel,
+static const struct nnd_kernel bad_kernel = {
+    .struct_size = sizeof bad_kernel,
     .name = "eager",
     .op = "act.swiglu.fwd",
     .device = "cpu",
@@ -111,6 +111,3 @@ static const struct nnd_kernel kernel = {
     .need = need,
     .launch = launch,
 };
-
-#define BAD_KERNEL kernel
-#include "bad.h"

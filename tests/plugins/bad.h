@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bad.h - the plugin "bad" around one kernel, named BAD_KERNEL; for bad-*.c.
+ * bad.h - the plugin "bad" around one kernel, which the file that includes it defines;
+ * for bad-*.c.
  */
 #ifndef BAD_H
 #define BAD_H
 
-static const struct nnd_kernel *const kernels[] = {&BAD_KERNEL};
+#include <nnd/plugin.h>
+
+static const struct nnd_kernel bad_kernel;
+
+static const struct nnd_kernel *const kernels[] = {&bad_kernel};
 
 static const struct nnd_plugin plugin = {
     .struct_size = sizeof plugin,
