@@ -22,3 +22,12 @@ dist_examples_DATA = \
     examples/translate.yaml \
     examples/zh-en.tsv
 EXTRA_DIST += examples/demo.sh
+
+# What doc/plugins.md tells of; plugin_kit.test builds it as a stranger would.
+pluginexampledir = $(examplesdir)/plugin-attention
+dist_pluginexample_DATA = \
+    examples/plugin-attention/Makefile \
+    examples/plugin-attention/common.c \
+    examples/plugin-attention/common.h \
+    examples/plugin-attention/naive.c \
+    examples/plugin-attention/tiled.c
