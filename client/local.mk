@@ -20,6 +20,7 @@ client_nnctl_SOURCES = \
     client/child.c client/child.h \
     client/client.c client/client.h \
     client/cmd.h \
+    client/cmd_average.c \
     client/cmd_change.c \
     client/cmd_doctor.c \
     client/cmd_events.c \

@@ -9,13 +9,13 @@
 #include "client/verb.h"
 
 const struct verb *const verbs[] = {
-    &verb_submit,    &verb_run,       &verb_status,  &verb_show,    &verb_watch,
-    &verb_logs,      &verb_wait,      &verb_cancel,  &verb_hold,    &verb_release,
-    &verb_suspend,   &verb_resume,    &verb_requeue, &verb_prio,    &verb_events,
-    &verb_metrics,   &verb_plot,      &verb_top,     &verb_plan,    &verb_generate,
-    &verb_translate, &verb_tokenizer, &verb_history, &verb_purge,   &verb_doctor,
-    &verb_plugin,    &verb_key,       &verb_reload,  &verb_version, &verb_completion,
-    &verb_help_verb,
+    &verb_submit,     &verb_run,       &verb_status,    &verb_show,    &verb_watch,
+    &verb_logs,       &verb_wait,      &verb_cancel,    &verb_hold,    &verb_release,
+    &verb_suspend,    &verb_resume,    &verb_requeue,   &verb_prio,    &verb_events,
+    &verb_metrics,    &verb_plot,      &verb_top,       &verb_plan,    &verb_generate,
+    &verb_translate,  &verb_average,   &verb_tokenizer, &verb_history, &verb_purge,
+    &verb_doctor,     &verb_plugin,    &verb_key,       &verb_reload,  &verb_version,
+    &verb_completion, &verb_help_verb,
 };
 const size_t nverbs = sizeof verbs / sizeof *verbs;
 

@@ -21,6 +21,7 @@ worker_libworker_la_SOURCES = \
     worker/run.c worker/run.h \
     worker/stop.c worker/stop.h \
     worker/task.h \
+    worker/task_average.c \
     worker/task_generate.c \
     worker/task_kernels.c \
     worker/task_plan.c \

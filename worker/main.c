@@ -18,9 +18,17 @@
 #include "worker/task.h"
 #include "worker/world.h"
 
-static const struct task *const tasks[] = {&task_train,     &task_plan,
-                                           &task_kernels,   &task_generate,
-                                           &task_translate, &task_tokenizer};
+/* clang-format off: one a line */
+static const struct task *const tasks[] = {
+    &task_train,
+    &task_plan,
+    &task_kernels,
+    &task_generate,
+    &task_average,
+    &task_translate,
+    &task_tokenizer,
+};
+/* clang-format on */
 
 enum { NTASKS = sizeof tasks / sizeof *tasks };
 

@@ -21,6 +21,7 @@ struct task {
     int (*run)(const void *options, struct err *e);
 };
 
+extern const struct task task_average;
 extern const struct task task_generate;
 extern const struct task task_kernels;
 extern const struct task task_plan;

@@ -8,6 +8,7 @@ lib_train_libtrain_la_LIBADD = $(JANSSON_LIBS)
 lib_train_libtrain_la_SOURCES = \
     lib/train/carry.c lib/train/carry.h \
     lib/train/checkpoint.c lib/train/checkpoint.h \
+    lib/train/checkpoint_average.c \
     lib/train/checkpoint_folder.c lib/train/checkpoint_folder.h \
     lib/train/checkpoint_layout.c lib/train/checkpoint_layout.h \
     lib/train/checkpoint_load.c \

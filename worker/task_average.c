@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * task_average.c - `nnd-worker average`: the mean of a job's newest checkpoints, as a
+ * checkpoint to be used.
+ */
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/fs.h"
+#include "train/checkpoint.h"
+#include "worker/task.h"
+
+enum { MAX_LAST = 1000 };
+
+struct average_options {
+    const char *checkpoints, *into;
+    int64_t last;
+};
+
+#define AT(field) offsetof(struct average_options, field)
+
+static const struct arg_row args[] = {
+    {"checkpoint", 0, "DIR", ARG_TEXT, AT(checkpoints), 0, 0,
+     "a job's folder, or a folder of checkpoints"},
+    {"last", 0, "N", ARG_INT, AT(last), 2, MAX_LAST, "the newest N of them (5)"},
+    {"into", 0, "DIR", ARG_TEXT, AT(into), 0, 0,
+     "the folder that the mean is put into, as step-N of the newest"},
+    {0},
+};
+
+static const struct average_options defaults = {.last = 5};
+
+static int average(const void *options, struct err *e)
+{
+    const struct average_options *o = options;
+    char dir[PATH_MAX], path[PATH_MAX];
+    int rc;
+
+    if (!o->checkpoints || !o->into)
+        return err_set(e, ERR_USAGE, "average: wanted --checkpoint DIR and --into DIR");
+    if (snprintf(dir, sizeof dir, "%s/checkpoints", o->checkpoints) >= (int)sizeof dir)
+        return err_set(e, ERR_USAGE, "--checkpoint: wanted a shorter path");
+    rc = checkpoint_average(fs_exists(dir) ? dir : o->checkpoints, (size_t)o->last,
+                            o->into, path, sizeof path, e);
+    if (rc == 0)
+        printf("%s\n", path);
+    return rc;
+}
+
+const struct task task_average = {
+    .name = "average",
+    .help = "make the mean of a job's newest checkpoints",
+    .args = args,
+    .defaults = &defaults,
+    .size = sizeof defaults,
+    .run = average,
+};
