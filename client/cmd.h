@@ -27,6 +27,7 @@ extern const struct verb verb_generate;
 extern const struct verb verb_translate;
 extern const struct verb verb_average;
 extern const struct verb verb_tokenizer;
+extern const struct verb verb_export, verb_import; /* cmd_export.c */
 extern const struct verb verb_plugin;
 extern const struct verb verb_key;
 extern const struct verb verb_plot;

@@ -24,6 +24,7 @@ client_nnctl_SOURCES = \
     client/cmd_change.c \
     client/cmd_doctor.c \
     client/cmd_events.c \
+    client/cmd_export.c \
     client/cmd_generate.c \
     client/cmd_help.c \
     client/cmd_key.c \

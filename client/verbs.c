@@ -8,15 +8,44 @@
 #include "client/cmd.h"
 #include "client/verb.h"
 
+/* clang-format off */
 const struct verb *const verbs[] = {
-    &verb_submit,     &verb_run,       &verb_status,    &verb_show,    &verb_watch,
-    &verb_logs,       &verb_wait,      &verb_cancel,    &verb_hold,    &verb_release,
-    &verb_suspend,    &verb_resume,    &verb_requeue,   &verb_prio,    &verb_events,
-    &verb_metrics,    &verb_plot,      &verb_top,       &verb_plan,    &verb_generate,
-    &verb_translate,  &verb_average,   &verb_tokenizer, &verb_history, &verb_purge,
-    &verb_doctor,     &verb_plugin,    &verb_key,       &verb_reload,  &verb_version,
-    &verb_completion, &verb_help_verb,
+    &verb_submit,
+    &verb_run,
+    &verb_status,
+    &verb_show,
+    &verb_watch,
+    &verb_logs,
+    &verb_wait,
+    &verb_cancel,
+    &verb_hold,
+    &verb_release,
+    &verb_suspend,
+    &verb_resume,
+    &verb_requeue,
+    &verb_prio,
+    &verb_events,
+    &verb_metrics,
+    &verb_plot,
+    &verb_top,
+    &verb_plan,
+    &verb_generate,
+    &verb_translate,
+    &verb_average,
+    &verb_tokenizer,
+    &verb_export,
+    &verb_import,
+    &verb_history,
+    &verb_purge,
+    &verb_doctor,
+    &verb_plugin,
+    &verb_key,
+    &verb_reload,
+    &verb_version,
+    &verb_completion,
+    &verb_help_verb,
 };
+/* clang-format on */
 const size_t nverbs = sizeof verbs / sizeof *verbs;
 
 int verb_find(const char *name, const struct verb **out, struct err *e)

@@ -10,6 +10,7 @@ dist_man_MANS += \
     doc/nnd.8
 dist_doc_DATA = \
     README.md \
+    doc/exchange.md \
     doc/operating.md \
     doc/performance.md \
     doc/plugins.md \

@@ -210,7 +210,9 @@ const struct rule rules[] = {
     {"checkpoint.every", 0, STEPS_MAX, 0, 0,
      "steps between checkpoints; 0: only at the end"},
     {"checkpoint.keep", 1, 1000, 0, 0, "checkpoints kept; older ones are removed"},
-    {"checkpoint.from", 0, 4096, RULE_PATH, 0, "checkpoint folder to start from"},
+    {"checkpoint.from", 0, 4096, RULE_PATH, 0,
+     "checkpoint, or folder of some, to start from; one of weights alone, such as an "
+     "imported model, at step 0"},
 
     {"kernels.rule", 3, 200, 0, 256,
      "OP[/DTYPE][@DEVICE]=NAME: use this kernel; =NAME?: if it can; =!NAME: never"},

@@ -22,7 +22,9 @@ worker_libworker_la_SOURCES = \
     worker/stop.c worker/stop.h \
     worker/task.h \
     worker/task_average.c \
+    worker/task_export.c \
     worker/task_generate.c \
+    worker/task_import.c \
     worker/task_kernels.c \
     worker/task_plan.c \
     worker/task_tokenizer.c \

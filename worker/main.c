@@ -18,7 +18,7 @@
 #include "worker/task.h"
 #include "worker/world.h"
 
-/* clang-format off: one a line */
+/* clang-format off */
 static const struct task *const tasks[] = {
     &task_train,
     &task_plan,
@@ -27,6 +27,8 @@ static const struct task *const tasks[] = {
     &task_average,
     &task_translate,
     &task_tokenizer,
+    &task_export,
+    &task_import,
 };
 /* clang-format on */
 

@@ -180,6 +180,18 @@ static void name_crumb(const struct run *r, char *out, size_t size)
 
 /* --- where to take up ----------------------------------------------------- */
 
+static int start_from(struct run *r, struct err *e)
+{
+    struct buf notes = {0};
+    int rc = checkpoint_newest(r->job->checkpoint->from, r->world, r->from,
+                               sizeof r->from, &notes, e);
+
+    if (r->rank == 0)
+        world_warn(notes.data);
+    buf_free(&notes);
+    return rc < 0 ? err_prefix(e, "checkpoint.from") : 0;
+}
+
 static int find_checkpoint(struct run *r, struct err *e)
 {
     struct buf notes = {0};
@@ -191,10 +203,7 @@ static int find_checkpoint(struct run *r, struct err *e)
     buf_free(&notes);
     if (rc < 0 || r->from[0] || !r->job->checkpoint->from[0])
         return rc;
-    if (strlen(r->job->checkpoint->from) >= sizeof r->from)
-        return err_set(e, ERR_SPEC, "checkpoint.from: wanted a shorter path");
-    strcpy(r->from, r->job->checkpoint->from);
-    return 0;
+    return start_from(r, e);
 }
 
 /* --- the text ------------------------------------------------------------- */

@@ -22,7 +22,9 @@ struct task {
 };
 
 extern const struct task task_average;
+extern const struct task task_export;
 extern const struct task task_generate;
+extern const struct task task_import;
 extern const struct task task_kernels;
 extern const struct task task_plan;
 extern const struct task task_tokenizer;

@@ -4,37 +4,20 @@
  */
 #include "worker/trained.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "train/checkpoint.h"
 #include "worker/job.h"
 #include "worker/world.h"
 
-/* A checkpoint has a manifest; a job's folder has checkpoints/; else it is a folder
- * of checkpoints. */
 static int find(struct trained *t, const char *dir, struct err *e)
 {
-    char path[PATH_MAX + 32];
     struct buf notes = {0};
-    int rc;
+    int rc = checkpoint_newest(dir, t->self, t->path, sizeof t->path, &notes, e);
 
-    if (strlen(dir) >= sizeof t->path)
-        return err_set(e, ERR_USAGE, "--checkpoint: wanted a shorter path");
-    snprintf(path, sizeof path, "%s/manifest.json", dir);
-    if (fs_exists(path)) {
-        strcpy(t->path, dir);
-        return 0;
-    }
-    snprintf(path, sizeof path, "%s/checkpoints", dir);
-    rc = checkpoint_find(fs_exists(path) ? path : dir, t->self, t->path, sizeof t->path,
-                         &notes, e);
     world_warn(notes.data);
     buf_free(&notes);
-    if (rc == 0 && !t->path[0])
-        rc = err_set(e, ERR_NOTFOUND, "%s: wanted a checkpoint, found none", dir);
     return rc;
 }
 

@@ -28,6 +28,17 @@ static const struct row llama_rows[] = {
     {0},
 };
 
+static const struct row bias_rows[] = {
+    {.ours = "model.layers.{}.self_attn.q_proj.bias"},
+    {.ours = "model.layers.{}.self_attn.k_proj.bias"},
+    {.ours = "model.layers.{}.self_attn.v_proj.bias"},
+    {.ours = "model.layers.{}.self_attn.o_proj.bias"},
+    {.ours = "model.layers.{}.mlp.gate_proj.bias"},
+    {.ours = "model.layers.{}.mlp.up_proj.bias"},
+    {.ours = "model.layers.{}.mlp.down_proj.bias"},
+    {0},
+};
+
 static const struct row dense_rows[] = {
     {.ours = "model.layers.{}.mlp.gate_proj.weight"},
     {.ours = "model.layers.{}.mlp.up_proj.weight"},
@@ -112,6 +123,7 @@ static const struct row gpt2_rows[] = {
      .theirs = "transformer.h.{}.mlp.c_proj.bias"},
     {.ours = "model.norm.weight", .theirs = "transformer.ln_f.weight"},
     {.ours = "model.norm.bias", .theirs = "transformer.ln_f.bias"},
+    {.ours = "lm_head.weight"},
     {0},
 };
 
@@ -123,7 +135,7 @@ struct hf_arch {
 };
 
 static const struct hf_arch archs[] = {
-    {"llama", "LlamaForCausalLM", {llama_rows, dense_rows}},
+    {"llama", "LlamaForCausalLM", {llama_rows, dense_rows, bias_rows}},
     {"mixtral", "MixtralForCausalLM", {llama_rows, mixtral_rows}},
     {"qwen3_moe", "Qwen3MoeForCausalLM", {llama_rows, dense_rows, qwen3_rows}},
     {"gpt2", "GPT2LMHeadModel", {gpt2_rows}},

@@ -64,8 +64,14 @@ int checkpoint_wait(struct checkpoint *c, struct err *e);
 int checkpoint_find(const char *dir, struct comm *world, char *path, size_t size,
                     struct buf *notes, struct err *e);
 
+/* Collective.  The checkpoint that a person means by a folder: itself, or the newest
+ * whole one of a job's folder or of a folder of checkpoints.  ERR_NOTFOUND. */
+int checkpoint_newest(const char *dir, struct comm *world, char *path, size_t size,
+                      struct buf *notes, struct err *e);
+
 /* Collective.  Verify and read `path` into the trainer's pieces and states, and
- * resume.  A tensor without counterpart on either side is an error. */
+ * resume; from weights alone, as imported models are, begin with the first step.  A
+ * tensor without counterpart on either side is an error. */
 int checkpoint_load(const char *path, struct trainer *t, struct err *e);
 
 /* For inference: verify and read the weights alone into a graph's weights and

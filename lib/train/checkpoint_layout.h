@@ -3,10 +3,10 @@
  * checkpoint_layout.h - which logical tensors a model has, in which file each
  * stands, and which of their elements lie on this rank.
  *
- * For the files checkpoint*.c alone.  Tensors are numbered alike on every rank of
- * every mesh: weights in the order of the graph, experts by number, then states
- * of the model, then the optimizer's moments and the averages in the order of the
- * weights, then states that training carries from step to step.
+ * For the files checkpoint*.c and lib/exchange alone.  Tensors are numbered alike on
+ * every rank of every mesh: weights in the order of the graph, experts by number, then
+ * states of the model, then the optimizer's moments and the averages in the order of
+ * the weights, then states that training carries from step to step.
  */
 #ifndef TRAIN_CHECKPOINT_LAYOUT_H
 #define TRAIN_CHECKPOINT_LAYOUT_H

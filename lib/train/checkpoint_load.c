@@ -122,6 +122,32 @@ int checkpoint_find(const char *dir, struct comm *world, char *path, size_t size
     return rc;
 }
 
+int checkpoint_newest(const char *dir, struct comm *world, char *path, size_t size,
+                      struct buf *notes, struct err *e)
+{
+    char sub[PATH_MAX + 32];
+    int rc;
+
+    if (strlen(dir) >= size || strlen(dir) >= PATH_MAX)
+        return err_set(e, ERR_USAGE, "%.100s...: wanted a shorter path", dir);
+    snprintf(sub, sizeof sub, "%s/" MANIFEST_NAME, dir);
+    if (fs_exists(sub)) {
+        strcpy(path, dir);
+        return 0;
+    }
+    snprintf(sub, sizeof sub, "%s/checkpoints", dir);
+    rc = checkpoint_find(fs_exists(sub) ? sub : dir, world, path, size, notes, e);
+    if (rc == 0 && !path[0])
+        rc = err_set(e, ERR_NOTFOUND, "%s: wanted a checkpoint, found none", dir);
+    return rc;
+}
+
+/* The file of the optimizer is empty: a model from elsewhere. */
+static bool weights_only(const struct stored *s)
+{
+    return safetensors_count(s->file[LAYOUT_OPTIMIZER]) == 0;
+}
+
 /* ---- matching ------------------------------------------------------------ */
 
 /* Every tensor of the model is in the file, in this shape. */
@@ -176,6 +202,7 @@ struct staging {
     char *value;
     float *part;
     bool average; /* of weights that have one, it is read */
+    bool fresh;   /* there are weights alone              */
 };
 
 #define PART_ELEMENTS (CHECKPOINT_IO_BYTES / sizeof(float))
@@ -202,36 +229,48 @@ static int read_slice(const struct safetensors *file,
     return 0;
 }
 
-/* Where a tensor is stored: for inference the average of a weight, if there is one. */
-static const struct safetensors *place_of(const struct stored *s, bool average,
-                                          const struct layout_tensor *t,
-                                          const struct safetensors_tensor **at)
+/* The tensor of a file that a slice is read from; NULL: weights alone have none, and
+ * zeros are what it begins with. */
+static const struct safetensors *source_of(const struct stored *s,
+                                           const struct staging *by,
+                                           const struct layout_tensor *t,
+                                           const struct safetensors_tensor **at)
 {
-    char name[400];
+    const char *name = t->at->name;
+    size_t skip = strlen(STORED_AVERAGE);
 
-    snprintf(name, sizeof name, STORED_AVERAGE "%s", t->at->name);
-    *at = average ? safetensors_find(s->file[LAYOUT_OPTIMIZER], name) : NULL;
-    if (*at)
-        return s->file[LAYOUT_OPTIMIZER];
-    *at = safetensors_find(s->file[t->file], t->at->name);
-    return s->file[t->file];
+    if (t->file == LAYOUT_MODEL)
+        return stored_weight(s, name, by->average, at);
+    if (!by->fresh) {
+        *at = safetensors_find(s->file[t->file], name);
+        return s->file[t->file];
+    }
+    /* an average of one is the one */
+    return strncmp(name, STORED_AVERAGE, skip) == 0
+               ? stored_weight(s, name + skip, false, at)
+               : NULL;
 }
 
 static int read_source(const struct layout *l, const struct layout_source *source,
                        const struct stored *from, struct exec *x,
                        const struct staging *by, struct err *e)
 {
-    for (int i = source->first; i < source->end; i++) {
-        const struct layout_slice *s = &l->slice[i];
-        const struct layout_tensor *t = &l->tensor[s->tensor];
-        const struct safetensors_tensor *at;
-        const struct safetensors *file = place_of(from, by->average, t, &at);
-        int rc = read_slice(file, at, s, source->value->dtype, by, e);
+    int rc = 0;
 
-        if (rc < 0)
-            return rc;
+    for (int i = source->first; rc == 0 && i < source->end; i++) {
+        const struct layout_slice *s = &l->slice[i];
+        const struct safetensors_tensor *at;
+        const struct safetensors *file =
+            source_of(from, by, &l->tensor[s->tensor], &at);
+        size_t each = dtype_size(source->value->dtype);
+
+        if (file)
+            rc = read_slice(file, at, s, source->value->dtype, by, e);
+        else
+            memset(by->value + (size_t)s->offset * each, 0,
+                   (size_t)(s->hi - s->lo) * each);
     }
-    return exec_write(x, source->value, by->value, e);
+    return rc < 0 ? rc : exec_write(x, source->value, by->value, e);
 }
 
 static int read_sources(const struct layout *l, const struct stored *from, bool average,
@@ -244,8 +283,10 @@ static int read_sources(const struct layout *l, const struct stored *from, bool 
     for (int i = 0; i < l->nsource; i++)
         if (value_bytes(l->source[i].value) > most)
             most = value_bytes(l->source[i].value);
-    by = (struct staging){
-        .value = malloc(most), .part = malloc(CHECKPOINT_IO_BYTES), .average = average};
+    by = (struct staging){.value = malloc(most),
+                          .part = malloc(CHECKPOINT_IO_BYTES),
+                          .average = average,
+                          .fresh = weights_only(from)};
     if (!by.value || !by.part)
         rc = err_set(e, ERR_NOMEM, "%s: no memory for %zu bytes", from->path,
                      most + CHECKPOINT_IO_BYTES);
@@ -262,9 +303,10 @@ static int read_into(const struct stored *s, struct exec *x, const struct update
 {
     struct layout *l = NULL;
     int rc = layout_create(exec_graph(x), u, &l, e);
+    enum layout_file last = u && !weights_only(s) ? LAYOUT_OPTIMIZER : LAYOUT_MODEL;
 
     if (rc == 0)
-        rc = match(l, s, u ? LAYOUT_OPTIMIZER : LAYOUT_MODEL, e);
+        rc = match(l, s, last, e);
     if (rc == 0)
         rc = read_sources(l, s, !u, x, e);
     layout_destroy(l);
@@ -277,14 +319,18 @@ int checkpoint_load(const char *path, struct trainer *t, struct err *e)
     struct comm *world = exec_comms_of(x)->world;
     struct train_state state;
     struct stored *s;
+    bool fresh;
     int rc = open_verified(path, false, world, &s, e);
 
     if (rc < 0)
         return rc;
     state = s->manifest.state;
+    fresh = weights_only(s);
     rc = agree(world, read_into(s, x, trainer_update(t), e), e);
     stored_close(s);
-    return rc < 0 ? rc : trainer_resume(t, &state, e);
+    if (rc < 0)
+        return rc;
+    return fresh ? trainer_begin(t, e) : trainer_resume(t, &state, e);
 }
 
 int checkpoint_load_weights(const char *path, struct exec *x, struct err *e)

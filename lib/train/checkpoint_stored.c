@@ -266,6 +266,20 @@ void stored_close(struct stored *s)
     arena_destroy(s->mem);
 }
 
+const struct safetensors *stored_weight(const struct stored *s, const char *name,
+                                        bool average,
+                                        const struct safetensors_tensor **at)
+{
+    char full[400];
+
+    snprintf(full, sizeof full, STORED_AVERAGE "%s", name);
+    *at = average ? safetensors_find(s->file[LAYOUT_OPTIMIZER], full) : NULL;
+    if (*at)
+        return s->file[LAYOUT_OPTIMIZER];
+    *at = safetensors_find(s->file[LAYOUT_MODEL], name);
+    return s->file[LAYOUT_MODEL];
+}
+
 static int verify_tensor(const struct stored *s, const struct manifest_tensor *m,
                          void *io, struct err *e)
 {

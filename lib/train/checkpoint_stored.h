@@ -3,8 +3,8 @@
  * checkpoint_stored.h - a checkpoint that is on disk: opened with care, hashed,
  * held against its manifest.
  *
- * For the files checkpoint*.c alone.  The manifest names every file and tensor;
- * what is there and what it says must be the same, byte by byte.
+ * For the files checkpoint*.c and lib/exchange alone.  The manifest names every file
+ * and tensor; what is there and what it says must be the same, byte by byte.
  */
 #ifndef TRAIN_CHECKPOINT_STORED_H
 #define TRAIN_CHECKPOINT_STORED_H
@@ -36,6 +36,12 @@ void stored_close(struct stored *s);
  * file and of averages alone, or of all. */
 int stored_verify(const struct stored *s, bool model_only, int rank, int world,
                   struct err *e);
+
+/* Where a weight or a state of the model is stored; with `average`, as for inference,
+ * the average of a weight if there is one.  *at is NULL when there is neither. */
+const struct safetensors *stored_weight(const struct stored *s, const char *name,
+                                        bool average,
+                                        const struct safetensors_tensor **at);
 
 /* Append a file of the checkpoint, held against its hash. */
 int stored_read(const char *path, const struct manifest *m, const char *name,

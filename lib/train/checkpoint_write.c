@@ -75,19 +75,28 @@ static int open_files(struct writing *w, int flags, struct err *e)
     return 0;
 }
 
-/* Rank 0: files of full size with headers, and the tokenizer. */
+static int write_file(const struct writing *w, const char *name, const char *data,
+                      size_t len, struct err *e)
+{
+    char path[PATH_MAX];
+    int rc = file_path(w, name, path, sizeof path, e);
+
+    return rc < 0 ? rc : fs_replace(path, data, len, e);
+}
+
+/* Rank 0: files of full size with headers, the tokenizer, and what goes along. */
 static int prepare_files(struct writing *w, struct err *e)
 {
     const char *text = w->p->tokenizer;
-    char path[PATH_MAX];
     int rc = open_files(w, O_CREAT | O_TRUNC, e);
 
     for (int f = 0; rc == 0 && f < LAYOUT_FILES; f++)
         rc = safetensors_write_header(w->p->layout->plan[f], w->fd[f], e);
     if (rc == 0)
-        rc = file_path(w, CHECKPOINT_TOKENIZER, path, sizeof path, e);
-    if (rc == 0)
-        rc = fs_replace(path, text, strlen(text), e);
+        rc = write_file(w, CHECKPOINT_TOKENIZER, text, strlen(text), e);
+    for (int i = 0; rc == 0 && i < w->p->nalso; i++)
+        rc =
+            write_file(w, w->p->also[i].name, w->p->also[i].data, w->p->also[i].len, e);
     return rc < 0 ? rc : meet_here(&w->meet, e);
 }
 
@@ -279,6 +288,9 @@ static int describe_files(const struct writing *w, struct manifest *m, struct er
     }
     if (rc == 0)
         rc = describe_file(w, CHECKPOINT_TOKENIZER, tokenizer, tokenizer, m, e);
+    for (int i = 0; rc == 0 && i < w->p->nalso; i++)
+        rc = describe_file(w, w->p->also[i].name, w->p->also[i].len, w->p->also[i].len,
+                           m, e);
     return rc;
 }
 
@@ -338,7 +350,7 @@ static int write_manifest(const struct writing *w, struct err *e)
     char path[PATH_MAX];
     int rc;
 
-    m.file = arena_calloc(a, LAYOUT_FILES + 1, sizeof *m.file);
+    m.file = arena_calloc(a, (size_t)(LAYOUT_FILES + 1 + w->p->nalso), sizeof *m.file);
     m.tensor = arena_calloc(a, (size_t)l->ntensor + 1, sizeof *m.tensor);
     rc = describe_files(w, &m, e);
     if (rc == 0)

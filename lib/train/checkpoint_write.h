@@ -3,8 +3,8 @@
  * checkpoint_write.h - one checkpoint onto disk, by all ranks together, each from
  * a copy of what it owns.
  *
- * For the files checkpoint*.c alone.  Talks to nobody but through the folder; so
- * it runs in any thread, and in tests several ranks in one process.
+ * For the files checkpoint*.c and lib/exchange alone.  Talks to nobody but through the
+ * folder; so it runs in any thread, and in tests several ranks in one process.
  */
 #ifndef TRAIN_CHECKPOINT_WRITE_H
 #define TRAIN_CHECKPOINT_WRITE_H
@@ -14,6 +14,12 @@
 
 #define CHECKPOINT_TOKENIZER "tokenizer.json"
 #define CHECKPOINT_IO_BYTES  ((size_t)1 << 20) /* rank 0's buffer for hashing */
+
+/* A file that goes along with a checkpoint, under a hash like all others. */
+struct checkpoint_file {
+    const char *name, *data;
+    size_t len;
+};
 
 struct checkpoint_part {
     const char *dir;           /* the folder of all checkpoints      */
@@ -26,6 +32,9 @@ struct checkpoint_part {
     struct train_state state;
     const char *seed, *job; /* as in a manifest          */
     const char *tokenizer;  /* text of tokenizer.json    */
+
+    const struct checkpoint_file *also; /* [nalso]: rank 0 writes them */
+    int nalso;
 };
 
 /* Write this rank's part; returns when the checkpoint is whole under its name, or

@@ -271,6 +271,11 @@ int trainer_start(struct trainer *t, struct err *e)
         if (rc)
             return rc;
     }
+    return trainer_begin(t, e);
+}
+
+int trainer_begin(struct trainer *t, struct err *e)
+{
     struct loss_scaler s = schedule_scaler(t->c.job->train);
     return trainer_resume(t, &(struct train_state){.loss_scale = s.scale}, e);
 }

@@ -64,6 +64,10 @@ void trainer_destroy(struct trainer *t);
 /* Weights from the seed (the same in every layout), zero moments, step 0. */
 int trainer_start(struct trainer *t, struct err *e);
 
+/* The first step of weights that have been put into the pieces: zero moments are
+ * theirs already. */
+int trainer_begin(struct trainer *t, struct err *e);
+
 /* After a checkpoint's tensors have been put into the pieces and states: make
  * the weights from the masters, on all ranks, and go on from `s`. */
 int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e);
