@@ -23,7 +23,6 @@ plugins_blis_blis_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
 plugins_blis_blis_la_LIBADD = plugins/blis/libbase.la $(BLIS_LIBS)
 plugins_blis_blis_la_SOURCES = \
     plugins/blis/gemm.c \
-    plugins/blis/grouped.c \
     plugins/blis/plugin.c \
     plugins/blis/product.c plugins/blis/product.h \
     plugins/cpu/op.c \

@@ -13,9 +13,9 @@
 #include "plugins/cpu/par.h"
 #include "product.h"
 
-#define KERNELS_MAX 16
+#define KERNELS_MAX 4
 
-extern const struct op gemm_ops[], grouped_ops[];
+extern const struct op gemm_ops[];
 
 static struct op_kernel selves[KERNELS_MAX];
 static struct nnd_kernel kernels[KERNELS_MAX];
@@ -43,7 +43,6 @@ static void list_kernels(const char *arch)
 {
     plugin.nkernels = 0;
     add(gemm_ops, ISA_BASE, arch);
-    add(grouped_ops, ISA_BASE, arch);
 }
 
 /* BLIS 0.9 knows Intel's AVX-512 by the processor's model name, and takes those it

@@ -94,7 +94,7 @@ static int compare_kernels(const struct call *c, const struct plugin_under_test 
 
 static int is_of(const char *op, const char *plugin)
 {
-    return strncmp(op, "gemm", 4) == 0 || strcmp(plugin, "cpu") == 0;
+    return strcmp(op, "gemm") == 0 || strcmp(plugin, "cpu") == 0;
 }
 
 static void compare_all(const char *plugin)
