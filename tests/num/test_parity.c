@@ -303,6 +303,7 @@ static const char twin_job[] =
     " train: {steps: 1, batch: 2, chunks: 1, precision: fp32}}";
 
 static const char *const twin_moe[] = {
+    "moe: {experts: 1, top_k: 1, expert_ffn: 24, aux_coef: 0, z_coef: 0}",
     "moe: {experts: 4, top_k: 1, expert_ffn: 24, aux_coef: 0, z_coef: 0}",
     "moe: {experts: 4, top_k: 2, expert_ffn: 24, aux_coef: 0, z_coef: 0}",
     "moe: {experts: 4, top_k: 4, expert_ffn: 24, aux_coef: 0, z_coef: 0}",
