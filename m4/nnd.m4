@@ -42,6 +42,38 @@ AC_DEFUN([NND_NEED_BLIS],
    CFLAGS=$nnd_cflags LIBS=$nnd_libs
    NND_ROW([blis], [$BLIS_LIBS])])
 
+dnl NND_CUDA: nvcc builds the cuda plugin where it is; --with-cuda=DIR says where,
+dnl --with-cuda wants it.  The sm_80 kernels run on all later GPUs, those of sm_90a
+dnl on Hopper alone.  A C++ compiler builds the same sources for the tests.
+AC_DEFUN([NND_CUDA],
+  [AC_ARG_WITH([cuda],
+     [AS_HELP_STRING([--with-cuda=DIR],
+        [build the cuda plugin with DIR/bin/nvcc (found by itself; no: leave out)])],
+     [], [with_cuda=auto])
+   AC_ARG_VAR([NVCC_GENCODE], [code that nvcc makes])
+   test -n "$NVCC_GENCODE" || NVCC_GENCODE="dnl
+-gencode=arch=compute_80,code=[[sm_80,compute_80]] dnl
+-gencode=arch=compute_90a,code=sm_90a"
+   AS_CASE([$with_cuda],
+     [no], [NVCC=],
+     [yes | auto], [AC_PATH_PROG([NVCC], [nvcc], [], [$PATH:/usr/local/cuda/bin])],
+     [AC_PATH_PROG([NVCC], [nvcc], [], [$with_cuda/bin])])
+   AS_IF([test -z "$NVCC" && test "$with_cuda" != no && test "$with_cuda" != auto],
+     [AC_MSG_ERROR([nvcc is missing, which --with-cuda wants; it comes with CUDA 13])])
+   AS_IF([test -n "$NVCC"],
+     [CUDA_DIR=`AS_DIRNAME(["$NVCC"])`
+      CUDA_DIR=`AS_DIRNAME(["$CUDA_DIR"])`
+      NVCC_VERSION=`$NVCC --version | sed -n 's/.*release \(@<:@0-9.@:>@*\).*/\1/p'`
+      NND_ROW([cuda], [$NVCC, $NVCC_VERSION])],
+     [AS_IF([test "$with_cuda" = no],
+        [NND_ROW([cuda], [no (--without-cuda)])],
+        [NND_ROW([cuda], [no (nvcc not found)])])])
+   AC_SUBST([CUDA_DIR])
+   AC_SUBST([NVCC_VERSION])
+   AM_CONDITIONAL([WITH_CUDA], [test -n "$NVCC"])
+   AC_CHECK_PROGS([CXX], [g++ c++])
+   AM_CONDITIONAL([HAVE_CXX], [test -n "$CXX"])])
+
 dnl NND_SANITIZER: --enable-sanitizer=LIST sets SANITIZER_FLAGS.
 AC_DEFUN([NND_SANITIZER],
   [AC_ARG_ENABLE([sanitizer],

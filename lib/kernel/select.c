@@ -248,14 +248,28 @@ static size_t count_kernels(const struct kernels *ks)
     return n;
 }
 
+/* A table without a device behind it knows why there is none. */
+static int check_device(const struct kernels *ks, const char *type, struct err *e)
+{
+    const struct nnd_device_ops *d = kernels_device(ks, type);
+    struct nnd_error why = {{0}};
+    if (!d)
+        return err_set(e, ERR_SPEC, "kernels.device: wanted a loaded device, found %s",
+                       type);
+    if (d->count() > 0)
+        return 0;
+    d->health(0, &why);
+    return err_set(e, ERR_SPEC, "kernels.device: %s is unavailable (%s)", type,
+                   why.text[0] ? why.text : "no device");
+}
+
 int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   const struct kernel_want *wants, size_t nwants,
                   struct kernel_table **out, struct err *e)
 {
     struct selection s = {.ks = ks, .policy = p, .wants = wants, .nwants = nwants};
-    if (!kernels_device(ks, p->device))
-        return err_set(e, ERR_SPEC, "kernels.device: wanted a loaded device, found %s",
-                       p->device);
+    if (check_device(ks, p->device, e))
+        return e->code;
     s.arena = arena_create();
     s.rules = arena_calloc(s.arena, p->nrules + 1, sizeof *s.rules);
     s.candidates = arena_calloc(s.arena, count_kernels(ks) + 1, sizeof *s.candidates);

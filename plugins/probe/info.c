@@ -80,8 +80,12 @@ static void print_text(const json_t *p)
         printf("%-10s %s\n", keys[i], text(p, keys[i]));
     if (*text(p, "odd"))
         printf("odd        loading it %s\n", text(p, "odd"));
-    for (size_t i = 0; i < json_array_size(devices); i++)
-        printf("device     %s\n", json_string_value(json_array_get(devices, i)));
+    for (size_t i = 0; i < json_array_size(devices); i++) {
+        const char *type = json_string_value(json_array_get(devices, i));
+        const char *why = text(json_object_get(p, "unavailable"), type);
+        printf("device     %s%s%s%s\n", type, *why ? ": unavailable (" : "", why,
+               *why ? ")" : "");
+    }
     for (size_t i = 0; i < json_array_size(dtypes); i++)
         printf(
             "dtype      %s, %d bits, blocks of %d\n",

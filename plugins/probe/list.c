@@ -91,6 +91,23 @@ static json_t *op_list(const struct nnd_plugin *p)
     return list;
 }
 
+/* Why the devices are missing that a table is there for, by type. */
+static json_t *unavailable_list(const struct nnd_plugin *p)
+{
+    json_t *list = json_object();
+    for (uint32_t i = 0; i < p->ndevices; i++) {
+        const struct nnd_device_ops *d = p->devices[i];
+        struct nnd_error why = {{0}};
+        if (d->count() > 0)
+            continue;
+        d->health(0, &why);
+        why.text[sizeof why.text - 1] = '\0';
+        json_object_set_new(list, d->type,
+                            json_string(why.text[0] ? why.text : "no device"));
+    }
+    return list;
+}
+
 /* Element types that it brings: nobody else is in this process. */
 static json_t *dtype_list(void)
 {
@@ -140,11 +157,13 @@ static int describe(void *arg, struct buf *out, struct err *e)
     child_stage("describing");
     char abi[32];
     snprintf(abi, sizeof abi, "%u.%u", p->abi_major, p->abi_minor);
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name",
-                          p->name, "version", p->version, "abi", abi, "license",
+    json_t *odd = odd_of(&before); /* before a device is asked for */
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+                          "name", p->name, "version", p->version, "abi", abi, "license",
                           text_of(p->license), "build", text_of(p->build), "kernels",
-                          kernel_list(p), "devices", device_list(p), "operators",
-                          op_list(p), "dtypes", dtype_list(), "odd", odd_of(&before));
+                          kernel_list(p), "devices", device_list(p), "unavailable",
+                          unavailable_list(p), "operators", op_list(p), "dtypes",
+                          dtype_list(), "odd", odd);
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: cannot be described as JSON", path);
@@ -228,8 +247,12 @@ static void print_flags(const json_t *names)
 static void print_plugin(const json_t *p)
 {
     const json_t *kernels = json_object_get(p, "kernels");
+    json_t *missing = json_object_get(p, "unavailable"), *why;
+    const char *type;
     printf("%s %s  abi %s  sha256 %.12s  %s\n", field(p, "name"), field(p, "version"),
            field(p, "abi"), field(p, "sha256"), field(p, "path"));
+    json_object_foreach(missing, type, why)
+        printf("  device %s: unavailable (%s)\n", type, json_string_value(why));
     for (size_t i = 0; i < json_array_size(kernels); i++) {
         const json_t *k = json_array_get(kernels, i);
         printf("  %-20s %-16s %-5s priority %3d ", field(k, "name"), field(k, "op"),

@@ -58,9 +58,10 @@ function check_head(    first)
         offset = first
     if (FNR == 1 + offset && $0 !~ /SPDX-License-Identifier: Apache-2\.0( \*\/)?$/)
         complain("no SPDX line")
-    if (FNR == 3 + offset && FILENAME ~ /\.[ch]$/ && $0 !~ /^ \* [^ ]/)
+    if (FNR == 3 + offset && FILENAME ~ /\.([ch]|cu|cc)$/ && $0 !~ /^ \* [^ ]/)
         complain("no comment that says what the file is for")
-    if (FNR == 3 + offset && FILENAME !~ /\.[ch]$/ && $0 !~ /^(#|\/\/|dnl) [^ ]/)
+    if (FNR == 3 + offset && FILENAME !~ /\.([ch]|cu|cc)$/ &&
+        $0 !~ /^(#|\/\/|dnl) [^ ]/)
         complain("no comment that says what the file is for")
 }
 

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * families.h - the kernel tables of this plugin, one for each source, and the
+ * device's table.
+ */
+#ifndef CUDA_FAMILIES_H
+#define CUDA_FAMILIES_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#include "plugins/cpu/op.h"
+
+extern const struct op cuda_act_ops[], cuda_cast_ops[], cuda_gemm_ops[],
+    cuda_grouped_ops[], cuda_norm_ops[], cuda_optim_ops[], cuda_permute_ops[],
+    cuda_rope_ops[], cuda_route_ops[], cuda_rows_ops[], cuda_sum_ops[], cuda_xent_ops[];
+
+extern const struct nnd_device_ops cuda_device;
+
+/* What the last failed call of this thread was, "" when none; cleared by asking. */
+const char *cuda_last_text(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * emu.cc - grids on the host: threads as fibers, and a device that is the host's
+ * memory.
+ *
+ * A fiber runs until it waits.  When every fiber of a block has been asked, a barrier
+ * at which all of them wait opens; one at which only some wait is an error, as it is
+ * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
+ * stack.  Faults can be ordered by NND_EMU (see cudaGetDeviceCount): "none", no
+ * device; "bytes=N", so much memory; "fault=N", the N-th launch breaks the device.
+ */
+#include "cuda_runtime.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+
+enum { THREADS = 1024, STACK = 256 << 10, SHARED = 227 << 10 };
+
+/* ---- switching ---- */
+
+#if defined(__x86_64__)
+/* What a function call keeps: six registers on the stack, and the stack. */
+extern "C" void emu_switch(void **from, void *to);
+__asm__(".text\n.globl emu_switch\n.hidden emu_switch\n.type emu_switch,@function\n"
+        "emu_switch:\n"
+        "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
+        "mov %rsp,(%rdi)\nmov %rsi,%rsp\n"
+        "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\nret\n"
+        ".size emu_switch,.-emu_switch\n");
+typedef void *context;
+#else
+typedef ucontext_t context;
+#endif
+
+enum state { FRESH, READY, AT_BLOCK, AT_WARP, DONE };
+
+struct fiber {
+    struct emu_thread thread; /* first: emu_now points here */
+    context at;
+    char *stack;
+    enum state state;
+    int where;     /* the barrier it waits at       */
+    unsigned mask; /* lanes it exchanges with       */
+    int turn;      /* exchanges so far, of two buffers */
+};
+
+static struct fiber fibers[THREADS];
+static context scheduler;
+static char bring[THREADS / 32][2][32 * EMU_SLOT];
+static void (*body)(void *);
+static void *body_arg;
+static pthread_mutex_t one_grid = PTHREAD_MUTEX_INITIALIZER;
+
+struct emu_thread *emu_now;
+uint3 emu_block;
+dim3 emu_block_dim, emu_grid_dim;
+static unsigned char dynamic[SHARED + 1024] __attribute__((aligned(1024)));
+unsigned char *emu_dynamic = dynamic;
+
+static void die(const char *what, int a, int b)
+{
+    fprintf(stderr, "cuda-emu: %s (%d, %d); block %u,%u,%u thread %d\n", what, a, b,
+            emu_block.x, emu_block.y, emu_block.z, emu_now ? emu_now->id : -1);
+    abort();
+}
+
+static struct fiber *fiber_now(void)
+{
+    return (struct fiber *)emu_now;
+}
+
+static void to_scheduler(void)
+{
+    struct fiber *f = fiber_now();
+#if defined(__x86_64__)
+    emu_switch(&f->at, scheduler);
+#else
+    swapcontext(&f->at, &scheduler);
+#endif
+}
+
+static void fiber_main(void)
+{
+    for (;;) {
+        body(body_arg);
+        fiber_now()->state = DONE;
+        to_scheduler();
+    }
+}
+
+static void fiber_make(struct fiber *f)
+{
+    void *p = f->stack;
+    if (!p)
+        p = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                 0);
+    if (p == MAP_FAILED)
+        die("no stack", 0, 0);
+    f->stack = (char *)p;
+#if defined(__x86_64__)
+    void **top = (void **)(f->stack + STACK - 64);
+    *--top = NULL; /* where a return address would be: calls align on it */
+    *--top = (void *)fiber_main;
+    top -= 6;
+    memset(top, 0, 6 * sizeof *top);
+    f->at = top;
+#else
+    getcontext(&f->at);
+    f->at.uc_stack.ss_sp = f->stack;
+    f->at.uc_stack.ss_size = STACK;
+    f->at.uc_link = NULL;
+    makecontext(&f->at, fiber_main, 0);
+#endif
+}
+
+static void fiber_run(struct fiber *f)
+{
+    emu_now = &f->thread;
+#if defined(__x86_64__)
+    emu_switch(&scheduler, f->at);
+#else
+    swapcontext(&scheduler, &f->at);
+#endif
+}
+
+/* ---- barriers ---- */
+
+void emu_sync(int where)
+{
+    fiber_now()->state = AT_BLOCK;
+    fiber_now()->where = where;
+    to_scheduler();
+}
+
+const void *emu_exchange(unsigned mask, int where, const void *mine, size_t size)
+{
+    struct fiber *f = fiber_now();
+    char *to = bring[f->thread.id / 32][f->turn & 1];
+    if (!(mask >> (f->thread.id & 31) & 1))
+        die("a lane that its own mask leaves out", where, (int)mask);
+    memcpy(to + (size_t)(f->thread.id & 31) * EMU_SLOT, mine, size);
+    f->state = AT_WARP;
+    f->where = where;
+    f->mask = mask;
+    f->turn++;
+    to_scheduler();
+    return to;
+}
+
+/* All 32 lanes at one exchange, which is nearly always so. */
+static int open_all(struct fiber *warp, int lanes)
+{
+    int all = lanes == 32;
+    for (int i = 0; all && i < 32; i++)
+        all = warp[i].state == AT_WARP && warp[i].mask == 0xffffffffu &&
+              warp[i].where == warp[0].where;
+    for (int i = 0; all && i < 32; i++)
+        warp[i].state = READY;
+    return all;
+}
+
+/* Let those lanes of a warp go on that all wait for each other. */
+static int open_warp(struct fiber *warp, int lanes)
+{
+    int opened = 0;
+    if (open_all(warp, lanes))
+        return 1;
+    for (int i = 0; i < lanes; i++) {
+        struct fiber *f = &warp[i];
+        if (f->state != AT_WARP)
+            continue;
+        int all = 1;
+        for (int j = 0; j < 32; j++) {
+            if (!(f->mask >> j & 1))
+                continue;
+            if (j >= lanes || warp[j].state == DONE || warp[j].state == AT_BLOCK)
+                die("lanes that never meet", f->where, j);
+            all &= warp[j].state == AT_WARP;
+        }
+        if (!all)
+            continue;
+        for (int j = 0; j < lanes; j++)
+            if (f->mask >> j & 1) {
+                if (warp[j].where != f->where || warp[j].mask != f->mask)
+                    die("lanes at different exchanges", f->where, warp[j].where);
+                warp[j].state = READY;
+            }
+        opened = 1;
+    }
+    return opened;
+}
+
+static int run_warp(struct fiber *warp, int lanes)
+{
+    int moved = 0;
+    do {
+        for (int i = 0; i < lanes; i++)
+            if (warp[i].state == READY || warp[i].state == FRESH) {
+                if (warp[i].state == FRESH) /* a stack that a finished one left */
+                    fiber_make(&warp[i]);
+                warp[i].state = READY;
+                fiber_run(&warp[i]);
+                moved = 1;
+            }
+    } while (open_warp(warp, lanes));
+    return moved;
+}
+
+static void open_block(int n)
+{
+    int waiting = 0, where = 0;
+    for (int i = 0; i < n; i++)
+        if (fibers[i].state == AT_BLOCK) {
+            if (waiting && fibers[i].where != where)
+                die("threads at different barriers", where, fibers[i].where);
+            where = fibers[i].where;
+            waiting++;
+        }
+    if (waiting && waiting != n)
+        die("a barrier that not all threads reach", where, n - waiting);
+    for (int i = 0; i < n; i++)
+        fibers[i].state = READY;
+}
+
+static void run_block(int n)
+{
+    int done = 0;
+    for (int i = 0; i < n; i++) {
+        struct fiber *f = &fibers[i];
+        unsigned x = emu_block_dim.x, y = emu_block_dim.y;
+        f->thread.id = i;
+        f->thread.at = {(unsigned)i % x, (unsigned)i / x % y, (unsigned)i / x / y};
+        f->turn = 0;
+        f->state = f->stack ? READY : FRESH;
+    }
+    for (;;) {
+        int moved = 0;
+        for (int w = 0; w < n; w += 32)
+            moved |= run_warp(&fibers[w], n - w < 32 ? n - w : 32);
+        done = 0;
+        for (int i = 0; i < n; i++)
+            done += fibers[i].state == DONE;
+        if (done == n)
+            return;
+        if (!moved)
+            die("threads that wait for each other", done, n);
+        open_block(n);
+    }
+}
+
+/* ---- the device ---- */
+
+struct emu_stream {
+    int unused;
+};
+struct emu_event {
+    struct timespec at;
+};
+
+static struct {
+    int known, none;
+    size_t bytes, used;
+    long fault, launches;
+    cudaError_t sticky, last;
+} device;
+
+static void device_know(void)
+{
+    if (device.known)
+        return;
+    device.known = 1;
+    device.bytes = (size_t)1 << 30;
+    const char *s = getenv("NND_EMU");
+    for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
+        if (strncmp(s, "none", 4) == 0)
+            device.none = 1;
+        if (strncmp(s, "bytes=", 6) == 0)
+            device.bytes = strtoull(s + 6, NULL, 0);
+        if (strncmp(s, "fault=", 6) == 0)
+            device.fault = strtol(s + 6, NULL, 0);
+    }
+}
+
+static cudaError_t answer(cudaError_t e)
+{
+    if (device.sticky)
+        e = device.sticky;
+    if (e)
+        device.last = e;
+    return e;
+}
+
+cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
+                       size_t shared)
+{
+    unsigned n = block.x * block.y * block.z;
+    if (n < 1 || n > THREADS || shared > SHARED || grid.x < 1 || grid.y < 1 ||
+        grid.z < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+        return answer(cudaErrorInvalidValue);
+    pthread_mutex_lock(&one_grid);
+    device_know();
+    if (++device.launches == device.fault)
+        device.sticky = cudaErrorLaunchFailure;
+    if (!device.sticky) {
+        body = f, body_arg = arg;
+        emu_grid_dim = grid, emu_block_dim = block;
+        for (emu_block.z = 0; emu_block.z < grid.z; emu_block.z++)
+            for (emu_block.y = 0; emu_block.y < grid.y; emu_block.y++)
+                for (emu_block.x = 0; emu_block.x < grid.x; emu_block.x++) {
+                    memset(emu_dynamic, 0xff, shared); /* NaN: nobody cleared it */
+                    run_block((int)n);
+                }
+    }
+    pthread_mutex_unlock(&one_grid);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaGetDeviceCount(int *n)
+{
+    device_know();
+    *n = device.none ? 0 : 1;
+    return device.none ? answer(cudaErrorNoDevice) : cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int dev)
+{
+    return answer(dev == 0 ? cudaSuccess : cudaErrorInvalidValue);
+}
+
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int dev)
+{
+    *p = {};
+    snprintf(p->name, sizeof p->name, "emulated");
+    p->totalGlobalMem = device.bytes;
+    p->major = 8;
+    p->multiProcessorCount = 4;
+    return cudaSetDevice(dev);
+}
+
+cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
+{
+    *v = a == cudaDevAttrMultiProcessorCount      ? 4
+         : a == cudaDevAttrComputeCapabilityMajor ? 8
+                                                  : 0;
+    return cudaSetDevice(dev);
+}
+
+/* Blocks carry their size before them; AddressSanitizer fences them. */
+cudaError_t cudaMalloc(void **p, size_t n)
+{
+    device_know();
+    if (n > device.bytes - device.used)
+        return answer(cudaErrorMemoryAllocation);
+    char *block = (char *)aligned_alloc(256, (n + 511) / 256 * 256);
+    if (!block)
+        return answer(cudaErrorMemoryAllocation);
+    memcpy(block, &n, sizeof n);
+    device.used += n;
+    *p = block + 256;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaFree(void *p)
+{
+    size_t n;
+    if (!p)
+        return cudaSuccess;
+    memcpy(&n, (char *)p - 256, sizeof n);
+    device.used -= n;
+    free((char *)p - 256);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
+{
+    *left = device.bytes - device.used;
+    *all = device.bytes;
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaHostAlloc(void **p, size_t n, unsigned)
+{
+    *p = malloc(n ? n : 1);
+    return *p ? cudaSuccess : answer(cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFreeHost(void *p)
+{
+    free(p);
+    return cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind,
+                            cudaStream_t)
+{
+    if (!device.sticky && n)
+        memmove(to, from, n);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t)
+{
+    if (!device.sticky && n)
+        memset(to, byte, n);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned, int)
+{
+    *s = (cudaStream_t)calloc(1, sizeof **s);
+    return answer(*s ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    free(s);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t)
+{
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
+{
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
+{
+    *e = (cudaEvent_t)calloc(1, sizeof **e);
+    return answer(*e ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    free(e);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t)
+{
+    clock_gettime(CLOCK_MONOTONIC, &e->at);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t)
+{
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b)
+{
+    *ms = (float)((double)(b->at.tv_sec - a->at.tv_sec) * 1e3 +
+                  (double)(b->at.tv_nsec - a->at.tv_nsec) * 1e-6);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaGetLastError(void)
+{
+    cudaError_t e = device.last;
+    device.last = cudaSuccess;
+    return device.sticky ? device.sticky : e;
+}
+
+cudaError_t cudaPeekAtLastError(void)
+{
+    return device.sticky ? device.sticky : device.last;
+}
+
+const char *cudaGetErrorString(cudaError_t e)
+{
+    switch (e) {
+    case cudaSuccess:
+        return "no error";
+    case cudaErrorMemoryAllocation:
+        return "out of memory";
+    case cudaErrorNoDevice:
+        return "no CUDA-capable device is detected";
+    case cudaErrorLaunchFailure:
+        return "unspecified launch failure";
+    default:
+        return "an error of the emulated device";
+    }
+}

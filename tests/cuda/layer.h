@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * layer.h - what plugins/cuda/hw/layer.h writes in PTX, in plain C: the tensor
+ * cores' products by the layouts of the PTX manual, copies that are done at once.
+ */
+#ifndef EMU_LAYER_H
+#define EMU_LAYER_H
+
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "cuda_runtime.h"
+
+/* The block's dynamic shared memory. */
+extern unsigned char *emu_dynamic;
+static inline unsigned char *shared_dynamic(void)
+{
+    return emu_dynamic;
+}
+
+template <bool BF16> static inline float emu_half(uint32_t word, int high)
+{
+    uint16_t bits = (uint16_t)(high ? word >> 16 : word);
+    return BF16 ? __bfloat162float({bits}) : __half2float({bits});
+}
+
+/* d += a b of a warp: a [16,16] by rows, b [16,8] by columns, d f32 [16,8]. */
+template <bool BF16>
+static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4],
+                             const uint32_t (&b)[2])
+{
+    struct {
+        uint32_t a[4], b[2];
+    } mine, all[32];
+    memcpy(mine.a, a, sizeof mine.a);
+    memcpy(mine.b, b, sizeof mine.b);
+    const char *from =
+        (const char *)emu_exchange(0xffffffffu, __LINE__, &mine, sizeof mine);
+    for (int i = 0; i < 32; i++)
+        memcpy(&all[i], from + (size_t)i * EMU_SLOT, sizeof all[i]);
+    int lane = EMU_LANE_ID;
+    for (int i = 0; i < 4; i++) {
+        int row = lane / 4 + (i / 2) * 8, col = lane % 4 * 2 + i % 2;
+        float sum = 0;
+        for (int k = 0; k < 16; k++) {
+            /* A's word: rows by 8, columns by 8; B's word: rows by 8. */
+            uint32_t wa = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
+            uint32_t wb = all[col * 4 + k % 8 / 2].b[k / 8];
+            sum += emu_half<BF16>(wa, k & 1) * emu_half<BF16>(wb, k & 1);
+        }
+        d[i] += sum;
+    }
+}
+
+/* Four 8x8 matrices of 16-bit numbers out of shared memory, one a word; lane i gives
+ * the address of row i % 8 of matrix i / 8.  trans: each matrix turned. */
+template <bool TRANS>
+static inline void load_matrices(uint32_t (&r)[4], const void *row)
+{
+    const char *from =
+        (const char *)emu_exchange(0xffffffffu, __LINE__, &row, sizeof row);
+    int lane = EMU_LANE_ID;
+    for (int m = 0; m < 4; m++) {
+        uint16_t half[2];
+        for (int h = 0; h < 2; h++) {
+            int at_row = TRANS ? lane % 4 * 2 + h : lane / 4;
+            int at_col = TRANS ? lane / 4 : lane % 4 * 2 + h;
+            const uint16_t *p;
+            memcpy(&p, from + (size_t)(m * 8 + at_row) * EMU_SLOT, sizeof p);
+            half[h] = p[at_col];
+        }
+        r[m] = (uint32_t)half[0] | (uint32_t)half[1] << 16;
+    }
+}
+
+/* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
+ * are waited for in order. */
+static inline void copy_async(void *to, const void *from, bool take)
+{
+    if (take)
+        memcpy(to, from, 16);
+    else
+        memset(to, 0, 16);
+}
+static inline void copy_commit(void)
+{
+}
+template <int LEFT> static inline void copy_wait(void)
+{
+}
+
+static inline float exp2_fast(float x)
+{
+    return exp2f(x);
+}
+
+#endif
