@@ -104,8 +104,10 @@ static int validate(struct run *r, struct err *e)
     if (!due(r, every) && !(every && is_last(r)))
         return 0;
     agent_phase(r->agent, WIRE__PHASE__EVAL);
-    return trainer_validate(r->trainer, &r->last.val_loss, e) < 0 ? e->code
-                                                                  : judge(r, e);
+    if (trainer_average(r->trainer, true, e) < 0 ||
+        trainer_validate(r->trainer, &r->last.val_loss, e) < 0 || judge(r, e) < 0)
+        return e->code;
+    return trainer_average(r->trainer, false, e);
 }
 
 /* --- saving --------------------------------------------------------------- */

@@ -15,8 +15,9 @@ struct measure {
     const char *name; /* in metrics.jsonl, behind "val_" */
     bool larger;      /* the larger, the better          */
 
-    /* Take it of the weights as they are: `loss` is what the validation found, nats
-     * per target.  Collective; every rank gets the same number. */
+    /* Take it of the weights as they are, with train.ema the averages: `loss` is what
+     * the validation found, nats per target.  Collective; every rank gets the same
+     * number. */
     int (*take)(struct run *r, double loss, double *out, struct err *e);
 };
 

@@ -545,22 +545,23 @@ static int validate(struct trainer *t, double *loss, struct err *e)
     return 0;
 }
 
-/* The same with the averages in the place of the weights. */
-static int validate_average(struct trainer *t, double *loss, struct err *e)
+int trainer_average(struct trainer *t, bool on, struct err *e)
 {
     const struct update *u = &t->p.update;
-    if (exec_run(t->x, u->keep, 0, 0, e) || exec_run(t->x, u->average, 0, 0, e) ||
-        validate(t, loss, e) || exec_run(t->x, u->restore, 0, 0, e))
-        return e->code;
-    return 0;
+    if (u->average < 0)
+        return 0;
+    if (!on)
+        return exec_run(t->x, u->restore, 0, 0, e);
+    return exec_run(t->x, u->keep, 0, 0, e) || exec_run(t->x, u->average, 0, 0, e)
+               ? e->code
+               : 0;
 }
 
 int trainer_validate(struct trainer *t, double *loss, struct err *e)
 {
     carry_save(t->x, &t->p.model, t->carry_aside);
     carry_reset(t->x, &t->p.model);
-    int rc =
-        t->p.update.average < 0 ? validate(t, loss, e) : validate_average(t, loss, e);
+    int rc = validate(t, loss, e);
     carry_restore(t->x, &t->p.model, t->carry_aside);
     return rc;
 }

@@ -79,8 +79,11 @@ int trainer_step(struct trainer *t, struct step_report *out, struct err *e);
 /* Pass over the next step's batch without computing (after a roll-back). */
 void trainer_skip(struct trainer *t);
 
-/* Mean loss over the validation part (nats per target) of the weights, with train.ema
- * of their averages; NAN when it is empty. */
+/* With train.ema: the averages become the weights, to be looked at, or the weights
+ * are again what they were.  Nothing without it. */
+int trainer_average(struct trainer *t, bool on, struct err *e);
+
+/* Mean loss over the validation part (nats per target); NAN when it is empty. */
 int trainer_validate(struct trainer *t, double *loss, struct err *e);
 
 /* What a validation measured: is it better than all before?  `larger`: more is better.

@@ -304,6 +304,7 @@ static struct step_report step_of(struct hand *h)
 static const char *const readers[] = {
     TRANSFORMER ", source_context: 7",
     TRANSFORMER ", source_context: 7, norm_place: post, dropout: 0",
+    TRANSFORMER ", source_context: 7, moe: {experts: 4, top_k: 2, expert_ffn: 24}",
     CELLS ", source_context: 7",
     CELLS ", source_context: 7, attention: additive, bidirectional: true",
     CELLS ", source_context: 7, attention: dot, attention_place: before",
@@ -320,7 +321,7 @@ static void t01_seq2seq_embeds_and_projects(void **state)
     float z[BATCH * CONTEXT * VOCAB];
     struct hand h;
     (void)state;
-    open_model(&h, pairs, readers[2], "batch: 4", texts_of(SOURCE));
+    open_model(&h, pairs, readers[3], "batch: 4", texts_of(SOURCE));
     hand_logits(&h, z);
     assert_int_not_equal(VOCAB, h.job->model->width);
     double loss = step_of(&h).loss;
@@ -491,7 +492,7 @@ static void t15_the_fixed_context_stays(void **state)
     struct decode_step s;
     struct err e = {0};
     (void)state;
-    open_model(&h, pairs, readers[2], "batch: 4", texts_of(SOURCE));
+    open_model(&h, pairs, readers[3], "batch: 4", texts_of(SOURCE));
     must(mesh_make(1, 1, 1, 1, 1, 1, 1, 0, &mesh, &e), &e);
     struct graph *g = graph_create(&mesh, NND_F32, NND_F32);
     must(model_decode(g, h.job, VOCAB, 2, &s, &e), &e);

@@ -105,7 +105,8 @@ static int run_steps(struct trainer *t, const struct trainer_config *by,
             return e->code;
     }
     double valid;
-    if (trainer_validate(t, &valid, e))
+    if (trainer_average(t, true, e) || trainer_validate(t, &valid, e) ||
+        trainer_average(t, false, e))
         return e->code;
     if (f)
         fprintf(f, "valid %a\n", valid);
