@@ -39,6 +39,7 @@ struct access {
     access_ranks_f *ranks;
     const void *ranks_arg;
     struct allow_list list;
+    bool list_seen;            /* there or not, right or wrong    */
     struct timespec list_time; /* of the file that was read last */
     off_t list_size;
     struct bucket buckets[BUCKETS];
@@ -97,17 +98,21 @@ static int own_key(struct access *a, const char *path, struct err *e)
     return rc;
 }
 
-/* Take the allow list over when it has changed. */
+/* Take the allow list over when it has changed; one that is not there is of no size
+ * and of no time, and is told of once. */
 static void refresh(struct access *a)
 {
     struct allow_list list;
-    struct stat st = {0};
+    struct stat st;
     struct err e;
 
-    if (stat(a->list_path, &st) == 0 && st.st_size == a->list_size &&
+    if (stat(a->list_path, &st) < 0)
+        st = (struct stat){0};
+    if (a->list_seen && st.st_size == a->list_size &&
         st.st_mtim.tv_sec == a->list_time.tv_sec &&
         st.st_mtim.tv_nsec == a->list_time.tv_nsec)
         return;
+    a->list_seen = true;
     a->list_time = st.st_mtim;
     a->list_size = st.st_size;
     allow_list_free(&a->list);
@@ -339,11 +344,12 @@ int access_local(const struct access *a, const char *peer, struct asker *out,
 int access_remote(struct access *a, const char *public, struct asker *out,
                   struct err *e)
 {
-    const struct allowed *found = public ? find_allowed(a, public) : NULL;
+    const struct allowed *found;
 
     if (!public)
         return err_set(e, ERR_DENIED, "message: it came without a key");
     *out = (struct asker){.epoch = epoch_of(a, public)};
+    found = out->epoch ? NULL : find_allowed(a, public);
     if (!found)
         return 0; /* it was allowed in once, and is told that it is not any more */
     out->uid = found->uid;
