@@ -100,11 +100,13 @@ static bool sweep_here(struct hub *h, struct attempt *a)
 
 /* --- elsewhere ------------------------------------------------------------ */
 
-/* Only what ended well by itself is known to have taken everything with it. */
+/* Only what ended well by itself is known to have taken everything with it, and what
+ * could not be run at all to have left nothing. */
 static bool may_be_elsewhere(const struct attempt *a)
 {
-    return a->launcher->clean && !a->cleaned && !*a->start_error &&
-           !(a->told && a->status.wait == 0);
+    bool nothing = a->told && (a->status.wait == 0 || a->status.exec_errno);
+
+    return a->launcher->clean && !a->cleaned && !*a->start_error && !nothing;
 }
 
 static void start_cleaner(struct hub *h, struct attempt *a)
