@@ -8,7 +8,7 @@
  *       share DROP of the answers thrown away unread (0); asks again until each is
  *       acknowledged.  ACKS gets lines "number id position", the position being the
  *       size of LOG at that moment.  With PRESS_CANCEL set each job is canceled once it
- *       is acknowledged.  Prints how long it took.  SIGTERM: submits no more, ends what
+ *       is acknowledged.  Prints how long it took.  SIGUSR1: submits no more, ends what
  *       it has begun, and leaves as if that had been all.
  *   press URI show N MAX            latency of SHOW for N jobs of 1 to MAX
  *   press DIR verify ACKS [POSITION]
@@ -267,7 +267,7 @@ static void send_all(struct press *p)
 
 static volatile sig_atomic_t enough;
 
-static void on_term(int signal)
+static void on_usr1(int signal)
 {
     (void)signal;
     enough = 1;
@@ -317,7 +317,7 @@ static int submit(const char *uri, int argc, char **argv)
         return 2;
     }
     p.end = p.next + p.left;
-    signal(SIGTERM, on_term);
+    signal(SIGUSR1, on_usr1);
     p.flights = calloc(p.window, sizeof *p.flights);
     while (p.left > 0) {
         zmq_pollitem_t item = {.socket = p.socket, .events = ZMQ_POLLIN};
