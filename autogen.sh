@@ -22,6 +22,9 @@ packages="
     libblis-openmp-dev libopenmpi-dev openmpi-bin
     libsentencepiece-dev
 "
+# What some tests need besides, and skip without.  A machine that is there to test, as
+# .ci/run's, says NND_TEST_PACKAGES=yes and gets them; nobody else's gets a Slurm.
+test_packages="libfaketime munge slurm-client slurmctld slurmd"
 build=build
 
 say()
@@ -47,7 +50,7 @@ installed()
 
 missing_packages()
 {
-    for p in $packages; do
+    for p in "$@"; do
         installed "$p" || echo "$p"
     done
 }
@@ -72,8 +75,8 @@ install_packages()
         say "not a Debian system: configure will name what is missing"
         return
     }
-    # shellcheck disable=SC2046 # one word per package is what is wanted
-    set -- $(missing_packages)
+    # shellcheck disable=SC2046,SC2086 # one word per package is what is wanted
+    set -- $(missing_packages $packages)
     [ $# -eq 0 ] && return
     say "missing packages: $*"
     sudo=
@@ -81,6 +84,21 @@ install_packages()
     $sudo apt-get update -q
     $sudo env DEBIAN_FRONTEND=noninteractive \
         apt-get install -y -q --no-install-recommends "$@"
+}
+
+# Without them the tests that need them say so.
+install_test_packages()
+{
+    [ "${NND_TEST_PACKAGES:-no}" = yes ] && [ "$(id -u)" -eq 0 ] &&
+        command -v dpkg-query >/dev/null || return 0
+    # shellcheck disable=SC2046,SC2086 # as above
+    set -- $(missing_packages $test_packages)
+    [ $# -gt 0 ] || return 0
+    say "packages for tests: $*"
+    timeout 60 apt-get update -q &&
+        DEBIAN_FRONTEND=noninteractive timeout 120 \
+            apt-get install -y -q --no-install-recommends "$@" ||
+        say "not installed; what needs them is skipped"
 }
 
 # Generate only what is out of date: make takes care of the rest by itself.
@@ -110,6 +128,7 @@ configure_build()
 set_up()
 {
     install_packages
+    install_test_packages
     generate
     configure_build "$@"
     make -C "$build" -j"$(nproc)"
@@ -123,7 +142,7 @@ generate)
     ;;
 check)
     set_up "$@"
-    make -C "$build" -j"$(nproc)" check
+    make -C "$build" -j"$(($(nproc) * 2))" check # tests wait more than they compute
     ;;
 demo)
     set_up "$@"

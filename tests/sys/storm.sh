@@ -24,7 +24,7 @@ verify()
 
 shimmed()
 {
-    SHIM_DIR=$dir/s LD_PRELOAD=$NND_BUILDDIR/tests/sys/.libs/shim.so "$@"
+    SHIM_DIR=$dir/s LD_PRELOAD=${NND_SHIM:-$NND_BUILDDIR/tests/sys/.libs/shim.so} "$@"
 }
 
 random()
