@@ -476,6 +476,10 @@ static int check_best(const struct spec *s, const Nnd__Job *j, struct err *e)
                            "wanted 0 unless train.best says what is to get better, "
                            "found %u",
                            t->patience);
+    if (t->best >= NND__TRAIN__BEST__BLEU && !is_pairs(j))
+        return spec_refuse(s, e, "train.best", "data.format",
+                           "wanted loss, perplexity or bits_per_char: scores of texts "
+                           "need data.format pairs");
     if (t->best != NND__TRAIN__BEST__NONE && t->valid_every == 0)
         return spec_refuse(s, e, "train.best", "train.valid_every",
                            "wanted train.valid_every above 0 beside it%s",
@@ -718,7 +722,9 @@ static const struct {
      "1, "
      "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
      "at least 1."},
-    {check_best, "train.best needs train.valid_every, and train.patience train.best."},
+    {check_best,
+     "train.best needs train.valid_every, and train.patience train.best; scores of texts "
+     "(bleu, chrf, rouge) need data.format pairs."},
     {check_batch,
      "train.chunks is a power of two, and train.batch a multiple of train.chunks; "
      "train.batch fit is "

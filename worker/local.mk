@@ -19,6 +19,7 @@ worker_libworker_la_SOURCES = \
     worker/metrics.c worker/metrics.h \
     worker/probe.c worker/probe.h \
     worker/run.c worker/run.h \
+    worker/scores.c worker/scores.h \
     worker/stop.c worker/stop.h \
     worker/task.h \
     worker/task_average.c \

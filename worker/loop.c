@@ -90,7 +90,7 @@ static int judge(struct run *r, struct err *e)
 
     if (!m)
         return 0;
-    if (m->take(r, r->last.val_loss, &r->last.value, e) < 0)
+    if (m->take(r, m, r->last.val_loss, &r->last.value, e) < 0)
         return e->code;
     r->last.quality = m->name;
     r->best = trainer_judge(r->trainer, r->last.value, m->larger);

@@ -7,16 +7,20 @@
 #include <math.h>
 #include <stdlib.h>
 
-static int take_loss(struct run *r, double loss, double *out, struct err *e)
+#include "worker/scores.h"
+
+static int take_loss(struct run *r, const struct measure *m, double loss, double *out,
+                     struct err *e)
 {
-    (void)r, (void)e;
+    (void)r, (void)m, (void)e;
     *out = loss;
     return 0;
 }
 
-static int take_perplexity(struct run *r, double loss, double *out, struct err *e)
+static int take_perplexity(struct run *r, const struct measure *m, double loss,
+                           double *out, struct err *e)
 {
-    (void)r, (void)e;
+    (void)r, (void)m, (void)e;
     *out = exp(loss);
     return 0;
 }
@@ -79,8 +83,10 @@ static int tokens_per_character(const struct run *r, double *out, struct err *e)
     return rc;
 }
 
-static int take_bits(struct run *r, double loss, double *out, struct err *e)
+static int take_bits(struct run *r, const struct measure *m, double loss, double *out,
+                     struct err *e)
 {
+    (void)m;
     if (r->density == 0 && tokens_per_character(r, &r->density, e) < 0)
         return e->code;
     *out = loss / log(2) * r->density;
@@ -89,10 +95,22 @@ static int take_bits(struct run *r, double loss, double *out, struct err *e)
 
 /* ------------------------------------------------------------------------- */
 
+static int take_score(struct run *r, const struct measure *m, double loss, double *out,
+                      struct err *e)
+{
+    (void)loss;
+    return scores_take(r, m->score, out, e);
+}
+
 static const struct measure measures[] = {
-    [NND__TRAIN__BEST__LOSS] = {"loss", false, take_loss},
-    [NND__TRAIN__BEST__PERPLEXITY] = {"perplexity", false, take_perplexity},
-    [NND__TRAIN__BEST__BITS_PER_CHAR] = {"bits_per_char", false, take_bits},
+    [NND__TRAIN__BEST__LOSS] = {"loss", false, take_loss, 0},
+    [NND__TRAIN__BEST__PERPLEXITY] = {"perplexity", false, take_perplexity, 0},
+    [NND__TRAIN__BEST__BITS_PER_CHAR] = {"bits_per_char", false, take_bits, 0},
+    [NND__TRAIN__BEST__BLEU] = {"bleu", true, take_score, METRIC_BLEU},
+    [NND__TRAIN__BEST__CHRF] = {"chrf", true, take_score, METRIC_CHRF},
+    [NND__TRAIN__BEST__ROUGE_1] = {"rouge_1", true, take_score, METRIC_ROUGE_1},
+    [NND__TRAIN__BEST__ROUGE_2] = {"rouge_2", true, take_score, METRIC_ROUGE_2},
+    [NND__TRAIN__BEST__ROUGE_L] = {"rouge_l", true, take_score, METRIC_ROUGE_L},
 };
 
 const struct measure *measure_of(const Nnd__Job *job)

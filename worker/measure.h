@@ -9,6 +9,7 @@
 #ifndef WORKER_MEASURE_H
 #define WORKER_MEASURE_H
 
+#include "metric/metric.h"
 #include "worker/run.h"
 
 struct measure {
@@ -18,7 +19,9 @@ struct measure {
     /* Take it of the weights as they are, with train.ema the averages: `loss` is what
      * the validation found, nats per target.  Collective; every rank gets the same
      * number. */
-    int (*take)(struct run *r, double loss, double *out, struct err *e);
+    int (*take)(struct run *r, const struct measure *m, double loss, double *out,
+                struct err *e);
+    enum metric score; /* of texts (scores.h) */
 };
 
 /* The row of what the job goes by; NULL: it goes by nothing. */

@@ -16,6 +16,7 @@
 #include "proto/line.h"
 #include "worker/job.h"
 #include "worker/kernels.h"
+#include "worker/scores.h"
 #include "worker/stop.h"
 #include "worker/world.h"
 
@@ -413,6 +414,7 @@ void run_release(struct run *r)
     buf_free(&r->json);
     buf_free(&r->vocabulary);
     metrics_close(r->metrics);
+    scores_destroy(r->scores);
     trainer_destroy(r->trainer);
     lane_destroy(r->lane);
     verify_destroy(r->verify);

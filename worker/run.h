@@ -40,6 +40,7 @@ struct run {
     struct lane *lane; /* NULL for one rank                      */
     struct verify *verify; /* calls held against ref, or NULL       */
     struct trainer *trainer;
+    struct scores *scores; /* of what it writes, once asked for     */
     struct buf json, vocabulary; /* job and tokenizers, for checkpoints  */
     struct checkpoint *checkpoint;
     struct metrics_file *metrics; /* of rank 0                            */
