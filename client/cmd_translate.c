@@ -1,59 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cmd_translate.c - let a trained model read lines and write others: nnd-worker does
- * it.
+ * cmd_translate.c - let a trained model read lines and write others, translations or
+ * summaries: nnd-worker does it.
  */
-#include <limits.h>
 #include <stddef.h>
 
-#include "client/child.h"
 #include "client/cmd.h"
 #include "client/model.h"
 
 struct options {
-    const char *batch, *tokens, *threads;
-    struct opt_list kernel;
-    bool best;
+    struct model_options model; /* at its place for model_become */
+    const char *batch, *prefix, *attention;
+    bool pairs;
 };
 
-/* Values are nnd-worker's to judge, and handed on as they are. */
+#define AT(field) offsetof(struct options, field)
+
 static const struct opt table[] = {
-    {OPT_TEXT, 'b', "batch", "N", offsetof(struct options, batch),
-     "how many lines at a time"},
-    {OPT_TEXT, 't', "tokens", "N", offsetof(struct options, tokens),
-     "at most so many tokens for a line"},
-    {OPT_TEXT, 0, "threads", "N", offsetof(struct options, threads),
-     "threads to compute with; all processors when not given"},
-    {OPT_FLAG, 0, "best", NULL, offsetof(struct options, best),
-     "not the newest checkpoint, but the one that train.best found best"},
-    {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
-     "a rule for kernels, besides the job's"},
+    {OPT_TEXT, 'b', "batch", "N", AT(batch), "how many lines at a time"},
+    {OPT_TEXT, 0, "prefix", "TEXT", AT(prefix), "what every text begins with"},
+    {OPT_FLAG, 0, "pairs", NULL, AT(pairs),
+     "print what was read as well, and a tab: data to train another model on"},
+    {OPT_TEXT, 0, "attention", "FILE", AT(attention),
+     "draw where each word looked as FILE.svg, or write it as FILE.json"},
     {0},
 };
 
-static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+static int translate(struct client *c, void *values, int argc, char **argv,
+                     struct err *e)
 {
-    const struct options *o = values;
-    struct child_args a = {.arena = c->arena};
-    char checkpoint[PATH_MAX];
-    int rc = model_find(c, argv[0], checkpoint, e);
+    return model_become(c, &verb_translate, "translate", values, argv[0],
+                        argc > 1 ? argv[1] : NULL, e);
+}
 
-    if (rc < 0)
-        return rc;
-    child_arg(&a, "nnd-worker");
-    child_arg(&a, "translate");
-    child_option(&a, "--checkpoint", checkpoint);
-    child_option(&a, "--input", argc > 1 ? argv[1] : NULL);
-    child_option(&a, "--batch", o->batch);
-    child_option(&a, "--tokens", o->tokens);
-    child_option(&a, "--threads", o->threads);
-    for (size_t i = 0; i < o->kernel.n; i++)
-        child_option(&a, "--kernel", o->kernel.items[i]);
-    if (o->best)
-        child_arg(&a, "--best");
-    if (c->opt.json)
-        child_arg(&a, "--json");
-    return child_become(CHILD_WORKER, &a, e);
+static int summarize(struct client *c, void *values, int argc, char **argv,
+                     struct err *e)
+{
+    return model_become(c, &verb_summarize, "summarize", values, argv[0],
+                        argc > 1 ? argv[1] : NULL, e);
 }
 
 const struct verb verb_translate = {
@@ -63,8 +47,24 @@ const struct verb verb_translate = {
     .max_args = 2,
     .brief = "let a trained model read lines and write one for each",
     .text = "From FILE, or standard input, with a model that was trained on pairs. The "
-            "model is the newest checkpoint of a job, or of a folder, as for generate.",
-    .options = {table},
+            "model is the newest checkpoint of a job, or of a folder, as for generate. "
+            "With --n-best above 1 a line is the number of the one that was read, the "
+            "score and the text.",
+    .options = {table, model_opts},
     .size = sizeof(struct options),
-    .run = run,
+    .run = translate,
+};
+
+const struct verb verb_summarize = {
+    .name = "summarize",
+    .args = "ID|FOLDER [FILE]",
+    .min_args = 1,
+    .max_args = 2,
+    .brief = "let a trained model read lines and write a summary of each",
+    .text =
+        "As translate, with a beam of 4 and no three tokens twice when nothing else "
+        "is said.",
+    .options = {table, model_opts},
+    .size = sizeof(struct options),
+    .run = summarize,
 };

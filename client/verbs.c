@@ -31,6 +31,7 @@ const struct verb *const verbs[] = {
     &verb_plan,
     &verb_generate,
     &verb_translate,
+    &verb_summarize,
     &verb_average,
     &verb_tokenizer,
     &verb_export,

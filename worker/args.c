@@ -16,23 +16,34 @@
 enum { MAX_ROWS = 40, FIRST_NUMBER = 1000, HELP = 999 };
 
 struct table {
+    struct arg_row row[MAX_ROWS]; /* those of all tables */
     struct option option[MAX_ROWS + 2];
     char letters[2 * MAX_ROWS + 4];
     int rows;
 };
 
-static void table_fill(const struct arg_row *rows, struct table *t)
+static void table_add(const struct arg_group *groups, struct table *t)
+{
+    for (; groups->rows; groups++)
+        for (const struct arg_row *r = groups->rows; r->name && t->rows < MAX_ROWS;
+             r++) {
+            t->row[t->rows] = *r;
+            t->row[t->rows++].at += groups->at;
+        }
+}
+
+static void table_fill(const struct arg_group *groups, struct table *t)
 {
     char *letter = t->letters;
 
+    table_add(groups, t);
     *letter++ = '+'; /* no reordering: what is no option ends them */
     *letter++ = ':';
-    for (; rows[t->rows].name && t->rows < MAX_ROWS; t->rows++) {
-        const struct arg_row *r = &rows[t->rows];
+    for (int i = 0; i < t->rows; i++) {
+        const struct arg_row *r = &t->row[i];
         int has = r->what ? required_argument : no_argument;
 
-        t->option[t->rows] =
-            (struct option){r->name, has, NULL, FIRST_NUMBER + t->rows};
+        t->option[i] = (struct option){r->name, has, NULL, FIRST_NUMBER + i};
         if (r->letter) {
             *letter++ = r->letter;
             *letter++ = ':';
@@ -42,14 +53,13 @@ static void table_fill(const struct arg_row *rows, struct table *t)
     t->option[t->rows] = (struct option){"help", no_argument, NULL, HELP};
 }
 
-static const struct arg_row *row_of(const struct arg_row *rows, const struct table *t,
-                                    int c)
+static const struct arg_row *row_of(const struct table *t, int c)
 {
     if (c >= FIRST_NUMBER)
-        return &rows[c - FIRST_NUMBER];
+        return &t->row[c - FIRST_NUMBER];
     for (int i = 0; i < t->rows; i++)
-        if (rows[i].letter == c)
-            return &rows[i];
+        if (t->row[i].letter == c)
+            return &t->row[i];
     return NULL;
 }
 
@@ -114,14 +124,13 @@ static int take(const struct arg_row *r, const char *text, void *out, struct err
 
 /* --- the line ------------------------------------------------------------- */
 
-static int unknown_option(const struct arg_row *rows, const struct table *t,
-                          const char *found, struct err *e)
+static int unknown_option(const struct table *t, const char *found, struct err *e)
 {
     const char *names[MAX_ROWS + 1], *near;
     char word[64];
 
     for (int i = 0; i < t->rows; i++)
-        names[i] = rows[i].name;
+        names[i] = t->row[i].name;
     names[t->rows] = "help";
     snprintf(word, sizeof word, "%s", found + strspn(found, "-"));
     word[strcspn(word, "=")] = '\0';
@@ -130,17 +139,17 @@ static int unknown_option(const struct arg_row *rows, const struct table *t,
                    near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
 
-int args_parse(const struct arg_row *rows, int argc, char **argv, void *out,
+int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
                struct err *e)
 {
     struct table t = {0};
     int c, rc = 0;
 
-    table_fill(rows, &t);
+    table_fill(groups, &t);
     opterr = 0;
     optind = 1;
     while (rc == 0 && (c = getopt_long(argc, argv, t.letters, t.option, NULL)) != -1) {
-        const struct arg_row *r = row_of(rows, &t, c);
+        const struct arg_row *r = row_of(&t, c);
 
         if (c == HELP)
             return 1;
@@ -150,16 +159,19 @@ int args_parse(const struct arg_row *rows, int argc, char **argv, void *out,
         else if (r)
             rc = take(r, optarg, out, e);
         else
-            rc = unknown_option(rows, &t, argv[optind - 1], e);
+            rc = unknown_option(&t, argv[optind - 1], e);
     }
     if (rc == 0 && optind < argc)
         rc = err_set(e, ERR_USAGE, "wanted an option, found \"%s\"", argv[optind]);
     return rc;
 }
 
-void args_help(const struct arg_row *rows)
+void args_help(const struct arg_group *groups)
 {
-    for (const struct arg_row *r = rows; r->name; r++) {
+    struct table t = {0};
+
+    table_add(groups, &t);
+    for (const struct arg_row *r = t.row; r < t.row + t.rows; r++) {
         char left[64], letter[8] = "";
 
         if (r->letter)

@@ -41,12 +41,19 @@ struct arg_row {
     const char *help;
 };
 
-/* Fill *out, which holds the defaults, from argv[1...].  The strings stay argv's.
- * 1: --help was asked for.  ERR_USAGE names the option, what was wanted and found. */
-int args_parse(const struct arg_row *rows, int argc, char **argv, void *out,
+/* A struct within the task's that has a table of its own; rows NULL ends a list. */
+struct arg_group {
+    const struct arg_row *rows;
+    size_t at; /* offset of the struct */
+};
+
+/* Fill *out, which holds the defaults, from argv[1...] by all tables of the list.  The
+ * strings stay argv's. 1: --help was asked for.  ERR_USAGE names the option, what was
+ * wanted and found. */
+int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
                struct err *e);
 
-/* Print the table to standard output. */
-void args_help(const struct arg_row *rows);
+/* Print the tables to standard output. */
+void args_help(const struct arg_group *groups);
 
 #endif

@@ -12,8 +12,10 @@ worker_libworker_la_SOURCES = \
     worker/args.c worker/args.h \
     worker/engine.c worker/engine.h \
     worker/fit.c worker/fit.h \
+    worker/heat.c worker/heat.h \
     worker/job.c worker/job.h \
     worker/kernels.c worker/kernels.h \
+    worker/lines.c worker/lines.h \
     worker/loop.c \
     worker/measure.c worker/measure.h \
     worker/metrics.c worker/metrics.h \
@@ -34,7 +36,8 @@ worker_libworker_la_SOURCES = \
     worker/tfevents.c worker/tfevents.h \
     worker/topo.c worker/topo.h \
     worker/trained.c worker/trained.h \
-    worker/world.c worker/world.h
+    worker/world.c worker/world.h \
+    worker/writer.c worker/writer.h
 
 pkglibexec_PROGRAMS += worker/nnd-worker
 worker_nnd_worker_SOURCES = worker/main.c

@@ -26,6 +26,7 @@ static const struct task *const tasks[] = {
     &task_generate,
     &task_average,
     &task_translate,
+    &task_summarize,
     &task_tokenizer,
     &task_export,
     &task_import,
@@ -43,10 +44,22 @@ static void help(void)
            "see nnd-worker(8).\n");
 }
 
+/* All tables of a task, in the order of --help. */
+static void groups_of(const struct task *t, struct arg_group out[4])
+{
+    out[0] = (struct arg_group){t->args, 0};
+    out[1] = t->more[0];
+    out[2] = t->more[1];
+    out[3] = (struct arg_group){NULL, 0};
+}
+
 static void task_help(const struct task *t)
 {
+    struct arg_group groups[4];
+
+    groups_of(t, groups);
     printf("usage: nnd-worker %s [OPTION]...\n%s\n\n", t->name, t->help);
-    args_help(t->args);
+    args_help(groups);
 }
 
 static const struct task *find_task(const char *name, struct err *e)
@@ -66,13 +79,16 @@ static const struct task *find_task(const char *name, struct err *e)
 
 static int run(const struct task *t, int argc, char **argv, struct err *e)
 {
+    struct arg_group groups[4];
     void *options = malloc(t->size);
     int rc;
+
+    groups_of(t, groups);
 
     if (!options)
         return err_set(e, ERR_NOMEM, "memory: wanted %zu bytes for options", t->size);
     memcpy(options, t->defaults, t->size);
-    rc = args_parse(t->args, argc, argv, options, e);
+    rc = args_parse(groups, argc, argv, options, e);
     if (rc == 1)
         task_help(t);
     if (rc == 0)

@@ -14,6 +14,7 @@ enum { TASK_REQUEUE = 75 /* stopped as asked, saved; run me again */ };
 struct task {
     const char *name, *help; /* help: one line                          */
     const struct arg_row *args;
+    struct arg_group more[2]; /* tables of structs within the options */
     const void *defaults; /* the options' struct, before the command line */
     size_t size;          /* of that struct                             */
 
@@ -27,6 +28,7 @@ extern const struct task task_generate;
 extern const struct task task_import;
 extern const struct task task_kernels;
 extern const struct task task_plan;
+extern const struct task task_summarize;
 extern const struct task task_tokenizer;
 extern const struct task task_train;
 extern const struct task task_translate;

@@ -4,35 +4,33 @@
  *
  * The prompt's tokens are fed one a step, as the ones that follow are.  Where the
  * context is full, the newer half of it is fed again and the text goes on from
- * there; token number n is drawn with random bits of (seed, n) all the same.
+ * there; token number n is drawn with random bits of (seed, n) all the same.  With a
+ * beam nothing is drawn: the best of what fits into the context is searched for.
  */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/str.h"
 #include "decode/sample.h"
 #include "model/model.h"
 #include "worker/task.h"
-#include "worker/trained.h"
+#include "worker/writer.h"
 
 enum { MAX_SAMPLES = 1024, MAX_TOKENS = 1 << 24 };
 
 struct generate_options {
-    const char *checkpoint, *prompt, *plugins, *quarantine;
-    struct arg_list rules;
-    int64_t tokens, samples, top_k, seed, threads;
+    struct trained_options model;
+    struct writer_options how; /* beam 0: draw */
+    int64_t tokens, samples, top_k, seed;
     double temperature, top_p;
-    bool greedy, best, json;
+    bool greedy;
 };
 
 #define AT(field) offsetof(struct generate_options, field)
 
 static const struct arg_row args[] = {
-    {"checkpoint", 0, "DIR", ARG_TEXT, AT(checkpoint), 0, 0,
-     "a checkpoint, or a job's folder: its newest one"},
-    {"prompt", 0, "TEXT", ARG_TEXT, AT(prompt), 0, 0, "what to go on with"},
+    {"prompt", 0, "TEXT", ARG_TEXT, AT(how.prefix), 0, 0, "what to go on with"},
     {"tokens", 0, "N", ARG_INT, AT(tokens), 1, MAX_TOKENS, "how many to add (200)"},
     {"samples", 0, "N", ARG_INT, AT(samples), 1, MAX_SAMPLES,
      "how many texts (1); number i has the seed + i"},
@@ -45,29 +43,22 @@ static const struct arg_row args[] = {
     {"greedy", 0, NULL, ARG_FLAG, AT(greedy), 0, 0, "always take the likeliest token"},
     {"seed", 0, "N", ARG_INT, AT(seed), 0, INT64_MAX,
      "the same seed, the same text (1)"},
-    {"kernel", 0, "OP=NAME", ARG_LIST, AT(rules), 0, 0,
-     "a rule for kernels, besides the job's"},
-    {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024, "threads; 0: all cores"},
-    {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
-     "folders of kernel plugins"},
-    {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
-     "folder of notes on plugins that did harm"},
-    {"best", 0, NULL, ARG_FLAG, AT(best), 0, 0,
-     "not the newest checkpoint, but what train.best found best"},
-    {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
 
-static const struct generate_options defaults = {.prompt = "\n",
-                                                 .tokens = 200,
-                                                 .samples = 1,
-                                                 .temperature = 1,
-                                                 .top_p = 1,
-                                                 .seed = 1};
+static const struct generate_options defaults = {
+    .how = {.prefix = "\n", .best = 1, .alpha = 1},
+    .tokens = 200,
+    .samples = 1,
+    .temperature = 1,
+    .top_p = 1,
+    .seed = 1};
 
 struct generate {
+    struct trained of; /* at its place for trained_do */
     const struct generate_options *o;
-    struct trained of;
+    struct writer writer;
+    struct arena *mem;
     const struct tokenizer *tokens; /* of what is written */
     struct sample_rule rule;
     struct sample_space *space;
@@ -83,7 +74,7 @@ struct generate {
 /* The prompt's ids, to every row. */
 static int read_prompt(struct generate *g, struct err *e)
 {
-    const char *text = g->o->prompt;
+    const char *text = g->o->how.prefix;
     struct tokens t;
     int rc;
 
@@ -108,12 +99,8 @@ static int read_prompt(struct generate *g, struct err *e)
     return rc;
 }
 
-/* The checkpoint's job and its tokenizer. */
-static int open_job(struct generate *g, struct err *e)
+static int check_job(struct generate *g, struct err *e)
 {
-    g->of.best = g->o->best;
-    if (trained_open(&g->of, g->o->checkpoint, e) < 0)
-        return e->code;
     g->tokens = g->of.lexicon.target;
     g->context = model_endless(g->of.job) ? INT64_MAX : g->of.job->model->context;
     if (!model_reads(g->of.job))
@@ -128,27 +115,30 @@ static int open_job(struct generate *g, struct err *e)
 static int open_all(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
-    struct engine_config config = {.threads = (int)o->threads,
-                                   .plugins = o->plugins,
-                                   .quarantine = o->quarantine,
-                                   .suspects = true};
+    struct engine_config config = trained_config(&o->model);
 
     g->rule = (struct sample_rule){.temperature = o->greedy ? 0 : o->temperature,
                                    .top_k = (uint32_t)o->top_k,
                                    .top_p = o->top_p,
                                    .seed = (uint64_t)o->seed};
     g->rows = (int)o->samples;
-    if (sample_rule_check(&g->rule, e) < 0 || open_job(g, e) < 0 ||
-        read_prompt(g, e) < 0 || trained_engine(&g->of, &config, e) < 0 ||
+    if (sample_rule_check(&g->rule, e) < 0 || read_prompt(g, e) < 0 ||
+        trained_engine(&g->of, &config, e) < 0 ||
         sample_space_create((uint32_t)g->of.vocab, &g->space, e) < 0)
         return e->code;
-    return trained_decoder(&g->of, g->rows, &o->rules, e);
+    return trained_decoder(&g->of, &g->of.engine,
+                           &(struct decoder_config){.rows = g->rows}, &o->model.rules,
+                           e);
 }
 
-static void close_all(struct generate *g)
+static void close_all(void *self)
 {
+    struct generate *g = self;
+
+    writer_close(&g->writer);
+    if (g->mem)
+        arena_destroy(g->mem);
     sample_space_destroy(g->space);
-    trained_close(&g->of);
     free(g->id);
     free(g->in);
     free(g->text);
@@ -189,43 +179,18 @@ static int print_part(const struct generate *g, int row, int64_t from, int64_t t
     return rc;
 }
 
-/* A text of bytes may end inside a character: JSON gets a question mark there. */
-static json_t *json_text(const struct buf *b)
-{
-    char *text = malloc(b->len + 1);
-    json_t *j = NULL;
-
-    if (!text)
-        return NULL;
-    memcpy(text, b->data, b->len + 1);
-    for (size_t i = 0; i < b->len;) {
-        size_t n = 1;
-
-        while (n < 4 && i + n <= b->len && !str_is_utf8(text + i, n))
-            n++;
-        if (i + n > b->len || !str_is_utf8(text + i, n)) {
-            text[i] = '?';
-            n = 1;
-        }
-        i += n;
-    }
-    j = json_stringn(text, b->len);
-    free(text);
-    return j;
-}
-
 static json_t *row_json(const struct generate *g, int row, struct err *e)
 {
     struct buf b = {0};
     json_t *text = NULL;
 
     if (text_of(g, row, g->prompt, g->length, &b, e) == 0)
-        text = b.data ? json_text(&b) : json_string("");
+        text = writer_json(&b);
     buf_free(&b);
     if (!text)
         return NULL;
     return json_pack("{s:I, s:s, s:o}", "seed", (json_int_t)(g->o->seed + row),
-                     "prompt", g->o->prompt, "text", text);
+                     "prompt", g->o->how.prefix, "text", text);
 }
 
 static int print_json(const struct generate *g, struct err *e)
@@ -300,7 +265,7 @@ static int go_on(struct generate *g, struct err *e)
 
 static int write_text(struct generate *g, struct err *e)
 {
-    bool stream = g->rows == 1 && !g->o->json;
+    bool stream = g->rows == 1 && !g->o->model.json;
     int64_t end = g->length + g->o->tokens;
     int rc = stream ? print_part(g, 0, 0, g->length, e) : 0;
 
@@ -318,27 +283,86 @@ static int write_text(struct generate *g, struct err *e)
         return rc;
     if (stream)
         printf("\n");
-    return stream ? 0 : g->o->json ? print_json(g, e) : print_samples(g, e);
+    return stream ? 0 : g->o->model.json ? print_json(g, e) : print_samples(g, e);
 }
+
+/* --- searching ------------------------------------------------------------ */
+
+static int print_found(const struct generate *g, struct err *e)
+{
+    const struct writer *w = &g->writer;
+    json_t *list = json_array(), *all;
+    int rc = 0;
+
+    for (int k = 0; rc == 0 && k < w->rule.best && w->text[k].count >= 0; k++) {
+        const struct search_text *t = &w->text[k];
+        struct buf b = {0};
+
+        buf_puts(&b, g->o->model.json ? "" : g->o->how.prefix);
+        rc = tokenizer_decode(g->tokens, t->id + t->forced,
+                              (size_t)(t->count - t->forced), &b, e);
+        if (rc == 0 && g->o->model.json)
+            json_array_append_new(
+                list, json_pack("{s:s, s:o, s:f, s:f, s:b}", "prompt", g->o->how.prefix,
+                                "text", writer_json(&b), "score", t->score, "log_p",
+                                t->log_p, "ended", t->ended));
+        else if (rc == 0 && w->rule.best > 1)
+            printf("--- text %d of %d, score %.6f\n%s\n", k + 1, w->rule.best, t->score,
+                   b.data);
+        else if (rc == 0)
+            printf("%s\n", b.data);
+        buf_free(&b);
+    }
+    all = json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->of.path, "texts", list);
+    if (rc == 0 && g->o->model.json) {
+        json_dumpf(all, stdout, JSON_COMPACT);
+        putchar('\n');
+    }
+    json_decref(all);
+    return rc;
+}
+
+static int search(struct generate *g, struct err *e)
+{
+    const struct generate_options *o = g->o;
+
+    g->mem = arena_create();
+    if (writer_open(&g->writer, &g->of, &o->model, &o->how, 1, o->tokens, false, e) <
+            0 ||
+        writer_write(&g->writer, 1, g->mem, e) < 0)
+        return e->code;
+    return print_found(g, e);
+}
+
+static int work(void *self, const void *options, struct err *e)
+{
+    struct generate *g = self;
+
+    g->o = options;
+    if (check_job(g, e) < 0)
+        return e->code;
+    if (g->o->how.beam > 0)
+        return search(g, e);
+    return open_all(g, e) < 0 ? e->code : write_text(g, e);
+}
+
+static const struct trained_task generating = {
+    .name = "generate",
+    .size = sizeof(struct generate),
+    .work = work,
+    .close = close_all,
+};
 
 static int generate(const void *options, struct err *e)
 {
-    struct generate g = {.o = options};
-    int rc;
-
-    if (!g.o->checkpoint)
-        return err_set(e, ERR_USAGE, "generate: wanted --checkpoint DIR");
-    rc = open_all(&g, e);
-    if (rc == 0)
-        rc = write_text(&g, e);
-    close_all(&g);
-    return rc;
+    return trained_do(&generating, options, e);
 }
 
 const struct task task_generate = {
     .name = "generate",
     .help = "let a trained model go on with a text",
     .args = args,
+    .more = {{writer_args, AT(how)}, {trained_args, AT(model)}},
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = generate,

@@ -4,12 +4,31 @@
  */
 #include "worker/trained.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "train/checkpoint.h"
 #include "worker/job.h"
 #include "worker/world.h"
+
+#define AT(field) offsetof(struct trained_options, field)
+
+const struct arg_row trained_args[] = {
+    {"checkpoint", 0, "DIR", ARG_TEXT, AT(checkpoint), 0, 0,
+     "a checkpoint, or a job's folder: its newest one"},
+    {"kernel", 0, "OP=NAME", ARG_LIST, AT(rules), 0, 0,
+     "a rule for kernels, besides the job's"},
+    {"threads", 0, "N", ARG_INT, AT(threads), 0, 1024, "threads; 0: all cores"},
+    {"plugins", 0, "DIR[:DIR]", ARG_TEXT, AT(plugins), 0, 0,
+     "folders of kernel plugins"},
+    {"quarantine", 0, "DIR", ARG_TEXT, AT(quarantine), 0, 0,
+     "folder of notes on plugins that did harm"},
+    {"best", 0, NULL, ARG_FLAG, AT(best), 0, 0,
+     "not the newest checkpoint, but what train.best found best"},
+    {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
+    {0},
+};
 
 static int find(struct trained *t, const char *dir, struct err *e)
 {
@@ -48,7 +67,32 @@ int trained_engine(struct trained *t, const struct engine_config *c, struct err 
     return engine_open(&t->engine, t->self, c, e);
 }
 
-int trained_decoder(struct trained *t, int rows, const struct arg_list *rules,
+struct engine_config trained_config(const struct trained_options *o)
+{
+    return (struct engine_config){.threads = (int)o->threads,
+                                  .plugins = o->plugins,
+                                  .quarantine = o->quarantine,
+                                  .suspects = true};
+}
+
+int trained_alike(const struct trained *t, const struct trained *other, struct err *e)
+{
+    struct buf mine = {0}, theirs = {0};
+    int rc = lexicon_save(&t->lexicon, &mine, e);
+
+    if (rc == 0)
+        rc = lexicon_save(&other->lexicon, &theirs, e);
+    if (rc == 0 &&
+        (mine.len != theirs.len || memcmp(mine.data, theirs.data, mine.len) != 0))
+        rc = err_set(e, ERR_SPEC, "%s: wanted the vocabulary of %s, found another",
+                     other->path, t->path);
+    buf_free(&mine);
+    buf_free(&theirs);
+    return rc;
+}
+
+int trained_decoder(struct trained *t, const struct engine *engine,
+                    const struct decoder_config *shape, const struct arg_list *rules,
                     struct err *e)
 {
     size_t of_job = t->job->kernels->n_rule, n = of_job + rules->n;
@@ -61,12 +105,14 @@ int trained_decoder(struct trained *t, int rows, const struct arg_list *rules,
         rule[i] = i < of_job ? t->job->kernels->rule[i] : rules->value[i - of_job];
     rc = decoder_create(&(struct decoder_config){.job = t->job,
                                                  .vocab = t->vocab,
-                                                 .rows = rows,
-                                                 .kernels = t->engine.kernels,
+                                                 .rows = shape->rows,
+                                                 .sources = shape->sources,
+                                                 .unit = shape->unit,
+                                                 .kernels = engine->kernels,
                                                  .rules = rule,
                                                  .nrules = n,
                                                  .self = t->self,
-                                                 .threads = t->engine.seat.threads},
+                                                 .threads = engine->seat.threads},
                         &t->decoder, e);
     free(rule);
     return rc < 0 ? rc : checkpoint_load_weights(t->path, decoder_exec(t->decoder), e);
@@ -79,4 +125,25 @@ void trained_close(struct trained *t)
     lexicon_free(&t->lexicon);
     spec_destroy(t->spec);
     comm_destroy(t->self);
+}
+
+int trained_do(const struct trained_task *k, const void *options, struct err *e)
+{
+    const struct trained_options *o = options;
+    struct trained *t;
+    int rc;
+
+    if (!o->checkpoint)
+        return err_set(e, ERR_USAGE, "%s: wanted --checkpoint DIR", k->name);
+    t = calloc(1, k->size);
+    if (!t)
+        return err_set(e, ERR_NOMEM, "memory: wanted %zu bytes", k->size);
+    t->best = o->best;
+    rc = trained_open(t, o->checkpoint, e);
+    if (rc == 0)
+        rc = k->work(t, options, e);
+    k->close(t);
+    trained_close(t);
+    free(t);
+    return rc;
 }

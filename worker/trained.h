@@ -13,6 +13,15 @@
 #include "worker/args.h"
 #include "worker/engine.h"
 
+/* What every task with a trained model is told; its options begin with this. */
+struct trained_options {
+    const char *checkpoint, *plugins, *quarantine;
+    struct arg_list rules;
+    int64_t threads;
+    bool best, json;
+};
+extern const struct arg_row trained_args[];
+
 struct trained {
     bool best;           /* set before trained_open: not the newest, the best one */
     char path[PATH_MAX]; /* of the checkpoint */
@@ -33,10 +42,30 @@ int trained_open(struct trained *t, const char *dir, struct err *e);
 /* The engine, as in engine.h. */
 int trained_engine(struct trained *t, const struct engine_config *c, struct err *e);
 
-/* A decoder of that many rows with the checkpoint's weights.  Of several rules for an
- * operator the last one counts: `rules` come after the job's. */
-int trained_decoder(struct trained *t, int rows, const struct arg_list *rules,
+struct engine_config trained_config(const struct trained_options *o);
+
+/* Does `other` have the same words, so that they can write together?  ERR_SPEC: no. */
+int trained_alike(const struct trained *t, const struct trained *other, struct err *e);
+
+/* A decoder with the checkpoint's weights; of `shape` its rows, sources and unit count.
+ * Of several rules for an operator the last one counts: `rules` come after the job's.
+ * engine: t's own, or that of another one. */
+int trained_decoder(struct trained *t, const struct engine *engine,
+                    const struct decoder_config *shape, const struct arg_list *rules,
                     struct err *e);
 void trained_close(struct trained *t);
+
+/* A task with a trained model: `work` gets zeroed memory of `size` bytes that begins
+ * with a struct trained, which is open; `close` takes away what work left, whatever
+ * that returned. */
+struct trained_task {
+    const char *name;
+    size_t size;
+    int (*work)(void *self, const void *options, struct err *e);
+    void (*close)(void *self);
+};
+
+/* Do it; the options begin with struct trained_options. */
+int trained_do(const struct trained_task *k, const void *options, struct err *e);
 
 #endif

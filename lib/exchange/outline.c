@@ -8,6 +8,7 @@
 
 int outline_make(const Nnd__Job *job, int64_t vocab, struct outline *out, struct err *e)
 {
+    const struct decode_shape one = {.rows = 1, .sources = 1};
     struct decode_step step;
     struct mesh mesh;
 
@@ -15,7 +16,7 @@ int outline_make(const Nnd__Job *job, int64_t vocab, struct outline *out, struct
     if (mesh_make(1, 1, 1, 1, 1, 1, 1, 0, &mesh, e) < 0)
         return e->code;
     out->graph = graph_create(&mesh, NND_F32, NND_F32);
-    if (model_decode(out->graph, job, vocab, 1, &step, e) < 0)
+    if (model_decode(out->graph, job, vocab, &one, &step, e) < 0)
         return e->code;
     return layout_create(out->graph, NULL, &out->layout, e);
 }

@@ -65,6 +65,15 @@ struct value *op_part(struct graph *g, struct value *x, int64_t offset, struct s
     return view(g, &op_piece, x, (struct view_attr){.shape = s, .offset = offset});
 }
 
+struct value *op_head(struct graph *g, struct value *x, int64_t n)
+{
+    if (!x || x->shape.dim[0] == n)
+        return x;
+    struct shape s = x->shape;
+    s.dim[0] = n;
+    return view(g, &op_piece, x, (struct view_attr){.shape = s});
+}
+
 struct value *op_param_piece(struct graph *g, struct param *p, int64_t lo, int64_t hi)
 {
     return view(g, &op_piece, p->value,

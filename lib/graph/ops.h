@@ -49,6 +49,9 @@ struct value *op_view(struct graph *g, struct value *x, struct shape s);
 /* Elements of x from `offset` on, seen as shape s; no gradient. */
 struct value *op_part(struct graph *g, struct value *x, int64_t offset, struct shape s);
 
+/* The same memory up to number n of the first dim; no gradient. */
+struct value *op_head(struct graph *g, struct value *x, int64_t n);
+
 /* Root-mean-square and layer norm over the last axis; b may be NULL. */
 struct value *op_norm_rms(struct graph *g, struct value *x, struct value *w,
                           double eps);

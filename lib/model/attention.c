@@ -87,6 +87,17 @@ static struct value *keys_of(struct build *b, int which, bool rotate, struct val
 
 static const char *const cache_names[] = {"k", "v"};
 
+struct value *block_kept(struct build *b, const char *name, const char *suffix,
+                         int dtype, int64_t rows, int64_t cols)
+{
+    int64_t batch = b->m->chunk.batch, all = b->step ? b->step->rows : batch;
+    char full[256];
+    snprintf(full, sizeof(full), "%s%s%s", name, suffix,
+             b->step ? "" : MODEL_FIRST_SUFFIX);
+    struct value *v = graph_state(b->g, full, dtype, shape_of(2, all * rows, cols));
+    return op_head(b->g, v, batch * rows);
+}
+
 /* The cache of this layer's keys or values, [rows, context, Hk, D], with the new
  * rows written into it. */
 static struct value *cached(struct build *b, const char *scope, int which,
@@ -98,9 +109,9 @@ static struct value *cached(struct build *b, const char *scope, int which,
     int64_t rows = x->shape.dim[0], hk = s->kv_heads, d = s->head_dim;
     int64_t context = s->context;
     char name[200];
-    snprintf(name, sizeof(name), "%s.cache.%s", scope, cache_names[which]);
+    snprintf(name, sizeof(name), "%s.%s", scope, cache_names[which]);
     struct value *all =
-        graph_state(b->g, name, b->g->act, shape_of(2, rows * context, hk * d));
+        block_kept(b, name, MODEL_CACHE_SUFFIX, b->g->act, context, hk * d);
     x = op_view(b->g, x, shape_of(2, rows, hk * d));
     return op_view(b->g, op_rows_scatter(b->g, x, b->step->slot, all),
                    shape_of(4, rows, context, hk, d));
@@ -111,10 +122,10 @@ static struct value *kept(struct build *b, const char *scope, int which)
 {
     const Nnd__Model *s = b->spec;
     int64_t hk = s->kv_heads, d = s->head_dim, n = s->source_context;
-    int64_t rows = b->m->chunk.batch;
     char name[200];
-    snprintf(name, sizeof(name), "%s.source.%s", scope, cache_names[which]);
-    return graph_state(b->g, name, b->g->act, shape_of(4, rows, n, hk, d));
+    snprintf(name, sizeof(name), "%s.%s", scope, cache_names[which]);
+    struct value *all = block_kept(b, name, MODEL_SOURCE_SUFFIX, b->g->act, n, hk * d);
+    return op_view(b->g, all, shape_of(4, b->m->chunk.batch, n, hk, d));
 }
 
 void block_attention_keep(struct build *b, const char *scope, struct value *memory)
@@ -127,6 +138,18 @@ void block_attention_keep(struct build *b, const char *scope, struct value *memo
     }
 }
 
+/* Queries and keys, for those who ask where a row looks. */
+static void keep_look(struct build *b, struct value *q, struct value *k)
+{
+    if (!q || !k)
+        return;
+    int64_t rows = b->m->chunk.batch, n = shape_elements(&q->shape) / rows;
+    struct value *to = block_kept(b, "look", ".q", b->g->act, 1, n);
+    op_copy(b->g, op_view(b->g, q, to->shape), to);
+    b->step->query = to->root;
+    b->step->key = k->root;
+}
+
 /* A row of each sequence against what is kept of it. */
 static struct value *attend_step(struct build *b, const char *scope, struct value *q,
                                  struct value *x, const struct attend_to *to)
@@ -135,6 +158,8 @@ static struct value *attend_step(struct build *b, const char *scope, struct valu
     for (int i = 0; i < 2; i++)
         kv[i] =
             to->rows ? kept(b, scope, i) : cached(b, scope, i, keys_of(b, i, true, x));
+    if (to->look)
+        keep_look(b, q, kv[0]);
     return op_attention_cached(b->g, q, kv[0], kv[1],
                                to->rows ? to->len : b->step->len);
 }

@@ -54,9 +54,15 @@ struct attend_to {
     const struct chunk *rows; /* of the memory; NULL: themselves          */
     struct value *memory;     /* its rows [B*S,h]; unused when decoding   */
     struct value *len;        /* i32 [B]: how many are real; NULL: all    */
+    bool look;                /* when decoding, keep what says where      */
 };
 struct value *block_attention(struct build *b, const char *scope, struct value *x,
                               const struct attend_to *to);
+
+/* A state of decoding, `rows` of numbers for each sequence, which is named by `suffix`:
+ * those of the sequences at hand.  Without b->step: what "encode" makes for it. */
+struct value *block_kept(struct build *b, const char *name, const char *suffix,
+                         int dtype, int64_t rows, int64_t cols);
 
 /* Before decoding: keep the keys and values of a memory, for block_attention. */
 void block_attention_keep(struct build *b, const char *scope, struct value *memory);

@@ -67,8 +67,11 @@ static struct value *layers(struct build *b, const char *side, uint32_t first,
     for (uint32_t i = 0; i < n; i++) {
         snprintf(scope, sizeof(scope), "model.%s.layers.%u", side, i);
         residual(b, scope, &s, &(struct sublayer){"self_attn", self, 0});
-        if (memory)
-            residual(b, scope, &s, &(struct sublayer){"cross_attn", memory, 0});
+        if (memory) {
+            struct attend_to at = *memory;
+            at.look = b->step && i + 1 == n;
+            residual(b, scope, &s, &(struct sublayer){"cross_attn", &at, 0});
+        }
         residual(b, scope, &s, &(struct sublayer){"mlp", NULL, first + i});
     }
     graph_scope(b->g, "model.%s", side);
@@ -111,10 +114,7 @@ static struct value *logits(struct build *b)
 /* The keys and values of every layer's look at the source. */
 static void encode(struct build *b)
 {
-    struct decode_step *step = b->step;
-    b->step = NULL;
     struct value *memory = read_source(b);
-    b->step = step;
     for (uint32_t i = 0; i < b->spec->layers; i++) {
         char scope[64];
         snprintf(scope, sizeof(scope), "model.decoder.layers.%u.cross_attn", i);

@@ -218,41 +218,64 @@ int model_guess(struct model *m, int *program, struct err *e)
 }
 
 /* The program "encode", for a family that reads. */
-static void decode_source(struct model *m, struct decode_step *s)
+static void decode_source(struct model m, int64_t sources, struct decode_step *s)
 {
-    const struct family *f = family_of(m->job);
+    const struct family *f = family_of(m.job);
     if (!f->reads)
         return;
-    graph_program(m->g, "encode");
-    int64_t context = m->job->model->source_context, batch = m->chunk.batch;
-    m->source = source_inputs(m->g, batch, context, batch * context);
-    m->source_len = graph_input(m->g, "source.len", NND_I32, shape_of(1, batch));
-    s->source_id = m->source.id;
-    s->source_pos = m->source.pos;
-    s->source_len = m->source_len;
-    struct build b = build_of(m, false);
-    b.step = s;
+    graph_program(m.g, "encode");
+    int64_t context = m.job->model->source_context;
+    m.chunk.batch = sources;
+    m.source = source_inputs(m.g, sources, context, sources * context);
+    m.source_len = graph_input(m.g, "source.len", NND_I32, shape_of(1, sources));
+    s->source_id = m.source.id;
+    s->source_pos = m.source.pos;
+    s->source_len = m.source_len;
+    struct build b = build_of(&m, false);
     f->encode(&b);
 }
 
-int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
-                 struct decode_step *out, struct err *e)
+/* Program number i: the first n rows.  Where they looked goes to *all. */
+static void decode_rows(struct model m, int i, int64_t n, struct decode_step *all)
 {
-    struct shape s = shape_of(1, rows);
-    *out = (struct decode_step){.id = graph_input(g, "id", NND_I32, s),
+    struct graph *g = m.g;
+    char name[32];
+    snprintf(name, sizeof(name), "decode.%d", i);
+    graph_program(g, name);
+    struct decode_step s = *all;
+    s.id = op_head(g, all->id, n);
+    s.pos = op_head(g, all->pos, n);
+    s.slot = op_head(g, all->slot, n);
+    s.len = op_head(g, all->len, n);
+    m.chunk = (struct chunk){.batch = n, .context = 1, .id = s.id, .pos = s.pos};
+    m.source_len = op_head(g, all->reach, n);
+    struct build b = build_of(&m, false);
+    b.step = &s;
+    struct value *logits = family_of(m.job)->logits(&b);
+    graph_scope(g, "%s", "");
+    op_copy(g, logits, op_head(g, all->logits, n));
+    all->weight = s.weight;
+    all->query = s.query;
+    all->key = s.key;
+}
+
+int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab,
+                 const struct decode_shape *shape, struct decode_step *out,
+                 struct err *e)
+{
+    struct shape s = shape_of(1, shape->rows);
+    *out = (struct decode_step){.rows = shape->rows,
+                                .id = graph_input(g, "id", NND_I32, s),
                                 .pos = graph_input(g, "pos", NND_I32, s),
                                 .slot = graph_input(g, "slot", NND_I32, s),
                                 .len = graph_input(g, "len", NND_I32, s)};
     struct model m = {.g = g, .job = job, .vocab = vocab};
-    m.chunk =
-        (struct chunk){.batch = rows, .context = 1, .id = out->id, .pos = out->pos};
-    decode_source(&m, out);
-    graph_program(g, "decode");
-    struct build b = build_of(&m, false);
-    b.step = out;
-    struct value *logits = family_of(job)->logits(&b);
-    graph_scope(g, "%s", "");
-    out->logits = graph_state(g, "logits", g->wide, shape_of(2, rows, vocab));
-    op_copy(g, logits, out->logits);
+    if (model_reads(job))
+        out->reach = graph_input(g, "source.reach", NND_I32, s);
+    out->logits = graph_state(g, "logits", g->wide, shape_of(2, shape->rows, vocab));
+    decode_source(m, shape->sources, out);
+    decode_rows(m, 0, shape->rows, out);
+    for (int i = 1; i < shape->sizes; i++)
+        decode_rows(m, i, shape->size[i], out);
     return graph_status(g, e);
 }

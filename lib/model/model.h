@@ -15,10 +15,14 @@
 /* Names of the states that the loss-free balancing changes end so. */
 #define MODEL_BIAS_SUFFIX ".e_score_correction_bias"
 
-/* States that decoding carries from a token to the next end so; what they begin with
- * has the second suffix besides, else they begin with zeros. */
-#define MODEL_STEP_SUFFIX  ".step"
-#define MODEL_FIRST_SUFFIX ".first"
+/* States of decoding, a part for each row, end so: what is carried from a token to
+ * the next, what grows by each token, and what is kept of a source.  What "encode"
+ * makes for the first and the last has MODEL_FIRST_SUFFIX besides, with a part for each
+ * source; else they begin with zeros. */
+#define MODEL_STEP_SUFFIX   ".step"
+#define MODEL_CACHE_SUFFIX  ".cache"
+#define MODEL_SOURCE_SUFFIX ".source"
+#define MODEL_FIRST_SUFFIX  ".first"
 
 /* States that training carries from step to step begin so: f32 [samples, width], of
  * this rank's samples.  They are part of a checkpoint. */
@@ -69,23 +73,37 @@ bool model_endless(const Nnd__Job *job);
 /* How many states a recurrent cell has: 2 for an LSTM. */
 int model_cell_states(const Nnd__Job *job);
 
-/* Append program "decode": one more token of each of `rows` sequences of at most
- * model.context tokens; keys and values are states of the graph.  For a family that
- * reads, also "encode": the sources, into states that "decode" goes by. */
+/* Append programs "decode.0", ...: one more token of each of the first size[i] of
+ * `rows` sequences of at most model.context tokens; keys and values are states of the
+ * graph.  size[0] is `rows`, and they fall; sizes 0: that one alone.  For a family that
+ * reads, also "encode": `sources` sources, into states that are for the caller to hand
+ * to rows. */
+struct decode_shape {
+    int64_t rows, sources;
+    const int64_t *size;
+    int sizes;
+};
 struct decode_step {
+    int64_t rows;           /* all of them                                    */
     struct value *id, *pos; /* inputs i32 [rows]: the token and its place     */
     struct value *slot;     /* input i32 [rows]: row of the caches it goes to */
     struct value *len;      /* input i32 [rows]: tokens then in the cache     */
     struct value *logits;   /* state, wide [rows, V]                          */
 
-    struct value *weight; /* state, wide [rows, source_context]: where the newest
-                             token looked; NULL: the family keeps no such thing */
+    struct value *reach; /* input i32 [rows]: real tokens of its source, or NULL */
 
-    /* Inputs i32 [rows * source_context] (pos -1: padding) and [rows]; or NULL. */
+    /* Where the newest token looked: a state, wide [rows, source_context], or the
+     * queries and keys that say so, [rows, H, D] and [rows, source_context, Hk, D] of
+     * the last layer; all NULL: the family keeps no such thing. */
+    struct value *weight, *query, *key;
+
+    /* Inputs i32 [sources * source_context] (pos -1: padding) and [sources]; or NULL.
+     */
     struct value *source_id, *source_pos, *source_len;
 };
-int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab, int64_t rows,
-                 struct decode_step *out, struct err *e);
+int model_decode(struct graph *g, const Nnd__Job *job, int64_t vocab,
+                 const struct decode_shape *shape, struct decode_step *out,
+                 struct err *e);
 
 /* Layers counted through, those that read first: how many are there, is number i a
  * mixture of experts, and how many are? */

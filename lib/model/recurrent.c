@@ -62,31 +62,22 @@ static struct value *add_also(struct build *b, struct value *gates, struct value
     return op_add(b->g, gates, op_linear(b->g, also, w, NULL));
 }
 
-/* The state of a layer from one step of decoding to the next. */
+/* The state of a layer from one step of decoding to the next; before decoding, where
+ * it comes from when a row begins anew. */
 static struct value *step_state(struct build *b, const char *scope, int which)
 {
     char name[200];
-    snprintf(name, sizeof(name), "%s.%c" MODEL_STEP_SUFFIX, scope, "hc"[which]);
-    return graph_state(b->g, name, which ? b->g->wide : b->g->act,
-                       shape_of(2, b->m->chunk.batch, (int64_t)b->spec->width));
-}
-
-/* Where a row's first state comes from when it begins anew. */
-static struct value *first_state(struct build *b, const char *scope, int which)
-{
-    char name[200];
-    snprintf(name, sizeof(name), "%s.%c" MODEL_STEP_SUFFIX MODEL_FIRST_SUFFIX, scope,
-             "hc"[which]);
-    return graph_state(b->g, name, which ? b->g->wide : b->g->act,
-                       shape_of(2, b->m->chunk.batch, (int64_t)b->spec->width));
+    snprintf(name, sizeof(name), "%s.%c", scope, "hc"[which]);
+    return block_kept(b, name, MODEL_STEP_SUFFIX, which ? b->g->wide : b->g->act, 1,
+                      b->spec->width);
 }
 
 void block_cells_keep(struct build *b, const char *scope, const struct rnn_state *s)
 {
     if (s->h)
-        op_copy(b->g, s->h, first_state(b, scope, 0));
+        op_copy(b->g, s->h, step_state(b, scope, 0));
     if (s->c)
-        op_copy(b->g, s->c, first_state(b, scope, 1));
+        op_copy(b->g, s->c, step_state(b, scope, 1));
 }
 
 struct value *block_cells_state(struct build *b, const char *scope)

@@ -99,16 +99,15 @@ static struct source read_source(struct build *b)
 static struct value *kept(struct build *b, const char *what, int64_t rows)
 {
     char name[64];
-    snprintf(name, sizeof(name), "model.source.%s", what);
-    return graph_state(b->g, name, b->g->act,
-                       shape_of(2, rows, (int64_t)b->spec->width));
+    snprintf(name, sizeof(name), "model.%s", what);
+    return block_kept(b, name, MODEL_SOURCE_SUFFIX, b->g->act, rows, b->spec->width);
 }
 
 /* What rows with the states q see, [rows,h]. */
 static struct value *look(struct build *b, const struct source *s, struct value *q)
 {
     struct graph *g = b->g;
-    int64_t batch = b->m->chunk.batch, keys = batch * b->spec->source_context;
+    int64_t batch = b->m->chunk.batch, keys = b->spec->source_context;
     struct value *k = b->step ? kept(b, "k", keys) : s->keys;
     struct value *v = b->step ? kept(b, "v", keys) : s->rows;
     graph_scope(g, "model.attention");
@@ -124,8 +123,9 @@ static struct value *look(struct build *b, const struct source *s, struct value 
                           b->m->source_len);
     }
     if (b->step && a.weight) {
-        b->step->weight = graph_state(g, "attention", g->wide, a.weight->shape);
-        op_copy(g, a.weight, b->step->weight);
+        struct value *to = block_kept(b, "look", ".weight", g->wide, 1, keys);
+        op_copy(g, op_view(g, a.weight, to->shape), to);
+        b->step->weight = to->root;
     }
     return a.o;
 }
@@ -135,7 +135,7 @@ static struct value *fixed_context(struct build *b, const struct source *s,
                                    struct value *x)
 {
     if (b->step)
-        return kept(b, "context", b->m->chunk.batch);
+        return kept(b, "context", 1);
     struct value *h = s->state[b->spec->layers - 1].h;
     graph_scope(b->g, "model.context");
     return op_attend_dot(b->g, b->m->chunk.batch, x, h, h, 1, NULL).o;
@@ -275,12 +275,9 @@ static void guess(struct build *b)
 
 static void encode(struct build *b)
 {
-    struct decode_step *step = b->step;
     uint32_t layers = b->spec->layers;
-    b->step = NULL;
     struct source s = read_source(b);
     struct value *k = s.keys;
-    b->step = step;
     for (uint32_t i = 0; i < layers; i++) {
         char scope[64];
         scope_of(i, scope, sizeof(scope));
@@ -289,11 +286,11 @@ static void encode(struct build *b)
     if (!s.rows || (looks(b) && !k))
         return;
     if (looks(b)) {
-        op_copy(b->g, k, kept(b, "k", shape_rows(&k->shape)));
-        op_copy(b->g, s.rows, kept(b, "v", shape_rows(&k->shape)));
+        op_copy(b->g, k, kept(b, "k", b->spec->source_context));
+        op_copy(b->g, s.rows, kept(b, "v", b->spec->source_context));
     } else {
         struct value *h = s.state[layers - 1].h;
-        op_copy(b->g, h, kept(b, "context", shape_rows(&h->shape)));
+        op_copy(b->g, h, kept(b, "context", 1));
     }
 }
 

@@ -8,11 +8,12 @@
 #include <unistd.h>
 
 #include "data/batch.h"
-#include "decode/decoder.h"
-#include "tests/num/lab.h"
+#include "tests/num/scene.h"
 #include "tests/unit/unit.h"
 
 enum { ROWS = 3, MAX_ROWS = 64 };
+
+static const struct decoder_config shape = {.rows = ROWS};
 
 /* Weights far from zero, so that attention has something to say. */
 static const char yaml[] =
@@ -26,104 +27,6 @@ static const char pairs_yaml[] =
     "model: {family: encdec, layers: 2, width: 32, heads: 4, kv_heads: 2,\n"
     "        context: 24, source_context: 14, init_std: 0.3, tie_embeddings: false}\n"
     "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
-
-struct scene {
-    struct lab lab;
-    struct trainer *trainer;
-    struct decoder *decoder;
-    int64_t vocab;
-};
-
-static void must(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s", e->text);
-}
-
-static void write_file(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0 && fclose(f) == 0);
-}
-
-/* Pairs of uneven length, one of them with a source of one word. */
-static void write_pairs(const char *path)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    for (int i = 0; i < 40; i++) {
-        for (int k = 0; k <= i * i % 9; k++)
-            fprintf(f, "%sa%d", k ? " " : "", (i + k * k) % 13);
-        for (int k = 0; k <= i % 12; k++)
-            fprintf(f, "%sb%d", k ? " " : "\t", (i * k) % 11);
-        fprintf(f, "\n");
-    }
-    assert_int_equal(fclose(f), 0);
-}
-
-static void write_text(const char *path)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    for (int i = 0; i < 300; i++)
-        fprintf(f, "%d times %c;", i * i % 37, 'a' + i * 7 % 11);
-    assert_int_equal(fclose(f), 0);
-}
-
-/* The decoder's weights become the trainer's. */
-static void copy_model(struct scene *s)
-{
-    struct exec *from = trainer_exec(s->trainer), *to = decoder_exec(s->decoder);
-    const struct graph *a = exec_graph(from), *b = exec_graph(to);
-    struct err e;
-
-    for (int i = 0; i < b->nparam; i++)
-        for (int k = 0; k < a->nparam; k++) {
-            const struct value *v = b->param[i]->value, *w = a->param[k]->value;
-
-            if (strcmp(a->param[k]->name, b->param[i]->name) != 0)
-                continue;
-            assert_int_equal(value_bytes(v), value_bytes(w));
-            must(exec_write(to, v, exec_data(from, w), &e), &e);
-        }
-    assert_int_equal(a->nparam, b->nparam);
-}
-
-static void open_scene(struct scene *s, void **state, const char *job, int n,
-                       char **overrides)
-{
-    struct trainer_config c;
-    struct err e;
-
-    write_text(unit_path(state, "text"));
-    write_pairs(unit_path(state, "pairs"));
-    write_file(unit_path(state, "job.yaml"), job);
-    must(lab_open(&s->lab, unit_path(state, "job.yaml"), n, overrides, &e), &e);
-    c = lab_trainer(&s->lab);
-    s->vocab = c.vocab;
-    must(trainer_create(&c, &s->trainer, &e), &e);
-    must(trainer_start(s->trainer, &e), &e);
-    must(decoder_create(&(struct decoder_config){.job = c.job,
-                                                 .vocab = c.vocab,
-                                                 .rows = ROWS,
-                                                 .kernels = c.kernels,
-                                                 .self = c.world,
-                                                 .threads = 1},
-                        &s->decoder, &e),
-         &e);
-    copy_model(s);
-}
-
-static void close_scene(struct scene *s)
-{
-    decoder_destroy(s->decoder);
-    trainer_destroy(s->trainer);
-    lab_close(&s->lab);
-}
 
 static double nll(const float *logits, int64_t n, int32_t target)
 {
@@ -150,7 +53,7 @@ static void read_source(struct scene *s, int row, const int32_t *id, int32_t len
         for (int32_t i = skip; i < len; i++)
             in[(uint32_t)r * width + (uint32_t)(i - skip)] = (uint32_t)id[i];
     }
-    must(decoder_read(s->decoder, in, real, &e), &e);
+    scene_must(decoder_read(s->decoder, in, real, &e), &e);
 }
 
 /* One sample, in row `row`; the other rows hold other tokens. */
@@ -179,7 +82,7 @@ static double decode_sample(struct scene *s, const struct batch_source *b,
 
         for (int r = 0; r < ROWS; r++)
             in[r] = (uint32_t)(r == row ? id[i] : (id[i] + 1 + r) % (int)s->vocab);
-        must(decoder_step(s->decoder, in, &e), &e);
+        scene_must(decoder_step(s->decoder, in, &e), &e);
         if (target[i] < 0)
             continue;
         sum += nll(decoder_logits(s->decoder, row), s->vocab, target[i]);
@@ -208,10 +111,10 @@ static void compare(void **state, const char *job, int n, char **overrides)
     double want, got;
     struct err e;
 
-    open_scene(&s, state, job, n, overrides);
-    must(trainer_validate(s.trainer, &want, &e), &e);
+    scene_open(&s, state, job, &shape, n, overrides);
+    scene_must(trainer_validate(s.trainer, &want, &e), &e);
     got = decode_loss(&s);
-    close_scene(&s);
+    scene_close(&s);
     if (!(want > 0 && fabs(got - want) <= 1e-5 * want))
         fail_msg("loss: the decoder says %.9g, validation %.9g", got, want);
 }
@@ -310,14 +213,14 @@ static void a_full_context_says_so(void **state)
     uint32_t id[ROWS] = {0};
     struct err e;
 
-    open_scene(&s, state, yaml, 0, NULL);
+    scene_open(&s, state, yaml, &shape, 0, NULL);
     for (int i = 0; i < 24; i++)
-        must(decoder_step(s.decoder, id, &e), &e);
+        scene_must(decoder_step(s.decoder, id, &e), &e);
     assert_int_equal(decoder_length(s.decoder), 24);
     assert_int_equal(decoder_step(s.decoder, id, &e), ERR_FAILED);
     decoder_reset(s.decoder);
-    must(decoder_step(s.decoder, id, &e), &e);
-    close_scene(&s);
+    scene_must(decoder_step(s.decoder, id, &e), &e);
+    scene_close(&s);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, unit_dir_setup, unit_dir_teardown)

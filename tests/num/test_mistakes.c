@@ -489,15 +489,16 @@ static void t15_the_fixed_context_stays(void **state)
 {
     struct hand h;
     struct mesh mesh;
+    const struct decode_shape two = {.rows = 2, .sources = 2};
     struct decode_step s;
     struct err e = {0};
     (void)state;
     open_model(&h, pairs, readers[3], "batch: 4", texts_of(SOURCE));
     must(mesh_make(1, 1, 1, 1, 1, 1, 1, 0, &mesh, &e), &e);
     struct graph *g = graph_create(&mesh, NND_F32, NND_F32);
-    must(model_decode(g, h.job, VOCAB, 2, &s, &e), &e);
-    const struct value *context = graph_find(g, "model.source.context");
-    int program = graph_find_program(g, "decode"), read = 0;
+    must(model_decode(g, h.job, VOCAB, &two, &s, &e), &e);
+    const struct value *context = graph_find(g, "model.context" MODEL_SOURCE_SUFFIX);
+    int program = graph_find_program(g, "decode.0"), read = 0;
     assert_non_null(context);
     for (int i = 0; i < g->nnode; i++) {
         const struct node *n = g->node[i];
