@@ -220,6 +220,8 @@ const struct rule rules[] = {
     {"kernels.check", 2, 20, 0, 0,
      "calls held against ref: off, first of each kernel, sample:N (every Nth), all"},
     {"kernels.suspect", 0, 0, 0, 0, "avoid or use kernels that a process died in"},
+    {"kernels.tune", 0, 0, 0, 0,
+     "of the kernels that could serve, take the fastest as measured at the start"},
 
     {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
     {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},

@@ -664,6 +664,9 @@ static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
         buf_free(&found);
         return ERR_SPEC;
     }
+    if (j->kernels->tune && j->train->mode == NND__TRAIN__MODE__REPRODUCIBLE)
+        return spec_refuse(s, e, "kernels.tune", NULL,
+                           "wanted train.mode fast: time is not reproducible");
     if (device[span_word(device, "_-:")] == '\0')
         return 0;
     field_quote(device, &found);
@@ -748,7 +751,8 @@ static const struct {
      "parallel.dp and model.moe.experts, and is 1 without experts."},
     {check_kernels,
      "Kernel rules and devices are letters, digits and -_.:/ with the signs shown; a "
-     "rule's OP may be narrowed to OP/DTYPE@DEVICE."},
+     "rule's OP may be narrowed to OP/DTYPE@DEVICE. kernels.tune needs train.mode "
+     "fast."},
 };
 
 #define NCHECKS (sizeof(checks) / sizeof(checks[0]))

@@ -289,19 +289,21 @@ static int open_lane(struct run *r, struct err *e)
 
 static int open_trainer(struct run *r, struct err *e)
 {
-    char crumb[PATH_MAX + 64];
+    char crumb[PATH_MAX + 64], tuned[PATH_MAX + 32];
     struct trainer_config c = {.job = r->job,
                                .world = r->world,
                                .kernels = r->engine.kernels,
                                .corpus = r->corpus,
                                .threads = r->engine.seat.threads,
-                               .crumb = crumb};
+                               .crumb = crumb,
+                               .tuned = tuned};
 
     if (verify_create(r->engine.kernels, r->job->kernels->check, &r->verify, e) < 0)
         return e->code;
     c.verify = r->verify;
 
     name_crumb(r, crumb, sizeof crumb);
+    snprintf(tuned, sizeof tuned, "%s/kernels.tuned", r->o->dir);
     if (open_lane(r, e) < 0)
         return e->code;
     c.lane = r->lane;

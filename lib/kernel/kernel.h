@@ -96,15 +96,16 @@ struct kernel_policy {
     unsigned flags;
     const char *const *rules;
     size_t nrules;
+    struct tune *tune; /* tune.h: time goes before priority; or NULL */
 };
 
 struct kernel_table;
 
 /* Choose: candidates for the op and device that have the flags and support
- * every want of the row and are not in quarantine, ordered by rule, priority,
- * in-tree before others, plugin name, kernel name.  None, or a required one that
- * refuses: an error with every candidate's reason.  An unknown name in a rule is an
- * error. */
+ * every want of the row and are not in quarantine, ordered by rule, measured time
+ * where it is asked for, priority, in-tree before others, plugin name, kernel name.
+ * None, or a required one that refuses: an error with every candidate's reason.  An
+ * unknown name in a rule is an error. */
 int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   const struct kernel_want *wants, size_t nwants,
                   struct kernel_table **out, struct err *e);

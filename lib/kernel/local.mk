@@ -20,9 +20,11 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/select.c \
     lib/kernel/since.c lib/kernel/since.h \
     lib/kernel/table.c lib/kernel/table.h \
+    lib/kernel/tune.c lib/kernel/tune.h \
     lib/kernel/verify.c lib/kernel/verify.h
 
 unit_tests += \
     tests/unit/test_kernel_load \
     tests/unit/test_kernel_sample \
-    tests/unit/test_kernel_select
+    tests/unit/test_kernel_select \
+    tests/unit/test_kernel_tune

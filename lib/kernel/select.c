@@ -16,6 +16,10 @@
 #include "kernel/rule.h"
 #include "kernel/since.h"
 #include "kernel/table.h"
+#include "kernel/tune.h"
+
+/* A kernel that is measured has to be faster by so much than who stands before it. */
+#define TUNE_MARGIN 0.97
 
 struct candidate {
     const struct nnd_plugin *plugin;
@@ -211,19 +215,75 @@ static const char *why_chosen(struct selection *s, const struct candidate *c,
     return arena_printf(s->arena, "%s; %s", base, s->refusals.data);
 }
 
+/* Of all calls of the row; negative: not to be measured. */
+static double row_seconds(struct selection *s, const struct candidate *c,
+                          const struct kernel_want *row)
+{
+    double sum = 0;
+    for (size_t i = 0; i < s->nwants; i++) {
+        const struct kernel_want *w = &s->wants[i];
+        if (strcmp(w->op, row->op) != 0 || strcmp(w->key, row->key) != 0)
+            continue;
+        double seconds = tune_seconds(s->policy->tune, c->kernel, w);
+        if (seconds < 0)
+            return -1;
+        sum += seconds;
+    }
+    return sum;
+}
+
+/* The fastest of those that stand with candidate `first` by the user's rules; one has
+ * to win clearly over who stands before it.  The plain kernels do not run. */
+static const struct candidate *fastest(struct selection *s, size_t first,
+                                       const struct kernel_want *row,
+                                       const struct rule *require, struct buf *times)
+{
+    const struct candidate *best = &s->candidates[first];
+    double least = row_seconds(s, best, row);
+    for (size_t i = first; i < s->ncandidates && least > 0; i++) {
+        const struct candidate *c = &s->candidates[i];
+        if (c->preferred != best->preferred || kernels_plugin(s->ks, 0) == c->plugin ||
+            (i > first && !suits(s, c, row, require)))
+            continue;
+        double seconds = i > first ? row_seconds(s, c, row) : least;
+        if (seconds < 0)
+            continue;
+        buf_printf(times, "%s%s/%s %.3g ms", times->len ? ", " : "measured ",
+                   c->plugin->name, c->kernel->name, seconds * 1e3);
+        if (seconds < TUNE_MARGIN * least) {
+            best = c;
+            least = seconds;
+        }
+    }
+    return best;
+}
+
+static void choose(struct selection *s, const struct kernel_want *row,
+                   const struct candidate *c, const char *times,
+                   const struct rule *require, struct kernel_table *t)
+{
+    const char *why = why_chosen(s, c, row, require);
+    struct table_row chosen = {row->op, row->key, c->plugin, c->kernel, why};
+    if (times)
+        chosen.why = arena_printf(s->arena, "%s; %s", times, why);
+    table_add(t, &chosen);
+}
+
 static int select_row(struct selection *s, const struct kernel_want *row,
                       struct kernel_table *t, struct err *e)
 {
     const struct rule *require = rule_of(s, RULE_REQUIRE, row);
+    struct buf times = {0};
     buf_clear(&s->refusals);
     collect(s, row);
     for (size_t i = 0; i < s->ncandidates; i++) {
         const struct candidate *c = &s->candidates[i];
         if (!suits(s, c, row, require))
             continue;
-        struct table_row chosen = {row->op, row->key, c->plugin, c->kernel,
-                                   why_chosen(s, c, row, require)};
-        table_add(t, &chosen);
+        if (s->policy->tune && c->plugin != kernels_plugin(s->ks, 0))
+            c = fastest(s, i, row, require, &times);
+        choose(s, row, c, times.data, require, t);
+        buf_free(&times);
         return 0;
     }
     return nothing_suits(s, row, require, e);

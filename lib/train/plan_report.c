@@ -203,7 +203,7 @@ int plan_kernels(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
                  struct arena *a, const char **out, struct err *e)
 {
     struct kernel_table *table = NULL;
-    int rc = kernels_for_job(ks, job, vocab, &table, e);
+    int rc = kernels_for_job(ks, job, vocab, NULL, &table, e);
 
     if (rc == 0)
         *out = print_table(table, a);
@@ -223,7 +223,7 @@ int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t voca
     out->rank = arena_calloc(a, (size_t)out->ranks, sizeof *out->rank);
     rc = survey_model(&s, e);
     if (rc == 0)
-        rc = kernels_for_job(ks, job, vocab, &table, e);
+        rc = kernels_for_job(ks, job, vocab, NULL, &table, e);
     s.table = table;
     for (int r = 0; rc == 0 && r < out->ranks; r++)
         rc = survey_rank(&s, r, e);

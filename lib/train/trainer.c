@@ -100,7 +100,7 @@ static int wants_of_all(const Nnd__Job *job, int64_t vocab, struct arena *a,
 }
 
 int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab,
-                    struct kernel_table **out, struct err *e)
+                    struct tune *tune, struct kernel_table **out, struct err *e)
 {
     bool exact = job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE;
     struct kernel_policy p = {
@@ -108,6 +108,7 @@ int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab
         .flags = exact ? NND_K_DETERMINISTIC | NND_K_INVARIANT : 0,
         .rules = (const char *const *)job->kernels->rule,
         .nrules = job->kernels->n_rule,
+        .tune = tune,
     };
     struct arena *a = arena_create();
     struct kernel_want *want = NULL;
@@ -126,7 +127,11 @@ static int choose_kernels(struct trainer *t, struct err *e)
     int rc = 0;
     if (comm_rank(t->c.world) == 0) {
         struct kernel_table *table = NULL;
-        rc = kernels_for_job(t->c.kernels, t->c.job, t->c.vocab, &table, e);
+        struct tune *tune = t->c.job->kernels->tune
+                                ? tune_create(t->c.kernels, t->c.threads, t->c.tuned)
+                                : NULL;
+        rc = kernels_for_job(t->c.kernels, t->c.job, t->c.vocab, tune, &table, e);
+        tune_destroy(tune);
         if (!rc)
             kernel_table_print(table, &t->table_text);
         kernel_table_destroy(table);

@@ -27,6 +27,7 @@ struct trainer_config {
     int64_t vocab;
     int threads;
     const char *crumb;     /* see exec_config */
+    const char *tuned;     /* file of what kernels.tune measures, or NULL */
     struct lane *lane;     /* sends gradients and weights meanwhile; or NULL     */
     struct verify *verify; /* see exec_config; outlives the trainer */
 };

@@ -6,6 +6,7 @@
 #define TRAIN_TRAINER_IMPL_H
 
 #include "data/batch.h"
+#include "kernel/tune.h"
 #include "model/model.h"
 #include "train/trainer.h"
 
@@ -22,9 +23,10 @@ struct programs {
 int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
                    struct err *e);
 
-/* One choice of kernels for all ranks of a job, by its rules and mode. */
+/* One choice of kernels for all ranks of a job, by its rules and mode, and by what
+ * `tune` measures unless it is NULL. */
 int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab,
-                    struct kernel_table **out, struct err *e);
+                    struct tune *tune, struct kernel_table **out, struct err *e);
 
 struct trainer {
     struct trainer_config c;

@@ -346,6 +346,8 @@ static const struct bad bads[] = {
      "3:3: kernels.rule: wanted OP=NAME, OP=NAME? or OP=!NAME, found \"gemm/=blis\""},
     {"kernel check", DATA "kernels:\n  check: sample:0\n",
      "3:3: kernels.check: wanted off, first, sample:N or all, found \"sample:0\""},
+    {"kernels by time", DATA "kernels:\n  tune: true\n",
+     "3:3: kernels.tune: wanted train.mode fast: time is not reproducible"},
     {"device", DATA "kernels:\n  device: \"gpu 0\"\n",
      "3:3: kernels.device: wanted a device such as cpu or cuda:0, found \"gpu 0\""},
 };
