@@ -51,6 +51,7 @@ sys_tests += \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
     tests/plugins/bad.h \
+    tests/plugins/bad-grad.c \
     tests/plugins/bad-job.c \
     tests/plugins/bad-kernel.c \
     tests/plugins/bad-load.c
