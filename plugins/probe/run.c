@@ -20,7 +20,7 @@
 #include "number.h"
 #include "tensor/dtype.h"
 
-enum { LAUNCHES_MIN = 3, MEASURE_NS = 300000000 };
+enum { LAUNCHES_MIN = 3, MEASURE_NS = 100000000, SLOW_NS = 1000000000 };
 enum { FENCE = 256, FENCE_BYTE = 0xa5, POISON_BYTE = 0xff };
 
 /* A block of device memory and what was written there. */
@@ -530,13 +530,16 @@ static int launch(struct run *r, void *plan, struct err *e)
     return 0;
 }
 
-/* The shortest of the launches that fit into a while, at least a few. */
+/* The shortest of the launches that fit into a while, at least a few; of slow ones
+ * fewer. */
 static int measure(struct run *r, void *plan, struct err *e)
 {
     int64_t begin = clock_mono_ns(), last = begin;
     double best = 1e30;
     int rc = 0;
-    for (int i = 0; rc == 0 && (i < LAUNCHES_MIN || last - begin < MEASURE_NS); i++) {
+    for (int i = 0; rc == 0 && (i == 0 || last - begin < MEASURE_NS ||
+                                (i < LAUNCHES_MIN && last - begin < SLOW_NS));
+         i++) {
         int64_t from = clock_mono_ns();
         rc = launch(r, plan, e);
         last = clock_mono_ns();
