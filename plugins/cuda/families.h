@@ -11,9 +11,10 @@ extern "C" {
 #endif
 #include "plugins/cpu/op.h"
 
-extern const struct op cuda_act_ops[], cuda_cast_ops[], cuda_gemm_ops[],
-    cuda_grouped_ops[], cuda_norm_ops[], cuda_optim_ops[], cuda_permute_ops[],
-    cuda_rope_ops[], cuda_route_ops[], cuda_rows_ops[], cuda_sum_ops[], cuda_xent_ops[];
+extern const struct op cuda_act_ops[], cuda_attn_bwd_ops[], cuda_attn_fwd_ops[],
+    cuda_cast_ops[], cuda_gemm_ops[], cuda_grouped_ops[], cuda_norm_ops[],
+    cuda_optim_ops[], cuda_permute_ops[], cuda_rope_ops[], cuda_route_ops[],
+    cuda_rows_ops[], cuda_sum_ops[], cuda_xent_ops[];
 
 extern const struct nnd_device_ops cuda_device;
 

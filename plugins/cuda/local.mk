@@ -5,6 +5,8 @@
 
 cuda_sources = \
     plugins/cuda/act.cu \
+    plugins/cuda/attn_bwd.cu \
+    plugins/cuda/attn_fwd.cu \
     plugins/cuda/cast.cu \
     plugins/cuda/device.cu \
     plugins/cuda/gemm.cu \
@@ -19,6 +21,7 @@ cuda_sources = \
     plugins/cuda/xent.cu
 cuda_headers = \
     plugins/cuda/act.h \
+    plugins/cuda/attn.h \
     plugins/cuda/families.h \
     plugins/cuda/kern.h \
     plugins/cuda/tile.h

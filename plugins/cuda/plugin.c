@@ -13,9 +13,10 @@
 #define KERNELS_MAX 96
 
 static const struct op *const families[] = {
-    cuda_act_ops,   cuda_cast_ops,  cuda_gemm_ops,    cuda_grouped_ops,
-    cuda_norm_ops,  cuda_optim_ops, cuda_permute_ops, cuda_rope_ops,
-    cuda_route_ops, cuda_rows_ops,  cuda_sum_ops,     cuda_xent_ops,
+    cuda_act_ops,     cuda_attn_bwd_ops, cuda_attn_fwd_ops, cuda_cast_ops,
+    cuda_gemm_ops,    cuda_grouped_ops,  cuda_norm_ops,     cuda_optim_ops,
+    cuda_permute_ops, cuda_rope_ops,     cuda_route_ops,    cuda_rows_ops,
+    cuda_sum_ops,     cuda_xent_ops,
 };
 
 static struct op_kernel selves[KERNELS_MAX];
