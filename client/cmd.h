@@ -26,6 +26,7 @@ extern const struct verb verb_plan;
 extern const struct verb verb_generate;
 extern const struct verb verb_translate;
 extern const struct verb verb_summarize; /* cmd_translate.c */
+extern const struct verb verb_eval;
 extern const struct verb verb_average;
 extern const struct verb verb_tokenizer;
 extern const struct verb verb_export, verb_import; /* cmd_export.c */

@@ -23,6 +23,7 @@ client_nnctl_SOURCES = \
     client/cmd_average.c \
     client/cmd_change.c \
     client/cmd_doctor.c \
+    client/cmd_eval.c \
     client/cmd_events.c \
     client/cmd_export.c \
     client/cmd_generate.c \

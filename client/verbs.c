@@ -32,6 +32,7 @@ const struct verb *const verbs[] = {
     &verb_generate,
     &verb_translate,
     &verb_summarize,
+    &verb_eval,
     &verb_average,
     &verb_tokenizer,
     &verb_export,

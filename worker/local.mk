@@ -25,6 +25,7 @@ worker_libworker_la_SOURCES = \
     worker/stop.c worker/stop.h \
     worker/task.h \
     worker/task_average.c \
+    worker/task_eval.c \
     worker/task_export.c \
     worker/task_generate.c \
     worker/task_import.c \

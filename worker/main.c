@@ -27,6 +27,7 @@ static const struct task *const tasks[] = {
     &task_average,
     &task_translate,
     &task_summarize,
+    &task_eval,
     &task_tokenizer,
     &task_export,
     &task_import,

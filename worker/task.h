@@ -23,6 +23,7 @@ struct task {
 };
 
 extern const struct task task_average;
+extern const struct task task_eval;
 extern const struct task task_export;
 extern const struct task task_generate;
 extern const struct task task_import;
