@@ -110,6 +110,29 @@ static void unknown_char_is_named(void **state)
     tokenizer_destroy(t);
 }
 
+/* With marks there is a token for what is rare. */
+static void rare_chars_are_not_learned(void **state)
+{
+    struct tokenizer_config c = {.kind = "char", .marks = true, .min_count = 2};
+    struct tokenizer *t;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(tokenizer_create(&c, &t, &e), 0);
+    assert_int_equal(tokenizer_learn(t, "bab", 3, &e), 0);
+    assert_int_equal(tokenizer_learn(t, "ac", 2, &e), 0);
+    assert_int_equal(tokenizer_seal(t, &e), 0);
+    assert_int_equal(tokenizer_vocab(t), TOKEN_MARKS + 2);
+    assert_string_equal(ids_of(t, "abcd"), "4 5 3 3");
+    tokenizer_destroy(t);
+    assert_int_equal(tokenizer_create(&c, &t, &e), 0);
+    assert_int_equal(tokenizer_learn(t, "abc", 3, &e), 0);
+    assert_int_equal(tokenizer_seal(t, &e), ERR_SPEC);
+    assert_string_equal(e.text, "tokenizer char: wanted characters that occur 2 times, "
+                                "found none");
+    tokenizer_destroy(t);
+}
+
 static void unknown_id_is_refused(void **state)
 {
     struct tokenizer *t = make("char", "ab");
@@ -279,6 +302,7 @@ int main(void)
         cmocka_unit_test(bytes_are_their_own_ids),
         cmocka_unit_test(chars_are_sorted_code_points),
         cmocka_unit_test(unknown_char_is_named),
+        cmocka_unit_test(rare_chars_are_not_learned),
         cmocka_unit_test(unknown_id_is_refused),
         cmocka_unit_test(many_chars_take_four_bytes),
         cmocka_unit_test(saved_and_loaded_it_is_the_same),
