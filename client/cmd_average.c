@@ -45,10 +45,9 @@ const struct verb verb_average = {
     .brief = "make the mean of a job's newest checkpoints",
     .text =
         "Of the weights of a job's checkpoints, or of those in a folder, into the "
-        "folder "
-        "INTO, and prints where. What generate and others take, they take from it as "
-        "well; training cannot go on from it. A job keeps as many checkpoints as "
-        "checkpoint.keep says.",
+        "folder INTO, and prints where. It is a checkpoint of weights alone: to "
+        "generate with, or to begin a job with (checkpoint.from). A job keeps as many "
+        "checkpoints as checkpoint.keep says.",
     .options = {table},
     .size = sizeof(struct options),
     .run = run,

@@ -726,8 +726,8 @@ static const struct {
      "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
      "at least 1."},
     {check_best,
-     "train.best needs train.valid_every, and train.patience train.best; scores of texts "
-     "(bleu, chrf, rouge) need data.format pairs."},
+     "train.best needs train.valid_every, and train.patience train.best; scores of "
+     "texts (bleu, chrf, rouge) need data.format pairs."},
     {check_batch,
      "train.chunks is a power of two, and train.batch a multiple of train.chunks; "
      "train.batch fit is "

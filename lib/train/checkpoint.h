@@ -84,7 +84,7 @@ int checkpoint_best(const char *path, char *out, size_t size, struct err *e);
 
 /* Write the mean of the weights of the newest `last` checkpoints below dir, which are
  * of one model, into folder `into`; *path is the checkpoint's then, called after the
- * newest step.  For inference alone: it has no moments. */
+ * newest step, and of weights alone. */
 int checkpoint_average(const char *dir, size_t last, const char *into, char *path,
                        size_t size, struct err *e);
 

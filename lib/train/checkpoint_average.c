@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * checkpoint_average.c - the mean of several checkpoints' weights, as one checkpoint
- * for inference.
+ * checkpoint_average.c - the mean of several checkpoints' weights, as one checkpoint of
+ * weights alone.
  *
  * Weights and the states of the model are averaged in f64, in the order of the steps,
- * and rounded once.  The result has no moments: training cannot go on from it.
+ * and rounded once.
  */
 #include "train/checkpoint.h"
 
