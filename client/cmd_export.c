@@ -12,19 +12,21 @@
 
 struct export_options {
     const char *format, *output, *type, *shard;
-    bool best;
+    bool best, external;
 };
 
 /* Values are nnd-worker's to judge, and handed on as they are. */
 static const struct opt export_table[] = {
     {OPT_TEXT, 'f', "format", "FORMAT", offsetof(struct export_options, format),
-     "hf: a folder that Hugging Face's transformers loads"},
+     "hf, a folder for transformers, or onnx"},
     {OPT_TEXT, 'o', "output", "PATH", offsetof(struct export_options, output),
      "what to make; it must not be there yet"},
     {OPT_TEXT, 0, "type", "TYPE", offsetof(struct export_options, type),
      "of the weights: f32, bf16 or f16"},
     {OPT_TEXT, 0, "shard", "MB", offsetof(struct export_options, shard),
      "hf: at most so many MB in a file of weights"},
+    {OPT_FLAG, 0, "external", NULL, offsetof(struct export_options, external),
+     "onnx: weights in a file beside the model"},
     {OPT_FLAG, 0, "best", NULL, offsetof(struct export_options, best),
      "the checkpoint that validation found best, instead of the newest"},
     {0},
@@ -51,6 +53,8 @@ static int run_export(struct client *c, void *values, int argc, char **argv,
     child_option(&a, "--output", o->output);
     child_option(&a, "--type", o->type);
     child_option(&a, "--shard", o->shard);
+    if (o->external)
+        child_arg(&a, "--external");
     if (o->best)
         child_arg(&a, "--best");
     if (c->opt.json)
@@ -66,7 +70,10 @@ const struct verb verb_export = {
     .brief = "write a trained model as other programs read it",
     .text = "From the newest checkpoint of a job, or of a folder, as for generate. "
             "Every weight goes along; what the format has no words for is refused, and "
-            "said. Of a model that was imported and not trained since, --format hf "
+            "said. --format onnx makes NAME.onnx, with NAME.step.onnx and, for a model "
+            "that "
+            "reads, NAME.encoder.onnx beside it. Of a model that was imported and not "
+            "trained since, --format hf "
             "writes the same bytes that it came from, unless --type or --shard ask for "
             "others.",
     .options = {export_table},

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "exchange/hf_export.h"
+#include "exchange/onnx_export.h"
 #include "tensor/dtype.h"
 #include "worker/task.h"
 #include "worker/trained.h"
@@ -14,7 +15,7 @@
 struct export_options {
     const char *checkpoint, *format, *output, *type;
     int64_t shard_mb;
-    bool best, json;
+    bool best, external, json;
 };
 
 #define AT(field) offsetof(struct export_options, field)
@@ -22,13 +23,16 @@ struct export_options {
 static const struct arg_row args[] = {
     {"checkpoint", 0, "DIR", ARG_TEXT, AT(checkpoint), 0, 0,
      "a checkpoint, or a job's folder: its newest one"},
-    {"format", 0, "FORMAT", ARG_TEXT, AT(format), 0, 0, "hf: Hugging Face's"},
+    {"format", 0, "FORMAT", ARG_TEXT, AT(format), 0, 0,
+     "hf: Hugging Face's; onnx (hf)"},
     {"output", 'o', "PATH", ARG_TEXT, AT(output), 0, 0,
-     "the folder to make; it must not be there yet"},
+     "what to make, a folder or NAME.onnx; it must not be there yet"},
     {"type", 0, "TYPE", ARG_TEXT, AT(type), 0, 0,
      "of weights: f32, bf16 or f16 (f32; of an imported model: as it came)"},
     {"shard", 0, "MB", ARG_INT, AT(shard_mb), 1, 1 << 20,
      "at most so many MB in a file of weights (5120; an imported model: as it came)"},
+    {"external", 0, NULL, ARG_FLAG, AT(external), 0, 0,
+     "onnx: weights in NAME.onnx.data; beyond 2 GB they are anyway"},
     {"best", 0, NULL, ARG_FLAG, AT(best), 0, 0,
      "the checkpoint that validation found best"},
     {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
@@ -82,10 +86,24 @@ static int to_hf(const struct export_options *o, struct trained *t, struct err *
     return rc;
 }
 
+static int to_onnx(const struct export_options *o, struct trained *t, struct err *e)
+{
+    const struct onnx_export x = {.checkpoint = t->path,
+                                  .job = t->job,
+                                  .vocab = t->vocab,
+                                  .to = o->output,
+                                  .external = o->external};
+
+    if (o->type || o->shard_mb)
+        return err_set(e, ERR_USAGE, "--%s: wanted it with --format hf alone",
+                       o->type ? "type" : "shard");
+    return onnx_export(&x, e);
+}
+
 static const struct format {
     const char *name;
     int (*run)(const struct export_options *o, struct trained *t, struct err *e);
-} formats[] = {{"hf", to_hf}};
+} formats[] = {{"hf", to_hf}, {"onnx", to_onnx}};
 
 static int find_format(const char *name, const struct format **out, struct err *e)
 {
@@ -94,7 +112,7 @@ static int find_format(const char *name, const struct format **out, struct err *
             *out = &formats[i];
             return 0;
         }
-    return err_set(e, ERR_USAGE, "--format: wanted hf, found \"%s\"", name);
+    return err_set(e, ERR_USAGE, "--format: wanted hf or onnx, found \"%s\"", name);
 }
 
 static void print_json(json_t *j)

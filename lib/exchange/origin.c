@@ -8,10 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fs.h"
 #include "base/str.h"
 #include "format/safetensors.h"
-#include "tensor/dtype.h"
 
 /* What may lie beside the tensors; other files are nobody's business here. */
 static const char *const texts[] = {
