@@ -32,7 +32,9 @@ compile()
 # All that the parsers need; the linker takes what each does.
 sources()
 {
-    ls lib/base/*.c lib/data/*.c lib/train/manifest.c proto/*.c tests/fuzz/dir.c \
+    ls lib/base/*.c lib/data/*.c lib/train/manifest.c lib/exchange/hf_config.c \
+        lib/exchange/hf_folder.c lib/exchange/origin.c lib/format/safetensors*.c \
+        proto/*.c tests/fuzz/dir.c \
         daemon/job.c daemon/state.c daemon/status.c daemon/store*.c |
         grep -v '^proto/reference\.c'
     for schema in conf job wire; do
