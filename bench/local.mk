@@ -22,6 +22,10 @@ EXTRA_DIST += \
     bench/checkpoint.sh \
     bench/common.sh \
     bench/daemon.sh \
+    bench/gpu.sh \
+    bench/gpu-dense.yaml \
+    bench/gpu-moe.yaml \
+    bench/gpu-tiny.yaml \
     bench/goals.sh \
     bench/hostile.sh \
     bench/goals/encdec.yaml \

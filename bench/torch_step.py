@@ -4,7 +4,7 @@
 # torch_step.py - trains the model of a checkpoint's job in plain PyTorch and prints
 # the seconds of each step, a line each.
 #
-#   bench/torch_step.py [--compile] MANIFEST STEPS THREADS
+#   bench/torch_step.py [--compile] [--device cuda] MANIFEST STEPS THREADS
 #
 # MANIFEST is a checkpoint's manifest.json: it names the job and the number of
 # parameters, which must be the same here, so that the same architecture is timed.
@@ -38,13 +38,14 @@ def optimizer(model, t):
         return kind(groups, lr=t["lr"], betas=betas, eps=t["eps"])
 
 
-def step(model, opt, m, t, vocab, source_vocab):
-    ids = torch.randint(vocab, (t["batch"], m["context"] + 1))
+def step(model, opt, m, t, vocab, source_vocab, device):
+    ids = torch.randint(vocab, (t["batch"], m["context"] + 1), device=device)
     source = None
     if source_vocab:
-        source = torch.randint(source_vocab, (t["batch"], m["source_context"]))
+        shape = (t["batch"], m["source_context"])
+        source = torch.randint(source_vocab, shape, device=device)
     half = t["precision"] != "fp32"
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
         loss = model(ids[:, :-1], ids[:, 1:], source)
     loss.backward()
     if t["clip"] > 0:
@@ -63,8 +64,14 @@ def vocab_of(manifest, side):
 
 def main():
     args = [a for a in sys.argv[1:] if a != "--compile"]
+    device = "cpu"
+    if "--device" in args:
+        at = args.index("--device")
+        device = args[at + 1]
+        del args[at:at + 2]
     if len(args) != 3:
-        sys.exit("usage: torch_step.py [--compile] MANIFEST STEPS THREADS")
+        sys.exit("usage: torch_step.py [--compile] [--device cuda] "
+                 "MANIFEST STEPS THREADS")
     with open(args[0], encoding="utf-8") as f:
         manifest = json.load(f)
     torch.set_num_threads(int(args[2]))
@@ -74,17 +81,17 @@ def main():
     vocab, source_vocab = vocab_of(manifest, "decoder"), 0
     if family in ("encdec", "seq2seq"):
         source_vocab = vocab_of(manifest, "encoder")
-    model = FAMILIES[family](m, vocab, source_vocab)
+    model = FAMILIES[family](m, vocab, source_vocab).to(device)
     count = sum(p.numel() for p in model.parameters())
     if count != manifest["nparams"]:
         sys.exit(f"torch_step.py: {count} parameters, wanted {manifest['nparams']}")
     opt = optimizer(model, t)
-    if len(args) < len(sys.argv) - 1:
+    if "--compile" in sys.argv:
         torch._dynamo.config.suppress_errors = True
         model = torch.compile(model)
     for _ in range(int(args[1])):
         begin = time.perf_counter()
-        step(model, opt, m, t, vocab, source_vocab)
+        step(model, opt, m, t, vocab, source_vocab, device)
         print(f"{time.perf_counter() - begin:.6f}", flush=True)
 
 

@@ -13,6 +13,7 @@ dist_doc_DATA = \
     doc/exchange.md \
     doc/operating.md \
     doc/performance.md \
+    doc/performance-gpu.md \
     doc/plugins.md \
     doc/reproducibility.md \
     doc/sequences.md

@@ -71,8 +71,7 @@ AC_DEFUN([NND_CUDA],
    AC_SUBST([CUDA_DIR])
    AC_SUBST([NVCC_VERSION])
    AM_CONDITIONAL([WITH_CUDA], [test -n "$NVCC"])
-   AC_CHECK_PROGS([CXX], [g++ c++])
-   AM_CONDITIONAL([HAVE_CXX], [test -n "$CXX"])])
+   AM_CONDITIONAL([HAVE_CXX], [type "$CXX" >/dev/null 2>&1])])
 
 dnl NND_SANITIZER: --enable-sanitizer=LIST sets SANITIZER_FLAGS.
 AC_DEFUN([NND_SANITIZER],

@@ -25,7 +25,7 @@ DEVICE struct pair pair_of(const struct attns &a, uint64_t key, int b, int h, in
 }
 
 /* Twice over the keys: first delta, then dq. */
-__global__ void __launch_bounds__(ATTN_WARPS * 32) attn_queries(struct attns a)
+__global__ void __launch_bounds__(ATTN_WARPS * 32, 2) attn_queries(struct attns a)
 {
     int d = a.d, warp = threadIdx.x / 32, lane = threadIdx.x % 32, h = blockIdx.y;
     int tiles = (a.max_q + ATTN_WARPS - 1) / ATTN_WARPS, b = blockIdx.x / tiles;
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(ATTN_WARPS * 32) attn_queries(struct attns a)
     int64_t first = (int64_t)(blockIdx.x % tiles) * ATTN_WARPS, i = first + warp;
     if (first >= s.nq)
         return;
-    int64_t last = min(first + ATTN_WARPS, s.nq) - 1, hk = (int64_t)h * a.hk / a.h;
+    int64_t last = min(first + ATTN_WARPS, s.nq) - 1, hk = h / (a.h / a.hk);
     int64_t begin = visible(a, s, first).first / ATTN_LANES * ATTN_LANES;
     struct span mine = visible(a, s, i), end = visible(a, s, last);
     uint64_t key = a.drop.on ? rng_key(a.drop.state, a.drop.op) : 0;
@@ -75,7 +75,7 @@ __global__ void __launch_bounds__(ATTN_WARPS * 32) attn_queries(struct attns a)
 }
 
 /* A key to a warp, queries to its lanes. */
-__global__ void __launch_bounds__(ATTN_WARPS * 32) attn_keys(struct attns a)
+__global__ void __launch_bounds__(ATTN_WARPS * 32, 2) attn_keys(struct attns a)
 {
     int d = a.d, warp = threadIdx.x / 32, lane = threadIdx.x % 32, hk = blockIdx.y;
     int tiles = (a.max_k + ATTN_WARPS - 1) / ATTN_WARPS, b = blockIdx.x / tiles;
@@ -133,7 +133,7 @@ struct bias_slopes {
         if (i >= s.nq || j < seen.first || j >= seen.end || j >= s.nk)
             return 0;
         uint64_t key = a.drop.on ? rng_key(a.drop.state, a.drop.op) : 0;
-        int64_t t = s.q + i, hk = (int64_t)h * a.hk / a.h;
+        int64_t t = s.q + i, hk = h / (a.h / a.hk);
         float qk = 0, dv = 0;
         for (int c = 0; c < a.d; c++) {
             qk += get_at(a.q.dtype, row_at(a.q, t, h), c) *
@@ -147,7 +147,9 @@ struct bias_slopes {
     /* Rows: [sequences of dbias, its heads, max_q]; columns: max_k. */
     __device__ void operator()(int64_t r, int64_t c, int64_t left) const
     {
-        int64_t i = r % a.max_q, h = r / a.max_q % heads, b = r / a.max_q / heads;
+        uint32_t whole = (uint32_t)r / (uint32_t)a.max_q;
+        int64_t i = (uint32_t)r % (uint32_t)a.max_q;
+        int64_t h = whole % (uint32_t)heads, b = whole / (uint32_t)heads;
         int64_t b_end = a.dbias.seq ? b + 1 : a.batch,
                 h_end = a.dbias.head ? h + 1 : a.h;
         for (int64_t j = c; j < c + 8 && j < c + left; j++) {

@@ -6,7 +6,7 @@
 #include "attn.h"
 #include "families.h"
 
-__global__ void __launch_bounds__(ATTN_WARPS * 32) attn_forward(struct attns a)
+__global__ void __launch_bounds__(ATTN_WARPS * 32, 2) attn_forward(struct attns a)
 {
     int d = a.d, warp = threadIdx.x / 32, lane = threadIdx.x % 32, h = blockIdx.y;
     int tiles = (a.max_q + ATTN_WARPS - 1) / ATTN_WARPS, b = blockIdx.x / tiles;
@@ -17,7 +17,7 @@ __global__ void __launch_bounds__(ATTN_WARPS * 32) attn_forward(struct attns a)
     int64_t first = (int64_t)(blockIdx.x % tiles) * ATTN_WARPS, i = first + warp;
     if (first >= s.nq)
         return;
-    int64_t last = min(first + ATTN_WARPS, s.nq) - 1, hk = (int64_t)h * a.hk / a.h;
+    int64_t last = min(first + ATTN_WARPS, s.nq) - 1, hk = h / (a.h / a.hk);
     struct span mine = visible(a, s, i), end = visible(a, s, last);
     uint64_t key = a.drop.on ? rng_key(a.drop.state, a.drop.op) : 0;
     float most = -INFINITY, sum = 0, o[HEAD_PARTS] = {0}, slope;

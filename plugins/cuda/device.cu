@@ -37,6 +37,12 @@ int cuda_status(int error, const char *what)
     return rc == cudaErrorInvalidValue ? NND_EINVAL : NND_EDEVICE;
 }
 
+int cuda_refuse(int status, const char *what)
+{
+    snprintf(last_text, sizeof last_text, "%s", what);
+    return status;
+}
+
 static int enter(int dev)
 {
     if (current == dev)

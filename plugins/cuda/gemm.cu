@@ -64,22 +64,34 @@ __global__ void __launch_bounds__(128) gemm_sums(struct gemms g)
     g.sums[m] = all;
 }
 
-static int gemm_launch(const void *params, const struct nnd_launch *l)
+static struct gemms gemms_of(const struct nnd_gemm *p)
+{
+    return {side_of(&p->a, !p->trans_a),
+            side_of(&p->b, p->trans_b != 0),
+            mat_of(&p->c),
+            mat_of(&p->d),
+            mat_of(&p->bias),
+            mat_of(&p->pre),
+            {p->d.dim[0], p->d.dim[1], p->a.dim[p->trans_a ? 0 : 1]},
+            p->sums.ndim ? (float *)p->sums.data : NULL,
+            p->beta,
+            p->epilogue,
+            p->trans_a,
+            p->trans_a,
+            blocks_for(p->d.dim[1], TILE)};
+}
+
+extern "C" int cuda_gemm_sums(const struct nnd_gemm *p, const struct nnd_launch *l)
+{
+    struct gemms g = gemms_of(p);
+    return launch(gemm_sums, dim3((unsigned)blocks_for(g.reach.m, 128)), dim3(128), 0,
+                  l, g);
+}
+
+extern "C" int cuda_gemm_launch(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_gemm *p = (const struct nnd_gemm *)params;
-    struct gemms g = {side_of(&p->a, !p->trans_a),
-                      side_of(&p->b, p->trans_b != 0),
-                      mat_of(&p->c),
-                      mat_of(&p->d),
-                      mat_of(&p->bias),
-                      mat_of(&p->pre),
-                      {p->d.dim[0], p->d.dim[1], p->a.dim[p->trans_a ? 0 : 1]},
-                      p->sums.ndim ? (float *)p->sums.data : NULL,
-                      p->beta,
-                      p->epilogue,
-                      p->trans_a,
-                      p->trans_a,
-                      blocks_for(p->d.dim[1], TILE)};
+    struct gemms g = gemms_of(p);
     dim3 grid((unsigned)(blocks_for(g.reach.m, TILE) * g.across));
     int r = NND_OK;
     switch (core_of(p->a.dtype, p->b.dtype)) {
@@ -94,10 +106,7 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
     case CORE_SIMT:
         r = launch(gemm_kernel<simt>, grid, dim3(simt::THREADS), simt::SHARED, l, g);
     }
-    if (r || !g.sums)
-        return r;
-    return launch(gemm_sums, dim3((unsigned)blocks_for(g.reach.m, 128)), dim3(128), 0,
-                  l, g);
+    return r || !g.sums ? r : cuda_gemm_sums(p, l);
 }
 
 extern "C" int cuda_gemm_check(const void *params, struct nnd_error *e)
@@ -131,6 +140,6 @@ extern "C" const struct op cuda_gemm_ops[] = {
               ARG(nnd_gemm, pre, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, sums, "M", IN_F32, ARG_OPTIONAL)},
      .check = cuda_gemm_check,
-     .launch = gemm_launch},
+     .launch = cuda_gemm_launch},
     {},
 };

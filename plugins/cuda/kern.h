@@ -334,6 +334,9 @@ DEVICE float sum8(const float (&v)[8])
  * and goes into nnd_error when the launch ends. */
 int cuda_status(int error, const char *what);
 
+/* The same with words of our own; returns status. */
+int cuda_refuse(int status, const char *what);
+
 static inline int64_t blocks_for(int64_t items, int64_t per)
 {
     return (items + per - 1) / per;

@@ -11,6 +11,7 @@ cuda_sources = \
     plugins/cuda/device.cu \
     plugins/cuda/gemm.cu \
     plugins/cuda/grouped.cu \
+    plugins/cuda/lt.cu \
     plugins/cuda/norm.cu \
     plugins/cuda/optim.cu \
     plugins/cuda/permute.cu \
@@ -27,7 +28,8 @@ cuda_headers = \
     plugins/cuda/tile.h
 EXTRA_DIST += $(cuda_sources) $(cuda_headers) \
     plugins/cuda/plugin.c \
-    plugins/cuda/hw/layer.h
+    plugins/cuda/hw/layer.h \
+    plugins/cuda/hw/library.h
 
 CUDA_CPPFLAGS = -I$(srcdir) $(PLUGIN_INCLUDES)
 
@@ -64,11 +66,14 @@ endif
 
 sys_tests += tests/sys/cuda_build.test tests/sys/cuda_emulated.test
 EXTRA_DIST += \
+    tests/cuda/cublasLt.h \
+    tests/cuda/cublaslt.cc \
     tests/cuda/cuda_bf16.h \
     tests/cuda/cuda_fp16.h \
     tests/cuda/cuda_runtime.h \
     tests/cuda/emu.cc \
-    tests/cuda/layer.h
+    tests/cuda/layer.h \
+    tests/cuda/library.h
 
 if HAVE_CXX
 # The plugin on the emulated device: tests/cuda/cuda.so.
@@ -81,7 +86,8 @@ EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPP
 emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so
-tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/plugin.o tests/cuda/op.o
+tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/cublaslt.o \
+    tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
@@ -89,6 +95,9 @@ $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
 tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h
+	@$(MKDIR_P) tests/cuda
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
+tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc $(srcdir)/tests/cuda/cublasLt.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
 tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/%)

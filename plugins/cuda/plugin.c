@@ -13,10 +13,10 @@
 #define KERNELS_MAX 96
 
 static const struct op *const families[] = {
-    cuda_act_ops,     cuda_attn_bwd_ops, cuda_attn_fwd_ops, cuda_cast_ops,
-    cuda_gemm_ops,    cuda_grouped_ops,  cuda_norm_ops,     cuda_optim_ops,
-    cuda_permute_ops, cuda_rope_ops,     cuda_route_ops,    cuda_rows_ops,
-    cuda_sum_ops,     cuda_xent_ops,
+    cuda_act_ops,   cuda_attn_bwd_ops, cuda_attn_fwd_ops, cuda_cast_ops,
+    cuda_gemm_ops,  cuda_grouped_ops,  cuda_lt_ops,       cuda_norm_ops,
+    cuda_optim_ops, cuda_permute_ops,  cuda_rope_ops,     cuda_route_ops,
+    cuda_rows_ops,  cuda_sum_ops,      cuda_xent_ops,
 };
 
 static struct op_kernel selves[KERNELS_MAX];
@@ -53,6 +53,22 @@ static int launch(const void *self, void *plan, const void *params,
     return r ? op_refuse(e, r, "%s: %s", k->name, cuda_last_text()) : NND_OK;
 }
 
+/* The library's sums have an order of its own, which rows may change. */
+static void describe(const struct op *op, int library, struct op_kernel *self,
+                     struct nnd_kernel *k)
+{
+    op_describe(op, ISA_BASE, library ? "lt" : "cuda", self, k);
+    k->device = "cuda";
+    k->flags |= NND_K_CAPTURABLE;
+    k->priority = 50;
+    k->launch = launch;
+    if (library) {
+        k->flags &= ~(uint32_t)NND_K_INVARIANT;
+        k->priority = 70;
+        k->plan = cuda_lt_plan;
+    }
+}
+
 static void list_kernels(void)
 {
     uint32_t n = 0;
@@ -60,12 +76,8 @@ static void list_kernels(void)
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         for (const struct op *op = families[f]; op->name && n < KERNELS_MAX;
              op++, n++) {
-            op_describe(op, ISA_BASE, "cuda", &selves[n], &kernels[n]);
-            kernels[n].device = "cuda";
-            kernels[n].flags |= NND_K_CAPTURABLE;
-            kernels[n].priority = 50;
-            kernels[n].launch = launch;
             list[n] = &kernels[n];
+            describe(op, families[f] == cuda_lt_ops, &selves[n], &kernels[n]);
         }
     plugin.nkernels = n;
 }

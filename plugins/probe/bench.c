@@ -96,16 +96,19 @@ static double seconds_of(const struct bench *b, const struct nnd_plugin *p,
     double seconds = -1;
     struct trial t = {.kernel = k,
                       .plugin = p,
-                      .device = kernels_device(b->ks, k->device),
+                      .device = probe_device(b->ks, p, k->device),
                       .types = types,
                       .layout = &plain,
                       .nthreads = pool_threads(b->pool),
                       .seconds = &seconds};
     call_init(&c, a);
     int rc = shape_call(k->op, b->o->shape, &c, work, e);
+    if (rc == 0 && (!t.device || t.device->count() < 1))
+        rc = err_set(e, ERR_FAILED, "no %s device here", k->device);
     if (rc == 0 && c.derive) {
         struct trial by = t;
         by.kernel = kernels_ref(b->ks, c.derive);
+        by.device = kernels_device(b->ks, "cpu");
         by.plugin = NULL;
         by.seconds = NULL;
         rc = run_derive(&c, &by, e);
@@ -127,8 +130,9 @@ static const struct nnd_kernel *
 find_next(const struct bench *b, const struct nnd_kernel *k, const struct types *types)
 {
     struct arena *a = arena_create();
-    struct trial t = {
-        .device = kernels_device(b->ks, k->device), .types = types, .layout = &plain};
+    struct trial t = {.device = probe_device(b->ks, b->plugin, k->device),
+                      .types = types,
+                      .layout = &plain};
     const struct nnd_kernel *next = NULL;
     struct shape_work work;
     struct call c;

@@ -50,8 +50,8 @@ static struct judge_scope scope_of(const struct options *o)
                                 .together = o->full ? 30 * TOGETHER : TOGETHER};
 }
 
-static const struct nnd_device_ops *
-find_device(const struct kernels *ks, const struct nnd_plugin *p, const char *type)
+const struct nnd_device_ops *probe_device(const struct kernels *ks,
+                                          const struct nnd_plugin *p, const char *type)
 {
     for (uint32_t i = 0; i < p->ndevices; i++)
         if (strcmp(p->devices[i]->type, type) == 0)
@@ -100,7 +100,7 @@ static int judge(void *arg, struct buf *out, struct err *e)
         return err_set(e, ERR_FAILED, "%s: has fewer kernels than before", job->path);
     const struct nnd_kernel *k = p->kernels[job->index];
     struct verdict v = {0};
-    judge_kernel(ks, p, k, find_device(ks, p, k->device), &job->scope, &v);
+    judge_kernel(ks, p, k, probe_device(ks, p, k->device), &job->scope, &v);
     close_verdict(k, &v);
     json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
                           v.refused, "failed", v.failed, "skip", v.skip, "failures",

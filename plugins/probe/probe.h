@@ -33,6 +33,14 @@ json_t *probe_describe(const struct options *o, const char *path);
 void probe_condemn(const struct options *o, const json_t *plugin, const char *kernel,
                    const char *op, const char *stage, const char *reason);
 
+struct kernels;
+struct nnd_plugin;
+struct nnd_device_ops;
+
+/* The table of a kind of device: the plugin's own, or one of those loaded; or NULL. */
+const struct nnd_device_ops *probe_device(const struct kernels *ks,
+                                          const struct nnd_plugin *p, const char *type);
+
 /* The commands; each returns the program's exit status. */
 int probe_list(const struct options *o);
 int probe_info(const struct options *o);

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cublaslt.cc - cuBLASLt's products in plain C, for plugins/cuda/lt.cu where there is
+ * no GPU.  What does not fit together is refused, as the library would.
+ */
+#include "cublasLt.h"
+
+#include <stdlib.h>
+
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "library.h"
+
+int cublasLtCreate(cublasLtHandle_t *h)
+{
+    static int one;
+    *h = &one;
+    return 0;
+}
+
+int cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t, cudaDataType)
+{
+    *d = (cublasLtMatmulDesc_t)calloc(1, sizeof **d);
+    return *d == NULL;
+}
+
+int cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
+                                   cublasLtMatmulDescAttributes_t a, const void *v,
+                                   size_t n)
+{
+    void *to = a == CUBLASLT_MATMUL_DESC_TRANSA         ? (void *)&d->turn[0]
+               : a == CUBLASLT_MATMUL_DESC_TRANSB       ? (void *)&d->turn[1]
+               : a == CUBLASLT_MATMUL_DESC_EPILOGUE     ? (void *)&d->epilogue
+               : a == CUBLASLT_MATMUL_DESC_BIAS_POINTER ? (void *)&d->bias
+                                                        : (void *)&d->bias_type;
+    memcpy(to, v, n);
+    return 0;
+}
+
+int cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t rows,
+                               uint64_t cols, int64_t ld)
+{
+    *l = (cublasLtMatrixLayout_t)calloc(1, sizeof **l);
+    if (!*l || ld < (int64_t)rows)
+        return 7;
+    **l = {t, rows, cols, ld};
+    return 0;
+}
+
+int cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p)
+{
+    *p = NULL;
+    return 0;
+}
+
+int cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t,
+                                         cublasLtMatmulPreferenceAttributes_t,
+                                         const void *, size_t)
+{
+    return 0;
+}
+
+int cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t)
+{
+    return 0;
+}
+
+/* Rows and columns of op(x). */
+static uint64_t rows_of(const struct emu_layout *x, int turn)
+{
+    return turn ? x->cols : x->rows;
+}
+
+static uint64_t cols_of(const struct emu_layout *x, int turn)
+{
+    return turn ? x->rows : x->cols;
+}
+
+int cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
+                                   cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                   cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                   cublasLtMatmulPreference_t, int,
+                                   struct cublasLtMatmulHeuristicResult_t *found,
+                                   int *n)
+{
+    *n = rows_of(a, desc->turn[0]) == d->rows && cols_of(b, desc->turn[1]) == d->cols &&
+         cols_of(a, desc->turn[0]) == rows_of(b, desc->turn[1]) && c->rows == d->rows &&
+         c->cols == d->cols && c->type == d->type && a->type == b->type;
+    *found = {{1}, 0};
+    return *n ? 0 : 15;
+}
+
+static float get(const void *p, int type, int64_t i)
+{
+    if (type == CUDA_R_32F)
+        return ((const float *)p)[i];
+    uint16_t bits = ((const uint16_t *)p)[i];
+    return type == CUDA_R_16BF ? __bfloat162float({bits}) : __half2float({bits});
+}
+
+static void put(void *p, int type, int64_t i, float x)
+{
+    if (type == CUDA_R_32F)
+        ((float *)p)[i] = x;
+    else
+        ((uint16_t *)p)[i] =
+            type == CUDA_R_16BF ? __float2bfloat16_rn(x).bits : __float2half_rn(x).bits;
+}
+
+static float get_at(const void *p, const struct emu_layout *l, int turn, uint64_t i,
+                    uint64_t j)
+{
+    return get(p, l->type,
+               turn ? (int64_t)j + (int64_t)i * l->ld
+                    : (int64_t)i + (int64_t)j * l->ld);
+}
+
+int cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alpha,
+                   const void *a, cublasLtMatrixLayout_t la, const void *b,
+                   cublasLtMatrixLayout_t lb, const void *beta, const void *c,
+                   cublasLtMatrixLayout_t lc, void *d, cublasLtMatrixLayout_t ld,
+                   const struct cublasLtMatmulAlgo_t *algo, void *, size_t,
+                   cudaStream_t)
+{
+    uint64_t depth = cols_of(la, desc->turn[0]);
+    if (!algo || !algo->chosen)
+        return 7;
+    for (uint64_t j = 0; j < ld->cols; j++)
+        for (uint64_t i = 0; i < ld->rows; i++) {
+            float sum = 0, add = *(const float *)beta;
+            for (uint64_t k = 0; k < depth; k++)
+                sum += get_at(a, la, desc->turn[0], i, k) *
+                       get_at(b, lb, desc->turn[1], k, j);
+            sum *= *(const float *)alpha;
+            if (add != 0)
+                sum += add * get_at(c, lc, 0, i, j);
+            if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)
+                sum += get(desc->bias, desc->bias_type, (int64_t)i);
+            put(d, ld->type, (int64_t)i + (int64_t)j * ld->ld, sum);
+        }
+    return 0;
+}
+
+void *emu_function(const char *name)
+{
+    static const struct {
+        const char *name;
+        void *f;
+    } all[] = {
+        {"cublasLtCreate", (void *)cublasLtCreate},
+        {"cublasLtMatmulDescCreate", (void *)cublasLtMatmulDescCreate},
+        {"cublasLtMatmulDescSetAttribute", (void *)cublasLtMatmulDescSetAttribute},
+        {"cublasLtMatrixLayoutCreate", (void *)cublasLtMatrixLayoutCreate},
+        {"cublasLtMatmulPreferenceCreate", (void *)cublasLtMatmulPreferenceCreate},
+        {"cublasLtMatmulPreferenceSetAttribute",
+         (void *)cublasLtMatmulPreferenceSetAttribute},
+        {"cublasLtMatmulPreferenceDestroy", (void *)cublasLtMatmulPreferenceDestroy},
+        {"cublasLtMatmulAlgoGetHeuristic", (void *)cublasLtMatmulAlgoGetHeuristic},
+        {"cublasLtMatmul", (void *)cublasLtMatmul},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (strcmp(all[i].name, name) == 0)
+            return all[i].f;
+    return NULL;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * library.h - in place of libraries that plugins/cuda opens: their functions by name,
+ * in plain C (cublaslt.cc).
+ */
+#ifndef EMU_LIBRARY_H
+#define EMU_LIBRARY_H
+
+#include <stddef.h>
+
+void *emu_function(const char *name);
+
+static inline void *library_open(const char *const *names)
+{
+    return (void *)names;
+}
+
+static inline void *library_symbol(void *, const char *name)
+{
+    return emu_function(name);
+}
+
+#endif
