@@ -107,8 +107,8 @@ smi()
 describe()
 {
     echo "device: $(smi name), driver $(smi driver_version), clocks now" \
-        "$(smi clocks.sm) SM and $(smi clocks.mem) memory, limits $(smi clocks.max.sm) and" \
-        "$(smi power.limit); commit $(cat "$pack/commit")"
+        "$(smi clocks.sm) SM and $(smi clocks.mem) memory, limits" \
+        "$(smi clocks.max.sm) and $(smi power.limit); commit $(cat "$pack/commit")"
 }
 
 # timed SECONDS COMMAND...: ended when its time is up.
