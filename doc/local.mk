@@ -12,6 +12,7 @@ dist_doc_DATA = \
     README.md \
     doc/exchange.md \
     doc/operating.md \
+    doc/daemon-figures.md \
     doc/performance.md \
     doc/performance-gpu.md \
     doc/plugins.md \
