@@ -100,7 +100,7 @@ clients()
 # turn by turn: what else the machine does slows down both.
 decay()
 {
-    local young="ipc://$work/young/sock" turns=20 n=500
+    local young="ipc://$work/young/sock" turns=20 n=500 first
     fresh
     "$press" "$uri" submit 1 90000 "$work/acks" 256 >/dev/null
     "$nnd" --dir "$work/young" --slots 64 --background || die "nnd does not start"
@@ -110,7 +110,8 @@ decay()
         "$press" "$uri" submit $((90000 + i * n + 1)) $n "$work/acks" 64 |
             per_second >>"$work/last"
     done
-    verdict decay "$(awk -v a="$(median <"$work/first")" -v b="$(median <"$work/last")" \
+    first=$(median <"$work/first")
+    verdict decay "$(awk -v a="$first" -v b="$(median <"$work/last")" \
         'BEGIN { print b / a }')" "last/1st" least 0.9
     kill "$(cat "$work/young/lock")"
     down
