@@ -24,7 +24,7 @@ static const struct nnd_plugin plugin = {
     .nkernels = 1,
 };
 
-nnd_plugin_v1_f nnd_plugin_v1;
+__attribute__((visibility("default"))) nnd_plugin_v1_f nnd_plugin_v1;
 
 const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_error *e)
 {
