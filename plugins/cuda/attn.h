@@ -226,6 +226,8 @@ struct clear_outside {
     }
 };
 
+/* Of attn_fwd.cu: o and lse of the rows outside every sequence; what calls must be. */
+int cuda_attn_clear(const struct attns *a, const struct nnd_launch *l);
 extern "C" int cuda_attn_check(const void *params, struct nnd_error *e);
 
 #endif

@@ -81,17 +81,23 @@ extern "C" int cuda_attn_check(const void *params, struct nnd_error *e)
     return NND_OK;
 }
 
+int cuda_attn_clear(const struct attns *a, const struct nnd_launch *l)
+{
+    struct clear_outside rest = {
+        a->o,     a->lse, a->lse_step, a->cu_q, (int64_t)a->batch * a->max_q,
+        a->batch, a->h};
+    return a->h && a->d ? each(l, a->t, (int64_t)a->h * a->d, rest) : NND_OK;
+}
+
 static int forward_launch(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_attn *p = (const struct nnd_attn *)params;
     struct attns a = attns_of(p);
-    struct clear_outside rest = {
-        a.o, a.lse, a.lse_step, a.cu_q, (int64_t)a.batch * a.max_q, a.batch, a.h};
     int64_t tiles = (int64_t)a.batch * blocks_for(a.max_q, ATTN_WARPS);
     size_t shared =
         (size_t)((2 * ATTN_LANES + ATTN_WARPS) * (a.d + 1) + ATTN_WARPS * ATTN_LANES) *
         sizeof(float);
-    int r = a.h && a.d ? each(l, a.t, (int64_t)a.h * a.d, rest) : NND_OK;
+    int r = cuda_attn_clear(&a, l);
     if (r || !a.d)
         return r;
     return launch(attn_forward, dim3((unsigned)tiles, (unsigned)a.h),

@@ -9,6 +9,7 @@
  */
 #include <cuda_runtime.h>
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,10 @@
 
 static thread_local char last_text[192];
 static thread_local int current = -1; /* the device that this thread's calls go to */
+
+/* The first error that the context did not survive. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char sticky[192];
 
 extern "C" const char *cuda_last_text(void)
 {
@@ -34,7 +39,13 @@ int cuda_status(int error, const char *what)
     cudaGetLastError(); /* what can be forgotten is */
     if (rc == cudaErrorMemoryAllocation)
         return NND_ENOMEM;
-    return rc == cudaErrorInvalidValue ? NND_EINVAL : NND_EDEVICE;
+    if (rc == cudaErrorInvalidValue)
+        return NND_EINVAL;
+    pthread_mutex_lock(&lock);
+    if (!sticky[0])
+        memcpy(sticky, last_text, sizeof sticky);
+    pthread_mutex_unlock(&lock);
+    return NND_EDEVICE;
 }
 
 int cuda_refuse(int status, const char *what)
@@ -43,7 +54,7 @@ int cuda_refuse(int status, const char *what)
     return status;
 }
 
-static int enter(int dev)
+extern "C" int cuda_enter(int dev)
 {
     if (current == dev)
         return NND_OK;
@@ -72,13 +83,13 @@ static int device_info(int dev, char *json, size_t len)
 
 static int device_alloc(int dev, size_t size, void **p)
 {
-    int r = enter(dev);
+    int r = cuda_enter(dev);
     return r ? r : cuda_status(cudaMalloc(p, size ? size : 1), "memory");
 }
 
 static int device_free(int dev, void *p)
 {
-    int r = enter(dev);
+    int r = cuda_enter(dev);
     return r ? r : cuda_status(cudaFree(p), "memory");
 }
 
@@ -101,7 +112,7 @@ static cudaStream_t stream_of(const struct nnd_stream *s)
 static int device_copy(const struct nnd_stream *s, void *to, const void *from,
                        size_t size)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r
              : cuda_status(
                    cudaMemcpyAsync(to, from, size, cudaMemcpyDefault, stream_of(s)),
@@ -110,14 +121,14 @@ static int device_copy(const struct nnd_stream *s, void *to, const void *from,
 
 static int device_fill(const struct nnd_stream *s, void *to, int32_t byte, size_t size)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r : cuda_status(cudaMemsetAsync(to, byte, size, stream_of(s)), "fill");
 }
 
 static int stream_new(int dev, int prio, struct nnd_stream *out)
 {
     cudaStream_t s;
-    int r = enter(dev);
+    int r = cuda_enter(dev);
     if (r == NND_OK)
         r = cuda_status(cudaStreamCreateWithPriority(&s, cudaStreamNonBlocking, prio),
                         "stream");
@@ -128,20 +139,20 @@ static int stream_new(int dev, int prio, struct nnd_stream *out)
 
 static int stream_del(struct nnd_stream *s)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r : cuda_status(cudaStreamDestroy(stream_of(s)), "stream");
 }
 
 static int stream_sync(const struct nnd_stream *s)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r : cuda_status(cudaStreamSynchronize(stream_of(s)), "stream");
 }
 
 static int event_new(int dev, void **ev)
 {
     cudaEvent_t e;
-    int r = enter(dev);
+    int r = cuda_enter(dev);
     if (r == NND_OK)
         r = cuda_status(cudaEventCreateWithFlags(&e, cudaEventDefault), "event");
     if (r == NND_OK)
@@ -156,13 +167,13 @@ static int event_del(void *ev)
 
 static int event_record(void *ev, const struct nnd_stream *s)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r : cuda_status(cudaEventRecord((cudaEvent_t)ev, stream_of(s)), "event");
 }
 
 static int event_wait(const struct nnd_stream *s, void *ev)
 {
-    int r = enter(s->device);
+    int r = cuda_enter(s->device);
     return r ? r
              : cuda_status(cudaStreamWaitEvent(stream_of(s), (cudaEvent_t)ev, 0),
                            "event");
@@ -187,12 +198,19 @@ static int event_ms(void *a, void *b, float *ms)
 /* Without a device: why there is none. */
 static int device_health(int dev, struct nnd_error *e)
 {
+    e->text[0] = '\0';
     int n = 0;
     cudaError_t rc = cudaGetDeviceCount(&n);
     if (rc == cudaSuccess && dev < n)
         rc = cudaPeekAtLastError();
     else if (rc == cudaSuccess)
         rc = cudaErrorNoDevice;
+    pthread_mutex_lock(&lock);
+    if (sticky[0])
+        snprintf(e->text, sizeof e->text, "%s", sticky);
+    pthread_mutex_unlock(&lock);
+    if (e->text[0])
+        return NND_EDEVICE;
     if (rc == cudaSuccess)
         return NND_OK;
     snprintf(e->text, sizeof e->text, "%s", cudaGetErrorString(rc));

@@ -7,6 +7,7 @@ cuda_sources = \
     plugins/cuda/act.cu \
     plugins/cuda/attn_bwd.cu \
     plugins/cuda/attn_fwd.cu \
+    plugins/cuda/attn_mma.cu \
     plugins/cuda/cast.cu \
     plugins/cuda/device.cu \
     plugins/cuda/gemm.cu \

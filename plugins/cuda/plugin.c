@@ -12,11 +12,22 @@
 
 #define KERNELS_MAX 96
 
-static const struct op *const families[] = {
-    cuda_act_ops,   cuda_attn_bwd_ops, cuda_attn_fwd_ops, cuda_cast_ops,
-    cuda_gemm_ops,  cuda_grouped_ops,  cuda_lt_ops,       cuda_norm_ops,
-    cuda_optim_ops, cuda_permute_ops,  cuda_rope_ops,     cuda_route_ops,
-    cuda_rows_ops,  cuda_sum_ops,      cuda_xent_ops,
+/* Kernels of a source: what their names end with, and how good they are. */
+static const struct family {
+    const struct op *ops;
+    const char *suffix;
+    int priority;
+    int varies; /* sums have an order of the library's, which rows may change */
+    int (*plan)(const void *self, const void *params, void **plan, struct nnd_error *e);
+} families[] = {
+    {cuda_act_ops, "cuda", 50, 0, NULL},      {cuda_attn_bwd_ops, "cuda", 50, 0, NULL},
+    {cuda_attn_fwd_ops, "cuda", 50, 0, NULL}, {cuda_attn_mma_ops, "mma", 60, 0, NULL},
+    {cuda_cast_ops, "cuda", 50, 0, NULL},     {cuda_gemm_ops, "cuda", 50, 0, NULL},
+    {cuda_grouped_ops, "cuda", 50, 0, NULL},  {cuda_lt_ops, "lt", 70, 1, cuda_lt_plan},
+    {cuda_norm_ops, "cuda", 50, 0, NULL},     {cuda_optim_ops, "cuda", 50, 0, NULL},
+    {cuda_permute_ops, "cuda", 50, 0, NULL},  {cuda_rope_ops, "cuda", 50, 0, NULL},
+    {cuda_route_ops, "cuda", 50, 0, NULL},    {cuda_rows_ops, "cuda", 50, 0, NULL},
+    {cuda_sum_ops, "cuda", 50, 0, NULL},      {cuda_xent_ops, "cuda", 50, 0, NULL},
 };
 
 static struct op_kernel selves[KERNELS_MAX];
@@ -49,36 +60,34 @@ static int launch(const void *self, void *plan, const void *params,
     if (l->workspace_size < need)
         return op_refuse(e, NND_EINVAL, "workspace of %zu bytes, wanted %zu",
                          l->workspace_size, need);
-    r = k->op->launch(params, l);
+    r = cuda_enter(l->stream.device);
+    if (!r)
+        r = k->op->launch(params, l);
     return r ? op_refuse(e, r, "%s: %s", k->name, cuda_last_text()) : NND_OK;
 }
 
-/* The library's sums have an order of its own, which rows may change. */
-static void describe(const struct op *op, int library, struct op_kernel *self,
-                     struct nnd_kernel *k)
+static void describe(const struct family *f, const struct op *op, uint32_t n)
 {
-    op_describe(op, ISA_BASE, library ? "lt" : "cuda", self, k);
+    struct nnd_kernel *k = &kernels[n];
+
+    op_describe(op, ISA_BASE, f->suffix, &selves[n], k);
     k->device = "cuda";
     k->flags |= NND_K_CAPTURABLE;
-    k->priority = 50;
-    k->launch = launch;
-    if (library) {
+    if (f->varies)
         k->flags &= ~(uint32_t)NND_K_INVARIANT;
-        k->priority = 70;
-        k->plan = cuda_lt_plan;
-    }
+    k->priority = f->priority;
+    k->plan = f->plan;
+    k->launch = launch;
+    list[n] = k;
 }
 
 static void list_kernels(void)
 {
     uint32_t n = 0;
 
-    for (size_t f = 0; f < sizeof families / sizeof *families; f++)
-        for (const struct op *op = families[f]; op->name && n < KERNELS_MAX;
-             op++, n++) {
-            list[n] = &kernels[n];
-            describe(op, families[f] == cuda_lt_ops, &selves[n], &kernels[n]);
-        }
+    for (size_t i = 0; i < sizeof families / sizeof *families; i++)
+        for (const struct op *op = families[i].ops; op->name && n < KERNELS_MAX; op++)
+            describe(&families[i], op, n++);
     plugin.nkernels = n;
 }
 
