@@ -297,14 +297,15 @@ static int write_whole(struct exporting *x, struct err *e)
 
 static int write_steps(struct exporting *x, struct err *e)
 {
+    const struct decode_shape one = {.rows = 1, .sources = 1};
     struct decode_step step;
     struct graph *g = NULL;
     int rc = new_graph(&g, e);
 
     if (rc == 0)
-        rc = model_decode(g, x->x->job, x->x->vocab, 1, &step, e);
+        rc = model_decode(g, x->x->job, x->x->vocab, &one, &step, e);
     if (rc == 0)
-        rc = write_part(x, g, "decode", ".step", e);
+        rc = write_part(x, g, "decode.0", ".step", e);
     if (rc == 0 && model_reads(x->x->job))
         rc = write_part(x, g, "encode", ".encoder", e);
     graph_destroy(g);

@@ -31,6 +31,12 @@ struct making {
     size_t ninfo;
 };
 
+/* A step of decoding, and not whole sequences. */
+static bool is_step(const struct making *m)
+{
+    return strncmp(m->program->name, "decode.", 7) == 0;
+}
+
 /* ---- blocks --------------------------------------------------------------- */
 
 /* Length of "a.layers.3" at the head of where a node is; 0: it is in no block. */
@@ -65,9 +71,11 @@ static const char *place_of(struct making *m, const struct node *n, size_t skip)
                         n->where + (skip < len ? skip : len));
 }
 
+/* Queries are kept for who computes with them later; here nobody does. */
 static bool writes_state(const struct node *n)
 {
-    return n->op == &op_copy_to || n->op == &op_rows_scatter_fwd;
+    return (n->op == &op_copy_to && strcmp(n->out[0]->root->name, "look.q") != 0) ||
+           n->op == &op_rows_scatter_fwd;
 }
 
 /* A norm whose sum the block before has made reads that, and not its parts. */
@@ -337,7 +345,7 @@ static Onnx__ValueInfo *info_of(struct making *m, const struct value *v,
     int skip = v->shape.ndim == 4 && form.lead == 2 ? 2 : 1;
 
     for (int i = skip; i < v->shape.ndim; i++) {
-        param[n] = NULL;
+        param[n] = strcmp(v->root->name, "look.weight") == 0 ? "src_len" : NULL;
         dim[n++] = v->shape.dim[i];
     }
     return value_info(m->mem, name, v->dtype == NND_F32 ? ONNX_FLOAT : ONNX_INT64,
@@ -353,17 +361,15 @@ static void add_info(struct making *m, const struct value *v, const char *name)
 /* How a value that comes from outside stands: ids of the whole model have rows. */
 static struct onnx_form form_outside(const struct making *m, const struct value *v)
 {
-    bool decode = strcmp(m->program->name, "decode") == 0;
-    bool row = strncmp(v->name, "source.", 7) == 0 || !decode;
+    bool decode = is_step(m);
+    bool row = !decode;
 
     if (v->storage == STORAGE_PARAM || v->fill)
         return (struct onnx_form){0};
     if (v->storage == STORAGE_INPUT)
-        return (struct onnx_form){
-            .lead = row && !ends(v->name, ".len") && !ends(v->name, "_len") ? 2 : 1};
-    if (strstr(v->name, ".cache.") || ends(v->name, ".source.k") ||
-        ends(v->name, ".source.v") || ends(v->name, "model.source.k") ||
-        ends(v->name, "model.source.v"))
+        return (struct onnx_form){.lead = row && !ends(v->name, ".len") ? 2 : 1};
+    if (strstr(v->name, MODEL_CACHE_SUFFIX) ||
+        (strstr(v->name, MODEL_SOURCE_SUFFIX) && !strstr(v->name, "context")))
         return (struct onnx_form){.lead = 2};
     return (struct onnx_form){.lead = 1};
 }
@@ -379,7 +385,7 @@ static void set_forms(struct making *m)
 static void let_places(struct making *m)
 {
     static const char *const whole[][2] = {{"pos", "id"}, {"source.pos", "source.id"}};
-    bool decode = strcmp(m->program->name, "decode") == 0;
+    bool decode = is_step(m);
     const struct value *pos = graph_find(m->g, "pos"), *v;
     struct onnx_body *b = m->top;
 
@@ -394,6 +400,10 @@ static void let_places(struct making *m)
     }
     if (!decode || !pos)
         return;
+    if ((v = graph_find(m->g, "source.reach")) && is_used(m, v, m->program->first)) {
+        onnx_name(b, v);
+        b->name[v->id] = "source.len";
+    }
     if ((v = graph_find(m->g, "slot")) && is_used(m, v, m->program->first))
         onnx_let(b, v, onnx_name(b, pos), b->form[pos->id]);
     if ((v = graph_find(m->g, "len")) && is_used(m, v, m->program->first))
@@ -437,10 +447,12 @@ static const char *output_name(struct making *m, const struct value *v)
 {
     const char *name = v->root->name;
 
-    if (strcmp(m->program->name, "decode") == 0)
-        return strcmp(name, "logits") == 0 || strcmp(name, "attention") == 0
-                   ? name
-                   : arena_printf(m->mem, "%s.next", name);
+    if (strcmp(name, "logits") == 0)
+        return name;
+    if (strcmp(name, "look.weight") == 0)
+        return "attention";
+    if (is_step(m))
+        return arena_printf(m->mem, "%s.next", name);
     if (ends(name, MODEL_FIRST_SUFFIX))
         return arena_printf(m->mem, "%.*s",
                             (int)(strlen(name) - strlen(MODEL_FIRST_SUFFIX)), name);
@@ -451,6 +463,14 @@ static void put_output(struct making *m, Onnx__Graph *g, const struct value *v,
                        const char *name)
 {
     const char *is = onnx_name(m->top, v);
+    const struct value *state = v->root;
+    int64_t flat[] = {0, 0, shape_cols(&state->shape)};
+
+    if (v->shape.ndim == 4 && state->shape.ndim == 2) {
+        is = onnx_reshape(m->top, is, flat, 3);
+        m->top->form[state->id] = (struct onnx_form){.lead = 2};
+        v = state;
+    }
     Onnx__Node *n = onnx_node(m->top, "Identity", &is, 1, 1);
 
     n->output[0] = arena_strdup(m->mem, name);

@@ -96,6 +96,7 @@ static int run(struct trained *t, const struct rows *r, struct err *e)
 int main(int argc, char **argv)
 {
     static struct rows rows;
+    struct decoder_config shape = {0};
     struct arg_list rules = {0};
     struct trained t = {0};
     struct err e = {0};
@@ -104,6 +105,7 @@ int main(int argc, char **argv)
     if (argc != 2 || !world_enter())
         return 2;
     read_rows(&rows);
+    shape.rows = shape.sources = rows.n;
     rc = trained_open(&t, argv[1], &e);
     if (rc == 0)
         rc = spec_put(t.spec, "train.precision", "fp32", "logits", &e);
@@ -112,7 +114,7 @@ int main(int argc, char **argv)
     if (rc == 0)
         rc = trained_engine(&t, &(struct engine_config){.threads = 1}, &e);
     if (rc == 0)
-        rc = trained_decoder(&t, rows.n, &rules, &e);
+        rc = trained_decoder(&t, &t.engine, &shape, &rules, &e);
     if (rc == 0)
         rc = run(&t, &rows, &e);
     if (rc < 0)

@@ -236,11 +236,12 @@ static void steps(void **state)
         struct graph *g = new_graph();
         struct spec *s = job_of(&kinds[i]);
         struct onnx_model step = {0}, encoder = {0};
+        const struct decode_shape one = {.rows = 1, .sources = 1};
         struct decode_step d;
         struct err e = {0};
 
-        must(model_decode(g, spec_job(s), VOCAB, 1, &d, &e), &e);
-        must(onnx_model_make(mem, g, "decode", &step, &e), &e);
+        must(model_decode(g, spec_job(s), VOCAB, &one, &d, &e), &e);
+        must(onnx_model_make(mem, g, "decode.0", &step, &e), &e);
         check_model(step.proto);
         if (kinds[i].pairs) {
             must(onnx_model_make(mem, g, "encode", &encoder, &e), &e);
