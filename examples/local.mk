@@ -21,7 +21,7 @@ dist_examples_DATA = \
     examples/summarize-zh.yaml \
     examples/translate.yaml \
     examples/zh-en.tsv
-EXTRA_DIST += examples/demo.sh
+EXTRA_DIST += examples/demo.sh examples/scored.sh
 
 # What doc/plugins.md tells of; plugin_kit.test builds it as a stranger would.
 pluginexampledir = $(examplesdir)/plugin-attention
