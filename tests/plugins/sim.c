@@ -362,7 +362,10 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 static int need(const void *self, const void *params, struct nnd_need *out)
 {
     const struct nnd_kernel *k = self;
-    return k->need(k->self, params, out);
+    int rc = k->need(k->self, params, out);
+    if (NND_HAS(nnd_need, out, packed))
+        out->packed = 0; /* there is no pack() here */
+    return rc;
 }
 
 static int launch(const void *self, void *plan, const void *params,
@@ -415,6 +418,7 @@ const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *host, struct nnd_e
         kernels[i].supports = supports;
         kernels[i].need = need;
         kernels[i].launch = launch;
+        kernels[i].pack = NULL;
         list[i] = &kernels[i];
     }
     plugin.nkernels = ref->nkernels;
