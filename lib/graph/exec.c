@@ -365,31 +365,31 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
     return rc;
 }
 
-/* What ranks exchange must lie where MPI finds it. */
-static int refuse_exchanges(const struct exec *x, struct err *e)
+/* What ranks exchange must lie where MPI finds it: the largest of the planes. */
+static size_t exchanged(const struct exec *x)
 {
+    size_t most = 0;
     for (int i = 0; i < x->g->nnode; i++) {
         const struct op *op = x->g->node[i]->op;
-        if (op == &op_grad_reduce || op == &op_param_gather)
-            return err_set(e, ERR_SPEC,
-                           "kernels.device: %s: weights and gradients of several "
-                           "ranks cannot be exchanged there yet: wanted parallel.dp "
-                           "1, or cpu",
-                           x->dev->type);
+        if (op != &op_grad_reduce && op != &op_param_gather)
+            continue;
+        for (int j = 0; j < x->g->nplane; j++)
+            if ((size_t)x->g->plane[j].elements > most)
+                most = (size_t)x->g->plane[j].elements;
+        break;
     }
-    return 0;
+    return most * dtype_size(x->g->wide);
 }
 
 /* A stream; and copies of what the host needs, unless it is the host's memory. */
 static int open_device(struct exec *x, struct err *e)
 {
-    if (x->dev->stream_new(0, 0, &x->stream) != NND_OK)
+    int count = x->dev->count(), dev = count > 1 ? x->g->mesh.rank % count : 0;
+    if (x->dev->stream_new(dev, 0, &x->stream) != NND_OK)
         return err_set(e, ERR_FAILED, "kernels.device: no stream on %s", x->dev->type);
     x->has_stream = true;
     if (strcmp(x->dev->type, "cpu") == 0)
         return 0;
-    if (refuse_exchanges(x, e))
-        return e->code;
     return mirror_create(x->dev, &x->stream, x->g, &x->mirror, e);
 }
 
@@ -403,7 +403,8 @@ static int prepare(struct exec *x, struct err *e)
     for (int i = 0; i < g->nplane; i++)
         if (exec_tree(g, i, x->c.positions, x->mem, &x->tree[i], e))
             return e->code;
-    if (allocate_regions(x, e) ||
+    if ((x->mirror && mirror_room(x->mirror, exchanged(x), e)) ||
+        allocate_regions(x, e) ||
         allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e) ||
         allocate(x, x->m.packed, "packed weights", &x->packed, e))
         return e->code;
@@ -729,6 +730,11 @@ int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e)
 void exec_step(struct exec *x, int64_t step)
 {
     crumb_step(x->crumb, step);
+}
+
+struct mirror *exec_mirror(const struct exec *x)
+{
+    return x->mirror;
 }
 
 struct graph *exec_graph(const struct exec *x)

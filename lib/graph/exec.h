@@ -27,6 +27,7 @@ struct exec_comms {
 };
 
 struct lane;    /* comm/lane.h */
+struct mirror;  /* mirror.h  */
 struct overlap; /* overlap.h  */
 
 /* Where a rank is, readable from any thread (heartbeats). */
@@ -97,6 +98,9 @@ int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e);
 /* Weights were changed in place, neither by a program nor by exec_write: what kernels
  * have packed of them is no longer true. */
 void exec_touch(struct exec *x);
+
+/* The host's copies, or NULL where the device's memory is the host's. */
+struct mirror *exec_mirror(const struct exec *x);
 
 struct graph *exec_graph(const struct exec *x);
 const struct memory *exec_memory(const struct exec *x);

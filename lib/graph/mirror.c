@@ -24,6 +24,7 @@ struct mirror {
     int values;
     struct handed handed[HANDED_MAX];
     int nhanded;
+    void *room; /* for exchanges, or NULL */
     void *sent; /* event: behind the last flush */
     bool pending;
     struct err fault; /* met where nobody could be told */
@@ -106,6 +107,8 @@ void mirror_destroy(struct mirror *m)
     m->dev->stream_sync(m->stream);
     if (m->sent)
         m->dev->event_del(m->sent);
+    if (m->room)
+        m->dev->free_pinned(m->room);
     for (int i = 0; i < m->values; i++)
         if (m->copy[i])
             m->dev->free_pinned(m->copy[i]);
@@ -187,6 +190,32 @@ int mirror_flush(struct mirror *m, struct err *e)
         return failed(m, NULL, "marked on", e);
     m->pending = true;
     return 0;
+}
+
+int mirror_room(struct mirror *m, size_t bytes, struct err *e)
+{
+    if (!bytes || m->dev->alloc_pinned(bytes, &m->room) == NND_OK)
+        return 0;
+    return err_set(e, ERR_FAILED, "memory: exchanges: wanted %zu bytes of the host's",
+                   bytes);
+}
+
+int mirror_fetch(struct mirror *m, const void *at, size_t bytes, void **room,
+                 struct err *e)
+{
+    if (m->dev->copy(m->stream, m->room, at, bytes) != NND_OK)
+        return failed(m, NULL, "copied from", e);
+    *room = m->room;
+    return mirror_sync(m, e);
+}
+
+int mirror_return(struct mirror *m, void *at, size_t offset, size_t bytes,
+                  struct err *e)
+{
+    if (!bytes || m->dev->copy(m->stream, (char *)at + offset, (char *)m->room + offset,
+                               bytes) == NND_OK)
+        return 0;
+    return failed(m, NULL, "copied to", e);
 }
 
 void mirror_refresh(struct mirror *m, const struct value *v, const void *data)

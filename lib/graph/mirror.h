@@ -40,6 +40,18 @@ void *mirror_hand(struct mirror *m, const struct value *v, void *at);
 /* Enqueue what was handed out, before a program. */
 int mirror_flush(struct mirror *m, struct err *e);
 
+/* Room of the host for what ranks exchange, `bytes` of it; once, before the next two.
+ */
+int mirror_room(struct mirror *m, size_t bytes, struct err *e);
+
+/* Fetch [at, at + bytes) of the device into that room. */
+int mirror_fetch(struct mirror *m, const void *at, size_t bytes, void **room,
+                 struct err *e);
+
+/* Enqueue bytes [offset, offset + bytes) of the room to where they came from, `at`. */
+int mirror_return(struct mirror *m, void *at, size_t offset, size_t bytes,
+                  struct err *e);
+
 /* The value was written on the device by other means: so is its copy. */
 void mirror_refresh(struct mirror *m, const struct value *v, const void *data);
 

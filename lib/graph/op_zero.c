@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "graph/exec.h"
+#include "graph/mirror.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
 #include "graph/overlap.h"
@@ -61,6 +62,30 @@ static int64_t at_least(int64_t x, int64_t least)
 
 /* ------------------------------------------------------------------------- */
 
+/* Where the host finds [at, at + bytes): there, or in a copy that it returns. */
+static int fetch(const struct zero_part *z, void *at, size_t bytes, void **host,
+                 struct err *e)
+{
+    struct mirror *m = exec_mirror(z->exec);
+    *host = at;
+    return m ? mirror_fetch(m, at, bytes, host, e) : 0;
+}
+
+static int give_back(const struct zero_part *z, void *at, size_t offset, size_t bytes,
+                     struct err *e)
+{
+    struct mirror *m = exec_mirror(z->exec);
+    return m ? mirror_return(m, at, offset, bytes, e) : 0;
+}
+
+/* The room of a reduction; the lane's thread asks on the processor alone. */
+static void *scratch_of(const struct zero_part *z)
+{
+    const struct value *room = z->node->in[0];
+    return exec_mirror(z->exec) ? exec_data(z->exec, room)
+                                : exec_address(z->exec, room, 0, 0);
+}
+
 /* Not by a kernel: in the lane's thread it would run beside another of its plugin. */
 static int add_window(void *arg, void *y, const void *x, size_t bytes, struct err *e)
 {
@@ -78,15 +103,21 @@ int zero_reduce(const struct zero_part *z, struct err *e)
     size_t size = dtype_size(exec_graph(z->exec)->wide), len[MESH_MAX], off[MESH_MAX];
     struct comm_sum sum = {.add = add_window,
                            .arg = (void *)z,
-                           .scratch = exec_address(z->exec, z->node->in[0], 0, 0),
+                           .scratch = scratch_of(z),
                            .window = REDUCE_WINDOW * size};
     for (int r = 0; r < s->replicas; r++) {
         int64_t lo = at_least(s->begin[r], z->lo), hi = at_most(s->end[r], z->hi);
         len[r] = (size_t)at_least(hi - lo, 0) * size;
         off[r] = (size_t)lo * size;
     }
-    return comm_reduce_scatter(z->comm, exec_grad_buffer(z->exec, at->plane, 0), len,
-                               off, &sum, e);
+    const struct graph *g = exec_graph(z->exec);
+    size_t all = (size_t)g->plane[at->plane].elements * size;
+    void *at0 = exec_grad_buffer(z->exec, at->plane, 0), *host;
+    int me = zero_rank(g, at->plane);
+    if (fetch(z, at0, all, &host, e) ||
+        comm_reduce_scatter(z->comm, host, len, off, &sum, e))
+        return e->code;
+    return give_back(z, at0, off[me], len[me], e);
 }
 
 static int reduce_run(struct exec *x, const struct node *n, struct err *e)
@@ -154,7 +185,11 @@ int zero_gather(const struct zero_part *z, struct err *e)
         len[r] = (size_t)(hi - lo) * size;
         off[r] = (size_t)(s->begin[r] + lo) * size;
     }
-    return comm_allgatherv(z->comm, exec_plane(z->exec, at->plane), len, off, e);
+    void *at0 = exec_plane(z->exec, at->plane), *host;
+    size_t all = (size_t)exec_graph(z->exec)->plane[at->plane].elements * size;
+    if (fetch(z, at0, all, &host, e) || comm_allgatherv(z->comm, host, len, off, e))
+        return e->code;
+    return give_back(z, at0, 0, all, e);
 }
 
 static int gather_run(struct exec *x, const struct node *n, struct err *e)
