@@ -54,8 +54,10 @@ const struct nnd_device_ops *probe_device(const struct kernels *ks,
                                           const struct nnd_plugin *p, const char *type)
 {
     for (uint32_t i = 0; i < p->ndevices; i++)
-        if (strcmp(p->devices[i]->type, type) == 0)
+        if (strcmp(p->devices[i]->type, type) == 0) {
+            child_device();
             return p->devices[i];
+        }
     return kernels_device(ks, type);
 }
 

@@ -55,6 +55,20 @@ static void limit(int what, rlim_t value)
     setrlimit(what, &r);
 }
 
+/* Softly: child_device lifts it again. */
+static void limit_data(rlim_t value)
+{
+    struct rlimit r;
+    getrlimit(RLIMIT_DATA, &r);
+    r.rlim_cur = value < r.rlim_max ? value : r.rlim_max;
+    setrlimit(RLIMIT_DATA, &r);
+}
+
+void child_device(void)
+{
+    limit_data(RLIM_INFINITY);
+}
+
 static void limit_all(double seconds)
 {
     limit(RLIMIT_CORE, 0);
@@ -62,7 +76,7 @@ static void limit_all(double seconds)
     limit(RLIMIT_FSIZE, 16 << 20);
     limit(RLIMIT_NOFILE, 256);
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-    limit(RLIMIT_DATA, (rlim_t)8 << 30);
+    limit_data((rlim_t)8 << 30);
 #endif
 }
 

@@ -23,6 +23,9 @@ enum { CHILD_SAID = -1, CHILD_DIED = -2 };
  * what signal or clock, and at which stage. */
 int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct err *e);
 
+/* In the child: a device is to be used, whose driver maps what memory it likes. */
+void child_device(void);
+
 /* In the child: what is done next, for the parent to quote. */
 void child_stage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

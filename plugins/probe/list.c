@@ -95,6 +95,7 @@ static json_t *op_list(const struct nnd_plugin *p)
 static json_t *unavailable_list(const struct nnd_plugin *p)
 {
     json_t *list = json_object();
+    child_device();
     for (uint32_t i = 0; i < p->ndevices; i++) {
         const struct nnd_device_ops *d = p->devices[i];
         struct nnd_error why = {{0}};
