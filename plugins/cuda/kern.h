@@ -410,7 +410,8 @@ struct extent {
 
 static inline struct extent extent_of(const struct nnd_tensor *const *t, int n)
 {
-    struct extent e = {t[0]->ndim > 1 ? t[0]->dim[0] : 1, t[0]->dim[t[0]->ndim - 1]};
+    int last = t[0]->ndim > 1 ? 1 : 0;
+    struct extent e = {last ? t[0]->dim[0] : 1, t[0]->dim[last]};
     for (int i = 0; i < n; i++)
         if (!is_packed(t[i]))
             return e;
