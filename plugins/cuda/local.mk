@@ -53,7 +53,8 @@ NVCC_FLAGS = -std=c++20 -O3 $(NVCC_GENCODE) -Xptxas -v \
 # What nvcc makes, as libtool would have made it.  What ptxas says is kept for
 # tests/sys/cuda_build.test: a kernel that spills is wrong there.
 plugins/cuda/%.lo: $(srcdir)/plugins/cuda/%.cu $(cuda_headers:%=$(srcdir)/%) \
-    $(srcdir)/plugins/cuda/hw/layer.h $(srcdir)/include/nnd/plugin.h
+    $(srcdir)/plugins/cuda/hw/layer.h $(srcdir)/plugins/cuda/hw/library.h \
+    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) plugins/cuda/.libs
 	$(AM_V_GEN)$(NVCC) $(NVCC_FLAGS) $(CUDA_CPPFLAGS) -I$(srcdir)/plugins/cuda/hw \
 	    -c $< -o plugins/cuda/.libs/$*.o 2>plugins/cuda/$*.ptxas || \
@@ -92,7 +93,9 @@ tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/cublaslt.o \
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
-    $(srcdir)/tests/cuda/layer.h $(srcdir)/include/nnd/plugin.h
+    $(srcdir)/tests/cuda/layer.h $(srcdir)/tests/cuda/library.h \
+    $(srcdir)/tests/cuda/cublasLt.h \
+    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
 tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h
@@ -101,10 +104,12 @@ tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.
 tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc $(srcdir)/tests/cuda/cublasLt.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
-tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/%)
+tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/%) \
+    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
-tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h
+tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h \
+    $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
 MOSTLYCLEANFILES += tests/cuda/*.o tests/cuda/cuda.so
