@@ -320,9 +320,10 @@ static int write_tokenizer(struct export *x, struct err *e)
 
     if (rc < 0 || !theirs)
         return rc;
-    j = json_pack("{s:s, s:b, s:I}", "tokenizer_class", "PreTrainedTokenizerFast",
-                  "clean_up_tokenization_spaces", 0, "model_max_length",
-                  (json_int_t)x->x->job->model->context);
+    j = json_pack("{s:s, s:b, s:[s, s], s:I}", "tokenizer_class",
+                  "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
+                  "model_input_names", "input_ids", "attention_mask",
+                  "model_max_length", (json_int_t)x->x->job->model->context);
     rc = write_text(x, "tokenizer.json", theirs, strlen(theirs), e);
     if (rc == 0)
         rc = write_json(x, "tokenizer_config.json", j, e);
