@@ -233,6 +233,12 @@ const struct rule rules[] = {
      "how long before the end of queue.time ranks are asked to save and leave"},
     {"launcher", 0, 0, 0, 0,
      "who starts the ranks: mpirun here or over ssh, Slurm, or any: as nnd is set"},
+
+    {"distill.teacher", 0, 4096, RULE_PATH, 0,
+     "checkpoint, or folder of some, of a model of the same vocabulary to learn from"},
+    {"distill.alpha", 0, 1, 0, 0, "share of the loss that the teacher has"},
+    {"distill.temperature", 0.01, 1000, 0, 0,
+     "logits of both are divided by it; above 1 shows more of what is unlikely"},
 };
 
 const size_t nrules = sizeof(rules) / sizeof(rules[0]);

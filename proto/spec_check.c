@@ -467,6 +467,23 @@ static int check_teacher(const struct spec *s, const Nnd__Job *j, struct err *e)
 }
 
 /* Who stops for want of a better value has to know which, and to look. */
+static int check_distill(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    if (!j->distill || !*j->distill->teacher)
+        return 0;
+    if (j->train->label_smoothing > 0)
+        return spec_refuse(s, e, "train.label_smoothing", "distill.teacher",
+                           "wanted 0 beside distill.teacher, found %s",
+                           number(j->train->label_smoothing));
+    if (j->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
+        return spec_refuse(s, e, "train.teacher", "distill.teacher",
+                           "wanted always beside distill.teacher");
+    if (j->data->sampling == NND__DATA__SAMPLING__SEQUENTIAL)
+        return spec_refuse(s, e, "data.sampling", "distill.teacher",
+                           "wanted random beside distill.teacher, found sequential");
+    return 0;
+}
+
 static int check_best(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Train *t = j->train;
@@ -725,6 +742,9 @@ static const struct {
      "1, "
      "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
      "at least 1."},
+    {check_distill,
+     "distill.teacher leaves train.label_smoothing 0, train.teacher always and "
+     "data.sampling random."},
     {check_best,
      "train.best needs train.valid_every, and train.patience train.best; scores of "
      "texts (bleu, chrf, rouge) need data.format pairs."},

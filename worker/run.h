@@ -37,10 +37,12 @@ struct run {
     struct engine engine;
     struct lexicon lexicon;
     struct corpus *corpus;
-    struct lane *lane; /* NULL for one rank                      */
-    struct verify *verify; /* calls held against ref, or NULL       */
+    struct lane *lane;         /* NULL for one rank                      */
+    struct verify *verify;     /* calls held against ref, or NULL       */
+    struct spec *teacher_spec; /* of distill.teacher's checkpoint       */
+    struct teacher *teacher;   /* or NULL                               */
     struct trainer *trainer;
-    struct scores *scores; /* of what it writes, once asked for     */
+    struct scores *scores;       /* of what it writes, once asked for     */
     struct buf json, vocabulary; /* job and tokenizers, for checkpoints  */
     struct checkpoint *checkpoint;
     struct metrics_file *metrics; /* of rank 0                            */

@@ -15,6 +15,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_attend.c \
     lib/graph/op_attention.c \
     lib/graph/op_choose.c \
+    lib/graph/op_distill.c \
     lib/graph/op_dropout.c \
     lib/graph/op_embed.c \
     lib/graph/op_expert.c \

@@ -16,6 +16,8 @@ extern const struct op op_attention_bwd;
 extern const struct op op_attention_cached_fwd;
 extern const struct op op_attention_fwd;
 extern const struct op op_copy_to;
+extern const struct op op_distill_bwd;
+extern const struct op op_distill_fwd;
 extern const struct op op_dropout_fwd;
 extern const struct op op_embed_bwd;
 extern const struct op op_embed_fwd;

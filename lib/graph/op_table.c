@@ -14,6 +14,8 @@ const struct op *const op_table[] = {
     &op_attention_cached_fwd,
     &op_attention_fwd,
     &op_copy_to,
+    &op_distill_bwd,
+    &op_distill_fwd,
     &op_dropout_fwd,
     &op_embed_bwd,
     &op_embed_fwd,

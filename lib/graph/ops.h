@@ -209,6 +209,11 @@ struct value *op_xent(struct graph *g, struct value *logits, const struct chunk 
 struct value *op_xent_smooth(struct graph *g, struct value *logits, double smoothing,
                              const struct chunk *c);
 
+/* The loss of a student beside its teacher's logits, which get no gradient; see
+ * op_distill.c. */
+struct value *op_distill(struct graph *g, struct value *logits, struct value *teacher,
+                         double alpha, double temperature, const struct chunk *c);
+
 /* The same of the logits x w^T, x [T,N], w [V,N], which are never stored whole. */
 struct value *op_xent_linear(struct graph *g, struct value *x, struct value *w,
                              const struct chunk *c);

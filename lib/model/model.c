@@ -148,6 +148,8 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
     if (job->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
         m->teach = (struct teach){.share = graph_input(g, "teacher", g->wide, one),
                                   .mixed = graph_state(g, "mixed", NND_I32, rows)};
+    if (job->distill && *job->distill->teacher)
+        m->taught = graph_input(g, "taught", g->wide, shape_of(2, total, vocab));
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
     m->stats = graph_state(g, "stats", NND_F64,
                            shape_of(2, (int64_t)g->mesh.chunks, (int64_t)STATS_COUNT));
@@ -182,8 +184,26 @@ static int forward(const struct model *m, const char *program, bool train,
     if (!logits)
         graph_fail(m->g, "model: a block gave no result");
     double smoothing = train ? m->job->train->label_smoothing : 0;
-    struct value *loss = op_xent_smooth(m->g, logits, smoothing, &m->chunk);
+    const Nnd__Distill *d = m->job->distill;
+    struct value *loss =
+        train && m->taught
+            ? op_distill(m->g, logits, m->taught, d->alpha, d->temperature, &m->chunk)
+            : op_xent_smooth(m->g, logits, smoothing, &m->chunk);
     op_stats_loss(m->g, loss, m->stats);
+    return graph_status(m->g, e) ? e->code : p;
+}
+
+int model_teach(struct model *m, struct value **logits, struct err *e)
+{
+    int p = graph_program(m->g, "teach");
+    struct build b = build_of(m, false);
+    struct value *z = family_of(m->job)->logits(&b);
+    graph_scope(m->g, "%s", "");
+    *logits = graph_state(m->g, "taught", m->g->wide,
+                          shape_of(2, m->chunk.rows, m->vocab));
+    if (!z)
+        graph_fail(m->g, "model: a block gave no result");
+    op_copy(m->g, z, *logits);
     return graph_status(m->g, e) ? e->code : p;
 }
 

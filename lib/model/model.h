@@ -45,6 +45,7 @@ struct model {
     int ncarry;
     struct teach teach;      /* scheduled sampling: input "teacher", state "mixed";
                                 NULL: none */
+    struct value *taught;    /* input "taught": wide [rows, V], with distill.teacher */
     struct value *stats;     /* state "stats": f64 [chunks, STATS_COUNT]        */
     struct value *load;      /* state "load": i64 [MoE layers, E], or NULL       */
     struct value *aux_scale; /* input "aux_scale": wide [1], loss scale / chunks */
@@ -58,6 +59,10 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
 /* Append program "forward": rows' ids to the chunk's losses, in the statistics;
  * or "eval", without dropout and without what only training needs. */
 int model_forward(struct model *m, struct err *e);
+
+/* Append program "teach": the chunk's logits without dropout, as a state for those who
+ * learn from them; returns its number. */
+int model_teach(struct model *m, struct value **logits, struct err *e);
 int model_eval(struct model *m, struct err *e);
 
 /* With scheduled sampling (train.teacher): append program "guess", which comes before

@@ -20,6 +20,7 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/plan_report.c lib/train/plan_report.h \
     lib/train/profile.c \
     lib/train/schedule.c lib/train/schedule.h \
+    lib/train/teacher.c lib/train/teacher.h \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \
     lib/train/update.c lib/train/update.h
 

@@ -17,6 +17,7 @@
 #include "train/carry.h"
 #include "train/init.h"
 #include "train/schedule.h"
+#include "train/teacher.h"
 #include "train/trainer_impl.h"
 
 /* ------------------------------------------------------------------------- */
@@ -378,6 +379,9 @@ static int run_chunks(struct trainer *t, struct err *e)
     for (int i = 0; i < t->p.g->mesh.chunks_local; i++) {
         fill_chunk(t, &t->train, t->s.step, i);
         carry_before(t->x, &t->p.model, i);
+        if (t->p.model.taught &&
+            teacher_teach(t->c.teacher, t->x, t->p.model.taught, e))
+            return e->code;
         if (make_given(t, i, e) || exec_run(t->x, t->p.forward, i, 0, e))
             return e->code;
         carry_behind(t->x, &t->p.model, i);

@@ -26,10 +26,11 @@ struct trainer_config {
     const struct corpus *corpus;
     int64_t vocab;
     int threads;
-    const char *crumb;     /* see exec_config */
-    const char *tuned;     /* file of what kernels.tune measures, or NULL */
-    struct lane *lane;     /* sends gradients and weights meanwhile; or NULL     */
-    struct verify *verify; /* see exec_config; outlives the trainer */
+    const char *crumb;       /* see exec_config */
+    const char *tuned;       /* file of what kernels.tune measures, or NULL */
+    struct lane *lane;       /* sends gradients and weights meanwhile; or NULL     */
+    struct verify *verify;   /* see exec_config; outlives the trainer */
+    struct teacher *teacher; /* with distill.teacher (teacher.h); outlives it as well */
 };
 
 /* What changes from step to step besides tensors; part of a checkpoint. */

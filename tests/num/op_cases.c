@@ -321,6 +321,19 @@ static void build_xent(struct lab *l, const void *arg)
     count_loss(l, op_xent(l->g, z, &l->c));
 }
 
+static void build_distill(struct lab *l, const void *arg)
+{
+    const struct xent_arg *a = arg;
+    lab_chunk(l, 1, a->rows, a->pad, a->classes);
+    struct value *x = lab_leaf(l, "x", S(2, I(a->rows), I(3)));
+    struct value *w = lab_leaf(l, "w", S(2, I(a->classes), I(3)));
+    struct value *z = op_linear_wide(l->g, x, w);
+    struct value *y = lab_random(l, "teacher", S(2, I(a->rows), I(a->classes)));
+    if (a->shared)
+        lab_dot(l, op_gelu(l->g, z, false), -1);
+    count_loss(l, op_distill(l->g, z, y, 0.7, 2.5, &l->c));
+}
+
 static void build_xent_linear(struct lab *l, const void *arg)
 {
     const struct xent_arg *a = arg;
@@ -409,6 +422,10 @@ const struct op_case op_cases_dense[] = {
     {"xent: logits read twice", &op_xent_fwd, build_xent,
      .arg = &(struct xent_arg){5, 1, 7, true}},
     {"xent: a weight as logits", &op_xent_fwd, build_xent_leaf, .arg = NULL},
+    {"distill: padding", &op_distill_fwd, build_distill,
+     .arg = &(struct xent_arg){6, 2, 5, false}},
+    {"distill: logits read twice", &op_distill_fwd, build_distill,
+     .arg = &(struct xent_arg){5, 0, 7, true}},
     {"xent.linear: no padding", &op_xent_linear_fwd, build_xent_linear,
      .arg = &(struct xent_arg){5, 0, 7, false}},
     {"xent.linear: padding", &op_xent_linear_fwd, build_xent_linear,

@@ -45,7 +45,7 @@ static const struct bad bads[] = {
      "1:3: job: wanted one of its keys, found a list"},
     {"merge key", "<<: 1\n",
      "1:1: job: wanted one of its keys, found \"<<\"; its keys are name, seed, model, "
-     "data, train, parallel, checkpoint, kernels, retry, queue, launcher"},
+     "data, train, parallel, checkpoint, kernels, retry, queue, launcher, distill"},
     {"section with a value", "train: fast\n",
      "1:8: train: wanted keys and values, found a single value"},
     {"section with a list", "train: [1, 2]\n",
@@ -365,7 +365,7 @@ static const struct bad_option bad_options[] = {
      "-S: train: wanted a key of it, such as train.steps, found the section alone"},
     {"zzz=1", ERR_SPEC,
      "-S: job: wanted one of its keys, found \"zzz\"; its keys are name, seed, model, "
-     "data, train, parallel, checkpoint, kernels, retry, queue, launcher"},
+     "data, train, parallel, checkpoint, kernels, retry, queue, launcher, distill"},
     {"train.lrr=3", ERR_SPEC,
      "-S: train: wanted one of its keys, found \"lrr\"; did you mean \"lr\"?"},
     {"lr=3", ERR_SPEC,
