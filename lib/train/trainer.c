@@ -195,6 +195,8 @@ static int create(struct trainer *t, struct err *e)
     int rank = comm_rank(t->c.world);
     if (programs_build(job, rank, t->c.vocab, &t->p, e) || choose_kernels(t, e))
         return e->code;
+    if (t->p.model.taught && !t->c.teacher)
+        return err_set(e, ERR_FAILED, "distill.teacher: wanted a teacher, found none");
     struct exec_config c = {.slots = 1,
                             .positions = t->p.g->mesh.chunks_local,
                             .repeats = t->p.g->mesh.chunks_local,
