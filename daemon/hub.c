@@ -315,7 +315,7 @@ int hub_reload(struct hub *h, struct err *e)
                      "the one it had");
     notify_say("READY=1");
     if (rc < 0)
-        log_warn("not reloaded: error=\"%s\"", e->text);
+        log_warn("configuration not read again: error=\"%s\"", e->text);
     return rc < 0 ? rc : 0;
 }
 
