@@ -90,9 +90,8 @@ const struct rule rules[] = {
     {"model.bidirectional", 0, 0, 0, 0,
      "seq2seq: the source is read forwards and backwards"},
     {"model.attention_place", 0, 0, 0, 0,
-     "seq2seq: look behind each step, with its new state, or before it, so that what "
-     "is "
-     "seen is a part of its input"},
+     "seq2seq: look behind each step, with its new state, or before it, so that "
+     "what is seen is a part of its input"},
     {"model.merge", 0, 0, 0, 0,
      "seq2seq: both directions are added, or stand side by side, each half as wide"},
 
