@@ -39,10 +39,11 @@ static void fail(const char *text)
     exit(1);
 }
 
-static void *dealer(void *ctx, const char *uri)
+/* ms: for how long an answer is waited for. */
+static void *dealer(void *ctx, const char *uri, int ms)
 {
     void *s = zmq_socket(ctx, ZMQ_DEALER);
-    int linger = 0, ms = 2000;
+    int linger = 0;
 
     zmq_setsockopt(s, ZMQ_LINGER, &linger, sizeof linger);
     zmq_setsockopt(s, ZMQ_RCVTIMEO, &ms, sizeof ms);
@@ -71,6 +72,15 @@ static void wrong_frames(void *s)
     }
 }
 
+/* What has been answered so far: nnd throws away what would not fit its queue. */
+static void take_answers(void *s)
+{
+    uint8_t frame[4096];
+
+    while (zmq_recv(s, frame, sizeof frame, ZMQ_DONTWAIT) >= 0)
+        ;
+}
+
 /* A right header of every type over a body of random bytes. */
 static void wrong_bodies(void *s)
 {
@@ -87,6 +97,8 @@ static void wrong_bodies(void *s)
         chan_header_put(&h, header);
         zmq_send(s, header, sizeof header, ZMQ_SNDMORE);
         zmq_send(s, body, h.length, 0);
+        if (i % 100 == 0)
+            take_answers(s);
     }
 }
 
@@ -166,7 +178,7 @@ static void no_rank(struct chan *c)
     who.epoch = 12345678;
     m.who = &who;
     m.path = "/etc/passwd";
-    if (chan_call(c, WIRE__TYPE__RANK_SAVED, &m.base, 5000, &reply, &e) < 0)
+    if (chan_call(c, WIRE__TYPE__RANK_SAVED, &m.base, 60000, &reply, &e) < 0)
         fail(e.text);
     if (((Wire__RankReply *)reply)->stop != WIRE__STOP__LEAVE)
         fail("a rank of no attempt is not told to leave");
@@ -179,7 +191,7 @@ static void ask_politely(struct chan *c)
     ProtobufCMessage *reply;
     struct err e;
 
-    if (chan_call(c, WIRE__TYPE__HELLO, &m.base, 5000, &reply, &e) < 0)
+    if (chan_call(c, WIRE__TYPE__HELLO, &m.base, 60000, &reply, &e) < 0)
         fail(e.text);
     if (((Wire__HelloReply *)reply)->protocol != CHAN_VERSION)
         fail("the answer to hello is wrong");
@@ -190,7 +202,7 @@ static void ask_politely(struct chan *c)
 static int ask_plainly(const char *uri)
 {
     struct chan_header h = {.version = CHAN_VERSION, .type = WIRE__TYPE__HELLO};
-    void *ctx = zmq_ctx_new(), *s = dealer(ctx, uri);
+    void *ctx = zmq_ctx_new(), *s = dealer(ctx, uri, 2000);
     uint8_t header[CHAN_HEADER], answer[64];
 
     chan_header_put(&h, header);
@@ -213,8 +225,8 @@ int main(int argc, char **argv)
     if (argc != 2)
         return 2;
     ctx = zmq_ctx_new();
-    mad = dealer(ctx, argv[1]);
-    rude = dealer(ctx, argv[1]);
+    mad = dealer(ctx, argv[1], 60000);
+    rude = dealer(ctx, argv[1], 60000);
     raw_bytes(argv[1]);
     wrong_frames(mad);
     wrong_bodies(mad);
