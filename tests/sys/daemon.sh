@@ -85,10 +85,11 @@ has()
     esac
 }
 
-# Wait until COMMAND prints nothing, for at most SECONDS.
+# Wait until COMMAND prints nothing: for thrice the SECONDS that it may take where
+# nothing else has to be done.
 settles()
 {
-    tries=$(($1 * 20))
+    tries=$(($1 * 60))
     shift
     while [ -n "$("$@")" ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
@@ -103,7 +104,7 @@ soon()
 {
     wanted=$1
     shift
-    tries=100
+    tries=600
     while [ "$("$@" 2>/dev/null)" != "$wanted" ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         sleep 0.05
