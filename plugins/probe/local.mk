@@ -47,7 +47,6 @@ sys_tests += \
     tests/sys/plugin_ask.test \
     tests/sys/plugin_check.test \
     tests/sys/plugin_job.test \
-    tests/sys/plugin_kernels.test \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
     tests/plugins/bad.h \
