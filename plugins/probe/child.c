@@ -17,14 +17,16 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 
 enum {
     STAGE_SIZE = 400,
-    RESULT_MAX = 8 << 20, /* bytes that a child may answer with */
-    WORDS_MAX = 160,      /* bytes quoted of its standard error */
+    RESULT_MAX = 8 << 20,  /* bytes that a child may answer with */
+    WORDS_MAX = 160,       /* bytes quoted of its standard error */
+    KEEP_BYTES = 32 << 20, /* the most that mallopt() takes */
     TICK_MS = 20
 };
 
@@ -99,6 +101,9 @@ static _Noreturn void child_main(child_f *fn, void *arg, double seconds, int res
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsid();
     limit_all(seconds);
+    /* blocks come and go by the thousand: pages stay, and need not be cleared again */
+    mallopt(M_MMAP_THRESHOLD, KEEP_BYTES);
+    mallopt(M_TRIM_THRESHOLD, KEEP_BYTES);
     int null = open("/dev/null", O_RDWR);
     dup2(null, 0);
     dup2(null, 1);

@@ -5,6 +5,7 @@
 #include "number.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -46,24 +47,34 @@ static const struct nnd_dtype_def *outside(int dtype)
     return d && d->block == 1 ? d : NULL;
 }
 
-double number_get(int dtype, const void *from)
+/* A number of a type that lib/tensor does not convert. */
+static double get_one(int dtype, const void *from)
 {
     float single = 0;
     const struct format *f = format_of(dtype);
     uint8_t bits;
-    double x;
     memcpy(&bits, from, 1);
     if (f)
         return decode(f, bits);
     if (dtype == NND_E8M0)
         return bits == 255 ? NAN : ldexp(1, bits - 127);
-    if (dtype_outside(dtype)) {
-        if (outside(dtype))
-            outside(dtype)->to_f32(from, &single, 1);
-        return (double)single;
-    }
-    dtype_to_f64(dtype, from, &x, 1);
-    return x;
+    if (outside(dtype))
+        outside(dtype)->to_f32(from, &single, 1);
+    return (double)single;
+}
+
+static bool is_converted(int dtype)
+{
+    return !format_of(dtype) && dtype != NND_E8M0 && !dtype_outside(dtype);
+}
+
+void number_get(int dtype, const void *from, size_t n, double *x)
+{
+    if (is_converted(dtype))
+        dtype_to_f64(dtype, from, x, n);
+    else
+        for (size_t i = 0; i < n; i++)
+            x[i] = get_one(dtype, (const char *)from + i * dtype_size(dtype));
 }
 
 /* The nearest of all finite numbers, of two the one whose last bit is 0. */
@@ -81,7 +92,7 @@ static uint8_t encode(const struct format *f, double x)
     return (uint8_t)(best | (signbit(x) ? 0x80 : 0));
 }
 
-void number_put(int dtype, double x, void *to)
+static void put_one(int dtype, double x, void *to)
 {
     const struct format *f = format_of(dtype);
     uint8_t bits = 255;
@@ -92,13 +103,18 @@ void number_put(int dtype, double x, void *to)
             outside(dtype)->from_f32(&single, to, 1);
         return;
     }
-    if (!f && dtype != NND_E8M0) {
-        dtype_from_f64(dtype, &x, to, 1);
-        return;
-    }
     if (f)
         bits = encode(f, x);
     else if (x > 0 && isfinite(x))
         bits = (uint8_t)fmin(254, fmax(0, ilogb(x) + 127));
     memcpy(to, &bits, 1);
+}
+
+void number_put(int dtype, const double *x, size_t n, void *to)
+{
+    if (is_converted(dtype))
+        dtype_from_f64(dtype, x, to, n);
+    else
+        for (size_t i = 0; i < n; i++)
+            put_one(dtype, x[i], (char *)to + i * dtype_size(dtype));
 }

@@ -21,6 +21,7 @@
 #include "tensor/dtype.h"
 
 enum { LAUNCHES_MIN = 3, MEASURE_NS = 100000000, SLOW_NS = 1000000000 };
+enum { CHUNK = 64 }; /* elements that are converted at once */
 enum { FENCE = 256, FENCE_BYTE = 0xa5, POISON_BYTE = 0xff };
 
 /* A block of device memory and what was written there. */
@@ -165,22 +166,54 @@ static size_t byte_of(const struct run *r, const struct nnd_tensor *t, int64_t i
     return FENCE + (size_t)at * dtype_size(t->dtype);
 }
 
-static void put_element(const struct run *r, const struct slot *s, int number,
-                        char *base, int64_t i)
+/* Elements first to first + n of a slot, as numbers one after the other, rounded as the
+ * kernel under test would see them. */
+static void make_elements(const struct run *r, const struct slot *s, int number,
+                          int64_t first, int n, char *out)
 {
-    const struct nnd_tensor *t = s->tensor;
-    void *to = base + byte_of(r, t, i);
-    uint64_t canary = canary_of(t->dtype);
+    int dtype = s->tensor->dtype, seen = dtype_of(r->trial, s, false);
+    size_t size = dtype_size(dtype);
+    uint64_t canary = canary_of(dtype), narrow[CHUNK];
+    double x[CHUNK];
     if (!has_values(r, s)) {
-        memcpy(to, &canary, dtype_size(t->dtype));
-    } else if (s->kind == KIND_I32) {
-        memcpy(to, &s->number[i], sizeof s->number[i]);
-    } else {
-        uint64_t rounded = 0; /* as the kernel under test would see it */
-        int dtype = dtype_of(r->trial, s, false);
-        number_put(dtype, call_value(s, number, i), &rounded);
-        number_put(t->dtype, number_get(dtype, &rounded), to);
+        for (int i = 0; i < n; i++)
+            memcpy(out + (size_t)i * size, &canary, size);
+        return;
     }
+    if (s->kind == KIND_I32) {
+        memcpy(out, &s->number[first], (size_t)n * size);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        x[i] = call_value(s, number, first + i);
+    if (seen != dtype) {
+        number_put(seen, x, (size_t)n, narrow);
+        number_get(seen, narrow, (size_t)n, x);
+    }
+    number_put(dtype, x, (size_t)n, out);
+}
+
+/* From element i on: how many lie in its row, at most a chunk. */
+static int chunk_at(const struct slot *s, int64_t i)
+{
+    int64_t row = s->ndim ? s->dim[s->ndim - 1] : 1, left = row - i % row;
+    return left < CHUNK ? (int)left : CHUNK;
+}
+
+/* n elements of a row, from one stride to another. */
+static void spread(char *to, size_t to_step, const char *from, size_t from_step,
+                   size_t size, int n)
+{
+    if (to_step == size && from_step == size)
+        memcpy(to, from, size * (size_t)n);
+    else
+        for (int i = 0; i < n; i++)
+            memcpy(to + (size_t)i * to_step, from + (size_t)i * from_step, size);
+}
+
+static size_t step_of(const struct nnd_tensor *t)
+{
+    return (t->ndim ? (size_t)t->stride[t->ndim - 1] : 1) * dtype_size(t->dtype);
 }
 
 static int upload(struct run *r, struct block *b, struct err *e)
@@ -213,8 +246,14 @@ static int place_slot(struct run *r, int i, struct err *e)
     size_t elements = (size_t)(extent_of(s->tensor) + r->trial->layout->shift);
     if (make_block(b, elements * dtype_size(s->tensor->dtype), FENCE_BYTE, e) < 0)
         return -1;
-    for (int64_t j = 0; j < s->count; j++)
-        put_element(r, s, i, b->before, j);
+    size_t size = dtype_size(s->tensor->dtype);
+    for (int64_t j = 0, n; j < s->count; j += n) {
+        char bytes[CHUNK * sizeof(uint64_t)];
+        n = chunk_at(s, j);
+        make_elements(r, s, i, j, (int)n, bytes);
+        spread(b->before + byte_of(r, s->tensor, j), step_of(s->tensor), bytes, size,
+               size, (int)n);
+    }
     return upload(r, b, e);
 }
 
@@ -313,41 +352,54 @@ static char *download(const struct run *r, const struct block *b, struct err *e)
     return after;
 }
 
+static void read_elements(const struct slot *s, int64_t first, int n, const char *from,
+                          struct result *out, int i)
+{
+    size_t size = dtype_size(s->tensor->dtype);
+    uint64_t canary = canary_of(s->tensor->dtype);
+    for (int k = 0; k < n; k++) {
+        uint64_t *bits = &out->bits[i][first + k];
+        memcpy(bits, from + (size_t)k * size, size);
+        out->written[i][first + k] = *bits != canary;
+        if (s->kind == KIND_I32)
+            out->value[i][first + k] = (int32_t)*bits;
+    }
+    if (s->kind != KIND_I32)
+        number_get(s->tensor->dtype, from, (size_t)n, &out->value[i][first]);
+}
+
 /* Take the elements out of `after`, and put them into `before` as well, so that
  * every difference that is left was not theirs. */
 static void take_elements(struct run *r, int i, const char *after, struct result *out)
 {
     const struct slot *s = &r->call->slot[i];
-    size_t size = dtype_size(s->tensor->dtype);
+    size_t size = dtype_size(s->tensor->dtype), step = step_of(s->tensor);
     struct arena *a = r->call->arena;
     out->dtype[i] = s->tensor->dtype;
     out->value[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(double));
     out->bits[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(uint64_t));
     out->written[i] = arena_calloc(a, (size_t)s->count + 1, sizeof(bool));
-    for (int64_t j = 0; j < s->count; j++) {
+    for (int64_t j = 0, n; j < s->count; j += n) {
+        char bytes[CHUNK * sizeof(uint64_t)];
         size_t at = byte_of(r, s->tensor, j);
-        int32_t number;
-        memcpy(&out->bits[i][j], after + at, size);
-        out->written[i][j] = out->bits[i][j] != canary_of(s->tensor->dtype);
-        if (s->kind == KIND_I32) {
-            memcpy(&number, after + at, sizeof number);
-            out->value[i][j] = number;
-        } else {
-            out->value[i][j] = number_get(s->tensor->dtype, after + at);
-        }
+        n = chunk_at(s, j);
+        spread(bytes, size, after + at, step, size, (int)n);
+        read_elements(s, j, (int)n, bytes, out, i);
         if (is_written(r, s))
-            memcpy(r->slot[i].before + at, after + at, size);
+            spread(r->slot[i].before + at, step, bytes, size, size, (int)n);
     }
 }
 
 static int check_block(const char *what, const char *name, const struct block *b,
                        const char *after, struct err *e)
 {
-    for (size_t i = 0; i < b->size; i++)
-        if (after[i] != b->before[i])
-            return err_set(e, ERR_FAILED, "%s %s at byte %lld", what, name,
-                           (long long)i - FENCE);
-    return 0;
+    size_t i = 0;
+    if (memcmp(after, b->before, b->size) == 0)
+        return 0;
+    while (after[i] == b->before[i])
+        i++;
+    return err_set(e, ERR_FAILED, "%s %s at byte %lld", what, name,
+                   (long long)i - FENCE);
 }
 
 /* Workspace may be large and hold anything: only its fences are looked at; and so with
