@@ -142,7 +142,7 @@ generate)
     ;;
 check)
     set_up "$@"
-    make -C "$build" -j"$(($(nproc) * 2))" check # tests wait more than they compute
+    make -C "$build" check
     ;;
 demo)
     set_up "$@"

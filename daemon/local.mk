@@ -126,28 +126,29 @@ tests_unit_test_node_LDADD = $(daemon_test_libs)
 tests_unit_test_outcome_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
-sys_tests += \
-    tests/sys/daemon_conf.test \
+slow_tests += \
     tests/sys/daemon_crash.test \
     tests/sys/daemon_disk.test \
+    tests/sys/daemon_hang.test \
+    tests/sys/daemon_kill.test \
+    tests/sys/daemon_storm.test \
+    tests/sys/launch_slurm.test \
+    tests/sys/survive.test
+sys_tests += \
+    tests/sys/daemon_conf.test \
     tests/sys/daemon_golden.test \
     tests/sys/daemon_guard.test \
     tests/sys/daemon_hostile.test \
     tests/sys/daemon_keys.test \
-    tests/sys/daemon_hang.test \
-    tests/sys/daemon_kill.test \
     tests/sys/daemon_life.test \
     tests/sys/daemon_points.test \
     tests/sys/daemon_outlive.test \
     tests/sys/daemon_power.test \
     tests/sys/daemon_queue.test \
-    tests/sys/daemon_storm.test \
     tests/sys/launch_far.test \
-    tests/sys/launch_slurm.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \
-    tests/sys/plugin_rules.test \
-    tests/sys/survive.test
+    tests/sys/plugin_rules.test
 EXTRA_DIST += tests/fixtures/client-1.frames tests/fixtures/store-2.sql
 EXTRA_DIST += tests/sys/daemon.sh tests/sys/netns.sh tests/sys/slurm.sh \
     tests/sys/storm.sh

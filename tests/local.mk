@@ -11,12 +11,18 @@ style_tests = \
 
 sys_tests += $(style_tests)
 
-TESTS = $(unit_tests) $(num_tests) $(sys_tests)
+# What takes long begins first: nothing is left to wait for at the end.
+system_tests = $(slow_tests) $(sys_tests)
+TESTS = $(slow_tests) $(unit_tests) $(num_tests) $(sys_tests)
 TEST_EXTENSIONS = .test
 TAP_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
 LOG_DRIVER = $(TAP_DRIVER)
 LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/tap-run
 TEST_LOG_DRIVER = $(TAP_DRIVER)
+
+# Tests wait more than they compute: three at once on a core, unless -j was given.
+AM_MAKEFLAGS = $(if $(filter check%,$(MAKECMDGOALS)),$(if \
+    $(findstring -j,$(MAKEFLAGS)),,-j$(shell echo $$((3 * $$(nproc))))))
 
 # Ranks of a test share this machine, whoever runs it and however few cores
 # there are.
@@ -42,13 +48,13 @@ check-unit:
 check-num:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(num_tests)'
 check-sys:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sys_tests)'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(system_tests)'
 check-style:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(style_tests)'
 .PHONY: check-unit check-num check-sys check-style
 
 EXTRA_DIST += \
-    $(sys_tests) \
+    $(system_tests) \
     tests/tap-run \
     tests/tap.sh \
     tests/tsan.supp \

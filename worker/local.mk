@@ -48,6 +48,7 @@ worker_nnd_worker_LDADD = \
     $(ENGINE_LIBS) -lm
 
 dist_man_MANS += doc/nnd-worker.8
+slow_tests += tests/sys/worker_hang.test
 sys_tests += \
     tests/sys/bad_text.test \
     tests/sys/examples_text.test \
@@ -55,8 +56,7 @@ sys_tests += \
     tests/sys/sentencepiece.test \
     tests/sys/tokenizer.test \
     tests/sys/translate.test \
-    tests/sys/worker.test \
-    tests/sys/worker_hang.test
+    tests/sys/worker.test
 unit_tests += \
     tests/unit/test_worker_agent \
     tests/unit/test_worker_tfevents \

@@ -34,8 +34,8 @@ tests_num_train_plan_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 tests_num_train_steps_SOURCES = tests/num/train_steps.c
 tests_num_train_steps_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 
-sys_tests += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.test
-EXTRA_DIST += tests/num/checkpoint.test tests/num/layout.test tests/num/plan.test
+slow_tests += tests/num/checkpoint.test tests/num/layout.test
+sys_tests += tests/num/plan.test
 
 # Fixtures are made by the script, which needs PyTorch; the tests do not.
 num_tests += tests/num/test_mistakes tests/num/test_parity

@@ -87,7 +87,7 @@ endif
 # Tests of the plugins cpu and blis, over the same calls.
 cpu_case_sources = tests/unit/cpu_cases.c tests/unit/cpu_cases.h \
     tests/unit/cpu_cases_recurrent.c
-sys_tests += tests/sys/plugin_fast.test
+slow_tests += tests/sys/plugin_fast.test
 unit_tests += tests/unit/test_cpu_math tests/unit/test_cpu_bits tests/unit/test_cpu_rows
 tests_unit_test_cpu_math_CFLAGS = $(CPU_CFLAGS)
 tests_unit_test_cpu_bits_SOURCES = tests/unit/test_cpu_bits.c $(cpu_case_sources)

@@ -43,10 +43,11 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/run.c plugins/probe/run.h \
     plugins/probe/watch.c plugins/probe/watch.h
 
+slow_tests += \
+    tests/sys/plugin_check.test \
+    tests/sys/plugin_job.test
 sys_tests += \
     tests/sys/plugin_ask.test \
-    tests/sys/plugin_check.test \
-    tests/sys/plugin_job.test \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
     tests/plugins/bad.h \
