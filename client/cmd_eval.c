@@ -9,18 +9,25 @@
 
 struct options {
     struct model_options model; /* at its place for model_become */
-    const char *text, *source, *reference, *words, *batch;
+    const char *text, *source, *words, *by_length, *step, *batch;
+    struct opt_list reference, beside;
 };
 
 #define AT(field) offsetof(struct options, field)
 
 static const struct opt table[] = {
-    {OPT_TEXT, 0, "text", "FILE", AT(text), "texts to score, one a line"},
+    {OPT_TEXT, 0, "text", "FILE", AT(text),
+     "texts to score, one a line; with a model that reads no source: how likely it is"},
     {OPT_TEXT, 0, "source", "FILE", AT(source),
      "or what the model reads: what it writes is scored"},
-    {OPT_TEXT, 'r', "reference", "FILE", AT(reference),
-     "what they ought to be, one a line"},
+    {OPT_LIST, 'r', "reference", "FILE", AT(reference),
+     "what they ought to be, one a line; again: or this"},
     {OPT_TEXT, 0, "words", "13a|zh|char", AT(words), "how BLEU cuts words (13a)"},
+    {OPT_TEXT, 0, "by-length", "FILE", AT(by_length),
+     "BLEU by the source's length as well, drawn as FILE.svg or written as FILE.json"},
+    {OPT_TEXT, 0, "step", "N", AT(step), "words that a range of lengths has"},
+    {OPT_LIST, 0, "beside", "FILE", AT(beside),
+     "texts of another system, to stand beside in --by-length"},
     {OPT_TEXT, 'b', "batch", "N", AT(batch), "how many lines at a time"},
     {0},
 };
@@ -38,11 +45,11 @@ const struct verb verb_eval = {
     .brief = "score texts, or what a trained model writes",
     .text =
         "BLEU and chrF2 as sacreBLEU computes them, with its signatures, and ROUGE-1, "
-        "2 "
-        "and L as rouge-score does: of the lines of --text, or of what the model "
-        "writes "
-        "for those of --source. Of a model also the perplexity of the references, and "
-        "bits per character, where each line's end counts as one.",
+        "2 and L as rouge-score does: of the lines of --text, or of what the model "
+        "writes for those of --source. Of a model also how likely the references are: "
+        "perplexity, nats and bits per token and per character, where each line's end "
+        "counts as one. Of a model that reads no source the same of --text. Lengths "
+        "of sources are counted in words, whatever a model's tokens are.",
     .options = {table, model_opts},
     .size = sizeof(struct options),
     .run = run,

@@ -12,19 +12,14 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/str.h"
+#include "worker/svg.h"
 
 enum { CELL = 26, LETTER = 8, GAP = 18, FONT = 13 };
 
-static bool ends(const char *path, const char *with)
-{
-    size_t n = strlen(path), len = strlen(with);
-
-    return n > len && strcmp(path + n - len, with) == 0;
-}
-
 int heat_check(const char *path, struct err *e)
 {
-    if (ends(path, ".svg") || ends(path, ".json"))
+    if (str_ends(path, ".svg") || str_ends(path, ".json"))
         return 0;
     return err_set(
         e, ERR_USAGE,
@@ -104,25 +99,6 @@ static int as_json(const struct lexicon *l, const struct heat *h, size_t n,
 
 /* --- a picture ------------------------------------------------------------ */
 
-static void escape(struct buf *out, const char *text)
-{
-    for (; *text; text++)
-        switch (*text) {
-        case '<':
-            buf_puts(out, "&lt;");
-            break;
-        case '&':
-            buf_puts(out, "&amp;");
-            break;
-        case '"':
-            buf_puts(out, "&quot;");
-            break;
-        default:
-            if ((unsigned char)*text >= ' ')
-                buf_add(out, text, 1);
-        }
-}
-
 /* How wide a label is, about: characters outside ASCII count twice. */
 static int width_of(const char *text)
 {
@@ -166,7 +142,7 @@ static int draw_labels(const struct tokenizer *t, const uint32_t *id, int64_t n,
             buf_printf(out, "<text transform='translate(%d,-6)rotate(-90)' y='4'>", at);
         else
             buf_printf(out, "<text x='-6' y='%d' text-anchor='end'>", at + 4);
-        escape(out, b.data);
+        svg_text(out, b.data);
         buf_puts(out, "</text>\n");
     }
     buf_free(&b);
@@ -240,7 +216,7 @@ int heat_write(const char *path, const struct lexicon *l, const struct heat *h,
                size_t n, struct err *e)
 {
     struct buf b = {0};
-    int rc = ends(path, ".svg") ? as_svg(l, h, n, &b, e) : as_json(l, h, n, &b, e);
+    int rc = str_ends(path, ".svg") ? as_svg(l, h, n, &b, e) : as_json(l, h, n, &b, e);
 
     if (rc == 0)
         rc = fs_replace(path, b.data, b.len, e);

@@ -15,6 +15,8 @@ worker_libworker_la_SOURCES = \
     worker/heat.c worker/heat.h \
     worker/job.c worker/job.h \
     worker/kernels.c worker/kernels.h \
+    worker/lengths.c worker/lengths.h \
+    worker/likelihood.c worker/likelihood.h \
     worker/lines.c worker/lines.h \
     worker/loop.c \
     worker/measure.c worker/measure.h \
@@ -23,6 +25,7 @@ worker_libworker_la_SOURCES = \
     worker/run.c worker/run.h \
     worker/scores.c worker/scores.h \
     worker/stop.c worker/stop.h \
+    worker/svg.c worker/svg.h \
     worker/task.h \
     worker/task_average.c \
     worker/task_eval.c \
@@ -51,6 +54,7 @@ dist_man_MANS += doc/nnd-worker.8
 slow_tests += tests/sys/worker_hang.test
 sys_tests += \
     tests/sys/bad_text.test \
+    tests/sys/eval.test \
     tests/sys/examples_text.test \
     tests/sys/fit.test \
     tests/sys/sentencepiece.test \

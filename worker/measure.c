@@ -5,8 +5,8 @@
 #include "worker/measure.h"
 
 #include <math.h>
-#include <stdlib.h>
 
+#include "worker/likelihood.h"
 #include "worker/scores.h"
 
 static int take_loss(struct run *r, const struct measure *m, double loss, double *out,
@@ -25,61 +25,18 @@ static int take_perplexity(struct run *r, const struct measure *m, double loss,
     return 0;
 }
 
-/* --- bits per character --------------------------------------------------- */
-
-/* UTF-8 characters: bytes that do not go on with one. */
-static uint64_t count_characters(const struct buf *text)
-{
-    uint64_t n = 0;
-
-    for (size_t i = 0; i < text->len; i++)
-        n += ((unsigned char)text->data[i] & 0xc0) != 0x80;
-    return n;
-}
-
-/* Add the characters and targets of tokens [first, first + n), of which the first is
- * given.  The end of a sentence, which has no text of its own, counts as one. */
-static int add_run(const struct run *r, const struct tokens *tokens, uint64_t first,
-                   uint64_t n, uint64_t *characters, uint64_t *targets, struct err *e)
-{
-    const struct tokenizer *t = r->lexicon.target;
-    struct buf text = {0};
-    uint32_t *id = n > 1 ? calloc(n, sizeof *id) : NULL;
-    int rc = 0;
-
-    if (n < 2)
-        return 0;
-    if (!id)
-        return err_set(e, ERR_NOMEM, "memory: %llu tokens", (unsigned long long)n);
-    for (uint64_t i = 1; i < n; i++)
-        id[i - 1] = tokens_get(tokens, first + i);
-    rc = tokenizer_decode(t, id, n - 1, &text, e);
-    *characters += count_characters(&text);
-    *characters += tokenizer_marks(t) && id[n - 2] == TOKEN_EOS;
-    *targets += n - 1;
-    buf_free(&text);
-    free(id);
-    return rc;
-}
-
 /* Targets per character of the whole validation part. */
 static int tokens_per_character(const struct run *r, double *out, struct err *e)
 {
-    const struct corpus_part *p = &r->corpus->valid;
-    uint64_t characters = 0, targets = 0;
-    int rc = 0;
+    struct likelihood l = {0};
+    int rc = likelihood_size(r->lexicon.target, &r->corpus->valid, &l, e);
 
-    if (!p->line)
-        rc = add_run(r, p->tokens, p->first, p->count, &characters, &targets, e);
-    for (uint64_t i = 0; rc == 0 && p->line && i < p->lines; i++)
-        rc = add_run(r, p->tokens, p->line[i], p->line[i + 1] - p->line[i], &characters,
-                     &targets, e);
-    if (rc == 0 && characters == 0)
+    if (rc == 0 && l.characters == 0)
         rc = err_set(e, ERR_SPEC,
                      "train.best: wanted characters to validate on for bits_per_char, "
                      "found none");
     if (rc == 0)
-        *out = (double)targets / (double)characters;
+        *out = (double)l.targets / (double)l.characters;
     return rc;
 }
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * task_eval.c - `nnd-worker eval`: how good texts are beside references, be they in a
- * file or written by a trained model; and how likely the references are to the model.
+ * file or written by a trained model, and how likely references, or a text, are to a
+ * model.
  */
 #include <inttypes.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "metric/metric.h"
 #include "model/model.h"
+#include "worker/lengths.h"
+#include "worker/likelihood.h"
 #include "worker/lines.h"
 #include "worker/task.h"
 #include "worker/writer.h"
@@ -21,20 +23,28 @@ enum { MAX_ROWS = 4096 };
 struct eval_options {
     struct trained_options model;
     struct writer_options how;
-    const char *text, *source, *reference, *words;
-    int64_t batch, tokens;
+    const char *text, *source, *words, *by_length;
+    struct arg_list reference, beside;
+    int64_t batch, tokens, step;
 };
 
 #define AT(field) offsetof(struct eval_options, field)
 
 static const struct arg_row args[] = {
-    {"text", 0, "FILE", ARG_TEXT, AT(text), 0, 0, "texts to score, one a line"},
+    {"text", 0, "FILE", ARG_TEXT, AT(text), 0, 0,
+     "texts to score, one a line; with a model that reads no source: how likely it is"},
     {"source", 0, "FILE", ARG_TEXT, AT(source), 0, 0,
-     "or what a model reads, to score what it writes"},
-    {"reference", 0, "FILE", ARG_TEXT, AT(reference), 0, 0,
-     "what they ought to be, one a line"},
+     "what a model reads, to score what it writes, or what the texts were made of"},
+    {"reference", 0, "FILE", ARG_LIST, AT(reference), 0, 0,
+     "what they ought to be, one a line; given again: or this"},
     {"words", 0, "13a|zh|char", ARG_TEXT, AT(words), 0, 0,
      "how BLEU cuts words, and ROUGE those of zh and char (13a)"},
+    {"by-length", 0, "FILE", ARG_TEXT, AT(by_length), 0, 0,
+     "BLEU by the source's length: a table, and a picture FILE.svg, or FILE.json"},
+    {"step", 0, "N", ARG_INT, AT(step), 0, INT32_MAX,
+     "words that a range of lengths has; 0: as fits (0)"},
+    {"beside", 0, "FILE", ARG_LIST, AT(beside), 0, 0,
+     "texts of another system, to stand beside in --by-length"},
     {"batch", 0, "N", ARG_INT, AT(batch), 1, MAX_ROWS, "lines at a time (32)"},
     {"tokens", 0, "N", ARG_INT, AT(tokens), 0, INT32_MAX,
      "at most so many of a line; 0: the model's context (0)"},
@@ -48,16 +58,17 @@ struct eval {
     struct trained of; /* at its place for trained_do */
     const struct eval_options *o;
     enum words_rule rule;
-    struct lines text, source, reference;
+    struct lines text, source, *reference, *beside; /* the latter as o has them */
+    struct metric_text *wanted;                     /* [references] */
     struct scorer *scorer;
+    struct lengths *lengths; /* NULL: not asked for */
     struct writer writer;
     struct tokens ids;
     struct arena *mem;
-    double nll;                   /* nats of all references */
-    uint64_t targets, characters; /* of them, ends included */
+    struct likelihood likely; /* of all references, or of the text */
 };
 
-/* --- scoring files -------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
 static int open_rule(struct eval *v, struct err *e)
 {
@@ -73,31 +84,110 @@ static int open_rule(struct eval *v, struct err *e)
                    words);
 }
 
-static int read_both(struct eval *v, const char *path, struct lines *other,
+/* A file with as many lines as `like` has, unless that has none yet. */
+static int read_like(const char *path, const struct lines *like, struct lines *out,
                      struct err *e)
 {
-    if (!v->o->reference)
-        return err_set(e, ERR_USAGE, "eval: wanted --reference FILE");
-    if (open_rule(v, e) < 0 || lines_read(path, other, e) < 0 ||
-        lines_read(v->o->reference, &v->reference, e) < 0)
+    if (lines_read(path, out, e) < 0)
         return e->code;
-    if (other->n != v->reference.n)
+    if (like->name && out->n != like->n)
         return err_set(e, ERR_SPEC, "%s: wanted %zu lines, as %s has, found %zu",
-                       v->reference.name, other->n, other->name, v->reference.n);
-    if (other->n == 0)
-        return err_set(e, ERR_SPEC, "%s: wanted a line, found none", other->name);
-    scorer_create(v->rule, &v->scorer);
+                       out->name, like->n, like->name, out->n);
     return 0;
+}
+
+static int read_list(const struct arg_list *paths, const struct lines *like,
+                     struct lines **out, struct err *e)
+{
+    struct lines *l = calloc(paths->n + 1, sizeof *l);
+    int rc = 0;
+
+    if (!l)
+        return err_set(e, ERR_NOMEM, "memory: %zu files", paths->n);
+    *out = l;
+    for (size_t i = 0; rc == 0 && i < paths->n; i++)
+        rc = read_like(paths->value[i], like, &l[i], e);
+    return rc;
+}
+
+static int open_lengths(struct eval *v, struct err *e)
+{
+    const struct eval_options *o = v->o;
+
+    if (!o->by_length && o->beside.n)
+        return err_set(e, ERR_USAGE, "--beside: wanted --by-length FILE as well");
+    if (!o->by_length)
+        return 0;
+    if (!o->source)
+        return err_set(e, ERR_USAGE, "--by-length: wanted --source FILE as well");
+    if (lengths_check(o->by_length, e) < 0 ||
+        read_list(&o->beside, &v->source, &v->beside, e) < 0)
+        return e->code;
+    lengths_create(v->rule, &v->source, o->step, &v->lengths);
+    lengths_system(v->lengths, o->text ? o->text : "model");
+    for (size_t i = 0; i < o->beside.n; i++)
+        lengths_system(v->lengths, o->beside.value[i]);
+    return 0;
+}
+
+/* All files, of equally many lines: there is a text, a source, or both. */
+static int read_files(struct eval *v, struct err *e)
+{
+    const struct eval_options *o = v->o;
+    struct lines *first = o->text ? &v->text : &v->source;
+
+    if (o->reference.n == 0)
+        return err_set(e, ERR_USAGE, "eval: wanted --reference FILE");
+    if (open_rule(v, e) < 0 ||
+        (o->text && read_like(o->text, first, &v->text, e) < 0) ||
+        (o->source && read_like(o->source, first, &v->source, e) < 0) ||
+        read_list(&o->reference, first, &v->reference, e) < 0)
+        return e->code;
+    if (first->n == 0)
+        return err_set(e, ERR_SPEC, "%s: wanted a line, found none", first->name);
+    v->wanted = calloc(o->reference.n, sizeof *v->wanted);
+    if (!v->wanted)
+        return err_set(e, ERR_NOMEM, "memory: %zu references", o->reference.n);
+    scorer_create(v->rule, &v->scorer);
+    return open_lengths(v, e);
+}
+
+/* --- scoring files -------------------------------------------------------- */
+
+static struct metric_text text_of(const struct lines *l, size_t i)
+{
+    return (struct metric_text){l->line[i].text, l->line[i].len};
+}
+
+/* Text number i, by the system that is scored. */
+static int score(struct eval *v, size_t i, const struct metric_text *text,
+                 struct err *e)
+{
+    size_t n = v->o->reference.n;
+    int rc;
+
+    for (size_t k = 0; k < n; k++)
+        v->wanted[k] = text_of(&v->reference[k], i);
+    rc = scorer_add_any(v->scorer, text, v->wanted, n, e);
+    if (rc < 0 || !v->lengths)
+        return rc;
+    rc = lengths_add(v->lengths, 0, i, text, v->wanted, n, e);
+    for (size_t k = 0; rc == 0 && k < v->o->beside.n; k++) {
+        struct metric_text other = text_of(&v->beside[k], i);
+
+        rc = lengths_add(v->lengths, (int)k + 1, i, &other, v->wanted, n, e);
+    }
+    return rc;
 }
 
 static int score_files(struct eval *v, struct err *e)
 {
-    int rc = read_both(v, v->o->text, &v->text, e);
+    int rc = read_files(v, e);
 
     for (size_t i = 0; rc == 0 && i < v->text.n; i++) {
-        const struct line *t = &v->text.line[i], *w = &v->reference.line[i];
+        struct metric_text text = text_of(&v->text, i);
 
-        rc = scorer_add(v->scorer, t->text, t->len, w->text, w->len, e);
+        rc = score(v, i, &text, e);
     }
     return rc;
 }
@@ -123,17 +213,6 @@ static int encode(struct eval *v, const struct tokenizer *tok, const struct line
         return err_prefix(e, "%s:%zu", l->name, i + 1);
     tokens_put(&v->ids, TOKEN_EOS);
     return 0;
-}
-
-static double nll_of(const float *z, int64_t vocab, uint32_t id)
-{
-    double top = -INFINITY, sum = 0;
-
-    for (int64_t i = 0; i < vocab; i++)
-        top = fmax(top, (double)z[i]);
-    for (int64_t i = 0; i < vocab; i++)
-        sum += exp((double)z[i] - top);
-    return top + log(sum) - (double)z[id];
 }
 
 /* How likely n references are; reference i has the tokens [first[i], first[i + 1]).
@@ -164,22 +243,24 @@ static int add_likelihood(struct eval *v, const uint64_t *first, int64_t n,
             if (at >= first[i + 1])
                 continue;
             in[i * beam] = tokens_get(&v->ids, at);
-            v->nll += nll_of(decoder_logits(d, (int)i * beam), decoder_vocab(d),
-                             in[i * beam]);
-            v->targets++;
+            v->likely.unknown += in[i * beam] == TOKEN_UNK;
+            likelihood_token(&v->likely, decoder_logits(d, (int)i * beam),
+                             decoder_vocab(d), in[i * beam]);
+            v->likely.targets++;
         }
     }
     return rc;
 }
 
-static int score_batch(struct eval *v, size_t from, int64_t n, struct err *e)
+/* The sources of lines [from, from + n) to the writer. */
+static int give_sources(struct eval *v, size_t from, int64_t n, struct err *e)
 {
     uint32_t most = v->of.job->model->source_context;
-    uint64_t *first = arena_calloc(v->mem, (size_t)n + 1, sizeof *first), at;
-    struct buf b = {0};
     int rc = 0;
 
     for (int64_t i = 0; rc == 0 && i < n; i++) {
+        uint64_t at;
+
         rc = encode(v, lexicon_source(&v->of.lexicon), &v->source, from + (size_t)i,
                     &at, e);
         if (rc == 0 && v->ids.count - at > most)
@@ -191,28 +272,51 @@ static int score_batch(struct eval *v, size_t from, int64_t n, struct err *e)
             writer_give(&v->writer, i, &v->ids, at, v->ids.count - at);
         v->ids.count = at;
     }
-    if (rc == 0)
-        rc = writer_write(&v->writer, n, v->mem, e);
-    for (int64_t i = 0; rc == 0 && i < n; i++) {
-        const struct line *w = &v->reference.line[from + (size_t)i];
+    return rc;
+}
 
+static int score_written(struct eval *v, size_t from, int64_t n, struct err *e)
+{
+    struct buf b = {0};
+    int rc = 0;
+
+    for (int64_t i = 0; rc == 0 && i < n; i++) {
         buf_clear(&b);
         buf_puts(&b, "");
         rc = writer_text(&v->writer, &v->writer.text[i * v->writer.rule.best], &b, e);
         if (rc == 0)
-            rc = scorer_add(v->scorer, b.data, b.len, w->text, w->len, e);
-        if (rc == 0)
-            rc = encode(v, v->of.lexicon.target, &v->reference, from + (size_t)i,
-                        &first[i], e);
-        v->characters += count_characters(w) + 1;
+            rc = score(v, from + (size_t)i, &(struct metric_text){b.data, b.len}, e);
     }
     buf_free(&b);
-    if (n > 0)
-        first[n] = v->ids.count;
-    if (rc == 0)
-        rc = add_likelihood(v, first, n, e);
-    v->ids.count = 0;
     return rc;
+}
+
+static int weigh_references(struct eval *v, size_t from, int64_t n, struct err *e)
+{
+    uint64_t *first = arena_calloc(v->mem, (size_t)n + 1, sizeof *first);
+    int rc = 0;
+
+    for (size_t k = 0; rc == 0 && k < v->o->reference.n; k++) {
+        const struct lines *l = &v->reference[k];
+
+        for (int64_t i = 0; rc == 0 && i < n; i++) {
+            rc = encode(v, v->of.lexicon.target, l, from + (size_t)i, &first[i], e);
+            v->likely.characters += count_characters(&l->line[from + (size_t)i]) + 1;
+        }
+        first[n] = v->ids.count;
+        if (rc == 0)
+            rc = add_likelihood(v, first, n, e);
+        v->ids.count = 0;
+    }
+    return rc;
+}
+
+static int score_batch(struct eval *v, size_t from, int64_t n, struct err *e)
+{
+    if (give_sources(v, from, n, e) < 0 || writer_write(&v->writer, n, v->mem, e) < 0 ||
+        score_written(v, from, n, e) < 0)
+        return e->code;
+    return weigh_references(v, from, n, e);
 }
 
 static int score_model(struct eval *v, struct err *e)
@@ -221,7 +325,7 @@ static int score_model(struct eval *v, struct err *e)
     int64_t most = o->tokens ? o->tokens : v->of.job->model->context, n = o->batch;
     uint32_t vocab = tokenizer_vocab(v->of.lexicon.target);
     uint32_t source = tokenizer_vocab(lexicon_source(&v->of.lexicon));
-    int rc = read_both(v, o->source, &v->source, e);
+    int rc = read_files(v, e);
 
     n = rc == 0 && v->source.n < (size_t)n ? (int64_t)v->source.n : n;
     if (rc < 0 ||
@@ -236,21 +340,11 @@ static int score_model(struct eval *v, struct err *e)
 
 /* --- printing ------------------------------------------------------------- */
 
-static double perplexity(const struct eval *v)
-{
-    return exp(v->nll / (double)v->targets);
-}
-
-static double bits(const struct eval *v)
-{
-    return v->nll / log(2) / (double)v->characters;
-}
-
 static void print_plain(const struct eval *v)
 {
-    struct bleu b = scorer_bleu(v->scorer);
+    struct bleu b = v->scorer ? scorer_bleu(v->scorer) : (struct bleu){0};
 
-    for (enum metric m = 0; m < METRIC_COUNT; m++) {
+    for (enum metric m = 0; v->scorer && m < METRIC_COUNT; m++) {
         struct buf sign = {0};
 
         scorer_sign(v->scorer, m, &sign);
@@ -262,20 +356,20 @@ static void print_plain(const struct eval *v)
                    b.wanted);
         buf_free(&sign);
     }
-    if (!v->targets)
-        return;
-    printf("%-14s %8.4f  of %" PRIu64 " tokens\n", "perplexity", perplexity(v),
-           v->targets);
-    printf("%-14s %8.4f  of %" PRIu64 " characters\n", "bits-per-char", bits(v),
-           v->characters);
+    if (v->likely.targets)
+        likelihood_print(&v->likely);
+    if (v->lengths)
+        lengths_print(v->lengths);
 }
 
 static void print_json(const struct eval *v)
 {
-    json_t *all =
-        json_pack("{s:i, s:I}", "v", 1, "texts", (json_int_t)scorer_count(v->scorer));
+    json_t *all = json_pack("{s:i}", "v", 1);
 
-    for (enum metric m = 0; m < METRIC_COUNT; m++) {
+    if (v->scorer)
+        json_object_set_new(all, "texts",
+                            json_integer((json_int_t)scorer_count(v->scorer)));
+    for (enum metric m = 0; v->scorer && m < METRIC_COUNT; m++) {
         struct buf sign = {0};
 
         scorer_sign(v->scorer, m, &sign);
@@ -284,16 +378,29 @@ static void print_json(const struct eval *v)
                                       "signature", sign.data));
         buf_free(&sign);
     }
-    if (v->targets) {
-        json_object_set_new(all, "perplexity", json_real(perplexity(v)));
-        json_object_set_new(all, "bits-per-char", json_real(bits(v)));
-    }
+    if (v->likely.targets)
+        likelihood_json(&v->likely, all);
+    if (v->lengths)
+        json_object_set_new(all, "by_length", lengths_json(v->lengths));
     json_dumpf(all, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(all);
 }
 
+static int tell(const struct eval *v, struct err *e)
+{
+    v->o->model.json ? print_json(v) : print_plain(v);
+    return v->lengths ? lengths_write(v->lengths, v->o->by_length, e) : 0;
+}
+
 /* --- all ------------------------------------------------------------------ */
+
+static void free_list(struct lines *l, size_t n)
+{
+    for (size_t i = 0; l && i < n; i++)
+        lines_free(&l[i]);
+    free(l);
+}
 
 static void close_all(void *self)
 {
@@ -302,11 +409,27 @@ static void close_all(void *self)
     writer_close(&v->writer);
     lines_free(&v->text);
     lines_free(&v->source);
-    lines_free(&v->reference);
+    free_list(v->reference, v->o ? v->o->reference.n : 0);
+    free_list(v->beside, v->o ? v->o->beside.n : 0);
+    free(v->wanted);
     scorer_destroy(v->scorer);
+    lengths_destroy(v->lengths);
     tokens_free(&v->ids);
     if (v->mem)
         arena_destroy(v->mem);
+}
+
+/* A model that reads no source has nothing to be scored by but its likelihoods. */
+static int weigh_text(struct eval *v, struct err *e)
+{
+    const struct eval_options *o = v->o;
+
+    if (o->reference.n || o->by_length || o->beside.n || o->how.with.n)
+        return err_set(e, ERR_USAGE,
+                       "%s: --text with a model says how likely the text is: wanted no "
+                       "--reference, --by-length, --beside or --with",
+                       v->of.path);
+    return likelihood_of_text(&v->of, &o->model, o->text, o->batch, &v->likely, e);
 }
 
 static int work(void *self, const void *options, struct err *e)
@@ -315,13 +438,14 @@ static int work(void *self, const void *options, struct err *e)
 
     v->o = options;
     v->mem = arena_create();
-    if (!model_reads(v->of.job))
-        return err_set(e, ERR_USAGE, "%s: wanted a model that reads a source",
+    if (v->o->source && !model_reads(v->of.job))
+        return err_set(e, ERR_USAGE,
+                       "--source: %s: wanted a model that reads a source, found one "
+                       "that goes on with a text: it needs --text alone",
                        v->of.path);
-    if (score_model(v, e) < 0)
+    if ((v->o->source ? score_model(v, e) : weigh_text(v, e)) < 0)
         return e->code;
-    v->o->model.json ? print_json(v) : print_plain(v);
-    return 0;
+    return tell(v, e);
 }
 
 static const struct trained_task evaluating = {
@@ -337,21 +461,25 @@ static int eval(const void *options, struct err *e)
     struct eval v = {.o = o};
     int rc;
 
-    if (!o->text == !o->source)
+    if (!o->text && !o->source)
         return err_set(e, ERR_USAGE,
                        "eval: wanted --text FILE, or a model and --source FILE");
-    if (o->source)
+    if (o->text && o->source && o->model.checkpoint)
+        return err_set(e, ERR_USAGE,
+                       "eval: a model writes itself: wanted --text or --source, found "
+                       "both");
+    if (o->model.checkpoint || !o->text)
         return trained_do(&evaluating, options, e);
     rc = score_files(&v, e);
     if (rc == 0)
-        o->model.json ? print_json(&v) : print_plain(&v);
+        rc = tell(&v, e);
     close_all(&v);
     return rc;
 }
 
 const struct task task_eval = {
     .name = "eval",
-    .help = "score texts beside references",
+    .help = "score texts beside references, or weigh them by a model",
     .args = args,
     .more = {{writer_args, AT(how)}, {trained_args, AT(model)}},
     .defaults = &defaults,

@@ -123,6 +123,13 @@ bool str_starts(const char *text, const char *prefix)
     return !strncmp(text, prefix, strlen(prefix));
 }
 
+bool str_ends(const char *text, const char *ending)
+{
+    size_t n = strlen(text), len = strlen(ending);
+
+    return n > len && strcmp(text + n - len, ending) == 0;
+}
+
 /* The bytes of the well-formed sequence at s (RFC 3629, section 4), or 0. */
 static size_t utf8_sequence(const unsigned char *s, size_t len)
 {

@@ -21,6 +21,9 @@ const char *str_nearest(const char *word, const char *const *words, size_t n);
 
 bool str_starts(const char *text, const char *prefix);
 
+/* False where text is nothing but the ending: a file has to have a name. */
+bool str_ends(const char *text, const char *ending);
+
 /* True when text is valid UTF-8 (RFC 3629) without NUL. */
 bool str_is_utf8(const char *text, size_t len);
 

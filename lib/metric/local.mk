@@ -9,4 +9,7 @@ lib_metric_libmetric_la_SOURCES = \
     lib/metric/words.c lib/metric/words.h
 
 unit_tests += tests/unit/test_metric
-EXTRA_DIST += tests/fixtures/make_metric.py tests/fixtures/metric.tsv
+EXTRA_DIST += \
+    tests/fixtures/make_metric.py \
+    tests/fixtures/metric-refs.tsv \
+    tests/fixtures/metric.tsv

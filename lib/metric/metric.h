@@ -36,6 +36,17 @@ void scorer_destroy(struct scorer *s);
 int scorer_add(struct scorer *s, const char *text, size_t len, const char *wanted,
                size_t wanted_len, struct err *e);
 
+/* The same with n references, n >= 1: any of them would have done.  As in sacreBLEU an
+ * n-gram of BLEU counts as often as the reference has it that has it most, and the
+ * length is that of the nearest one, of equally near ones the shorter; chrF is of the
+ * reference that gives most, and so is each ROUGE. */
+struct metric_text {
+    const char *text;
+    size_t len;
+};
+int scorer_add_any(struct scorer *s, const struct metric_text *text,
+                   const struct metric_text *wanted, size_t n, struct err *e);
+
 /* How many there are. */
 size_t scorer_count(const struct scorer *s);
 

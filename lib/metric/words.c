@@ -378,24 +378,41 @@ size_t words_grams(const struct words *w, size_t n)
     return w->n < n ? 0 : w->n - n + 1;
 }
 
-size_t words_common(const struct words *a, const struct words *b, size_t n)
+/* Mark those of x[nx] that b has as well.  Equal ones stand side by side, and of these
+ * the first are marked: so what several texts mark of them is what one does. */
+static void mark_common(const struct gram *x, size_t nx, const struct words *b,
+                        size_t n, bool *marked)
 {
-    size_t na = words_grams(a, n), nb = words_grams(b, n), i = 0, k = 0, common = 0;
-    struct gram *x, *y;
+    size_t ny = words_grams(b, n), i = 0, k = 0;
+    struct gram *y = ny ? sorted(b, n, ny) : NULL;
 
-    if (na == 0 || nb == 0)
-        return 0;
-    x = sorted(a, n, na);
-    y = sorted(b, n, nb);
-    while (i < na && k < nb) {
+    while (i < nx && k < ny) {
         int order = compare(&x[i], &y[k]);
 
-        common += order == 0;
+        marked[i] |= order == 0;
         i += order <= 0;
         k += order >= 0;
     }
-    free(x);
     free(y);
+}
+
+size_t words_common(const struct words *a, const struct words *b, size_t texts,
+                    size_t n)
+{
+    size_t na = words_grams(a, n), common = 0;
+    struct gram *x;
+    bool *marked;
+
+    if (na == 0)
+        return 0;
+    x = sorted(a, n, na);
+    marked = oom_calloc(na, sizeof *marked);
+    for (size_t t = 0; t < texts; t++)
+        mark_common(x, na, &b[t], n, marked);
+    for (size_t i = 0; i < na; i++)
+        common += marked[i];
+    free(marked);
+    free(x);
     return common;
 }
 

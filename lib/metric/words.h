@@ -46,9 +46,10 @@ void words_cut(struct words_index *x, enum words_rule rule, const char *text,
 void words_points(const char *text, size_t len, struct words *w);
 void words_free(struct words *w);
 
-/* Of those words of a that follow each other `n` at a time, how many are in b as
- * well, each counted as often as b has it at most? */
-size_t words_common(const struct words *a, const struct words *b, size_t n);
+/* Of those words of a that follow each other `n` at a time, how many are in one of
+ * b[texts] as well, each counted as often as one of them has it at most? */
+size_t words_common(const struct words *a, const struct words *b, size_t texts,
+                    size_t n);
 
 /* How many of n words that follow each other there are. */
 size_t words_grams(const struct words *w, size_t n);

@@ -90,6 +90,10 @@ static void prefixes(void **state)
     assert_true(str_starts("train.lr", "train."));
     assert_true(str_starts("x", ""));
     assert_false(str_starts("tr", "train"));
+    assert_true(str_ends("a.svg", ".svg"));
+    assert_false(str_ends(".svg", ".svg"));
+    assert_false(str_ends("a.svg.png", ".svg"));
+    assert_false(str_ends("g", ".svg"));
 }
 
 static void utf8(void **state)

@@ -9,7 +9,7 @@
 #include "metric/metric.h"
 #include "unit.h"
 
-enum { FIGURES = 7 };
+enum { FIGURES = 7, MOST_REFS = 3 };
 
 static const struct {
     enum words_rule rule;
@@ -21,13 +21,23 @@ static const struct {
     {WORDS_13A, METRIC_ROUGE_L},
 };
 
-/* A line of the fixture: two texts, and what others say of them. */
+/* A line of a fixture: a text, its references, and what others say of them. */
 struct row {
-    char *text, *wanted;
+    struct metric_text text, wanted[MOST_REFS];
     double score[FIGURES];
 };
 
-static bool parse_row(char **at, struct row *r)
+static struct metric_text cut_field(char **at)
+{
+    char *field = *at, *end = strchr(field, '\t');
+
+    assert_non_null(end);
+    *end = '\0';
+    *at = end + 1;
+    return (struct metric_text){field, (size_t)(end - field)};
+}
+
+static bool parse_row(char **at, size_t refs, struct row *r)
 {
     char *line = *at, *end = strchr(line, '\n');
 
@@ -35,15 +45,12 @@ static bool parse_row(char **at, struct row *r)
         return false;
     *end = '\0';
     *at = end + 1;
-    r->text = line;
-    r->wanted = strchr(line, '\t');
-    assert_non_null(r->wanted);
-    *r->wanted++ = '\0';
-    line = strchr(r->wanted, '\t');
+    r->text = cut_field(&line);
+    for (size_t i = 0; i < refs; i++)
+        r->wanted[i] = cut_field(&line);
     for (int i = 0; i < FIGURES; i++) {
-        assert_non_null(line);
-        *line++ = '\0';
         r->score[i] = strtod(line, &line);
+        line += *line == '\t';
     }
     return true;
 }
@@ -62,24 +69,38 @@ static double score(enum words_rule rule, enum metric m, const char *text,
     return x;
 }
 
+static double score_row(const struct row *r, size_t refs, int i)
+{
+    struct scorer *s;
+    struct err e;
+    double x;
+
+    scorer_create(figure[i].rule, &s);
+    assert_int_equal(scorer_add_any(s, &r->text, r->wanted, refs, &e), 0);
+    x = scorer_value(s, figure[i].metric);
+    scorer_destroy(s);
+    return x;
+}
+
 static void check(const struct row *r, int number, int i, double got)
 {
     if (fabs(got - r->score[i]) > 1e-8 * fmax(1, r->score[i]))
-        fail_msg("pair %d, figure %d: wanted %.10g, found %.10g: \"%s\" \"%s\"", number,
-                 i, r->score[i], got, r->text, r->wanted);
+        fail_msg("text %d, figure %d: wanted %.10g, found %.10g: \"%s\" \"%s\"", number,
+                 i, r->score[i], got, r->text.text, r->wanted[0].text);
 }
 
-static void read_fixture(struct buf *out)
+static void read_fixture(const char *name, struct buf *out)
 {
     const char *dir = getenv("NND_SRCDIR");
     char path[4096];
     struct err e;
 
-    snprintf(path, sizeof path, "%s/tests/fixtures/metric.tsv", dir ? dir : ".");
+    snprintf(path, sizeof path, "%s/tests/fixtures/%s", dir ? dir : ".", name);
     assert_int_equal(fs_read(path, 0, out, &e), 0);
 }
 
-static void equals_sacrebleu_and_rouge_score(void **state)
+/* Each row as a corpus of one, and in the last row all of them: how many there are. */
+static int hold(const char *name, size_t refs)
 {
     struct scorer *all[WORDS_RULES] = {NULL};
     struct buf file = {0};
@@ -88,26 +109,36 @@ static void equals_sacrebleu_and_rouge_score(void **state)
     int n = 0;
     struct err e;
 
-    (void)state;
-    read_fixture(&file);
+    read_fixture(name, &file);
     for (int i = 0; i < FIGURES; i++)
         if (!all[figure[i].rule])
             scorer_create(figure[i].rule, &all[figure[i].rule]);
-    for (at = file.data; parse_row(&at, &row); n++) {
+    for (at = file.data; parse_row(&at, refs, &row); n++) {
         for (int i = 0; i < FIGURES; i++)
             check(&row, n, i,
-                  *at ? score(figure[i].rule, figure[i].metric, row.text, row.wanted)
+                  *at ? score_row(&row, refs, i)
                       : scorer_value(all[figure[i].rule], figure[i].metric));
         for (int i = 0; *at && i < WORDS_RULES; i++)
             if (all[i])
-                assert_int_equal(scorer_add(all[i], row.text, strlen(row.text),
-                                            row.wanted, strlen(row.wanted), &e),
-                                 0);
+                assert_int_equal(
+                    scorer_add_any(all[i], &row.text, row.wanted, refs, &e), 0);
     }
-    assert_int_equal(n, 501);
     for (int i = 0; i < WORDS_RULES; i++)
         scorer_destroy(all[i]);
     buf_free(&file);
+    return n;
+}
+
+static void equals_sacrebleu_and_rouge_score(void **state)
+{
+    (void)state;
+    assert_int_equal(hold("metric.tsv", 1), 501);
+}
+
+static void several_references(void **state)
+{
+    (void)state;
+    assert_int_equal(hold("metric-refs.tsv", 3), 201);
 }
 
 static void edges(void **state)
@@ -185,6 +216,28 @@ static void signatures(void **state)
     scorer_destroy(s);
 }
 
+static void signatures_of_several_references(void **state)
+{
+    struct metric_text text = {"a", 1}, wanted[] = {{"a", 1}, {"b", 1}};
+    struct scorer *s;
+    struct buf b = {0};
+    struct err e;
+
+    (void)state;
+    scorer_create(WORDS_13A, &s);
+    assert_int_equal(scorer_add_any(s, &text, wanted, 2, &e), 0);
+    scorer_sign(s, METRIC_BLEU, &b);
+    assert_string_equal(b.data,
+                        "nrefs:2|case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0");
+    assert_int_equal(scorer_add_any(s, &text, wanted, 1, &e), 0);
+    buf_clear(&b);
+    scorer_sign(s, METRIC_CHRF, &b);
+    assert_string_equal(
+        b.data, "nrefs:var|case:mixed|eff:yes|nc:6|nw:0|space:no|version:2.6.0");
+    buf_free(&b);
+    scorer_destroy(s);
+}
+
 /* ROUGE of Chinese is of characters, where the rule of its words says so. */
 static void rouge_of_chinese(void **state)
 {
@@ -197,11 +250,13 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equals_sacrebleu_and_rouge_score),
+        cmocka_unit_test(several_references),
         cmocka_unit_test(edges),
         cmocka_unit_test(short_texts),
         cmocka_unit_test(brevity_is_of_the_corpus),
         cmocka_unit_test(what_is_not_utf8_is_refused),
         cmocka_unit_test(signatures),
+        cmocka_unit_test(signatures_of_several_references),
         cmocka_unit_test(rouge_of_chinese),
     };
 
