@@ -145,7 +145,7 @@ const struct rule rules[] = {
     {"train.precision", 0, 0, 0, 0,
      "16-bit numbers have fp32 master weights; fp16 has a loss scale too"},
     {"train.mode", 0, 0, 0, 0,
-     "reproducible: the same bits in every layout; fast: speed before bits"},
+     "reproducible: the same bits in every layout; fast: less on the wire, any kernel"},
     {"train.optimizer", 0, 0, 0, 0, "rule that turns gradients into steps"},
     {"train.lr", 0, 1000, 0, 0, "learning rate after warm-up"},
     {"train.min_lr", 0, 1000, 0, 0, "learning rate at the end of decay"},

@@ -25,8 +25,9 @@ struct comm;
  * calls, and bytes that this rank contributed to other ranks (remote) and to
  * itself (local).  The bytes are those of the direct exchange, whatever way they
  * take: alltoallv the lengths sent; allgatherv len[self] to each rank; allreduce
- * 8 n to each rank; reduce_scatter what each other rank owns; bcast len to each rank at
- * the root, else 0; barrier 0; a split is not counted. */
+ * 8 n to each rank; reduce_scatter what each other rank owns, in the form in which
+ * it goes; bcast len to each rank at the root, else 0; barrier 0; a split is not
+ * counted. */
 struct comm_count {
     int64_t calls, remote, local;
 };
@@ -72,13 +73,25 @@ int comm_allgatherv(struct comm *c, void *buf, const size_t *len, const size_t *
 /* y += x, n bytes of each, which do not overlap. */
 typedef int comm_add_f(void *arg, void *y, const void *x, size_t n, struct err *e);
 
-/* How comm_reduce_scatter adds, and in what room: scratch is as long as the sum over
- * the other ranks of the shorter of `window` and len[self]. */
+/* `n` elements in another form. */
+typedef void comm_form_f(void *to, const void *from, size_t n);
+
+/* A shorter form for elements on their way: made by `narrow` as they leave, undone by
+ * `widen` before they are added.  What a rank adds of its own was never narrow. */
+struct comm_wire {
+    size_t here, there; /* bytes of an element in memory and on its way */
+    comm_form_f *narrow, *widen;
+};
+
+/* How comm_reduce_scatter adds, and in what room: scratch is, for each other rank, as
+ * long as the shorter of `window` and the longest len; with a wire form it has room for
+ * as many elements twice in that form besides. */
 struct comm_sum {
     comm_add_f *add;
     void *arg;
     char *scratch;
     size_t window; /* bytes that a rank sends another at once; whole elements */
+    const struct comm_wire *wire; /* or NULL: as they are */
 };
 
 /* In place: everybody's bytes [off[i], +len[i]) of buf are added into those of rank

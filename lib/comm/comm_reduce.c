@@ -47,6 +47,42 @@ static size_t plan_turn(const struct comm *c, char *buf, const size_t *len,
     return mine;
 }
 
+/* Send and receive lie behind the pieces, in the form that elements have on their way.
+ */
+static int exchange_narrow(struct comm *c, const char *buf, size_t mine,
+                           const struct comm_sum *s, struct turn *t, struct err *e)
+{
+    const struct comm_wire *w = s->wire;
+    size_t at = mine * ((size_t)c->size - 1);
+
+    for (int i = 0; i < c->size; i++) {
+        size_t n = i == c->rank ? 0 : t->send_len[i] / w->here;
+
+        w->narrow(s->scratch + at, buf + t->send_off[i], n);
+        t->send_off[i] = at;
+        at += t->send_len[i] = n * w->there;
+    }
+    for (int i = 0; i < c->size; i++) {
+        t->recv_off[i] = at;
+        at += t->recv_len[i] = i == c->rank ? 0 : mine / w->here * w->there;
+    }
+    int rc = c->ops->alltoallv(c, s->scratch, t->send_len, t->send_off, s->scratch,
+                               t->recv_len, t->recv_off, e);
+
+    for (int i = 0; rc == 0 && i < c->size; i++)
+        w->widen(t->piece[i], s->scratch + t->recv_off[i], t->recv_len[i] / w->there);
+    return rc;
+}
+
+static int exchange(struct comm *c, const char *buf, size_t mine,
+                    const struct comm_sum *s, struct turn *t, struct err *e)
+{
+    if (s->wire)
+        return exchange_narrow(c, buf, mine, s, t, e);
+    return c->ops->alltoallv(c, buf, t->send_len, t->send_off, s->scratch, t->recv_len,
+                             t->recv_off, e);
+}
+
 /* piece[0..n) become one, where this rank's was: a sum of two stays in place of the
  * one that is or holds it.  (Addition of two numbers commutes.) */
 static int add_pieces(const struct comm *c, char **piece, size_t bytes,
@@ -86,8 +122,7 @@ int comm_reduce_scatter(struct comm *c, void *buf, const size_t *len, const size
                        RANKS, c->size);
     for (size_t from = 0; from < most; from += s->window) {
         size_t mine = plan_turn(c, buf, len, off, from, s, &t);
-        int rc = c->ops->alltoallv(c, buf, t.send_len, t.send_off, s->scratch,
-                                   t.recv_len, t.recv_off, e);
+        int rc = exchange(c, buf, mine, s, &t, e);
 
         if (rc == 0 && mine > 0)
             rc = add_pieces(c, t.piece, mine, s, e);
@@ -96,6 +131,8 @@ int comm_reduce_scatter(struct comm *c, void *buf, const size_t *len, const size
     }
     for (int i = 0; i < c->size; i++)
         remote += i == c->rank ? 0 : len[i];
+    if (s->wire)
+        remote = remote / s->wire->here * s->wire->there;
     comm_note(c, remote, len[c->rank]);
     return 0;
 }

@@ -22,6 +22,7 @@ struct graph *graph_create(const struct mesh *mesh, int act, int wide)
     g->mesh = *mesh;
     g->act = act;
     g->wide = wide;
+    g->wire = wide;
     g->nloop = 1;
     g->cap_loop = 8;
     g->loop = arena_calloc(mem, (size_t)g->cap_loop, sizeof(*g->loop));

@@ -130,6 +130,7 @@ struct graph {
     struct mesh mesh;
     int act;  /* dtype of weights and activations                      */
     int wide; /* dtype of sums, statistics and gradients: f32 (tests: f64) */
+    int wire; /* dtype of gradients between ranks: wide, or bf16 if that is f32 */
     struct node **node;
     struct value **value;
     struct param **param;

@@ -8,6 +8,7 @@
  *   norm.gather   partial sums of squares of all owners, added in one order
  *   param.gather  every owner's weights to all replicas
  *
+ * On the way gradients are g->wire, and wide again before they are added.
  * Chunks below a replica were added by the same tree (plan/tree.h), so the sum
  * has the same bits however many replicas there are.  What is sent when, and by
  * which thread, is overlap.h's business: each element is added once, in one order.
@@ -96,21 +97,39 @@ static int add_window(void *arg, void *y, const void *x, size_t bytes, struct er
     return 0;
 }
 
+static void to_bf16(void *to, const void *from, size_t n)
+{
+    dtype_from_f32(NND_BF16, from, to, n);
+}
+
+static void from_bf16(void *to, const void *from, size_t n)
+{
+    dtype_to_f32(NND_BF16, from, to, n);
+}
+
+static const struct comm_wire bf16_wire = {
+    .here = sizeof(float),
+    .there = sizeof(uint16_t),
+    .narrow = to_bf16,
+    .widen = from_bf16,
+};
+
 int zero_reduce(const struct zero_part *z, struct err *e)
 {
+    const struct graph *g = exec_graph(z->exec);
     const struct zero_attr *at = z->node->attr;
     const struct shard *s = &at->shard;
-    size_t size = dtype_size(exec_graph(z->exec)->wide), len[MESH_MAX], off[MESH_MAX];
+    size_t size = dtype_size(g->wide), len[MESH_MAX], off[MESH_MAX];
     struct comm_sum sum = {.add = add_window,
                            .arg = (void *)z,
                            .scratch = scratch_of(z),
-                           .window = REDUCE_WINDOW * size};
+                           .window = REDUCE_WINDOW * size,
+                           .wire = g->wire == g->wide ? NULL : &bf16_wire};
     for (int r = 0; r < s->replicas; r++) {
         int64_t lo = at_least(s->begin[r], z->lo), hi = at_most(s->end[r], z->hi);
         len[r] = (size_t)at_least(hi - lo, 0) * size;
         off[r] = (size_t)lo * size;
     }
-    const struct graph *g = exec_graph(z->exec);
     size_t all = (size_t)g->plane[at->plane].elements * size;
     void *at0 = exec_grad_buffer(z->exec, at->plane, 0), *host;
     int me = zero_rank(g, at->plane);
@@ -134,7 +153,7 @@ static int64_t reduce_wire(const struct graph *g, const struct node *n)
     for (int r = 0; r < at->shard.replicas; r++)
         if (r != zero_rank(g, at->plane))
             sent += zero_owned(&at->shard, r);
-    return sent * (int64_t)dtype_size(g->wide);
+    return sent * (int64_t)dtype_size(g->wire);
 }
 
 static int no_shape(struct graph *g, struct node *n, struct err *e)
@@ -153,12 +172,13 @@ const struct op op_grad_reduce = {
     .wire = reduce_wire,
 };
 
-/* Room for a window of each other replica; a state, for it is used while programs
- * run whose values have places of their own. */
+/* Room for a window of each other replica, and for as much in two windows of bf16; a
+ * state, for it is used while programs run whose values have places of their own. */
 static struct value *window_room(struct graph *g, int plane, const struct shard *s)
 {
     char name[32];
-    int64_t window = at_most(zero_largest(s), REDUCE_WINDOW);
+    int64_t window =
+        at_most(zero_largest(s), REDUCE_WINDOW) * (g->wire == g->wide ? 1 : 2);
     snprintf(name, sizeof(name), "reduce.window.%d", plane);
     return graph_state(g, name, g->wide, shape_of(1, (s->replicas - 1) * window));
 }

@@ -33,6 +33,14 @@ static int act_dtype(const Nnd__Job *job)
     return dtype[job->train->precision];
 }
 
+/* Gradients between ranks are sums in f32; where bits may differ, and weights are of 16
+ * bits themselves, half as long. */
+static int wire_dtype(const Nnd__Job *job)
+{
+    bool fast = job->train->mode == NND__TRAIN__MODE__FAST;
+    return fast && act_dtype(job) != NND_F32 ? NND_BF16 : NND_F32;
+}
+
 int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
                    struct err *e)
 {
@@ -43,6 +51,7 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
         return e->code;
     struct graph *g = graph_create(&mesh, act_dtype(job), NND_F32);
     struct programs x = {.g = g};
+    g->wire = wire_dtype(job);
     int rc = model_init(&x.model, g, job, vocab, e);
     if (!rc)
         rc = model_guess(&x.model, &x.guess, e);

@@ -247,20 +247,45 @@ static int add_floats(void *arg, void *y, const void *x, size_t n, struct err *e
     return 0;
 }
 
+/* A form of three bytes: the lowest of a float's is lost. */
+static void cut_short(void *to, const void *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        memcpy((char *)to + 3 * i, (const char *)from + 4 * i + 1, 3);
+}
+
+static void fill_up(void *to, const void *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        memcpy((char *)to + 4 * i + 1, (const char *)from + 3 * i, 3);
+        ((char *)to)[4 * i] = 0;
+    }
+}
+
+static const struct comm_wire three_bytes = {4, 3, cut_short, fill_up};
+
 /* Numbers whose sum depends on the order: 1e8 and what is lost beside it. */
 static float summand(int rank, size_t i)
 {
     static const float x[] = {1e8f, 3.0f, -1e8f, 7.0f};
 
-    return x[((size_t)rank + i) % 4] + (float)(i % 13);
+    return x[((size_t)rank + i) % 4] + (float)(i % 13) * 1.1f;
 }
 
-static float summed(int ranks, size_t i)
+/* At rank `me`, whose own summand did not travel. */
+static float summed(int me, int ranks, size_t i, const struct comm_wire *wire)
 {
     float x[RANKS_MAX];
 
-    for (int r = 0; r < ranks; r++)
+    for (int r = 0; r < ranks; r++) {
+        char there[3];
+
         x[r] = summand(r, i);
+        if (!wire || r == me)
+            continue;
+        wire->narrow(there, &x[r], 1);
+        wire->widen(&x[r], there, 1);
+    }
     for (int step = 1; step < ranks; step *= 2)
         for (int r = 0; r + step < ranks; r += 2 * step)
             x[r] += x[r + step];
@@ -268,10 +293,13 @@ static float summed(int ranks, size_t i)
 }
 
 /* Each rank owns `len` elements of a vector; windows of 64 bytes. */
-static bool check_reduce_scatter(struct comm *c, size_t (*len)(int, int))
+static bool reduce_and_look(struct comm *c, size_t (*len)(int, int),
+                            const struct comm_wire *wire)
 {
-    static char scratch[RANKS_MAX * 64];
-    const struct comm_sum sum = {.add = add_floats, .scratch = scratch, .window = 64};
+    enum { WINDOW = 64, WIRE = WINDOW / 4 * 3, ROOM = WINDOW + 2 * WIRE };
+    static char scratch[RANKS_MAX * ROOM];
+    const struct comm_sum sum = {
+        .add = add_floats, .scratch = scratch, .window = WINDOW, .wire = wire};
     const struct comm_count before = comm_counted(c);
     const int me = comm_rank(c);
     struct layout l = {.total = GAP};
@@ -293,17 +321,33 @@ static bool check_reduce_scatter(struct comm *c, size_t (*len)(int, int))
         size_t at = i * sizeof *x;
         bool mine = at >= l.off[me] && at < l.off[me] + l.len[me];
 
-        ok = expect(x[i] == (mine ? summed(comm_size(c), i) : summand(me, i)), c,
-                    mine ? "a sum" : "an element of another rank");
+        float want = mine ? summed(me, comm_size(c), i, wire) : summand(me, i);
+        ok = expect(x[i] == want, c, mine ? "a sum" : "an element of another rank");
     }
+    for (int i = (comm_size(c) - 1) * ROOM; ok && i < (int)sizeof scratch; i++)
+        ok = expect(scratch[i] == 0, c, "a byte beyond the scratch");
     free(x);
+    others = wire ? others / 4 * 3 : others;
     return ok && counted(c, before, 1, others, (int64_t)l.len[me]);
+}
+
+static bool check_reduce_scatter(struct comm *c, size_t (*len)(int, int))
+{
+    return reduce_and_look(c, len, NULL);
 }
 
 static bool reduce_scatter_adds_in_a_tree(struct comm *c)
 {
     return check_reduce_scatter(c, none) && check_reduce_scatter(c, equal) &&
            check_reduce_scatter(c, unequal) && check_reduce_scatter(c, all_to_rank_0);
+}
+
+static bool reduce_scatter_sends_a_shorter_form(struct comm *c)
+{
+    return reduce_and_look(c, none, &three_bytes) &&
+           reduce_and_look(c, equal, &three_bytes) &&
+           reduce_and_look(c, unequal, &three_bytes) &&
+           reduce_and_look(c, all_to_rank_0, &three_bytes);
 }
 
 static bool check_bcast(struct comm *c, int root, size_t len)
@@ -465,6 +509,7 @@ static const struct {
     {"allgatherv of unequal parts", allgatherv_of_unequal_parts},
     {"allreduce of each kind", allreduce_of_each_kind},
     {"reduce_scatter adds in a tree", reduce_scatter_adds_in_a_tree},
+    {"reduce_scatter sends a shorter form", reduce_scatter_sends_a_shorter_form},
     {"bcast from each rank", bcast_from_each_rank},
     {"barrier moves nothing", barrier_moves_nothing},
     {"parts work by themselves", parts_work_by_themselves},

@@ -123,6 +123,31 @@ static void f32_and_f64_ways_agree(void **state)
     }
 }
 
+/* NaN and all: 50 are three vectors and a tail. */
+static void many_are_as_one(void **state)
+{
+    uint32_t seed = 7;
+    (void)state;
+    for (int round = 0; round < 2000; round++) {
+        float x[51], back[51];
+        uint16_t half[51] = {0};
+        for (int i = 0; i < 50; i++) {
+            seed = seed * 1664525 + 1013904223;
+            uint32_t bits = i % 5 ? seed : seed | 0x7f800000;
+            memcpy(&x[i], &bits, sizeof x[i]);
+        }
+        back[50] = 1;
+        dtype_from_f32(NND_BF16, x, half, 50);
+        dtype_to_f32(NND_BF16, half, back, 50);
+        assert_true(half[50] == 0 && back[50] == 1);
+        for (int i = 0; i < 50; i++) {
+            float one = dtype_bf16_to_f32(half[i]);
+            assert_int_equal(half[i], dtype_bf16_from_f32(x[i]));
+            assert_memory_equal(&back[i], &one, sizeof one);
+        }
+    }
+}
+
 /* 37 is two vectors and a tail in either type. */
 static void adds_every_element_once(void **state)
 {
@@ -164,6 +189,7 @@ int main(void)
         cmocka_unit_test(overflow_is_infinite),
         cmocka_unit_test(nan_stays_quiet),
         cmocka_unit_test(f32_and_f64_ways_agree),
+        cmocka_unit_test(many_are_as_one),
         cmocka_unit_test(adds_every_element_once),
     };
 
