@@ -39,6 +39,7 @@ AM_TESTS_ENVIRONMENT = \
     OMPI_MCA_pml=ob1; export OMPI_MCA_pml; \
     OMPI_MCA_btl=self,vader; export OMPI_MCA_btl; \
     OMPI_MCA_rmaps_base_oversubscribe=1; export OMPI_MCA_rmaps_base_oversubscribe; \
+    OMPI_MCA_mpi_yield_when_idle=1; export OMPI_MCA_mpi_yield_when_idle; \
     OMPI_MCA_hwloc_base_binding_policy=none; \
     export OMPI_MCA_hwloc_base_binding_policy;
 
