@@ -41,11 +41,13 @@ static const struct {
     {"grad_norm", "norm", 9},
     {"tokens_per_s", "tok/s", 8},
     {"step_seconds", "seconds", 9},
+    {"send_hidden", "hidden", 6},
     {"dead_experts", "dead", 4},
     {"max_overload", "overload", 8},
     {"aux_loss", NULL, 0},
     {"z_loss", NULL, 0},
     {"loss_scale", NULL, 0},
+    {"send_seconds", NULL, 0},
     {"tokens", NULL, 0},
     {"skipped", NULL, 0},
 };

@@ -111,6 +111,8 @@ static void figures(const Wire__JobInfo *j)
         progress_count(j->tokens_per_s, text, sizeof text);
         line("tokens_per_s", "%s", text);
     }
+    if (j->has_send_hidden)
+        line("send_hidden", "%.0f %% of what went between ranks", 100 * j->send_hidden);
     if (j->has_loss_scale)
         line("loss_scale", "%g", j->loss_scale);
     if (j->has_max_overload)

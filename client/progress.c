@@ -106,6 +106,8 @@ static void add_figures(const struct progress *p, const Wire__JobInfo *j,
         progress_count(j->tokens_per_s, text, sizeof text);
         buf_printf(out, "  %s tok/s", text);
     }
+    if (j->has_send_hidden)
+        buf_printf(out, "  %.0f%% hidden", 100 * j->send_hidden);
     clock_human(progress_eta(p, j), text, sizeof text);
     buf_printf(out, "  ETA %s", text);
 }

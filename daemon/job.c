@@ -189,6 +189,7 @@ static void info_figures(const struct job *j, Wire__JobInfo *out)
     MEASURED(dead_experts);
     MEASURED(max_overload);
     MEASURED(loss_scale);
+    MEASURED(send_hidden);
 }
 
 static void info_end(const struct job *j, Wire__JobInfo *out)

@@ -138,6 +138,7 @@ void agent_metrics(struct agent *a, const struct metrics *m)
 {
     Wire__RankMetric w = WIRE__RANK_METRIC__INIT;
     const struct step_report *r = &m->report;
+    const bool sent = r->send_seconds > 0;
     const struct {
         double v;
         double *to;
@@ -150,6 +151,8 @@ void agent_metrics(struct agent *a, const struct metrics *m)
         {metrics_tokens_per_s(m), &w.tokens_per_s, &w.has_tokens_per_s},
         {r->seconds, &w.step_seconds, &w.has_step_seconds},
         {r->loss_scale, &w.loss_scale, &w.has_loss_scale},
+        {sent ? r->send_seconds : NAN, &w.send_seconds, &w.has_send_seconds},
+        {sent ? r->send_hidden : NAN, &w.send_hidden, &w.has_send_hidden},
         {r->moe_layers ? r->aux_loss : NAN, &w.aux_loss, &w.has_aux_loss},
         {r->moe_layers ? r->z_loss : NAN, &w.z_loss, &w.has_z_loss},
         {r->moe_layers ? r->overload : NAN, &w.max_overload, &w.has_max_overload},

@@ -62,6 +62,8 @@ static void print_progress(struct run *r)
         printf("  %s %.4f", m->quality, m->value);
     printf("  lr %.3g  norm %.3g  %.0f tok/s", s->lr, s->grad_norm,
            metrics_tokens_per_s(m));
+    if (s->send_seconds > 0)
+        printf("  %.0f%% hidden", 100 * s->send_hidden);
     if (s->skipped)
         printf("  skipped");
     printf("\n");
@@ -271,19 +273,38 @@ static int asked_to_stop(struct run *r, struct err *e)
     return rc < 0 ? e->code : stop != 0;
 }
 
+/* What ranks cost each other, over all steps of this attempt. */
+static void tell_sent(const struct run *r)
+{
+    const struct exec_sent s = trainer_sent(r->trainer);
+    const double ns = (double)s.ns;
+
+    if (s.ns > 0)
+        printf("gradients and weights between ranks: %.3f s, %.1f %% hidden\n",
+               ns * 1e-9, 100 - 100 * (double)s.exposed / ns);
+}
+
 /* What validations were for. */
-static void tell_end(const struct run *r)
+static void tell_best(const struct run *r)
 {
     const struct train_state *s = trainer_state(r->trainer);
     const struct measure *m = measure_of(r->job);
 
-    if (r->rank != 0 || !m || s->best_step == 0)
+    if (!m || s->best_step == 0)
         return;
     if (is_over(r) && !is_last(r))
         printf("stopped early: %lld validations without a better %s\n",
                (long long)s->stale, m->name);
     printf("best %s: %.6g, after step %lld\n", m->name, s->best,
            (long long)s->best_step);
+}
+
+static void tell_end(const struct run *r)
+{
+    if (r->rank != 0)
+        return;
+    tell_sent(r);
+    tell_best(r);
     fflush(stdout);
 }
 

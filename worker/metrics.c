@@ -95,6 +95,7 @@ static int add_to_board(struct metrics_file *f, const struct metrics *m, struct 
         {"train/lr", (float)r->lr},
         {"train/grad_norm", (float)r->grad_norm},
         {"train/tokens_per_s", (float)metrics_tokens_per_s(m)},
+        {"train/send_hidden", r->send_seconds > 0 ? (float)r->send_hidden : NAN},
         {"moe/aux_loss", r->moe_layers ? (float)r->aux_loss : NAN},
         {"moe/dead_experts", r->moe_layers ? (float)r->dead_experts : NAN},
         {"moe/max_overload", r->moe_layers ? (float)r->overload : NAN},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * profile.c - the time of nodes: by operator, slowest first; by layer, in the order
- * of the model; and what gradients and weights on their way took.
+ * profile.c - the time of nodes: by operator, slowest first, and by layer, in the order
+ * of the model.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -145,21 +145,10 @@ static void by_layer(struct trainer *t, struct buf *out)
     free(layer);
 }
 
-static void sent(struct trainer *t, struct buf *out)
-{
-    struct exec_sent s = exec_sent(t->x);
-    s.ns -= t->began.ns;
-    s.exposed -= t->began.exposed;
-    if (s.ns)
-        buf_printf(out, "gradients and weights between ranks: %.3f s, %.1f %% hidden\n",
-                   (double)s.ns * 1e-9, 100 - 100.0 * (double)s.exposed / (double)s.ns);
-}
-
 void trainer_profile(struct trainer *t, struct buf *out)
 {
     by_operator(t, out);
     buf_printf(out, "\n");
     by_layer(t, out);
-    sent(t, out);
     exec_profile_reset(t->x);
 }

@@ -512,6 +512,12 @@ static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
     return 0;
 }
 
+struct exec_sent trainer_sent(const struct trainer *t)
+{
+    struct exec_sent s = exec_sent(t->x);
+    return (struct exec_sent){s.ns - t->began.ns, s.exposed - t->began.exposed};
+}
+
 static void report_sent(const struct trainer *t, struct exec_sent before,
                         struct step_report *r)
 {

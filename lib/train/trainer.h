@@ -104,8 +104,10 @@ const char *trainer_kernels(const struct trainer *t);
 struct exec_progress *trainer_progress(struct trainer *t);
 
 /* Time since the last call by operator, a line each, and by layer, a line each with
- * forward and backward; then forget it.  With several ranks also how much of sending
- * gradients and weights was hidden, since the first step. */
+ * forward and backward; then forget it. */
 void trainer_profile(struct trainer *t, struct buf *out);
+
+/* What sending gradients and weights has taken since the first step (exec.h). */
+struct exec_sent trainer_sent(const struct trainer *t);
 
 #endif

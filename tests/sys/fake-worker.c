@@ -316,6 +316,8 @@ static void metric(struct worker *w)
     m.step = w->step;
     m.loss = 10.0 / (double)(w->step + 1);
     m.tokens_per_s = 1000;
+    m.has_send_hidden = 1;
+    m.send_hidden = 0.75;
     snprintf(path, sizeof path, "%s/metrics.jsonl", w->dir);
     f = fopen(path, "ae");
     if (!f)

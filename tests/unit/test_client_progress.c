@@ -45,9 +45,11 @@ static void the_line_is_as_documented(void **state)
 
     (void)state;
     run(&p, 1000, 1200, 10, 228, 0);
+    j.has_send_hidden = 1;
+    j.send_hidden = 0.834;
     progress_line(&p, &j, 200, &line);
     assert_string_equal(line.data, "step 1200/20000  6.0%  loss 2.31  41.2k tok/s  "
-                                   "ETA 1h11m  [#-------------------]");
+                                   "83% hidden  ETA 1h11m  [#-------------------]");
     buf_free(&line);
 }
 

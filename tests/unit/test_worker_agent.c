@@ -205,6 +205,8 @@ static void what_was_measured_arrives(void **state)
                                    .grad_norm = INFINITY,
                                    .targets = 100,
                                    .seconds = 0.5,
+                                   .send_seconds = 0.25,
+                                   .send_hidden = 0.75,
                                    .skipped = true},
                         .val_loss = NAN,
                         .tokens = 500};
@@ -221,6 +223,7 @@ static void what_was_measured_arrives(void **state)
     check_who(w->who);
     assert_true(w->has_loss && w->loss == 1.25 && w->tokens_per_s == 200);
     assert_true(w->skipped && w->tokens == 500);
+    assert_true(w->send_seconds == 0.25 && w->send_hidden == 0.75);
     assert_false(w->has_grad_norm || w->has_val_loss || w->has_dead_experts);
     ended = (const Wire__RankEnded *)s->last[WIRE__TYPE__RANK_ENDED];
     assert_int_equal(ended->failure, WIRE__FAILURE__NAN);
