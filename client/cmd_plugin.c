@@ -38,7 +38,7 @@ static const struct opt table[] = {
     {OPT_TEXT, 0, "vs", "KERNEL", offsetof(struct options, vs),
      "bench: the one to compare with, KERNEL or PLUGIN/KERNEL (ref)"},
     {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
-     "why: a rule, as for nnctl submit"},
+     "why: a rule, as for nnctl submit; check: only the kernel of this name"},
     {OPT_TEXT, 0, "timeout", "S", offsetof(struct options, timeout),
      "give up on a plugin after S seconds"},
     {0},

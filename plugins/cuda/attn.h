@@ -230,4 +230,7 @@ struct clear_outside {
 int cuda_attn_clear(const struct attns *a, const struct nnd_launch *l);
 extern "C" int cuda_attn_check(const void *params, struct nnd_error *e);
 
+/* Of attn_mma.cu: the same, and q, k and v of one type of 16 bits, heads of up to 128. */
+extern "C" int cuda_attn_half_check(const void *params, struct nnd_error *e);
+
 #endif

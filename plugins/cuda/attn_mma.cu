@@ -42,12 +42,6 @@ template <int DP> struct carried {
     float most[2], sum[2]; /* in units of log 2; of this lane's columns alone */
 };
 
-template <bool BF16> DEVICE uint32_t pack(float low, float high)
-{
-    const int dtype = BF16 ? NND_BF16 : NND_F16;
-    return half_put(dtype, low) | half_put(dtype, high) << 16;
-}
-
 /* s[n] = scores of 16 queries and keys 8 n .. 8 n + 7. */
 template <bool BF16, int DP>
 DEVICE void multiply_keys(const uint32_t (&q)[DP / 16][4], const uint16_t *keys,
@@ -75,10 +69,10 @@ DEVICE void multiply_values(const float (&s)[KEYS / 8][4], const uint16_t *value
     int lane = threadIdx.x % 32, j = lane / 8;
 #pragma unroll
     for (int k = 0; k < KEYS / 16; k++) {
-        const uint32_t a[4] = {pack<BF16>(s[2 * k][0], s[2 * k][1]),
-                               pack<BF16>(s[2 * k][2], s[2 * k][3]),
-                               pack<BF16>(s[2 * k + 1][0], s[2 * k + 1][1]),
-                               pack<BF16>(s[2 * k + 1][2], s[2 * k + 1][3])};
+        const uint32_t a[4] = {half_pack<BF16>(s[2 * k][0], s[2 * k][1]),
+                               half_pack<BF16>(s[2 * k][2], s[2 * k][3]),
+                               half_pack<BF16>(s[2 * k + 1][0], s[2 * k + 1][1]),
+                               half_pack<BF16>(s[2 * k + 1][2], s[2 * k + 1][3])};
 #pragma unroll
         for (int n = 0; n < DP / 16; n++) {
             uint32_t b[4];
@@ -266,7 +260,7 @@ static int mma_launch(const void *params, const struct nnd_launch *l)
     return p->q.dtype == NND_BF16 ? run_size<true>(a, l) : run_size<false>(a, l);
 }
 
-static int mma_check(const void *params, struct nnd_error *e)
+extern "C" int cuda_attn_half_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_attn *p = (const struct nnd_attn *)params;
     int r = cuda_attn_check(params, e);
@@ -291,7 +285,7 @@ extern "C" const struct op cuda_attn_mma_ops[] = {
               ARG(nnd_attn, v, "SGD", IN_FLOATS, 0),
               ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
               ARG(nnd_attn, lse, "HT", IN_F32, 0)},
-     .check = mma_check,
+     .check = cuda_attn_half_check,
      .launch = mma_launch},
     {},
 };

@@ -23,7 +23,7 @@ extern "C" {
 #include "plugins/cpu/op.h"
 }
 
-#define DEVICE static __device__ __forceinline__
+#define DEVICE [[maybe_unused]] static __device__ __forceinline__
 
 /* ---- matrices ---- */
 

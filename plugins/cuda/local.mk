@@ -7,11 +7,13 @@ cuda_sources = \
     plugins/cuda/act.cu \
     plugins/cuda/attn_bwd.cu \
     plugins/cuda/attn_fwd.cu \
+    plugins/cuda/attn_hopper.cu \
     plugins/cuda/attn_mma.cu \
     plugins/cuda/cast.cu \
     plugins/cuda/device.cu \
     plugins/cuda/gemm.cu \
     plugins/cuda/grouped.cu \
+    plugins/cuda/hopper.cu \
     plugins/cuda/lt.cu \
     plugins/cuda/norm.cu \
     plugins/cuda/optim.cu \
@@ -25,10 +27,12 @@ cuda_headers = \
     plugins/cuda/act.h \
     plugins/cuda/attn.h \
     plugins/cuda/families.h \
+    plugins/cuda/hopper.h \
     plugins/cuda/kern.h \
     plugins/cuda/tile.h
 EXTRA_DIST += $(cuda_sources) $(cuda_headers) \
     plugins/cuda/plugin.c \
+    plugins/cuda/hw/hopper_layer.h \
     plugins/cuda/hw/layer.h \
     plugins/cuda/hw/library.h
 
@@ -53,6 +57,7 @@ NVCC_FLAGS = -std=c++20 -O3 $(NVCC_GENCODE) -Xptxas -v \
 # What nvcc makes, as libtool would have made it.  What ptxas says is kept for
 # tests/sys/cuda_build.test: a kernel that spills is wrong there.
 plugins/cuda/%.lo: $(srcdir)/plugins/cuda/%.cu $(cuda_headers:%=$(srcdir)/%) \
+    $(srcdir)/plugins/cuda/hw/hopper_layer.h \
     $(srcdir)/plugins/cuda/hw/layer.h $(srcdir)/plugins/cuda/hw/library.h \
     $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) plugins/cuda/.libs
@@ -70,17 +75,21 @@ sys_tests += tests/sys/cuda_build.test tests/sys/cuda_emulated.test
 EXTRA_DIST += \
     tests/cuda/cublasLt.h \
     tests/cuda/cublaslt.cc \
+    tests/cuda/cuda.h \
     tests/cuda/cuda_bf16.h \
     tests/cuda/cuda_fp16.h \
     tests/cuda/cuda_runtime.h \
     tests/cuda/emu.cc \
+    tests/cuda/emu.h \
+    tests/cuda/warpgroup.cc \
+    tests/cuda/hopper_layer.h \
     tests/cuda/layer.h \
     tests/cuda/library.h
 
 if HAVE_CXX
 # The plugin on the emulated device: tests/cuda/cuda.so.
 EMU_FLAGS = -std=c++20 -O1 -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti \
-    -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas \
+    -ffp-contract=off -Wall -Wextra -Wno-unknown-pragmas -Wno-psabi \
     -Wno-missing-field-initializers \
     $(WERROR_FLAGS) $(SANITIZER_FLAGS) -I$(srcdir)/tests/cuda $(CUDA_CPPFLAGS)
 EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPPFLAGS) \
@@ -88,19 +97,26 @@ EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPP
 emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so
-tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/cublaslt.o \
+tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o tests/cuda/cublaslt.o \
     tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
     $(srcdir)/tests/cuda/layer.h $(srcdir)/tests/cuda/library.h \
+    $(srcdir)/tests/cuda/hopper_layer.h $(srcdir)/tests/cuda/cuda.h \
     $(srcdir)/tests/cuda/cublasLt.h \
     $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
-tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h
+tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h \
+    $(srcdir)/tests/cuda/cuda.h $(srcdir)/tests/cuda/emu.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
+tests/cuda/warpgroup.o: $(srcdir)/tests/cuda/warpgroup.cc \
+    $(srcdir)/tests/cuda/hopper_layer.h $(srcdir)/tests/cuda/cuda_runtime.h \
+    $(srcdir)/tests/cuda/cuda.h $(srcdir)/tests/cuda/emu.h
+	@$(MKDIR_P) tests/cuda
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O3 -c $< -o $@
 tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc $(srcdir)/tests/cuda/cublasLt.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@

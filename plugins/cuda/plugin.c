@@ -20,14 +20,23 @@ static const struct family {
     int varies; /* sums have an order of the library's, which rows may change */
     int (*plan)(const void *self, const void *params, void **plan, struct nnd_error *e);
 } families[] = {
-    {cuda_act_ops, "cuda", 50, 0, NULL},      {cuda_attn_bwd_ops, "cuda", 50, 0, NULL},
-    {cuda_attn_fwd_ops, "cuda", 50, 0, NULL}, {cuda_attn_mma_ops, "mma", 60, 0, NULL},
-    {cuda_cast_ops, "cuda", 50, 0, NULL},     {cuda_gemm_ops, "cuda", 50, 0, NULL},
-    {cuda_grouped_ops, "cuda", 50, 0, NULL},  {cuda_lt_ops, "lt", 70, 1, cuda_lt_plan},
-    {cuda_norm_ops, "cuda", 50, 0, NULL},     {cuda_optim_ops, "cuda", 50, 0, NULL},
-    {cuda_permute_ops, "cuda", 50, 0, NULL},  {cuda_rope_ops, "cuda", 50, 0, NULL},
-    {cuda_route_ops, "cuda", 50, 0, NULL},    {cuda_rows_ops, "cuda", 50, 0, NULL},
-    {cuda_sum_ops, "cuda", 50, 0, NULL},      {cuda_xent_ops, "cuda", 50, 0, NULL},
+    {cuda_act_ops, "cuda", 50, 0, NULL},
+    {cuda_attn_bwd_ops, "cuda", 50, 0, NULL},
+    {cuda_attn_fwd_ops, "cuda", 50, 0, NULL},
+    {cuda_attn_hopper_ops, "hopper", 80, 0, NULL},
+    {cuda_attn_mma_ops, "mma", 60, 0, NULL},
+    {cuda_cast_ops, "cuda", 50, 0, NULL},
+    {cuda_gemm_ops, "cuda", 50, 0, NULL},
+    {cuda_grouped_ops, "cuda", 50, 0, NULL},
+    {cuda_lt_ops, "lt", 70, 1, cuda_lt_plan},
+    {cuda_norm_ops, "cuda", 50, 0, NULL},
+    {cuda_optim_ops, "cuda", 50, 0, NULL},
+    {cuda_permute_ops, "cuda", 50, 0, NULL},
+    {cuda_rope_ops, "cuda", 50, 0, NULL},
+    {cuda_route_ops, "cuda", 50, 0, NULL},
+    {cuda_rows_ops, "cuda", 50, 0, NULL},
+    {cuda_sum_ops, "cuda", 50, 0, NULL},
+    {cuda_xent_ops, "cuda", 50, 0, NULL},
 };
 
 static struct op_kernel selves[KERNELS_MAX];

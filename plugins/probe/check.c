@@ -178,7 +178,11 @@ static bool check_kernel(const struct options *o, const json_t *plugin, size_t i
 static bool is_asked(const struct options *o, const json_t *kernel)
 {
     const char *op = json_string_value(json_object_get(kernel, "op"));
-    return !o->op || op_matches(op, o->op);
+    const char *name = json_string_value(json_object_get(kernel, "name"));
+    bool named = o->nrules == 0;
+    for (int i = 0; i < o->nrules; i++)
+        named |= strcmp(name, o->rules[i]) == 0;
+    return named && (!o->op || op_matches(op, o->op));
 }
 
 static int check_all(const struct options *o, json_t *plugin)
@@ -194,7 +198,8 @@ static int check_all(const struct options *o, json_t *plugin)
         if (!is_asked(o, json_array_get(kernels, i)))
             json_array_remove(kernels, i);
     if (json_array_size(kernels) == 0) {
-        fprintf(stderr, "nnd-plugin-probe: %s: no kernel%s%s\n", o->files[0],
+        fprintf(stderr, "nnd-plugin-probe: %s: no kernel%s%s%s%s\n", o->files[0],
+                o->nrules ? " " : "", o->nrules ? o->rules[0] : "",
                 o->op ? " for " : "", o->op ? o->op : "");
         return 1;
     }

@@ -108,6 +108,7 @@ static bool build(struct bench *b, const struct trial_case *tc, const struct win
     c->outside = b->outside;
     c->outside_op = b->kernel->op;
     c->act = tc->types->act;
+    c->large = strcmp(b->kernel->device, "cpu") != 0;
     if (!b->family->build(c, tc->number, w))
         return false;
     if (c->derive) {

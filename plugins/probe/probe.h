@@ -17,7 +17,7 @@ struct options {
     const char *dtype, *mode; /* check: one type, one mode; or NULL             */
     const char *shape, *vs;   /* bench                                          */
     const char *quarantine;   /* folder for notes on what did harm, or NULL     */
-    const char *rules[32];    /* why                                            */
+    const char *rules[32];    /* why; check: names of kernels, or none          */
     int nrules;
     double seconds; /* per child; 0: the command's default */
     const char *const *files;

@@ -7,9 +7,11 @@
  * at which all of them wait opens; one at which only some wait is an error, as it is
  * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
  * stack.  Faults can be ordered by NND_EMU (see cudaGetDeviceCount): "none", no
- * device; "bytes=N", so much memory; "fault=N", the N-th launch breaks the device.
+ * device; "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch
+ * breaks the device.
  */
-#include "cuda_runtime.h"
+#include "cuda.h"
+#include "emu.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -18,7 +20,7 @@
 #include <time.h>
 #include <ucontext.h>
 
-enum { THREADS = 1024, STACK = 256 << 10, SHARED = 227 << 10 };
+enum { THREADS = 1024, STACK = 256 << 10 };
 
 /* ---- switching ---- */
 
@@ -36,7 +38,7 @@ typedef void *context;
 typedef ucontext_t context;
 #endif
 
-enum state { FRESH, READY, AT_BLOCK, AT_WARP, DONE };
+enum state { FRESH, READY, AT_BLOCK, AT_WARP, UNTIL, DONE };
 
 struct fiber {
     struct emu_thread thread; /* first: emu_now points here */
@@ -46,6 +48,8 @@ struct fiber {
     int where;     /* the barrier it waits at       */
     unsigned mask; /* lanes it exchanges with       */
     int turn;      /* exchanges so far, of two buffers */
+    int (*ready)(void *);
+    void *ready_arg; /* what it waits for, see emu_until */
 };
 
 static struct fiber fibers[THREADS];
@@ -58,10 +62,10 @@ static pthread_mutex_t one_grid = PTHREAD_MUTEX_INITIALIZER;
 struct emu_thread *emu_now;
 uint3 emu_block;
 dim3 emu_block_dim, emu_grid_dim;
-static unsigned char dynamic[SHARED + 1024] __attribute__((aligned(1024)));
+static unsigned char dynamic[EMU_SHARED] __attribute__((aligned(1024)));
 unsigned char *emu_dynamic = dynamic;
 
-static void die(const char *what, int a, int b)
+void emu_die(const char *what, int a, int b)
 {
     fprintf(stderr, "cuda-emu: %s (%d, %d); block %u,%u,%u thread %d\n", what, a, b,
             emu_block.x, emu_block.y, emu_block.z, emu_now ? emu_now->id : -1);
@@ -99,7 +103,7 @@ static void fiber_make(struct fiber *f)
         p = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                  0);
     if (p == MAP_FAILED)
-        die("no stack", 0, 0);
+        emu_die("no stack", 0, 0);
     f->stack = (char *)p;
 #if defined(__x86_64__)
     void **top = (void **)(f->stack + STACK - 64);
@@ -136,12 +140,23 @@ void emu_sync(int where)
     to_scheduler();
 }
 
+void emu_until(int (*ready)(void *arg), void *arg)
+{
+    struct fiber *f = fiber_now();
+    if (ready(arg))
+        return;
+    f->state = UNTIL;
+    f->ready = ready;
+    f->ready_arg = arg;
+    to_scheduler();
+}
+
 const void *emu_exchange(unsigned mask, int where, const void *mine, size_t size)
 {
     struct fiber *f = fiber_now();
     char *to = bring[f->thread.id / 32][f->turn & 1];
     if (!(mask >> (f->thread.id & 31) & 1))
-        die("a lane that its own mask leaves out", where, (int)mask);
+        emu_die("a lane that its own mask leaves out", where, (int)mask);
     memcpy(to + (size_t)(f->thread.id & 31) * EMU_SLOT, mine, size);
     f->state = AT_WARP;
     f->where = where;
@@ -178,7 +193,7 @@ static int open_warp(struct fiber *warp, int lanes)
             if (!(f->mask >> j & 1))
                 continue;
             if (j >= lanes || warp[j].state == DONE || warp[j].state == AT_BLOCK)
-                die("lanes that never meet", f->where, j);
+                emu_die("lanes that never meet", f->where, j);
             all &= warp[j].state == AT_WARP;
         }
         if (!all)
@@ -186,7 +201,7 @@ static int open_warp(struct fiber *warp, int lanes)
         for (int j = 0; j < lanes; j++)
             if (f->mask >> j & 1) {
                 if (warp[j].where != f->where || warp[j].mask != f->mask)
-                    die("lanes at different exchanges", f->where, warp[j].where);
+                    emu_die("lanes at different exchanges", f->where, warp[j].where);
                 warp[j].state = READY;
             }
         opened = 1;
@@ -197,6 +212,9 @@ static int open_warp(struct fiber *warp, int lanes)
 static int run_warp(struct fiber *warp, int lanes)
 {
     int moved = 0;
+    for (int i = 0; i < lanes; i++)
+        if (warp[i].state == UNTIL && warp[i].ready(warp[i].ready_arg))
+            warp[i].state = READY;
     do {
         for (int i = 0; i < lanes; i++)
             if (warp[i].state == READY || warp[i].state == FRESH) {
@@ -212,16 +230,20 @@ static int run_warp(struct fiber *warp, int lanes)
 
 static void open_block(int n)
 {
-    int waiting = 0, where = 0;
-    for (int i = 0; i < n; i++)
+    int waiting = 0, where = 0, later = 0;
+    for (int i = 0; i < n; i++) {
+        later += fibers[i].state == UNTIL;
         if (fibers[i].state == AT_BLOCK) {
             if (waiting && fibers[i].where != where)
-                die("threads at different barriers", where, fibers[i].where);
+                emu_die("threads at different barriers", where, fibers[i].where);
             where = fibers[i].where;
             waiting++;
         }
+    }
+    if (later)
+        return; /* they may still come */
     if (waiting && waiting != n)
-        die("a barrier that not all threads reach", where, n - waiting);
+        emu_die("a barrier that not all threads reach", where, n - waiting);
     for (int i = 0; i < n; i++)
         fibers[i].state = READY;
 }
@@ -245,11 +267,12 @@ static void run_block(int n)
         for (int i = 0; i < n; i++)
             done += fibers[i].state == DONE;
         if (done == n)
-            return;
+            break;
         if (!moved)
-            die("threads that wait for each other", done, n);
+            emu_die("threads that wait for each other", done, n);
         open_block(n);
     }
+    emu_hopper_end();
 }
 
 /* ---- the device ---- */
@@ -262,7 +285,7 @@ struct emu_event {
 };
 
 static struct {
-    int known, none;
+    int known, none, sm;
     size_t bytes, used;
     long fault, launches;
     cudaError_t sticky, last;
@@ -274,10 +297,13 @@ static void device_know(void)
         return;
     device.known = 1;
     device.bytes = (size_t)1 << 30;
+    device.sm = 90;
     const char *s = getenv("NND_EMU");
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
         if (strncmp(s, "none", 4) == 0)
             device.none = 1;
+        if (strncmp(s, "sm=", 3) == 0)
+            device.sm = (int)strtol(s + 3, NULL, 10);
         if (strncmp(s, "bytes=", 6) == 0)
             device.bytes = strtoull(s + 6, NULL, 0);
         if (strncmp(s, "fault=", 6) == 0)
@@ -298,7 +324,7 @@ cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
                        size_t shared)
 {
     unsigned n = block.x * block.y * block.z;
-    if (n < 1 || n > THREADS || shared > SHARED || grid.x < 1 || grid.y < 1 ||
+    if (n < 1 || n > THREADS || shared > EMU_SHARED || grid.x < 1 || grid.y < 1 ||
         grid.z < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
         return answer(cudaErrorInvalidValue);
     pthread_mutex_lock(&one_grid);
@@ -331,22 +357,44 @@ cudaError_t cudaSetDevice(int dev)
     return answer(dev == 0 ? cudaSuccess : cudaErrorInvalidValue);
 }
 
+cudaError_t cudaGetDevice(int *dev)
+{
+    *dev = 0;
+    return answer(cudaSuccess);
+}
+
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int dev)
 {
     *p = {};
+    device_know();
     snprintf(p->name, sizeof p->name, "emulated");
     p->totalGlobalMem = device.bytes;
-    p->major = 8;
+    p->major = device.sm / 10;
+    p->minor = device.sm % 10;
     p->multiProcessorCount = 4;
     return cudaSetDevice(dev);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
 {
+    device_know();
     *v = a == cudaDevAttrMultiProcessorCount      ? 4
-         : a == cudaDevAttrComputeCapabilityMajor ? 8
+         : a == cudaDevAttrComputeCapabilityMajor ? device.sm / 10
+         : a == cudaDevAttrComputeCapabilityMinor ? device.sm % 10
                                                   : 0;
     return cudaSetDevice(dev);
+}
+
+/* The driver's functions that are asked for by name; a device that is older than
+ * Hopper stands for a driver that is. */
+cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **at, unsigned,
+                                             unsigned long long,
+                                             enum cudaDriverEntryPointQueryResult *how)
+{
+    bool here = strcmp(name, "cuTensorMapEncodeTiled") == 0 && device.sm >= 90;
+    *at = here ? (void *)cuTensorMapEncodeTiled : NULL;
+    *how = here ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+    return cudaSuccess;
 }
 
 /* Blocks carry their size before them; AddressSanitizer fences them. */

@@ -72,6 +72,25 @@ static inline void load_matrices(uint32_t (&r)[4], const void *row)
     }
 }
 
+/* Two numbers rounded to 16 bits, in a word. */
+template <bool BF16> static inline uint32_t emu_round(float v)
+{
+    uint16_t bits;
+    if constexpr (BF16) {
+        __nv_bfloat16 x = __float2bfloat16_rn(v);
+        memcpy(&bits, &x, sizeof bits);
+    } else {
+        __half x = __float2half_rn(v);
+        memcpy(&bits, &x, sizeof bits);
+    }
+    return bits;
+}
+
+template <bool BF16> static inline uint32_t half_pack(float low, float high)
+{
+    return emu_round<BF16>(low) | emu_round<BF16>(high) << 16;
+}
+
 /* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
  * are waited for in order. */
 static inline void copy_async(void *to, const void *from, bool take)

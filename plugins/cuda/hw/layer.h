@@ -60,6 +60,18 @@ static __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const voi
                      : "memory");
 }
 
+/* Two numbers rounded to 16 bits, in a word. */
+template <bool BF16>
+static __device__ __forceinline__ uint32_t half_pack(float low, float high)
+{
+    uint32_t r;
+    if constexpr (BF16)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    else
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+    return r;
+}
+
 /* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
  * are waited for in order. */
 static __device__ __forceinline__ void copy_async(void *to, const void *from, bool take)

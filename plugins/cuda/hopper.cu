@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hopper.cu - the host's side of kernels for Hopper: is this one, and maps of tensors.
+ * The driver's function for maps is asked of the runtime when it is first wanted.
+ */
+#include "hopper.h"
+
+typedef decltype(&cuTensorMapEncodeTiled) encode_f;
+
+static encode_f find_encode(void)
+{
+    enum cudaDriverEntryPointQueryResult how = cudaDriverEntryPointSymbolNotFound;
+    void *at = NULL;
+    cudaError_t rc = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &at,
+                                                      12000, cudaEnableDefault, &how);
+    if (rc != cudaSuccess)
+        cudaGetLastError();
+    return rc == cudaSuccess && how == cudaDriverEntryPointSuccess ? (encode_f)at
+                                                                   : NULL;
+}
+
+/* The driver's function, or NULL where it has none. */
+static encode_f encode(void)
+{
+    static const encode_f found = find_encode();
+    return found;
+}
+
+int cuda_hopper_check(struct nnd_error *e)
+{
+    int dev = 0, major = 0, minor = 0;
+    cudaError_t rc = cudaGetDevice(&dev);
+    if (rc == cudaSuccess)
+        rc = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, dev);
+    if (rc == cudaSuccess)
+        rc = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, dev);
+    if (rc != cudaSuccess) {
+        cudaGetLastError();
+        return op_refuse(e, NND_EKERNEL, "no device: %s", cudaGetErrorString(rc));
+    }
+    if (major != 9)
+        return op_refuse(e, NND_EKERNEL,
+                         "a device of compute capability %d.%d, wanted 9.x (Hopper)",
+                         major, minor);
+    return encode()
+               ? NND_OK
+               : op_refuse(e, NND_EKERNEL, "the driver has no cuTensorMapEncodeTiled");
+}
+
+int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
+{
+    int64_t size = size_of(t->dtype);
+    if (t->align_log2 < 4 || t->stride[0] * size % 16 || t->stride[1] * size % 16)
+        return op_refuse(e, NND_EUNSUPPORTED,
+                         "%s: rows or heads that are not 16 bytes apart", name);
+    return NND_OK;
+}
+
+int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int high,
+                    CUtensorMap *map)
+{
+    const cuuint64_t dim[3] = {(cuuint64_t)d, (cuuint64_t)heads,
+                               (cuuint64_t)(rows > 0 ? rows : 1)};
+    const cuuint64_t step[2] = {(cuuint64_t)x->head, (cuuint64_t)x->row};
+    const cuuint32_t box[3] = {TILE_COLUMNS, 1, (cuuint32_t)high}, each[3] = {1, 1, 1};
+    CUresult rc =
+        encode()(map,
+                 x->dtype == NND_BF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
+                                      : CU_TENSOR_MAP_DATA_TYPE_FLOAT16,
+                 3, x->data, dim, step, box, each, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    return rc == 0 ? NND_OK
+                   : cuda_refuse(NND_EINVAL, "the driver makes no map of a tensor");
+}
