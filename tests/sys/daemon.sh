@@ -105,9 +105,9 @@ soon()
     wanted=$1
     shift
     tries=600
-    while [ "$("$@" 2>/dev/null)" != "$wanted" ] && [ "$tries" -gt 0 ]; do
+    until found=$("$@" 2>/dev/null); [ "$found" = "$wanted" ] || [ "$tries" = 0 ]; do
         tries=$((tries - 1))
         sleep 0.05
     done
-    is "$wanted" "$("$@")"
+    is "$wanted" "$found"
 }
