@@ -37,6 +37,17 @@ EXTRA_DIST += \
     bench/goals/moe.yaml \
     bench/moe.sh \
     bench/moe.yaml \
+    bench/results.sh \
+    bench/results/fra-eng-transformer.yaml \
+    bench/results/fra-eng.yaml \
+    bench/results/multi30k-cells.yaml \
+    bench/results/multi30k.yaml \
+    bench/results/rows.sh \
+    bench/results/time-machine.yaml \
+    bench/results/torch_lm.py \
+    bench/results/torch_pairs.py \
+    bench/results/wikitext-2.yaml \
+    bench/results/zh-en.yaml \
     bench/shakespeare-moe.yaml \
     bench/shakespeare.sh \
     bench/shakespeare.yaml \

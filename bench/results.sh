@@ -18,7 +18,7 @@ usage()
     exit 2
 }
 
-columns='ROW SEED FIGURE WANTED MET STEPS THREADS CPU/s TIME/s OTHERS COMMIT'
+columns='ROW SEED FIGURE WANTED MET STEPS LOSS THREADS CPU/s TIME/s OTHERS COMMIT'
 if [ "${1:-}" = head ]; then
     sed 's/ /:/g;s/:/ | /g;s/^/| /;s/$/ |/' <<<"$columns"
     sed 's/[^ ]*/---/g;s/ / | /g;s/^/| /;s/$/ |/' <<<"$columns"
@@ -65,10 +65,9 @@ text()
 # train JOB OPTION...: train it, or what is left of it, and note what that took.
 train()
 {
-    local job=$1 start=$EPOCHREALTIME before own
+    local job=$1 start=$EPOCHREALTIME count before own
     shift
-    echo "${COMMIT:-$(git -C "$here" describe --always --dirty 2>/dev/null)}" \
-        >"$dir/commit"
+    count=$(wc -l <"$metrics" 2>/dev/null)
     taken_by_others
     before=$(<"$work/taken")
     own_seconds
@@ -79,11 +78,14 @@ train()
         tail -n 20 "$dir/log" >&2
         die "$row with seed $seed failed; all of it is in $dir/log"
     }
+    [ "$(wc -l <"$metrics")" != "${count:-0}" ] || return 0 # it was done before
     taken_by_others
     own_seconds
     awk -v cpu="$(<"$work/own")" -v own="$own" -v from="$start" -v a="$before" \
         -v to="$EPOCHREALTIME" -v b="$(<"$work/taken")" \
         'BEGIN { print cpu - own, to - from, b - a }' >>"$dir/spent"
+    echo "${COMMIT:-$(git -C "$here" describe --always --dirty 2>/dev/null)}" \
+        >"$dir/commit"
 }
 
 # Processor seconds of this script's children, so far; not to be called in a subshell.
@@ -101,13 +103,31 @@ mean()
         awk '{ x += $1 } END { if (!NR) exit 1; print x / NR }'
 }
 
+# The loss of training after each fifth of the steps, means of 10.
+curve()
+{
+    metric loss "$metrics" | awk '
+        { x[NR] = $1 }
+        END {
+            for (k = 1; k <= 5; k++) {
+                sum = n = 0
+                for (i = int(k * NR / 5); i > 0 && n < 10; i--) {
+                    sum += x[i]
+                    n++
+                }
+                printf "%s%.3f", (k > 1 ? " " : ""), (n ? sum / n : 0)
+            }
+        }'
+}
+
 # result FIGURE WANTED CONDITION: print the row; CONDITION is awk's.
 result()
 {
-    local met=no
+    local met=no steps
     awk "BEGIN { exit !($3) }" && met=yes
-    awk -v head="| $row | $seed | $1 | $2 | $met | $(metric step "$metrics" |
-        tail -n 1) | $threads" -v commit="$(<"$dir/commit")" '
+    steps=$(metric step "$metrics" | tail -n 1)
+    awk -v head="| $row | $seed | $1 | $2 | $met | $steps | $(curve) | $threads" \
+        -v commit="$(<"$dir/commit")" '
         { cpu += $1; time += $2; taken += $3 }
         END {
             printf "%s | %.0f | %.0f | %.2f | %s |\n", head, cpu, time,

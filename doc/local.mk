@@ -17,6 +17,7 @@ dist_doc_DATA = \
     doc/performance-gpu.md \
     doc/plugins.md \
     doc/reproducibility.md \
+    doc/results.md \
     doc/sequences.md
 
 blocksdir = $(docdir)/blocks
