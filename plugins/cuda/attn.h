@@ -11,6 +11,7 @@
 
 #include "kern.h"
 
+#define LOG2E      1.44269504088896341f
 #define ATTN_WARPS 8
 #define ATTN_LANES 32
 #define HEAD_MAX   256
@@ -226,11 +227,17 @@ struct clear_outside {
     }
 };
 
-/* Of attn_fwd.cu: o and lse of the rows outside every sequence; what calls must be. */
+/* Of attn_fwd.cu: o and lse of the rows outside every sequence. */
 int cuda_attn_clear(const struct attns *a, const struct nnd_launch *l);
+
+/* Of attn_bwd.cu: zeros in the gradients of the rows outside every sequence. */
+int cuda_attn_clear_slopes(const struct attns *a, const struct nnd_launch *l);
+
+/* What calls must be. */
 extern "C" int cuda_attn_check(const void *params, struct nnd_error *e);
 
-/* Of attn_mma.cu: the same, and q, k and v of one type of 16 bits, heads of up to 128. */
+/* Of attn_mma.cu: the same, and q, k and v of one type of 16 bits, heads of up to 128.
+ */
 extern "C" int cuda_attn_half_check(const void *params, struct nnd_error *e);
 
 #endif

@@ -165,9 +165,9 @@ struct bias_slopes {
     }
 };
 
-/* Rows that belong to no sequence. */
-static int clear_rest(const struct attns &a, const struct nnd_launch *l)
+int cuda_attn_clear_slopes(const struct attns *all, const struct nnd_launch *l)
 {
+    const struct attns &a = *all;
     const struct heads x[] = {a.dq, a.dk, a.dv};
     for (int i = 0; i < 3; i++) {
         int32_t heads = i ? a.hk : a.h;
@@ -189,7 +189,7 @@ static int backward_launch(const void *params, const struct nnd_launch *l)
     size_t shared =
         (size_t)((2 * ATTN_LANES + 2 * ATTN_WARPS) * row + 2 * weights) * sizeof(float);
     a.delta = (float *)l->workspace;
-    int r = a.h && a.d ? clear_rest(a, l) : NND_OK;
+    int r = a.h && a.d ? cuda_attn_clear_slopes(&a, l) : NND_OK;
     if (r || !a.h || !a.d)
         return r;
     r = launch(

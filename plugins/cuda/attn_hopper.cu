@@ -14,7 +14,6 @@
 #define GROUPS    2
 #define KEYS      128
 #define STAGES    2
-#define LOG2E     1.44269504088896341f
 #define THREADS   ((GROUPS + 1) * WARPGROUP)
 #define CONSUMERS (GROUPS * WARPGROUP)
 

@@ -5,85 +5,18 @@
  * and weights never leave its registers (Dao 2023); keys and values come 64 at a time,
  * the next ones while these are multiplied.
  */
-#include "attn.h"
+#include "attn_tile.h"
 #include "families.h"
 
-#define QUERIES 64
-#define KEYS    64
-#define WARPS   4
-#define LOG2E   1.44269504088896341f
+#define QUERIES TILE
+#define KEYS    TILE
 #define LN2     0.693147180559945309f
-
-/* Rows [first, first + 64) of a head; zeros from row `end` and column d on. */
-template <int DP>
-DEVICE void load_tile(const struct heads &x, uint16_t *to, int64_t first, int64_t end,
-                      int64_t head, int d)
-{
-#pragma unroll
-    for (int u = 0; u < KEYS * DP / 8 / (WARPS * 32); u++) {
-        int e = threadIdx.x + u * WARPS * 32, r = e / (DP / 8), c = e % (DP / 8) * 8;
-        bool real = first + r < end && c < d;
-        const uint16_t *from =
-            (const uint16_t *)(real ? row_at(x, first + r, head) : x.data);
-        uint16_t *p = to + r * (DP + 8) + c;
-        if (!real || (x.wide && c + 8 <= d)) {
-            copy_async(p, real ? from + c : from, real && x.wide);
-            continue;
-        }
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            p[i] = c + i < d ? from[c + i] : 0;
-    }
-}
 
 /* What a warp carries from tile to tile: rows lane / 4 and lane / 4 + 8. */
 template <int DP> struct carried {
     float o[DP / 8][4];
     float most[2], sum[2]; /* in units of log 2; of this lane's columns alone */
 };
-
-/* s[n] = scores of 16 queries and keys 8 n .. 8 n + 7. */
-template <bool BF16, int DP>
-DEVICE void multiply_keys(const uint32_t (&q)[DP / 16][4], const uint16_t *keys,
-                          float (&s)[KEYS / 8][4])
-{
-    int lane = threadIdx.x % 32, j = lane / 8;
-#pragma unroll
-    for (int n = 0; n < KEYS / 16; n++)
-#pragma unroll
-        for (int k = 0; k < DP / 16; k++) {
-            uint32_t b[4];
-            load_matrices<false>(b, keys + (n * 16 + j / 2 * 8 + lane % 8) * (DP + 8) +
-                                        k * 16 + j % 2 * 8);
-            const uint32_t one[2] = {b[0], b[1]}, two[2] = {b[2], b[3]};
-            mma_16816<BF16>(s[2 * n], q[k], one);
-            mma_16816<BF16>(s[2 * n + 1], q[k], two);
-        }
-}
-
-/* o += weights x values. */
-template <bool BF16, int DP>
-DEVICE void multiply_values(const float (&s)[KEYS / 8][4], const uint16_t *values,
-                            float (&o)[DP / 8][4])
-{
-    int lane = threadIdx.x % 32, j = lane / 8;
-#pragma unroll
-    for (int k = 0; k < KEYS / 16; k++) {
-        const uint32_t a[4] = {half_pack<BF16>(s[2 * k][0], s[2 * k][1]),
-                               half_pack<BF16>(s[2 * k][2], s[2 * k][3]),
-                               half_pack<BF16>(s[2 * k + 1][0], s[2 * k + 1][1]),
-                               half_pack<BF16>(s[2 * k + 1][2], s[2 * k + 1][3])};
-#pragma unroll
-        for (int n = 0; n < DP / 16; n++) {
-            uint32_t b[4];
-            load_matrices<true>(b, values + (k * 16 + j % 2 * 8 + lane % 8) * (DP + 8) +
-                                       n * 16 + j / 2 * 8);
-            const uint32_t one[2] = {b[0], b[1]}, two[2] = {b[2], b[3]};
-            mma_16816<BF16>(o[2 * n], a, one);
-            mma_16816<BF16>(o[2 * n + 1], a, two);
-        }
-    }
-}
 
 /* Where a block works. */
 struct place {
@@ -182,7 +115,7 @@ DEVICE void store_rows(const struct attns &a, const struct place &at,
 template <bool BF16, int DP>
 __global__ void __launch_bounds__(WARPS * 32) attn_mma(struct attns a)
 {
-    constexpr int ROOM = KEYS * (DP + 8);
+    constexpr int ROOM = tile_room<DP>;
     uint16_t *room = (uint16_t *)shared_dynamic(); /* two of keys, two of values */
     int tiles = (a.max_q + QUERIES - 1) / QUERIES, lane = threadIdx.x % 32;
     struct place at = {seq_of(a, blockIdx.x / tiles), (int)(blockIdx.x / tiles),
@@ -206,9 +139,7 @@ __global__ void __launch_bounds__(WARPS * 32) attn_mma(struct attns a)
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < DP / 16; k++)
-        load_matrices<false>(q[k], room +
-                                       (threadIdx.x / 32 * 16 + lane % 16) * (DP + 8) +
-                                       k * 16 + lane / 16 * 8);
+        tile_fragment<DP>(room, k, q[k]);
     __syncthreads();
     auto fetch = [&](int64_t k0, int stage) {
         if (k0 < end) {
@@ -226,10 +157,12 @@ __global__ void __launch_bounds__(WARPS * 32) attn_mma(struct attns a)
         fetch(k0 + KEYS, stage ^ 1);
         copy_wait<1>();
         __syncthreads();
-        multiply_keys<BF16, DP>(q, room + stage * ROOM, s);
+        tile_products<BF16, DP>(
+            [&](int k, uint32_t(&f)[4]) { memcpy(f, q[k], sizeof f); },
+            room + stage * ROOM, s);
         mask_tile(a, at, k0, s);
         weigh_tile<DP>(a, at, k0, s, c);
-        multiply_values<BF16, DP>(s, room + (2 + stage) * ROOM, c.o);
+        tile_sums<BF16, DP>(s, room + (2 + stage) * ROOM, c.o);
         __syncthreads(); /* before this stage is filled anew */
     }
     copy_wait<0>();
@@ -241,7 +174,7 @@ static int run(const struct attns &a, const struct nnd_launch *l)
 {
     int64_t tiles = (int64_t)a.batch * blocks_for(a.max_q, QUERIES);
     return launch(attn_mma<BF16, DP>, dim3((unsigned)tiles, (unsigned)a.h),
-                  dim3(WARPS * 32), 4 * KEYS * (DP + 8) * sizeof(uint16_t), l, a);
+                  dim3(WARPS * 32), 4 * tile_room<DP> * sizeof(uint16_t), l, a);
 }
 
 template <bool BF16>

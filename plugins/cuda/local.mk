@@ -6,6 +6,7 @@
 cuda_sources = \
     plugins/cuda/act.cu \
     plugins/cuda/attn_bwd.cu \
+    plugins/cuda/attn_bwd_mma.cu \
     plugins/cuda/attn_fwd.cu \
     plugins/cuda/attn_hopper.cu \
     plugins/cuda/attn_mma.cu \
@@ -26,6 +27,8 @@ cuda_sources = \
 cuda_headers = \
     plugins/cuda/act.h \
     plugins/cuda/attn.h \
+    plugins/cuda/attn_grad.h \
+    plugins/cuda/attn_tile.h \
     plugins/cuda/families.h \
     plugins/cuda/hopper.h \
     plugins/cuda/kern.h \

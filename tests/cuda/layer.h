@@ -28,25 +28,32 @@ template <bool BF16>
 static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4],
                              const uint32_t (&b)[2])
 {
-    struct {
+    struct words {
         uint32_t a[4], b[2];
-    } mine, all[32];
+    } mine;
     memcpy(mine.a, a, sizeof mine.a);
     memcpy(mine.b, b, sizeof mine.b);
-    const char *from =
+    const char *all =
         (const char *)emu_exchange(0xffffffffu, __LINE__, &mine, sizeof mine);
-    for (int i = 0; i < 32; i++)
-        memcpy(&all[i], from + (size_t)i * EMU_SLOT, sizeof all[i]);
     int lane = EMU_LANE_ID;
-    for (int i = 0; i < 4; i++) {
-        int row = lane / 4 + (i / 2) * 8, col = lane % 4 * 2 + i % 2;
-        float sum = 0;
-        for (int k = 0; k < 16; k++) {
+    float row[2][16], col[2][16]; /* of a, two rows; of b, two columns */
+    for (int k = 0; k < 16; k += 2)
+        for (int i = 0; i < 2; i++) {
             /* A's word: rows by 8, columns by 8; B's word: rows by 8. */
-            uint32_t wa = all[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2];
-            uint32_t wb = all[col * 4 + k % 8 / 2].b[k / 8];
-            sum += emu_half<BF16>(wa, k & 1) * emu_half<BF16>(wb, k & 1);
+            const struct words *of_a =
+                (const struct words *)(all + (lane / 4 * 4 + k % 8 / 2) * EMU_SLOT);
+            const struct words *of_b =
+                (const struct words *)(all +
+                                       ((lane % 4 * 2 + i) * 4 + k % 8 / 2) * EMU_SLOT);
+            for (int e = 0; e < 2; e++) {
+                row[i][k + e] = emu_half<BF16>(of_a->a[i + k / 8 * 2], e);
+                col[i][k + e] = emu_half<BF16>(of_b->b[k / 8], e);
+            }
         }
+    for (int i = 0; i < 4; i++) {
+        float sum = 0;
+        for (int k = 0; k < 16; k++)
+            sum += row[i / 2][k] * col[i % 2][k];
         d[i] += sum;
     }
 }
