@@ -97,6 +97,9 @@ double peak_rate(struct pool *pool, int bf16)
 
 #ifdef HAVE_DNNL
 
+#include <dlfcn.h>
+#include <string.h>
+
 #include <oneapi/dnnl/dnnl.h>
 
 struct peer {
@@ -120,16 +123,25 @@ static void must(dnnl_status_t s, const char *what)
     exit(1);
 }
 
+/* OpenMP, which oneDNN runs on, has read its variables before main() began. */
+static void set_threads(int threads)
+{
+    void (*set)(int) = NULL;
+    void *found = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+
+    memcpy(&set, &found, sizeof set);
+    if (set)
+        set(threads);
+}
+
 struct peer *peer_create(int threads)
 {
     struct peer *p = calloc(1, sizeof *p);
     const dnnl_version_t *v = dnnl_version();
-    char number[16];
 
     if (!p)
         return NULL;
-    snprintf(number, sizeof number, "%d", threads);
-    setenv("OMP_NUM_THREADS", number, 1);
+    set_threads(threads);
     must(dnnl_engine_create(&p->engine, dnnl_cpu, 0), "engine");
     must(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags),
          "stream");
