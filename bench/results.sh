@@ -67,7 +67,7 @@ train()
 {
     local job=$1 start=$EPOCHREALTIME count before own
     shift
-    count=$(wc -l <"$metrics" 2>/dev/null)
+    count=$(cat "$metrics" 2>/dev/null | wc -l)
     taken_by_others
     before=$(<"$work/taken")
     own_seconds
@@ -78,7 +78,7 @@ train()
         tail -n 20 "$dir/log" >&2
         die "$row with seed $seed failed; all of it is in $dir/log"
     }
-    [ "$(wc -l <"$metrics")" != "${count:-0}" ] || return 0 # it was done before
+    [ "$(wc -l <"$metrics")" != "$count" ] || return 0 # it was done before
     taken_by_others
     own_seconds
     awk -v cpu="$(<"$work/own")" -v own="$own" -v from="$start" -v a="$before" \
