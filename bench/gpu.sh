@@ -12,6 +12,8 @@
 # (./gpu-out).  Sections, in this order when none is named:
 #
 #   check     every operator against the contract            420 s at most
+#   endure    1,000 launches of each, the same bits          450 s
+#   huge      tensors of more than 2^31 elements             300 s
 #   sanitize  compute-sanitizer's tools over small calls     240 s
 #   rates     each operator at the sizes that matter         300 s
 #   train     a dense model and one with experts, 124 M      300 s
@@ -21,7 +23,7 @@
 # factor on those times (1).  OUT/summary.md is the table for doc/performance-gpu.md.
 
 set -u
-sections="check sanitize rates train torch"
+sections="check endure huge sanitize rates train torch"
 source=$(cd "$(dirname "$0")/.." && pwd)
 out=$PWD/gpu-out
 pack=
@@ -140,6 +142,36 @@ check()
         echo '```'
     } >>"$summary"
     return $failed
+}
+
+# ---- endure, huge ----
+
+# mode NAME SECONDS: a mode of check, kernel by kernel, and what it said of each.
+mode()
+{
+    local failed=0
+    timed "$2" "$probe" check --mode "$1" --timeout 60 "$plugin" >"$out/$1.log" 2>&1 ||
+        failed=1
+    {
+        echo "## check --mode $1"
+        echo
+        echo '```'
+        grep -cE '^ok' "$out/$1.log" | sed 's/$/ kernels pass/'
+        grep -cE '^skip' "$out/$1.log" | sed 's/$/ are skipped/'
+        grep -vE '^(ok|skip)' "$out/$1.log" | cut -c 1-200 | head -n 40
+        echo '```'
+    } >>"$summary"
+    return $failed
+}
+
+endure()
+{
+    mode endure 450
+}
+
+huge()
+{
+    mode huge 300
 }
 
 # ---- sanitize ----

@@ -6,7 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/str.h"
 #include "child.h"
+#include "endure.h"
 #include "judge.h"
 #include "kernel/loader.h"
 #include "kernel/op.h"
@@ -18,10 +20,8 @@ static const struct {
     const char *name;
     unsigned what;
 } modes[] = {
-    {"support", JUDGE_SUPPORT},
-    {"correct", JUDGE_CORRECT},
-    {"grad", JUDGE_GRAD},
-    {"hygiene", JUDGE_HYGIENE},
+    {"support", JUDGE_SUPPORT}, {"correct", JUDGE_CORRECT}, {"grad", JUDGE_GRAD},
+    {"hygiene", JUDGE_HYGIENE}, {"endure", JUDGE_ENDURE},   {"huge", JUDGE_HUGE},
 };
 
 struct job {
@@ -30,13 +30,25 @@ struct job {
     struct judge_scope scope;
 };
 
+/* Is it the mode that was asked for?  "endure" and "huge" may say how much: "=N". */
+static bool is_mode(const char *name, unsigned what, const char *asked, int64_t *number)
+{
+    size_t n = strlen(name);
+    *number = 0;
+    if (strncmp(name, asked, n) != 0)
+        return false;
+    return !asked[n] || ((what & (JUDGE_ENDURE | JUDGE_HUGE)) && asked[n] == '=' &&
+                         str_to_i64(asked + n + 1, number) && *number > 0);
+}
+
 /* What is checked: of a mode, or of --full, or of most kernels most of the time; 0:
  * there is no such mode. */
-static unsigned what_of(const struct options *o)
+static unsigned what_of(const struct options *o, int64_t *number)
 {
     for (size_t i = 0; o->mode && i < sizeof modes / sizeof modes[0]; i++)
-        if (strcmp(modes[i].name, o->mode) == 0)
+        if (is_mode(modes[i].name, modes[i].what, o->mode, number))
             return modes[i].what;
+    *number = 0;
     return o->mode   ? 0
            : o->full ? JUDGE_CORRECT | JUDGE_GRAD | JUDGE_HYGIENE
                      : JUDGE_CORRECT | JUDGE_HYGIENE;
@@ -44,7 +56,10 @@ static unsigned what_of(const struct options *o)
 
 static struct judge_scope scope_of(const struct options *o)
 {
-    return (struct judge_scope){.what = what_of(o),
+    int64_t number;
+    unsigned what = what_of(o, &number);
+    return (struct judge_scope){.what = what,
+                                .number = number,
                                 .dtype = o->dtype,
                                 .threads = o->full ? FULL_THREADS : THREADS,
                                 .together = o->full ? 30 * TOGETHER : TOGETHER};
@@ -102,7 +117,9 @@ static int judge(void *arg, struct buf *out, struct err *e)
         return err_set(e, ERR_FAILED, "%s: has fewer kernels than before", job->path);
     const struct nnd_kernel *k = p->kernels[job->index];
     struct verdict v = {0};
-    judge_kernel(ks, p, k, probe_device(ks, p, k->device), &job->scope, &v);
+    bool alone = job->scope.what & (JUDGE_ENDURE | JUDGE_HUGE);
+    (alone ? endure_kernel : judge_kernel)(ks, p, k, probe_device(ks, p, k->device),
+                                           &job->scope, &v);
     close_verdict(k, &v);
     json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
                           v.refused, "failed", v.failed, "skip", v.skip, "failures",
@@ -210,10 +227,10 @@ int probe_check(const struct options *o)
 {
     if (o->mode && strcmp(o->mode, "perf") == 0)
         return probe_bench(o);
-    if (!what_of(o)) {
+    if (!scope_of(o).what) {
         fprintf(stderr,
-                "nnd-plugin-probe: --mode wants support, correct, grad, perf or "
-                "hygiene, not %s\n",
+                "nnd-plugin-probe: --mode wants support, correct, grad, perf, hygiene, "
+                "endure[=N] or huge[=N], not %s\n",
                 o->mode);
         return 2;
     }

@@ -27,7 +27,9 @@ enum {
     JUDGE_SUPPORT = 1, /* what is refused, and why                          */
     JUDGE_CORRECT = 2, /* results, and what the flags promise of them       */
     JUDGE_HYGIENE = 4, /* allocations, threads, two launches at once        */
-    JUDGE_GRAD = 8     /* gradients against differences of the forward op   */
+    JUDGE_GRAD = 8,    /* gradients against differences of the forward op   */
+    JUDGE_ENDURE = 16, /* many launches, see endure.h; alone                */
+    JUDGE_HUGE = 32    /* more elements than 32 bits count; alone           */
 };
 
 struct judge_scope {
@@ -35,6 +37,7 @@ struct judge_scope {
     const char *dtype; /* only sets with this type of inputs; or NULL */
     int threads;       /* up to so many, at least 2              */
     int together;      /* launches at once per thread            */
+    int64_t number;    /* of launches, of elements; 0: as said   */
 };
 
 /* Judge one kernel of plugin p.  v is zeroed by the caller; free v->failures. */

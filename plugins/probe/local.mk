@@ -13,6 +13,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/check.c \
     plugins/probe/child.c plugins/probe/child.h \
     plugins/probe/compare.c plugins/probe/compare.h \
+    plugins/probe/endure.c plugins/probe/endure.h \
     plugins/probe/family.c plugins/probe/family.h \
     plugins/probe/family_act.c \
     plugins/probe/family_attend.c \
