@@ -13,7 +13,9 @@ struct attn_job {
     const struct nnd_attn *p;
     struct drop drop;
     int query_tasks, key_tasks;
-    float *delta; /* bwd: [H,T] */
+    float *delta; /* bwd: [H,T]                                       */
+    int fresh;    /* bwd: tasks make delta of their rows themselves   */
+    int workers;  /* bwd: who has task i is likely to get i + workers */
 };
 
 struct attn_task {
@@ -21,7 +23,8 @@ struct attn_task {
     struct drop drop;
     struct seq s;
     int64_t head, key_head;
-    int64_t row, rows; /* of queries, or of keys, within the sequence */
+    int64_t row, rows;     /* of queries, or of keys, within the sequence */
+    struct ahead after[2]; /* bwd: keys and values of the task behind it  */
 };
 
 struct attn_span {

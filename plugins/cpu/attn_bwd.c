@@ -11,15 +11,17 @@
  * keys, dk and dv over heads and queries.  dbias has a pass of its own, by the rows
  * that it has, over the sequences and heads that share them.
  */
+#include <stdalign.h>
+
 #include "attn.h"
 #include "op.h"
 #include "par.h"
 #include "work.h"
 
 struct room {
-    struct seen seen, turned; /* lanes are keys; lanes are queries */
-    struct rows k, k_steps;   /* the key block's */
-    float lse[TILE];          /* of the tile's queries, for powers of two */
+    struct seen seen, turned;    /* lanes are keys; lanes are queries */
+    struct rows k, k_steps;      /* the key block's */
+    alignas(64) float lse[TILE]; /* of the tile's queries, for powers of two */
     /* [query, key]: scores, dout v^T; then in their places p, and dz or ds. */
     float s[TILE * TILE], ds[TILE * TILE];
     float drop[TILE * TILE], slope[TILE * TILE], bias[TILE * TILE];
@@ -47,6 +49,11 @@ enum {
 
 /* Which gradients a pass makes. */
 enum { WANT_DQ = 1, WANT_DKV = 2, WANT_DBIAS = 4, PLAIN = 8 /* no more than p */ };
+
+/* What a tile's products bring near, each while it runs. */
+enum { BY_SCORES, BY_SLOPES, BY_DK, BY_DV, BY_DQ, PRODUCTS };
+
+static const struct ahead nothing[PRODUCTS];
 
 /* Where dq would take more, two passes are made. */
 #define DQ_MAX ((size_t)1 << 20)
@@ -194,6 +201,12 @@ static float extras(const struct attn_task *t, struct room *m, int64_t q0, int64
     return factor;
 }
 
+/* Are scores no more than products, and dbias not wanted? */
+static int is_plain(const struct nnd_attn *p, int want)
+{
+    return scores_are_plain(p) && p->dropout.p == 0 && !(want & WANT_DBIAS);
+}
+
 /* Logarithms for powers of two; a row that sees nothing gets weights 0. */
 static void lse_load(struct room *m, const float *lse, int64_t nq)
 {
@@ -204,7 +217,8 @@ static void lse_load(struct room *m, const float *lse, int64_t nq)
 /* The queries [q0, q0 + nq) of head t->head against the keys [t->row, ...), whose
  * sides are loaded; dq, when wanted, are the queries' rows. */
 static void key_tile(const struct attn_task *t, struct room *m, const float *deltas,
-                     int64_t q0, int64_t nq, int want, float *dq)
+                     int64_t q0, int64_t nq, int want, float *dq,
+                     const struct ahead next[PRODUCTS])
 {
     const struct nnd_attn *p = t->p;
     int64_t size = p->q.dim[2], d = padded(size), rows = group_up(nq);
@@ -213,36 +227,30 @@ static void key_tile(const struct attn_task *t, struct room *m, const float *del
 
     if (!queries_seeing(&m->seen, p, &t->s, t->row, t->rows, q0, nq))
         return;
-    if (want & WANT_DKV) {
-        int64_t next = clamp(t->s.nq - q0 - nq, 0, TILE);
-
-        rows_near(&p->q, t->s.q + q0 + nq, t->head, next);
-        rows_near(&p->dout, t->s.q + q0 + nq, t->head, next);
-    }
     memcpy(delta, deltas + q0, (size_t)nq * sizeof *delta);
     lse_load(m, (const float *)row_of(&p->lse, t->head) + t->s.q + q0, nq);
     q = rows_load(tile_number(m, Q_ROWS, d), &p->q, t->s.q + q0, t->head, nq);
     g = rows_load(tile_number(m, G_ROWS, d), &p->dout, t->s.q + q0, t->head, nq);
     tile_scores(m->s, q.x, q.ld, tile_number(m, K_SIDE, d), d / PER_WORD, rows,
-                &m->seen);
+                &m->seen, next[BY_SCORES]);
     tile_scores(m->ds, g.x, g.ld, tile_number(m, V_SIDE, d), d / PER_WORD, rows,
-                &m->seen);
+                &m->seen, next[BY_SLOPES]);
     factor = extras(t, m, q0, nq);
-    if (scores_are_plain(p) && p->dropout.p == 0 && !(want & WANT_DBIAS))
+    if (is_plain(p, want))
         want |= PLAIN;
     slopes_tile(m, delta, factor, want);
     if (want & WANT_DKV) {
         steps = rows_steps(tile_number(m, Q_STEPS, d), &q, nq, size);
         tile_by_lanes(tile_number(m, DK, d), d, dz_of(m), steps.x, steps.ld,
-                      group_up(t->rows), &m->seen);
+                      group_up(t->rows), &m->seen, next[BY_DK]);
         steps = rows_steps(tile_number(m, G_STEPS, d), &g, nq, size);
         tile_by_lanes(tile_number(m, DV, d), d, p_of(m), steps.x, steps.ld,
-                      group_up(t->rows), &m->seen);
+                      group_up(t->rows), &m->seen, next[BY_DV]);
     }
     if (want & WANT_DQ) {
         keys_seen(&m->turned, p, &t->s, q0, nq, t->row, t->rows);
         tile_by_rows(dq, d, dz_rows_of(m), m->k_steps.x, m->k_steps.ld, rows,
-                     &m->turned);
+                     &m->turned, next[BY_DQ]);
     }
 }
 
@@ -260,13 +268,39 @@ static void sides_load(const struct attn_task *t, struct room *m)
     m->k_steps = rows_steps(tile_number(m, K_STEPS, d), &m->k, t->rows, size);
 }
 
+/* delta of the rows [lo, hi) of `heads` heads from `first` on. */
+static void delta_heads(const struct attn_job *j, int64_t lo, int64_t hi, int64_t first,
+                        int64_t heads)
+{
+    const struct nnd_attn *p = j->p;
+    int64_t d = p->q.dim[2];
+
+    for (int64_t t = lo; t < hi; t++)
+        for (int64_t h = first; h < first + heads; h++) {
+            const void *o = head_row(&p->o, t, h), *g = head_row(&p->dout, t, h);
+            struct lanes s = {0};
+
+            for (int64_t c = 0; c < d; c += LANES)
+                for (int u = 0; u < PER; u++) {
+                    int64_t i = c + u * VL;
+
+                    s.v[u] += vec_get(o, p->o.dtype, i, d - i) *
+                              vec_get(g, p->dout.dtype, i, d - i);
+                }
+            j->delta[h * p->q.dim[0] + t] = lanes_sum(&s);
+        }
+}
+
 static const float *deltas_of(const struct attn_job *j, const struct attn_task *t)
 {
     return j->delta + t->head * t->p->q.dim[0] + t->s.q;
 }
 
-static void room_clear(const struct attn_job *j, struct room *m)
+/* Tiles that dropout and slopes do not write. */
+static void room_clear(const struct attn_job *j, struct room *m, int want)
 {
+    if (is_plain(j->p, want))
+        return;
     if (j->p->dropout.p > 0)
         memset(m->drop, 0, sizeof m->drop);
     else
@@ -278,21 +312,99 @@ static void room_clear(const struct attn_job *j, struct room *m)
 
 /* ---- dk and dv by blocks of keys, with their part of dq or not ---- */
 
-/* dq [heads, group_up(nq), d]. */
+/* A tile of queries of a head; head: its number within the key head's group. */
+struct place {
+    int64_t head, q0, nq;
+};
+
+/* The next place that sees any of the keys [t->row, t->row + t->rows). */
+static int place_next(const struct attn_task *t, int64_t heads, struct place *at)
+{
+    for (;;) {
+        at->q0 += TILE;
+        if (at->q0 >= t->s.nq) {
+            at->q0 = 0;
+            at->head++;
+        }
+        at->nq = t->s.nq - at->q0 < TILE ? t->s.nq - at->q0 : TILE;
+        if (at->head >= heads || at->nq <= 0)
+            return 0;
+        if (tile_shows(t->p, &t->s, at->q0, at->nq, t->row, t->rows))
+            return 1;
+    }
+}
+
+/* Do these queries see none of the keys from k1 on? */
+static int place_done(const struct attn_task *t, const struct place *at, int64_t k1)
+{
+    return k1 >= t->s.nk || !tile_shows(t->p, &t->s, at->q0, at->nq, k1, t->s.nk - k1);
+}
+
+/* Do they see none of the keys before this block? */
+static int place_fresh(const struct attn_task *t, const struct place *at)
+{
+    return t->row == 0 || !tile_shows(t->p, &t->s, at->q0, at->nq, 0, t->row);
+}
+
+/* What a tile brings near: the next one's rows; with the last one rows of dk and dv,
+ * and the next block of keys, if that is ours, too. */
+static void place_ahead(const struct attn_task *t, const struct place *next, int ours,
+                        struct ahead out[PRODUCTS])
+{
+    const struct nnd_attn *p = t->p;
+    int64_t first = t->key_head * (p->q.dim[1] / p->k.dim[1]);
+    int64_t row = t->s.k + t->row, k1 = t->row + t->rows;
+    int64_t rows = clamp(t->s.nk - k1, 0, TILE);
+
+    memset(out, 0, PRODUCTS * sizeof *out);
+    if (next) {
+        int64_t head = first + next->head, q = t->s.q + next->q0;
+
+        out[BY_SCORES] = (struct ahead){&p->q, q, head, next->nq};
+        out[BY_SLOPES] = (struct ahead){&p->dout, q, head, next->nq};
+        if (ours && place_fresh(t, next))
+            out[BY_DK] = (struct ahead){&p->o, q, head, next->nq};
+        return;
+    }
+    out[BY_SCORES] = t->after[0];
+    out[BY_SLOPES] = t->after[1];
+    if (ours && rows > 0) {
+        out[BY_SCORES] = (struct ahead){&p->k, t->s.k + k1, t->key_head, rows};
+        out[BY_SLOPES] = (struct ahead){&p->v, t->s.k + k1, t->key_head, rows};
+    }
+    out[BY_DK] = (struct ahead){&p->dk, row, t->key_head, t->rows};
+    out[BY_DV] = (struct ahead){&p->dv, row, t->key_head, t->rows};
+}
+
+/* dq [heads, group_up(nq), d], or NULL; goes out where it is complete. */
 static void key_block(const struct attn_job *j, struct attn_task *t, struct room *m,
                       int want, float *dq)
 {
     const struct nnd_attn *p = t->p;
     int64_t d = padded(p->q.dim[2]), group = p->q.dim[1] / p->k.dim[1];
     int64_t first = t->key_head * group, stride = group_up(t->s.nq) * d;
+    struct place next = {.q0 = -TILE};
+    int more = place_next(t, group, &next);
 
     sides_load(t, m);
     memset(tile_number(m, DK, d), 0, 2 * TILE * (size_t)d * sizeof(float));
-    for (t->head = first; t->head < first + group; t->head++)
-        for (int64_t q0 = 0; q0 < t->s.nq; q0 += TILE)
-            key_tile(t, m, deltas_of(j, t), q0,
-                     t->s.nq - q0 < TILE ? t->s.nq - q0 : TILE, want,
-                     dq ? dq + (t->head - first) * stride + q0 * d : NULL);
+    while (more) {
+        struct place at = next;
+        int64_t row = t->s.q + at.q0, done = dq && place_done(t, &at, t->row + t->rows);
+        float *to = dq ? dq + at.head * stride + at.q0 * d : NULL;
+        struct ahead ahead[PRODUCTS];
+
+        t->head = first + at.head;
+        more = place_next(t, group, &next);
+        place_ahead(t, more ? &next : NULL, dq != NULL, ahead);
+        if (done)
+            ahead[BY_DQ] = (struct ahead){&p->dq, row, t->head, at.nq};
+        if (j->fresh && place_fresh(t, &at))
+            delta_heads(j, row, row + at.nq, t->head, 1);
+        key_tile(t, m, deltas_of(j, t), at.q0, at.nq, want, to, ahead);
+        if (done)
+            rows_store(&p->dq, row, t->head, at.nq, to, p->scale);
+    }
     rows_store(&p->dk, t->s.k + t->row, t->key_head, t->rows, tile_number(m, DK, d),
                p->scale);
     rows_store(&p->dv, t->s.k + t->row, t->key_head, t->rows, tile_number(m, DV, d), 1);
@@ -303,9 +415,27 @@ static void key_task(void *arg, int number, void *slot)
     const struct attn_job *j = arg;
     struct attn_task t;
 
-    room_clear(j, slot);
+    room_clear(j, slot, WANT_DKV);
     if (attn_key_task(j, number, &t))
         key_block(j, &t, slot, WANT_DKV, NULL);
+}
+
+/* Bring the first rows near, and know those of task `next`. */
+static void sequence_begin(const struct attn_job *j, struct attn_task *t, int64_t next)
+{
+    const struct nnd_attn *p = j->p;
+    const struct nnd_tensor *first[] = {&p->q, &p->dout, &p->o};
+    int64_t heads = p->k.dim[1], group = p->q.dim[1] / heads;
+
+    for (int i = 0; i < 3; i++)
+        rows_near(first[i], t->s.q, t->key_head * group, clamp(t->s.nq, 0, TILE));
+    if (next < p->batch * heads) {
+        struct seq s = seq_of(p, next / heads);
+        int64_t rows = clamp(s.nk, 0, TILE);
+
+        t->after[0] = (struct ahead){&p->k, s.k, next % heads, rows};
+        t->after[1] = (struct ahead){&p->v, s.k, next % heads, rows};
+    }
 }
 
 /* All of a sequence's key head. */
@@ -321,15 +451,19 @@ static void sequence_task(void *arg, int number, void *slot)
 
     t.s = seq_of(p, number / heads);
     stride = group_up(t.s.nq) * d;
-    room_clear(j, m);
+    sequence_begin(j, &t, number + j->workers);
+    room_clear(j, m, WANT_DQ | WANT_DKV);
     memset(dq, 0, (size_t)(group * stride) * sizeof *dq);
     for (t.row = 0; t.row < t.s.nk; t.row += TILE) {
         t.rows = t.s.nk - t.row < TILE ? t.s.nk - t.row : TILE;
         key_block(j, &t, m, WANT_DQ | WANT_DKV, dq);
     }
-    for (int64_t h = 0; h < group; h++)
-        rows_store(&p->dq, t.s.q, t.key_head * group + h, t.s.nq, dq + h * stride,
-                   p->scale);
+    for (struct place at = {0}; at.q0 < t.s.nq; at.q0 += TILE) {
+        at.nq = t.s.nq - at.q0 < TILE ? t.s.nq - at.q0 : TILE;
+        for (int64_t h = 0; place_done(&t, &at, 0) && h < group; h++)
+            rows_store(&p->dq, t.s.q + at.q0, t.key_head * group + h, at.nq,
+                       dq + h * stride + at.q0 * d, 0);
+    }
 }
 
 /* ---- by blocks of queries: dq, and dbias ---- */
@@ -346,7 +480,7 @@ static void query_block(const struct attn_job *j, struct attn_task *t, struct ro
         if (!queries_seeing(&m->seen, t->p, &t->s, t->row, t->rows, q0, nq))
             continue;
         sides_load(t, m);
-        key_tile(t, m, deltas_of(j, t), q0, nq, want, out);
+        key_tile(t, m, deltas_of(j, t), q0, nq, want, out, nothing);
         if (each)
             each(t, m, nq, out);
     }
@@ -365,7 +499,7 @@ static void query_task(void *arg, int number, void *slot)
         return;
     q0 = t.row;
     nq = t.rows;
-    room_clear(j, m);
+    room_clear(j, m, WANT_DQ);
     memset(dq, 0, TILE * (size_t)d * sizeof *dq);
     query_block(j, &t, m, q0, nq, WANT_DQ, dq, NULL);
     rows_store(&p->dq, t.s.q + q0, t.head, nq, dq, p->scale);
@@ -403,7 +537,7 @@ static void bias_task(void *arg, int number, void *slot)
     float *out = (float *)db->data + b0 * db->stride[0] + h0 * db->stride[1] +
                  q0 * db->stride[2];
 
-    room_clear(j, slot);
+    room_clear(j, slot, WANT_DBIAS);
     for (int64_t i = 0; i < nq; i++)
         memset(out + i * db->stride[2], 0, (size_t)p->max_k * sizeof *out);
     for (int64_t b = b0; b < batch; b++)
@@ -436,23 +570,8 @@ static int one_pass(const struct nnd_attn *p, const struct nnd_launch *l)
 static void delta_rows(const void *arg, int64_t lo, int64_t hi)
 {
     const struct attn_job *j = arg;
-    const struct nnd_attn *p = j->p;
-    int64_t d = p->q.dim[2];
 
-    for (int64_t t = lo; t < hi; t++)
-        for (int64_t h = 0; h < p->q.dim[1]; h++) {
-            const void *o = head_row(&p->o, t, h), *g = head_row(&p->dout, t, h);
-            struct lanes s = {0};
-
-            for (int64_t c = 0; c < d; c += LANES)
-                for (int u = 0; u < PER; u++) {
-                    int64_t i = c + u * VL;
-
-                    s.v[u] += vec_get(o, p->o.dtype, i, d - i) *
-                              vec_get(g, p->dout.dtype, i, d - i);
-                }
-            j->delta[h * p->q.dim[0] + t] = lanes_sum(&s);
-        }
+    delta_heads(j, lo, hi, 0, j->p->q.dim[1]);
 }
 
 /* Rows that no task writes: outside every sequence, and keys that do not count. */
@@ -487,11 +606,14 @@ static int backward_launch(const void *params, const struct nnd_launch *l)
     size_t before = delta_bytes(p), slot = room_bytes(p);
     size_t size = l->workspace_size - before;
     char *room = (char *)l->workspace + before;
-    int r;
+    int r = NND_OK;
 
     j.delta = l->workspace;
     clear_rest(p);
-    r = par_rows(l, p->q.dim[0], p->q.dim[1] * p->q.dim[2], delta_rows, &j);
+    j.fresh = one_pass(p, l) && !p->dbias.ndim;
+    j.workers = l->nthreads;
+    if (!j.fresh)
+        r = par_rows(l, p->q.dim[0], p->q.dim[1] * p->q.dim[2], delta_rows, &j);
     if (!r && p->dbias.ndim)
         r = work_run(l, (int)(p->dbias.dim[0] * p->dbias.dim[1] * blocks_of(p->max_q)),
                      slot, room, size, bias_task, &j);

@@ -5,14 +5,17 @@
  * al. 2022).  A task is one block of queries of one head; queries are lanes, so
  * that maxima and sums need no step across a vector.
  */
+#include <stdalign.h>
+
 #include "attn.h"
 #include "op.h"
 #include "work.h"
 
-/* A task's tiles. */
+/* A task's tiles, by whole cache lines: a vector on two of them takes twice as long. */
 struct room {
-    float max[TILE], sum[TILE], shrink[TILE];
     struct seen seen;
+    alignas(64) float max[TILE];
+    float sum[TILE], shrink[TILE];
     float s[TILE * TILE]; /* [key, query]: scores, and weights in their place */
 #if ATTN_PAIRS
     word p[TILE * TILE]; /* the weights, by steps of keys */
@@ -164,6 +167,21 @@ static float forward_scores(const struct attn_task *t, struct room *m, int64_t k
     return LOG2_E;
 }
 
+/* What a tile brings near: the keys and values of the next one, which begins at key
+ * k1; behind the last one that shows anything, the rows that o will be written to. */
+static void rows_ahead(const struct attn_task *t, int64_t k1, struct ahead next[2])
+{
+    const struct nnd_attn *p = t->p;
+    int64_t rows = clamp(t->s.nk - k1, 0, TILE);
+
+    next[0] = (struct ahead){&p->k, t->s.k + k1, t->key_head, rows};
+    next[1] = (struct ahead){&p->v, t->s.k + k1, t->key_head, rows};
+    if (rows > 0 && tile_shows(p, &t->s, t->row, t->rows, k1, rows))
+        return;
+    next[0] = (struct ahead){&p->o, t->s.q + t->row, t->head, t->rows};
+    next[1].t = NULL;
+}
+
 /* The keys [k0, k0 + nk) of the sequence. */
 static void forward_tile(const struct attn_task *t, struct room *m, int64_t k0,
                          int64_t nk)
@@ -171,29 +189,25 @@ static void forward_tile(const struct attn_task *t, struct room *m, int64_t k0,
     const struct nnd_attn *p = t->p;
     int64_t size = p->q.dim[2], d = padded(size);
     float *o = tile_number(m, O_ROWS, d);
+    struct ahead next[2];
     struct rows k, v;
     float factor;
 
     if (!keys_seen(&m->seen, p, &t->s, t->row, t->rows, k0, nk))
         return;
-    if (k0 + nk < t->s.nk) {
-        int64_t next = clamp(t->s.nk - k0 - nk, 0, TILE);
-
-        rows_near(&p->k, t->s.k + k0 + nk, t->key_head, next);
-        rows_near(&p->v, t->s.k + k0 + nk, t->key_head, next);
-    }
+    rows_ahead(t, k0 + nk, next);
     k = rows_load(tile_number(m, K_ROWS, d), &p->k, t->s.k + k0, t->key_head, nk);
     v = rows_load(tile_number(m, V_ROWS, d), &p->v, t->s.k + k0, t->key_head, nk);
     v = rows_steps(tile_number(m, V_STEPS, d), &v, nk, size);
     tile_scores(m->s, k.x, k.ld, tile_number(m, Q_SIDE, d), d / PER_WORD, group_up(nk),
-                &m->seen);
+                &m->seen, next[0]);
     factor = forward_scores(t, m, k0, nk);
     if (p->dropout.p > 0)
         drop_tile(m->drop, 1, TILE, p, &t->drop, t->head, t->s.q + t->row, t->rows, k0,
                   nk);
     softmax_tile(m, factor, p->dropout.p > 0);
     shrink_rows(m, t->rows, o, d);
-    tile_by_lanes(o, d, weights_of(m), v.x, v.ld, group_up(t->rows), &m->seen);
+    tile_by_lanes(o, d, weights_of(m), v.x, v.ld, group_up(t->rows), &m->seen, next[1]);
 }
 
 static void finish_rows(const struct attn_task *t, struct room *m, float *o, int64_t d)
@@ -202,19 +216,21 @@ static void finish_rows(const struct attn_task *t, struct room *m, float *o, int
     float *lse = (float *)row_of(&p->lse, t->head) + t->s.q + t->row;
     float factor = scores_are_plain(p) ? p->scale * LOG2_E : LOG2_E;
 
-    for (int64_t i = 0; i < t->rows; i++) {
-        int empty = m->max[i] == -INF;
+    for (int64_t i = 0; i < t->rows; i += VL) {
+        vf most = word_load(m->max + i), sum = word_load(m->sum + i), inverse;
+        vi empty = most == vec_all(-INF);
 
         /* The rounding of max * factor is in the sum as well, and cancels. */
-        lse[i] = empty ? -INF : m->max[i] * factor * LN_2 + log_one(m->sum[i]);
-        for (int64_t c = 0; c < d; c += VL) {
-            vf x = word_load(o + i * d + c) / m->sum[i];
-
-            x = empty ? vec_all(0) : x;
-            memcpy(o + i * d + c, &x, sizeof x);
-        }
+        most = most * factor * LN_2 + vec_log(sum);
+        vec_put(lse, NND_F32, i, t->rows - i, vec_pick(empty, vec_all(-INF), most));
+        inverse = 1.0f / vec_pick(empty, vec_all(1), sum);
+        memcpy(m->sum + i, &inverse, sizeof inverse);
     }
-    rows_store(&p->o, t->s.q + t->row, t->head, t->rows, o, 1);
+    for (int64_t i = 0; i < t->rows; i++) {
+        if (m->max[i] == -INF)
+            memset(o + i * d, 0, (size_t)d * sizeof *o);
+        row_store(&p->o, t->s.q + t->row + i, t->head, o + i * d, m->sum[i]);
+    }
 }
 
 static void forward_task(void *arg, int number, void *slot)

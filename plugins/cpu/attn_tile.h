@@ -74,11 +74,49 @@ static inline void query_range(const struct nnd_attn *p, const struct seq *s, in
     *lo = p->window > 0 ? *hi - p->window : 0;
 }
 
+/* What a tile of queries by keys shows: a range grows with its query, so the first
+ * and the last tell of all. */
+enum { SHOWS_NONE, SHOWS_SOME, SHOWS_ALL };
+
+static inline int tile_shows(const struct nnd_attn *p, const struct seq *s, int64_t q0,
+                             int64_t nq, int64_t k0, int64_t nk)
+{
+    int64_t lo[2], hi[2];
+
+    query_range(p, s, q0, &lo[0], &hi[0]);
+    query_range(p, s, q0 + nq - 1, &lo[1], &hi[1]);
+    if (hi[1] <= k0 || lo[0] >= k0 + nk)
+        return SHOWS_NONE;
+    return lo[1] <= k0 && hi[0] >= k0 + nk ? SHOWS_ALL : SHOWS_SOME;
+}
+
+static inline void seen_whole(struct seen *r)
+{
+    for (int i = 0; i < TILE; i++) {
+        r->lo[i] = 0;
+        r->hi[i] = TILE;
+    }
+    for (int v = 0; v < TILE / VL; v++) {
+        r->first[v] = 0;
+        r->end[v] = TILE;
+    }
+    r->vectors = TILE / VL;
+    r->whole = 1;
+}
+
 /* Lanes are the queries q0 + i; rows are the keys [k0, k0 + nk). */
 static inline int keys_seen(struct seen *r, const struct nnd_attn *p,
                             const struct seq *s, int64_t q0, int64_t lanes, int64_t k0,
                             int64_t nk)
 {
+    int shows = tile_shows(p, s, q0, lanes, k0, nk);
+
+    if (shows == SHOWS_NONE)
+        return 0;
+    if (shows == SHOWS_ALL && lanes == TILE && nk == TILE) {
+        seen_whole(r);
+        return 1;
+    }
     memset(r, 0, sizeof *r);
     for (int64_t i = 0; i < lanes; i++) {
         int64_t lo, hi;
@@ -96,7 +134,14 @@ static inline int queries_seeing(struct seen *r, const struct nnd_attn *p,
                                  int64_t q0, int64_t nq)
 {
     int64_t shift = s->nk - s->nq;
+    int shows = tile_shows(p, s, q0, nq, k0, lanes);
 
+    if (shows == SHOWS_NONE)
+        return 0;
+    if (shows == SHOWS_ALL && lanes == TILE && nq == TILE) {
+        seen_whole(r);
+        return 1;
+    }
     memset(r, 0, sizeof *r);
     for (int64_t j = 0; j < lanes; j++) {
         int64_t at = k0 + j, first = p->causal ? at - shift : 0, end = s->nq;

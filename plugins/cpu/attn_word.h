@@ -78,6 +78,42 @@ static inline __attribute__((always_inline)) vf word_all(const word *p)
     return (vf)((vi){0} + bits);
 }
 
+/* ---- what comes next ---- */
+
+static inline void *head_row(const struct nnd_tensor *t, int64_t row, int64_t head)
+{
+    return (char *)t->data +
+           (row * t->stride[0] + head * t->stride[1]) * (int64_t)dtype_size(t->dtype);
+}
+
+static inline void rows_near(const struct nnd_tensor *t, int64_t row, int64_t head,
+                             int64_t rows)
+{
+    int64_t size = t->dim[2] * (int64_t)dtype_size(t->dtype);
+
+    for (int64_t i = 0; i < rows; i++) {
+        const char *p = head_row(t, row + i, head);
+
+        for (int64_t b = 0; b < size; b += 64)
+            __builtin_prefetch(p + b, 0, 2);
+    }
+}
+
+/* Rows that will be read or written soon, too far apart for the processor to guess:
+ * products bring some near with each of their groups. */
+struct ahead {
+    const struct nnd_tensor *t; /* NULL: nothing */
+    int64_t row, head, rows;
+};
+
+static inline void ahead_bring(const struct ahead *a, int64_t r)
+{
+    if (a->t && r < a->rows)
+        rows_near(a->t, a->row + r, a->head, a->rows - r < GROUP ? a->rows - r : GROUP);
+}
+
+/* ---- products ---- */
+
 /* A side of a product: element (row, k) is at w[row * by_row + k * by_k]. */
 struct weights {
     const word *w;
@@ -152,12 +188,14 @@ struct seen {
 /* s [row, lane] = row `row` of a times lane `lane` of side [depth, TILE], where
  * anything of a vector's group is seen. */
 static inline void tile_scores(float *s, const word *a, int64_t lda, const word *side,
-                               int64_t depth, int64_t rows, const struct seen *seen)
+                               int64_t depth, int64_t rows, const struct seen *seen,
+                               struct ahead next)
 {
     for (int64_t r = 0; r < rows; r += GROUP) {
         struct weights w = {a + r * lda, lda, 1};
         int v = 0, end = seen->vectors;
 
+        ahead_bring(&next, r);
         while (v < end && (r < seen->first[v] || r >= seen->end[v]))
             v++;
         while (end > v && (r < seen->first[end - 1] || r >= seen->end[end - 1]))
@@ -186,12 +224,14 @@ static inline void group_span(const struct seen *seen, int64_t r, int64_t *lo,
 /* y [lane, cols] += sum over rows of p(row, lane) x[row, cols], rows in order;
  * p [rows in words, TILE], x [rows in words, ldx]. */
 static inline void tile_by_lanes(float *y, int64_t cols, const word *p, const word *x,
-                                 int64_t ldx, int64_t lanes, const struct seen *seen)
+                                 int64_t ldx, int64_t lanes, const struct seen *seen,
+                                 struct ahead next)
 {
     for (int64_t r = 0; r < lanes; r += GROUP) {
         struct weights w = {p + r, 1, TILE};
         int64_t lo, n;
 
+        ahead_bring(&next, r);
         group_span(seen, r, &lo, &n);
         w.w += lo * TILE;
         if (n > 0)
@@ -202,12 +242,14 @@ static inline void tile_by_lanes(float *y, int64_t cols, const word *p, const wo
 /* y [row, cols] += sum over lanes of p(row, lane) x[lane, cols], lanes in order;
  * p [rows, TILE / PER_WORD].  `seen` has the tile's sides exchanged. */
 static inline void tile_by_rows(float *y, int64_t cols, const word *p, const word *x,
-                                int64_t ldx, int64_t rows, const struct seen *seen)
+                                int64_t ldx, int64_t rows, const struct seen *seen,
+                                struct ahead next)
 {
     for (int64_t r = 0; r < rows; r += GROUP) {
         struct weights w = {p + r * (TILE / PER_WORD), TILE / PER_WORD, 1};
         int64_t lo, n;
 
+        ahead_bring(&next, r);
         group_span(seen, r, &lo, &n);
         w.w += lo;
         if (n > 0)
@@ -216,27 +258,6 @@ static inline void tile_by_rows(float *y, int64_t cols, const word *p, const wor
 }
 
 /* ---- words from memory ---- */
-
-static inline void *head_row(const struct nnd_tensor *t, int64_t row, int64_t head)
-{
-    return (char *)t->data +
-           (row * t->stride[0] + head * t->stride[1]) * (int64_t)dtype_size(t->dtype);
-}
-
-/* Bring rows near that come next: they are too far apart for the processor to
- * guess. */
-static inline void rows_near(const struct nnd_tensor *t, int64_t row, int64_t head,
-                             int64_t rows)
-{
-    int64_t size = t->dim[2] * (int64_t)dtype_size(t->dtype);
-
-    for (int64_t i = 0; i < rows; i++) {
-        const char *p = head_row(t, row + i, head);
-
-        for (int64_t b = 0; b < size; b += 64)
-            __builtin_prefetch(p + b, 0, 2);
-    }
-}
 
 /* Rows of a head as words, padded with zeros to whole groups and cache lines:
  * where they lie, or in a room of TILE rows. */
@@ -274,7 +295,16 @@ static inline void rows_turn(word *side, const struct rows *t, int64_t rows, int
     int64_t there = group_up(rows), lanes = padded(rows), depth = padded(d) / PER_WORD;
 
     for (int64_t c = 0; c < depth; c += 4) {
-        for (int64_t j = 0; j < there; j += 4)
+        int64_t j = 0;
+
+#if VL == 16
+        if (c % VL == 0 && c + VL <= depth)
+            for (int64_t b = 0; b + VL <= there; b += VL)
+                turn_block(side + c * TILE + b, TILE, t->x + b * t->ld + c, t->ld);
+        if (c / VL * VL + VL <= depth)
+            j = there / VL * VL;
+#endif
+        for (; j < there; j += 4)
             turn_square(side + c * TILE + j, TILE, t->x + j * t->ld + c, t->ld);
         for (int64_t i = c; i < c + 4 && there < lanes; i++)
             memset(side + i * TILE + there, 0, (size_t)(lanes - there) * sizeof *side);
@@ -340,18 +370,23 @@ static inline void weights_put_rows(word *p, int64_t r, int64_t c, vf even, vf o
 
 /* ---- results ---- */
 
+/* x [padded(d)], times `scale`, to row `row` of a head. */
+static inline void row_store(const struct nnd_tensor *t, int64_t row, int64_t head,
+                             const float *x, float scale)
+{
+    int64_t d = t->dim[2];
+    void *dst = head_row(t, row, head);
+
+    for (int64_t c = 0; c < d; c += VL)
+        vec_put(dst, t->dtype, c, d - c, word_load(x + c) * scale);
+}
+
 /* Rows of x [rows, padded(d)], times `scale`, to a head's. */
 static inline void rows_store(const struct nnd_tensor *t, int64_t row, int64_t head,
                               int64_t rows, const float *x, float scale)
 {
-    int64_t d = t->dim[2], ld = padded(d);
-
-    for (int64_t i = 0; i < rows; i++) {
-        void *dst = head_row(t, row + i, head);
-
-        for (int64_t c = 0; c < d; c += VL)
-            vec_put(dst, t->dtype, c, d - c, word_load(x + i * ld + c) * scale);
-    }
+    for (int64_t i = 0; i < rows; i++)
+        row_store(t, row + i, head, x + i * padded(t->dim[2]), scale);
 }
 
 #endif

@@ -297,6 +297,39 @@ static inline void turn_square(float *t, int64_t ldt, const float *x, int64_t ld
         memcpy(t + i * ldt, &q[i], sizeof *q);
 }
 
+#if VL == 16
+/* t [16,16] = the transpose of x [16,16]: four rows of each quarter meet in a vector.
+ */
+static inline void turn_block(float *t, int64_t ldt, const float *x, int64_t ldx)
+{
+    for (int c = 0; c < VL; c += 4) {
+        __m512 q[4], ab[2], cd[2];
+
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+            const float *p = x + i * ldx + c;
+
+            q[i] = _mm512_castps128_ps512(_mm_loadu_ps(p));
+            q[i] = _mm512_mask_broadcast_f32x4(q[i], 0x00f0, _mm_loadu_ps(p + 4 * ldx));
+            q[i] = _mm512_mask_broadcast_f32x4(q[i], 0x0f00, _mm_loadu_ps(p + 8 * ldx));
+            q[i] =
+                _mm512_mask_broadcast_f32x4(q[i], 0xf000, _mm_loadu_ps(p + 12 * ldx));
+        }
+        ab[0] = _mm512_unpacklo_ps(q[0], q[1]);
+        ab[1] = _mm512_unpackhi_ps(q[0], q[1]);
+        cd[0] = _mm512_unpacklo_ps(q[2], q[3]);
+        cd[1] = _mm512_unpackhi_ps(q[2], q[3]);
+#pragma GCC unroll 2
+        for (int i = 0; i < 2; i++) {
+            __m512d a = _mm512_castps_pd(ab[i]), b = _mm512_castps_pd(cd[i]);
+
+            _mm512_storeu_pd(t + (c + 2 * i) * ldt, _mm512_unpacklo_pd(a, b));
+            _mm512_storeu_pd(t + (c + 2 * i + 1) * ldt, _mm512_unpackhi_pd(a, b));
+        }
+    }
+}
+#endif
+
 /* Row r of a tensor whose first axis is rows. */
 static inline void *row_of(const struct nnd_tensor *t, int64_t r)
 {
