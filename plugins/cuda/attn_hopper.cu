@@ -59,23 +59,6 @@ DEVICE uint32_t turn_of(int n)
     return (uint32_t)(n / STAGES) & 1;
 }
 
-/* This warp has read a stage. */
-DEVICE void release(uint64_t *empty)
-{
-    if (threadIdx.x % 32 == 0)
-        barrier_arrive(empty);
-}
-
-template <int DP>
-DEVICE void load_tiles(uint16_t *to, int high, const CUtensorMap *map, uint64_t *full,
-                       int head, int64_t row)
-{
-#pragma unroll
-    for (int c = 0; c < DP / TILE_COLUMNS; c++)
-        tile_load(to + c * high * TILE_COLUMNS, map, full, c * TILE_COLUMNS, head,
-                  (int)row);
-}
-
 /* The one thread that fetches. */
 template <int DP>
 DEVICE void produce(const struct place &at, struct room<DP> *r, const CUtensorMap *q,
@@ -188,58 +171,25 @@ DEVICE void take_weights(struct carried<DP> &c, const float (&shrink)[2])
         sums_operand<BF16>(c.s, i, c.p[i]);
 }
 
-/* Values behind the last key may be anything: zeros. */
-template <int DP> DEVICE void clear_tail(uint16_t *values, int64_t rows)
-{
-    int thread = threadIdx.x - WARPGROUP;
-    if (rows >= KEYS)
-        return;
-    for (int e = thread; e < KEYS * DP / 8; e += CONSUMERS)
-        if (e / 8 % KEYS >= rows)
-            *(uint4 *)(values + e * 8) = make_uint4(0, 0, 0, 0);
-    shared_publish();
-    group_sync(TAIL, CONSUMERS);
-}
-
 /* o and lse of a group; o by way of its queries' room, which nobody reads any more. */
 template <bool BF16, int DP>
 DEVICE void store_group(const struct attns &a, const struct place &at, int group,
                         int64_t row, uint16_t *room, const struct carried<DP> &c)
 {
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
-    uint16_t *mine = room + warp * 16 * DP; /* [16,DP], chunks of 8 xored by rows */
-    group_sync(STORE + group, WARPGROUP);   /* all have multiplied with them */
+    float share[2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
         float sum = c.sum[half];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        float share = sum > 0 ? 1.0f / sum : 0;
-        int r = lane / 4 + half * 8;
-        if (lane % 4 == 0 && row + half * 8 < at.s.nq)
+        share[half] = sum > 0 ? 1.0f / sum : 0;
+        if (threadIdx.x % 4 == 0 && row + half * 8 < at.s.nq)
             a.lse[at.h * a.lse_step + at.s.q + row + half * 8] =
                 sum > 0 ? c.most[half] * a.scale + logf(sum) : -INFINITY;
-#pragma unroll
-        for (int n = 0; n < DP / 8; n++) {
-            const float *x = &c.o[n * 4 + half * 2];
-            *(uint32_t *)(mine + r * DP + (n ^ (r & 7)) * 8 + lane % 4 * 2) =
-                half_pack<BF16>(x[0] * share, x[1] * share);
-        }
     }
-    __syncwarp();
-    int64_t first = at.first + group * QUERIES + warp * 16;
-    for (int e = lane; e < 16 * DP / 8; e += 32) {
-        int r = e / (DP / 8), n = e % (DP / 8);
-        const uint16_t *from = mine + r * DP + (n ^ (r & 7)) * 8;
-        if (first + r >= at.s.nq || n * 8 >= a.d)
-            continue;
-        uint16_t *to = (uint16_t *)row_at(a.o, at.s.q + first + r, at.h) + n * 8;
-        if (a.o.wide && n * 8 + 8 <= a.d)
-            *(uint4 *)to = *(const uint4 *)from;
-        else
-            for (int i = 0; i < 8 && n * 8 + i < a.d; i++)
-                to[i] = from[i];
-    }
+    group_sync(STORE + group, WARPGROUP); /* all have multiplied with the room */
+    store_sums<BF16, DP>(a.o, at.s.q, at.first + group * QUERIES, at.s.nq, at.h, a.d,
+                         room, c.o, share);
 }
 
 /* Does every query of a group see all keys of a tile? */
@@ -302,7 +252,12 @@ DEVICE void consume(const struct attns &a, const struct place &at, struct room<D
     if (at.n > 0) {
         int last = stage_of(at.n - 1);
         barrier_wait(&r->v_full[last], turn_of(at.n - 1));
-        clear_tail<DP>(r->v[last], at.s.nk - at.begin - (int64_t)(at.n - 1) * KEYS);
+        int64_t real = at.s.nk - at.begin - (int64_t)(at.n - 1) * KEYS;
+        if (real < KEYS) { /* what is behind the last value may be anything */
+            clear_rows<DP, KEYS>(r->v[last], real, threadIdx.x - WARPGROUP, CONSUMERS);
+            shared_publish();
+            group_sync(TAIL, CONSUMERS);
+        }
         product_fence();
         multiply_values<BF16, DP>(c.p, r->v[last], c.o);
         product_commit();
@@ -373,6 +328,16 @@ static int hopper_launch(const void *params, const struct nnd_launch *l)
     return a.d <= 64 ? run<false, 64>(a, l) : run<false, 128>(a, l);
 }
 
+int cuda_attn_plain_check(const struct nnd_attn *p, struct nnd_error *e)
+{
+    if (p->softcap > 0 || p->bias.ndim || p->dropout.p > 0 || !(p->scale > 0))
+        return op_refuse(e, NND_EUNSUPPORTED,
+                         "softcap, bias, dropout or a scale of %g, wanted none of them "
+                         "and a scale above 0",
+                         (double)p->scale);
+    return NND_OK;
+}
+
 static int hopper_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_attn *p = (const struct nnd_attn *)params;
@@ -390,12 +355,7 @@ static int hopper_check(const void *params, struct nnd_error *e)
     if (p->o.dtype != p->q.dtype)
         return op_refuse(e, NND_EUNSUPPORTED, "o of type %d, wanted q's, %d",
                          p->o.dtype, p->q.dtype);
-    if (p->softcap > 0 || p->bias.ndim || p->dropout.p > 0 || !(p->scale > 0))
-        return op_refuse(e, NND_EUNSUPPORTED,
-                         "softcap, bias, dropout or a scale of %g, wanted none of them "
-                         "and a scale above 0",
-                         (double)p->scale);
-    return NND_OK;
+    return cuda_attn_plain_check(p, e);
 }
 
 extern "C" const struct op cuda_attn_hopper_ops[] = {

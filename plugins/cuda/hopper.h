@@ -39,6 +39,68 @@ template <bool BF16> DEVICE void sums_operand(const float *s, int k, uint32_t (&
         a[i] = half_pack<BF16>(s[8 * k + 2 * i], s[8 * k + 2 * i + 1]);
 }
 
+/* This warp has read a stage. */
+DEVICE void release(uint64_t *empty)
+{
+    if (threadIdx.x % 32 == 0)
+        barrier_arrive(empty);
+}
+
+/* `high` rows of a head, from `row` on: tiles of 64 columns, one after another. */
+template <int DP>
+DEVICE void load_tiles(uint16_t *to, int high, const CUtensorMap *map, uint64_t *full,
+                       int head, int64_t row)
+{
+#pragma unroll
+    for (int c = 0; c < DP / TILE_COLUMNS; c++)
+        tile_load(to + c * high * TILE_COLUMNS, map, full, c * TILE_COLUMNS, head,
+                  (int)row);
+}
+
+/* Zeros in the rows of tiles from `rows` on, by so many threads. */
+template <int DP, int HIGH>
+DEVICE void clear_rows(uint16_t *tiles, int64_t rows, int thread, int threads)
+{
+    for (int e = thread; e < HIGH * DP / 8; e += threads)
+        if (e / 8 % HIGH >= rows)
+            *(uint4 *)(tiles + e * 8) = make_uint4(0, 0, 0, 0);
+}
+
+/* Sums of four warps, 64 rows of which `first` is the first, times factor, to rows
+ * before `end` of a head of x; by way of room, [64 * DP], that nobody reads. */
+template <bool BF16, int DP>
+DEVICE void store_sums(const struct heads &x, int64_t base, int64_t first, int64_t end,
+                       int head, int d, uint16_t *room, const float (&v)[DP / 2],
+                       const float (&factor)[2])
+{
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    uint16_t *mine = room + warp * 16 * DP; /* [16,DP], chunks of 8 xored by rows */
+#pragma unroll
+    for (int half = 0; half < 2; half++) {
+        int r = lane / 4 + half * 8;
+#pragma unroll
+        for (int n = 0; n < DP / 8; n++) {
+            const float *p = &v[n * 4 + half * 2];
+            *(uint32_t *)(mine + r * DP + (n ^ (r & 7)) * 8 + lane % 4 * 2) =
+                half_pack<BF16>(p[0] * factor[half], p[1] * factor[half]);
+        }
+    }
+    __syncwarp();
+    for (int e = lane; e < 16 * DP / 8; e += 32) {
+        int r = e / (DP / 8), n = e % (DP / 8);
+        int64_t row = first + warp * 16 + r;
+        const uint16_t *from = mine + r * DP + (n ^ (r & 7)) * 8;
+        if (row >= end || n * 8 >= d)
+            continue;
+        uint16_t *to = (uint16_t *)row_at(x, base + row, head) + n * 8;
+        if (x.wide && n * 8 + 8 <= d)
+            *(uint4 *)to = *(const uint4 *)from;
+        else
+            for (int i = 0; i < 8 && n * 8 + i < d; i++)
+                to[i] = from[i];
+    }
+}
+
 /* Of hopper.cu. */
 
 /* NND_OK, or a refusal: the device that this thread's calls go to is no Hopper, or its
@@ -47,6 +109,9 @@ int cuda_hopper_check(struct nnd_error *e);
 
 /* Tensors that are given must have rows and heads 16 bytes apart. */
 int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e);
+
+/* Of attn_hopper.cu: scores that are products times a scale, and nothing else. */
+int cuda_attn_plain_check(const struct nnd_attn *p, struct nnd_error *e);
 
 /* A map of x [rows,heads,d] whose tiles have `high` rows of one head. */
 int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int high,

@@ -6,6 +6,7 @@
 cuda_sources = \
     plugins/cuda/act.cu \
     plugins/cuda/attn_bwd.cu \
+    plugins/cuda/attn_bwd_hopper.cu \
     plugins/cuda/attn_bwd_mma.cu \
     plugins/cuda/attn_fwd.cu \
     plugins/cuda/attn_hopper.cu \
@@ -100,8 +101,8 @@ EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPP
 emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so
-tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o tests/cuda/cublaslt.o \
-    tests/cuda/plugin.o tests/cuda/op.o
+tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o \
+    tests/cuda/cublaslt.o tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \

@@ -23,6 +23,7 @@ static const struct family {
     {cuda_act_ops, "cuda", 50, 0, NULL},
     {cuda_attn_bwd_ops, "cuda", 50, 0, NULL},
     {cuda_attn_fwd_ops, "cuda", 50, 0, NULL},
+    {cuda_attn_bwd_hopper_ops, "hopper", 80, 0, NULL},
     {cuda_attn_bwd_mma_ops, "mma", 60, 0, NULL},
     {cuda_attn_hopper_ops, "hopper", 80, 0, NULL},
     {cuda_attn_mma_ops, "mma", 60, 0, NULL},

@@ -37,7 +37,7 @@ static const char usage[] =
     "why    say which kernel of those found would serve a call, and why\n"
     "\n"
     "  --dtype T     only with inputs of type T: f32, bf16, f16\n"
-    "  --mode M      check: only support, correct, grad, perf, hygiene, endure or huge\n"
+    "  --mode M      check: only support, correct, grad, perf, hygiene, endure, huge\n"
     "  --full        check: more threads, more repetitions\n"
     "  --shape S     bench: sizes such as T=1024,N=512\n"
     "  --vs K        bench: KERNEL or PLUGIN/KERNEL of those found; ref by default\n"

@@ -261,18 +261,21 @@ static void tile_arrive(const struct tile *t)
             }
     struct barrier *b = barrier_of(t->barrier);
     b->bytes -= tile_bytes(&m);
-    barrier_turn(b);
 }
 
-/* Those that count for b, in any order: the last first. */
+/* Those that count for b, in any order: the last first.  Bytes that were not awaited
+ * keep the phase from ending. */
 static void tiles_arrive(uint64_t *b)
 {
+    int before = ntiles;
     for (int i = ntiles - 1; i >= 0; i--)
         if (tiles[i].barrier == b) {
             struct tile t = tiles[i];
             tiles[i] = tiles[--ntiles];
             tile_arrive(&t);
         }
+    if (ntiles < before)
+        barrier_turn(barrier_of(b));
 }
 
 /* ---- products ---- */
