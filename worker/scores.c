@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/utf8.h"
 #include "decode/decoder.h"
 #include "model/model.h"
 #include "worker/job.h"
@@ -18,7 +19,7 @@ struct scores {
     struct decoder *decoder;
     uint32_t *source, *len;     /* [ROWS * source_context], [ROWS] */
     uint32_t *next, *id, *many; /* [ROWS], [ROWS * context], [ROWS] */
-    struct buf text, wanted;
+    struct buf raw, text, wanted;
 };
 
 /* --- weights -------------------------------------------------------------- */
@@ -155,6 +156,7 @@ void scores_destroy(struct scores *s)
     free(s->id);
     free(s->many);
     buf_free(&s->text);
+    buf_free(&s->raw);
     buf_free(&s->wanted);
     free(s);
 }
@@ -219,6 +221,21 @@ static int write_texts(struct run *r, uint64_t n, struct err *e)
 
 /* --- scoring -------------------------------------------------------------- */
 
+/* What ids say, as a part of a line: pieces of bytes, or the end of what was cut, need
+ * not be characters. */
+static int say(struct run *r, const uint32_t *id, size_t n, struct buf *out,
+               struct err *e)
+{
+    struct buf *raw = &r->scores->raw;
+
+    raw->len = out->len = 0;
+    if (tokenizer_decode(r->lexicon.target, id, n, raw, e) < 0)
+        return e->code;
+    if (raw->len)
+        utf8_line(raw->data, raw->len, out);
+    return 0;
+}
+
 /* What the target of a line says, its <bos> and <eos> left out. */
 static int wanted_text(struct run *r, uint64_t line, struct buf *out, struct err *e)
 {
@@ -231,7 +248,7 @@ static int wanted_text(struct run *r, uint64_t line, struct buf *out, struct err
         return err_set(e, ERR_NOMEM, "memory: %llu tokens", (unsigned long long)n);
     for (uint64_t i = 0; i < n; i++)
         id[i] = tokens_get(p->tokens, from + i);
-    rc = tokenizer_decode(r->lexicon.target, id, n, out, e);
+    rc = say(r, id, n, out, e);
     free(id);
     return rc;
 }
@@ -246,9 +263,7 @@ static int score_lines(struct run *r, uint64_t first, uint64_t n, struct scorer 
     if (rc == 0)
         rc = write_texts(r, n, e);
     for (uint64_t i = 0; rc == 0 && i < n; i++) {
-        s->text.len = s->wanted.len = 0;
-        rc = tokenizer_decode(r->lexicon.target, &s->id[i * context], s->many[i],
-                              &s->text, e);
+        rc = say(r, &s->id[i * context], s->many[i], &s->text, e);
         if (rc == 0)
             rc = wanted_text(r, first + i, &s->wanted, e);
         if (rc == 0)
@@ -275,7 +290,6 @@ static int choose_rule(struct run *r, uint64_t lines, enum words_rule *out,
 
     *out = WORDS_13A;
     for (uint64_t i = 0; i < lines && *out == WORDS_13A; i++) {
-        text->len = 0;
         if (wanted_text(r, i, text, e) < 0)
             return e->code;
         if (is_cjk(text))

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/str.h"
+#include "data/utf8.h"
 #include "model/model.h"
 
 enum { MAX_BEAM = 256 };
@@ -252,7 +253,14 @@ int writer_write(struct writer *w, int64_t n, struct arena *mem, struct err *e)
 int writer_text(const struct writer *w, const struct search_text *t, struct buf *out,
                 struct err *e)
 {
-    return tokenizer_decode(w->first->lexicon.target, t->id, (size_t)t->count, out, e);
+    struct buf raw = {0};
+    int rc =
+        tokenizer_decode(w->first->lexicon.target, t->id, (size_t)t->count, &raw, e);
+
+    if (rc == 0 && raw.len)
+        utf8_line(raw.data, raw.len, out);
+    buf_free(&raw);
+    return rc;
 }
 
 json_t *writer_json(const struct buf *b)

@@ -52,7 +52,7 @@ void writer_give(struct writer *w, int64_t i, const struct tokens *ids, uint64_t
                  uint64_t count);
 int writer_write(struct writer *w, int64_t n, struct arena *mem, struct err *e);
 
-/* Append what a text says. */
+/* Append what a text says, as a part of a line (utf8_line). */
 int writer_text(const struct writer *w, const struct search_text *t, struct buf *out,
                 struct err *e);
 

@@ -256,8 +256,8 @@ row_zh_en()
     result "BLEU $ours" "PyTorch's $theirs less 0.5" "$ours >= $theirs - 0.5"
 }
 
-# summaries JOB WORDS STEPS END: beside the first sentence of each text, which the pattern
-# END ends.
+# summaries JOB WORDS STEPS END: beside the first sentence of each text, which ends with
+# the pattern END.
 summaries()
 {
     local job=$1 words=$2 steps=$3 end=$4 ours theirs mine lead

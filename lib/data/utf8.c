@@ -67,6 +67,41 @@ size_t utf8_valid(const char *text, size_t len)
     return at;
 }
 
+/* How many of the bytes, which are no character, could have been the first of one. */
+static size_t begun(const unsigned char *s, size_t len)
+{
+    size_t n = s[0] < 0xc2 || s[0] > 0xf4 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t i = 1;
+
+    for (; i < n && i < len && s[i] >= low && s[i] <= high; i++) {
+        low = 0x80;
+        high = 0xbf;
+    }
+    return i;
+}
+
+void utf8_line(const char *text, size_t len, struct buf *out)
+{
+    uint32_t point;
+
+    buf_reserve(out, len + 1);
+    for (size_t at = 0, n; at < len; at += n) {
+        n = utf8_get(text + at, len - at, &point);
+        if (n == 0) {
+            n = begun((const unsigned char *)text + at, len - at);
+            buf_puts(out, "\xef\xbf\xbd");
+        } else if (point == 0) {
+            buf_puts(out, "\xef\xbf\xbd");
+        } else if (point == '\n' || point == '\r' || point == '\t') {
+            buf_puts(out, " ");
+        } else {
+            buf_add(out, text + at, n);
+        }
+    }
+}
+
 /* Runs of capitals: to each, `add` gives the small letter; step 2: only every other
  * one of the run, from the first, is a capital. */
 static const struct {

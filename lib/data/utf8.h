@@ -28,6 +28,11 @@ size_t utf8_put(uint32_t point, char out[4]);
  * U+0130, which has no single small one, and what is not UTF-8 stay. */
 void utf8_lower(const char *text, size_t len, struct buf *out);
 
+/* Append what a model wrote as a part of a line: ends of lines and tabs as spaces; NUL
+ * and bytes that are not UTF-8 as U+FFFD, one for each beginning of a character, as
+ * Unicode recommends and other decoders do (3.9, "maximal subparts"). */
+void utf8_line(const char *text, size_t len, struct buf *out);
+
 /* How many bytes stand before the first one that is not UTF-8; len: none. */
 size_t utf8_valid(const char *text, size_t len);
 

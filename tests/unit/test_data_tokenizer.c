@@ -296,6 +296,44 @@ static void code_points_are_strict(void **state)
     assert_int_equal(utf8_valid("ab", 2), 2);
 }
 
+#define BAD "\xef\xbf\xbd"
+
+/* As Python's decode("utf-8", "replace") has it, but for NUL and ends of lines. */
+static void what_is_no_text_becomes_a_line(void **state)
+{
+    static const struct {
+        const char *bytes, *line;
+    } row[] = {
+        {"a\xe2\x82"
+         "b",
+         "a" BAD "b"},
+        {"\xe0\x80\x80", BAD BAD BAD},
+        {"\xed\xa0\x80z", BAD BAD BAD "z"},
+        {"\xf0\x9f\x98", BAD},
+        {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80"},
+        {"\xc3", BAD},
+        {"\xf4\x90\x80\x80", BAD BAD BAD BAD},
+        {"\xff\xfe", BAD BAD},
+        {"\xc0\xaf", BAD BAD},
+        {"\xf1\x80\x80\xe2\x82", BAD BAD},
+        {"a\nb\tc\r\n", "a b c  "},
+        {"", ""},
+    };
+    struct buf out = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        buf_clear(&out);
+        buf_puts(&out, "");
+        utf8_line(row[i].bytes, strlen(row[i].bytes), &out);
+        assert_string_equal(out.data, row[i].line);
+    }
+    buf_clear(&out);
+    utf8_line("a\0b", 3, &out);
+    assert_string_equal(out.data, "a" BAD "b");
+    buf_free(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +347,7 @@ int main(void)
         cmocka_unit_test(another_vocabulary_hashes_otherwise),
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(code_points_are_strict),
+        cmocka_unit_test(what_is_no_text_becomes_a_line),
     };
 
     return cmocka_run_group_tests_name("data/tokenizer", tests, NULL, NULL);
