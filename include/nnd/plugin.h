@@ -430,6 +430,24 @@ struct nnd_xent_linear {
     float smoothing, z_loss;     /* 0 = off                          */
 };
 
+/* "distill.fwd|bwd": a student beside its teacher (Hinton et al. 2015).  With a =
+ * alpha, T = temperature, z = logits[t], y = teacher[t], k = target[t] and p = softmax,
+ *   loss[t] = (1 - a) (lse - z[k]) + a T^2 sum p(y / T) (log p(y / T) - log p(z / T));
+ * rows with target < 0 give loss 0 and gradient 0, and logarithms of 0.
+ * bwd: dlogits = ((1 - a) (p(z) - onehot) + a T (p(z / T) - p(y / T))) * *seed; it may
+ * overwrite logits.  The three logarithms of sums are kept between both. */
+struct nnd_distill {
+    size_t struct_size;
+    struct nnd_tensor logits, teacher; /* [T,V]                                  */
+    struct nnd_tensor loss;            /* f32 [T]                                */
+    struct nnd_tensor lse, lse_soft;   /* f32 [T]: log sum exp of z, of z / T    */
+    struct nnd_tensor lse_teacher;     /* f32 [T]: of y / T                      */
+    const int32_t *target;             /* DEVICE [T]                             */
+    const float *seed;                 /* DEVICE [1]: scale / real targets       */
+    struct nnd_tensor dlogits;
+    float alpha, temperature; /* 0 to 1; above 0 */
+};
+
 /* "embed.fwd": y[t] = scale * table[id[t]].  "embed.bwd": dtable (f32, whole) = sum of
  * scale * dy[t] into row id[t], in row order; other rows 0.  id < 0 is padding: y is 0,
  * dy counts nowhere.  scale 0 stands for 1. */

@@ -15,6 +15,27 @@
 #include "graph/op.h"
 #include "graph/ops.h"
 
+/* Does n read memory of `root`, other than to make a view of it? */
+static bool reads(const struct node *n, const struct value *root)
+{
+    bool any = false;
+    for (int i = 0; i < n->nin; i++)
+        any |= n->in[i] && n->in[i]->root == root;
+    for (int i = 0; i < n->nout; i++)
+        any &= n->out[i]->root != root;
+    return any;
+}
+
+bool grad_alone(const struct graph *g, const struct node *n, const struct value *v)
+{
+    if (v->root->storage != STORAGE_ARENA)
+        return false;
+    for (int i = 0; i < g->nnode; i++)
+        if (g->node[i] != n && reads(g->node[i], v->root))
+            return false;
+    return true;
+}
+
 int grad_dtype(const struct graph *g, const struct value *v)
 {
     return v->param ? g->wide : v->dtype;

@@ -20,6 +20,10 @@ void grad_add(struct graph *g, struct value *v, struct value *dv);
 /* How many nodes of v's program that have gradients read it, or a view of it. */
 int grad_users(const struct graph *g, const struct value *v);
 
+/* Does nobody but node n read v, or a view of it, now or in backward?  Then n's
+ * gradient may take v's memory. */
+bool grad_alone(const struct graph *g, const struct node *n, const struct value *v);
+
 /* The dtype that the gradient of v is made in: wide for weights, v's else. */
 int grad_dtype(const struct graph *g, const struct value *v);
 

@@ -4,24 +4,30 @@
  *
  *   loss[t] = (1 - a) nll(z[t], target[t]) + a T^2 KL(p(y[t] / T) || p(z[t] / T))
  *
- * z the student's logits, y the teacher's, p softmax.  Its gradient is (1 - a) (p(z) -
- * target) + a T (p(z / T) - p(y / T)), times the seed.  Rows without a target have
- * none. The host computes it in f64, a row at a time.
+ * z the student's logits, y the teacher's, p softmax.  Rows without a target have none.
+ * As with cross-entropy, the gradient overwrites the logits when nobody else reads
+ * them; the teacher's get none.
  */
-#include <math.h>
-#include <string.h>
-
-#include "graph/exec.h"
 #include "graph/grad.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
-#include "tensor/dtype.h"
 
 struct distill_attr {
     double alpha, temperature;
+    bool in_place; /* of the gradient: dlogits in the memory of the logits */
 };
 
-enum { DISTILL_LOGITS, DISTILL_TEACHER, DISTILL_TARGET, DISTILL_SEED };
+/* The last three are backward's alone, and forward's outputs but its first. */
+enum {
+    DISTILL_LOGITS,
+    DISTILL_TEACHER,
+    DISTILL_TARGET,
+    DISTILL_SEED,
+    DISTILL_LSE,
+    DISTILL_LSE_SOFT,
+    DISTILL_LSE_TEACHER,
+    DISTILL_IN
+};
 
 static int distill_want(const struct node *n, struct err *e)
 {
@@ -33,132 +39,65 @@ static int distill_want(const struct node *n, struct err *e)
                 shape_cols(&z->shape), e) ||
         op_want(n, DISTILL_TARGET, "targets", NND_I32, 1, rows, e))
         return -1;
-    return op_want(n, DISTILL_SEED, "seed", 0, 1, 1, e);
+    return op_want(n, DISTILL_SEED, "seed", NND_F32, 1, 1, e);
 }
 
 static int distill_shape(struct graph *g, struct node *n, struct err *e)
 {
     if (distill_want(n, e))
         return -1;
-    graph_out(g, n, g->wide, shape_of(1, shape_rows(&n->in[DISTILL_LOGITS]->shape)));
+    struct shape rows = shape_of(1, shape_rows(&n->in[DISTILL_LOGITS]->shape));
+    for (int i = 0; i < 4; i++)
+        graph_out(g, n, g->wide, rows);
+    return 0;
+}
+
+static struct nnd_distill distill_params(const struct node *n, const struct bind *b)
+{
+    const struct distill_attr *at = n->attr;
+    return (struct nnd_distill){
+        .struct_size = sizeof(struct nnd_distill),
+        .logits = bind_matrix(b, n->in[DISTILL_LOGITS]),
+        .teacher = bind_matrix(b, n->in[DISTILL_TEACHER]),
+        .target = bind_data(b, n->in[DISTILL_TARGET]),
+        .seed = bind_data(b, n->in[DISTILL_SEED]),
+        .alpha = (float)at->alpha,
+        .temperature = (float)at->temperature,
+    };
+}
+
+static int distill_bind(const struct node *n, const struct bind *b, void *params)
+{
+    struct nnd_distill *p = params;
+    *p = distill_params(n, b);
+    p->loss = bind_vector(b, n->out[0]);
+    p->lse = bind_vector(b, n->out[1]);
+    p->lse_soft = bind_vector(b, n->out[2]);
+    p->lse_teacher = bind_vector(b, n->out[3]);
     return 0;
 }
 
 static int distill_bwd_shape(struct graph *g, struct node *n, struct err *e)
 {
-    const struct value *z = n->in[DISTILL_LOGITS];
+    const struct distill_attr *at = n->attr;
+    struct value *z = n->in[DISTILL_LOGITS];
     if (distill_want(n, e))
         return -1;
-    graph_out(g, n, grad_dtype(g, z), z->shape);
+    if (at->in_place)
+        graph_out_view(g, n, z, 0, z->shape);
+    else
+        graph_out(g, n, grad_dtype(g, z), z->shape);
     return 0;
 }
 
-/* ---- a row ---------------------------------------------------------------- */
-
-/* Numbers of one type at an address. */
-struct row {
-    const char *at;
-    int dtype;
-    int64_t n;
-};
-
-static double number(const struct row *r, int64_t i)
+static int distill_bwd_bind(const struct node *n, const struct bind *b, void *params)
 {
-    double x;
-    if (r->dtype == NND_F32)
-        return (double)((const float *)r->at)[i];
-    dtype_to_f64(r->dtype, r->at + (size_t)i * dtype_size(r->dtype), &x, 1);
-    return x;
-}
-
-static struct row row_of(const struct exec *x, const struct value *v, int64_t t)
-{
-    int64_t n = shape_cols(&v->shape);
-    const char *at = exec_data(x, v);
-    return (struct row){at + (size_t)(t * n) * dtype_size(v->dtype), v->dtype, n};
-}
-
-/* log(sum(exp(r / temperature))). */
-static double log_sum(const struct row *r, double temperature)
-{
-    double top = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < r->n; i++)
-        top = fmax(top, number(r, i));
-    for (int64_t i = 0; i < r->n; i++)
-        sum += exp((number(r, i) - top) / temperature);
-    return top / temperature + log(sum);
-}
-
-static int target_of(const struct exec *x, const struct node *n, int64_t t,
-                     int64_t classes, int32_t *out, struct err *e)
-{
-    *out = ((const int32_t *)exec_data(x, n->in[DISTILL_TARGET]))[t];
-    if (*out < classes)
-        return 0;
-    return err_set(e, ERR_FAILED, "%s: target %d in row %lld of %lld classes", n->where,
-                   *out, (long long)t, (long long)classes);
-}
-
-static double loss_of(const struct distill_attr *at, const struct row *z,
-                      const struct row *y, int32_t target)
-{
-    double T = at->temperature, zt = log_sum(z, T), yt = log_sum(y, T), kl = 0;
-    for (int64_t i = 0; i < z->n; i++) {
-        double p = number(y, i) / T - yt;
-        kl += exp(p) * (p - (number(z, i) / T - zt));
-    }
-    return (1 - at->alpha) * (log_sum(z, 1) - number(z, target)) +
-           at->alpha * T * T * kl;
-}
-
-/* ---- programs ------------------------------------------------------------- */
-
-static int distill_run(struct exec *x, const struct node *n, struct err *e)
-{
-    const struct value *z = n->in[DISTILL_LOGITS], *out = n->out[0];
-    char *loss = exec_data(x, out);
-    for (int64_t t = 0; t < shape_rows(&z->shape); t++) {
-        struct row a = row_of(x, z, t), b = row_of(x, n->in[DISTILL_TEACHER], t);
-        int32_t target;
-        if (target_of(x, n, t, a.n, &target, e))
-            return e->code;
-        double sum = target < 0 ? 0 : loss_of(n->attr, &a, &b, target);
-        dtype_from_f64(out->dtype, &sum, loss + (size_t)t * dtype_size(out->dtype), 1);
-    }
-    return 0;
-}
-
-static void slope_of(const struct distill_attr *at, const struct row *z,
-                     const struct row *y, int32_t target, double seed, char *out,
-                     int dtype)
-{
-    double T = at->temperature, a = at->alpha;
-    double z1 = log_sum(z, 1), zt = log_sum(z, T), yt = log_sum(y, T);
-    for (int64_t i = 0; i < z->n; i++) {
-        double v = number(z, i);
-        double hard = exp(v - z1) - (i == target);
-        double soft = exp(v / T - zt) - exp(number(y, i) / T - yt);
-        double d = seed * ((1 - a) * hard + a * T * soft);
-        dtype_from_f64(dtype, &d, out + (size_t)i * dtype_size(dtype), 1);
-    }
-}
-
-static int distill_bwd_run(struct exec *x, const struct node *n, struct err *e)
-{
-    const struct value *z = n->in[DISTILL_LOGITS], *out = n->out[0];
-    struct row seed = row_of(x, n->in[DISTILL_SEED], 0);
-    size_t bytes = (size_t)shape_cols(&z->shape) * dtype_size(out->dtype);
-    char *d = exec_data(x, out);
-    for (int64_t t = 0; t < shape_rows(&z->shape); t++, d += bytes) {
-        struct row a = row_of(x, z, t), b = row_of(x, n->in[DISTILL_TEACHER], t);
-        int32_t target;
-        if (target_of(x, n, t, a.n, &target, e))
-            return e->code;
-        if (target < 0)
-            memset(d, 0, bytes);
-        else
-            slope_of(n->attr, &a, &b, target, number(&seed, 0), d, out->dtype);
-    }
+    struct nnd_distill *p = params;
+    *p = distill_params(n, b);
+    p->lse = bind_vector(b, n->in[DISTILL_LSE]);
+    p->lse_soft = bind_vector(b, n->in[DISTILL_LSE_SOFT]);
+    p->lse_teacher = bind_vector(b, n->in[DISTILL_LSE_TEACHER]);
+    p->dlogits = bind_matrix(b, n->out[0]);
     return 0;
 }
 
@@ -166,17 +105,30 @@ const struct op op_distill_bwd = {
     .name = "distill.bwd",
     .attr_size = sizeof(struct distill_attr),
     .shape = distill_bwd_shape,
-    .run = distill_bwd_run,
+    .kernel = "distill.bwd",
+    .params_size = sizeof(struct nnd_distill),
+    .bind = distill_bwd_bind,
 };
 
 static void distill_grad(struct graph *g, const struct node *n)
 {
-    if (!n->in[DISTILL_LOGITS]->wants_grad)
+    struct value *z = n->in[DISTILL_LOGITS];
+    if (!z->wants_grad)
         return;
-    struct value *in[] = {n->in[0], n->in[1], n->in[2], n->in[3]};
-    struct node *d = graph_add(g, &op_distill_bwd, n->attr, in, 4);
+    struct distill_attr at = *(const struct distill_attr *)n->attr;
+    at.in_place = grad_alone(g, n, z);
+    struct value *in[DISTILL_IN] = {
+        z,
+        n->in[DISTILL_TEACHER],
+        n->in[DISTILL_TARGET],
+        n->in[DISTILL_SEED],
+        n->out[1],
+        n->out[2],
+        n->out[3],
+    };
+    struct node *d = graph_add(g, &op_distill_bwd, &at, in, DISTILL_IN);
     if (d)
-        grad_add(g, n->in[DISTILL_LOGITS], d->out[0]);
+        grad_add(g, z, d->out[0]);
 }
 
 const struct op op_distill_fwd = {
@@ -185,7 +137,9 @@ const struct op op_distill_fwd = {
     .shape = distill_shape,
     .grad = distill_grad,
     .terminal = true,
-    .run = distill_run,
+    .kernel = "distill.fwd",
+    .params_size = sizeof(struct nnd_distill),
+    .bind = distill_bind,
 };
 
 struct value *op_distill(struct graph *g, struct value *logits, struct value *teacher,
@@ -193,7 +147,7 @@ struct value *op_distill(struct graph *g, struct value *logits, struct value *te
 {
     if (!logits || !teacher || !c->target || !c->seed)
         return NULL;
-    struct distill_attr at = {alpha, temperature};
+    struct distill_attr at = {.alpha = alpha, .temperature = temperature};
     struct value *in[] = {logits, teacher, c->target, c->seed};
     struct node *n = graph_add(g, &op_distill_fwd, &at, in, 4);
     return n ? n->out[0] : NULL;

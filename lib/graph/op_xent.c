@@ -93,35 +93,13 @@ const struct op op_xent_bwd = {
     .bind = xent_bwd_bind,
 };
 
-/* Does n read memory of `root`, other than to make a view of it? */
-static bool reads(const struct node *n, const struct value *root)
-{
-    bool any = false;
-    for (int i = 0; i < n->nin; i++)
-        any |= n->in[i] && n->in[i]->root == root;
-    for (int i = 0; i < n->nout; i++)
-        any &= n->out[i]->root != root;
-    return any;
-}
-
-/* Nobody but node n reads the logits, now or in backward. */
-static bool alone(const struct graph *g, const struct node *n)
-{
-    const struct value *root = n->in[XENT_LOGITS]->root;
-    if (root->storage != STORAGE_ARENA)
-        return false;
-    for (int i = 0; i < g->nnode; i++)
-        if (g->node[i] != n && reads(g->node[i], root))
-            return false;
-    return true;
-}
-
 static void xent_grad(struct graph *g, const struct node *n)
 {
     if (!n->in[XENT_LOGITS]->wants_grad)
         return;
     const struct xent_attr *of = n->attr;
-    struct xent_bwd_attr at = {.in_place = alone(g, n), .smoothing = of->smoothing};
+    struct xent_bwd_attr at = {.in_place = grad_alone(g, n, n->in[XENT_LOGITS]),
+                               .smoothing = of->smoothing};
     struct value *in[] = {
         [XENT_LOGITS] = n->in[XENT_LOGITS],
         [XENT_TARGET] = n->in[XENT_TARGET],

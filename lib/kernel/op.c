@@ -24,6 +24,8 @@ static const char *const names[] = {
     "xent.bwd",
     "xent.linear.fwd",
     "xent.linear.bwd",
+    "distill.fwd",
+    "distill.bwd",
     "embed.fwd",
     "embed.bwd",
     "moe.route.fwd",

@@ -7,12 +7,13 @@
 extern const struct op OPS(attn_fwd)[], OPS(attn_bwd)[], OPS(norm)[], OPS(act)[],
     OPS(rope)[], OPS(xent)[], OPS(xent_linear)[], OPS(embed)[], OPS(route)[],
     OPS(permute)[], OPS(sum)[], OPS(rows)[], OPS(optim)[], OPS(gemm)[], OPS(grouped)[],
-    OPS(rnn_fwd)[], OPS(rnn_bwd)[], OPS(attend)[], OPS(choose)[];
+    OPS(rnn_fwd)[], OPS(rnn_bwd)[], OPS(attend)[], OPS(choose)[], OPS(distill)[];
 extern const struct op *const OPS(all)[];
 
 const struct op *const OPS(all)[] = {
     OPS(attn_fwd), OPS(attn_bwd),    OPS(norm),   OPS(act),    OPS(rope),
     OPS(xent),     OPS(xent_linear), OPS(embed),  OPS(route),  OPS(permute),
     OPS(sum),      OPS(rows),        OPS(optim),  OPS(gemm),   OPS(grouped),
-    OPS(rnn_fwd),  OPS(rnn_bwd),     OPS(attend), OPS(choose), NULL,
+    OPS(rnn_fwd),  OPS(rnn_bwd),     OPS(attend), OPS(choose), OPS(distill),
+    NULL,
 };

@@ -12,6 +12,7 @@ cpu_kernels = \
     plugins/cpu/act.c \
     plugins/cpu/attend.c \
     plugins/cpu/choose.c \
+    plugins/cpu/distill.c \
     plugins/cpu/embed.c \
     plugins/cpu/families.c \
     plugins/cpu/gemm_few.c \
@@ -86,6 +87,7 @@ endif
 
 # Tests of the plugins cpu and blis, over the same calls.
 cpu_case_sources = tests/unit/cpu_cases.c tests/unit/cpu_cases.h \
+    tests/unit/cpu_cases_loss.c \
     tests/unit/cpu_cases_recurrent.c
 slow_tests += tests/sys/plugin_fast.test
 unit_tests += tests/unit/test_cpu_math tests/unit/test_cpu_bits tests/unit/test_cpu_rows

@@ -13,6 +13,7 @@ cuda_sources = \
     plugins/cuda/attn_mma.cu \
     plugins/cuda/cast.cu \
     plugins/cuda/device.cu \
+    plugins/cuda/distill.cu \
     plugins/cuda/gemm.cu \
     plugins/cuda/grouped.cu \
     plugins/cuda/hopper.cu \

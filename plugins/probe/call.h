@@ -89,6 +89,7 @@ union call_params {
     struct nnd_act act;
     struct nnd_xent xent;
     struct nnd_xent_linear xent_linear;
+    struct nnd_distill distill;
     struct nnd_embed embed;
     struct nnd_route route;
     struct nnd_sort sort;

@@ -24,6 +24,8 @@ static const struct family families[] = {
     {"xent.bwd", family_xent_bwd},
     {"xent.linear.fwd", family_xent_linear_fwd},
     {"xent.linear.bwd", family_xent_linear_bwd},
+    {"distill.fwd", family_distill_fwd},
+    {"distill.bwd", family_distill_bwd},
     {"embed.fwd", family_embed_fwd},
     {"embed.bwd", family_embed_bwd},
     {"moe.route.fwd", family_route_fwd},

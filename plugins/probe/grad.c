@@ -33,6 +33,7 @@ static const struct grad {
     {"act.gelu.bwd", {{"y", "dy"}}, {{"a", "da"}}},
     {"xent.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},
     {"xent.linear.bwd", {{"loss", NULL}}, {{"x", "dx"}, {"w", "dw"}}},
+    {"distill.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},
     {"rnn.seq.bwd",
      {{"y", "dy"}, {"h_last", "dh"}, {"c_last", "dc"}},
      {{"x", "dx"}, {"h0", "dh0"}, {"c0", "dc0"}}},
@@ -43,6 +44,16 @@ static const struct grad {
      {{"o", "dout"}},
      {{"q", "dq"}, {"k", "dk"}, {"v", "dv"}, {"w", "dw"}}},
     {"attn.dot.bwd", {{"o", "dout"}}, {{"q", "dq"}, {"k", "dk"}, {"v", "dv"}}},
+};
+
+/* Where losses have their seed. */
+static const struct {
+    const char *op;
+    size_t at;
+} seeds[] = {
+    {"xent.bwd", offsetof(union call_params, xent.seed)},
+    {"xent.linear.bwd", offsetof(union call_params, xent_linear.seed)},
+    {"distill.bwd", offsetof(union call_params, distill.seed)},
 };
 
 static const struct types wide = {"f64", NND_F64, NND_F64, NND_F64};
@@ -77,11 +88,15 @@ static void fix_inputs(struct call *c, const struct result *r)
 }
 
 /* The seed of a loss, as the call has it. */
-static double seed_of(const struct call *c, const void *where)
+static double seed_of(const struct grad *g, const struct call *c)
 {
+    const char *where = NULL;
     float x = 1;
+    for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++)
+        if (strcmp(seeds[i].op, g->op) == 0)
+            where = (const char *)&c->params + seeds[i].at;
     for (int i = 0; i < c->narrays; i++)
-        if (c->array[i].where == where)
+        if (c->array[i].where == (const void *)where)
             memcpy(&x, c->array[i].data, sizeof x);
     return (double)x;
 }
@@ -105,15 +120,12 @@ static int loss(const struct grad *g, struct call *c, const struct trial *t,
     *out = 0;
     for (int i = 0; i < FLOWS && g->flow[i][0]; i++) {
         int o = slot_of(c, g->flow[i][0]), d = slot_of(c, g->flow[i][1]);
-        const void *seed = strcmp(g->op, "xent.bwd") == 0
-                               ? (const void *)&c->params.xent.seed
-                               : (const void *)&c->params.xent_linear.seed;
         if (o < 0 || (g->flow[i][1] && d < 0))
             continue;
         if (d >= 0)
             *out += product(r.value[o], c->slot[d].value, c->slot[o].count);
         for (int64_t k = 0; d < 0 && k < c->slot[o].count; k++)
-            *out += r.value[o][k] * seed_of(c, seed);
+            *out += r.value[o][k] * seed_of(g, c);
     }
     return 0;
 }

@@ -20,6 +20,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_attn.c \
     plugins/probe/family_cast.c \
     plugins/probe/family_choose.c \
+    plugins/probe/family_distill.c \
     plugins/probe/family_gemm.c \
     plugins/probe/family_moe.c \
     plugins/probe/family_norm.c \

@@ -45,6 +45,8 @@ static const struct shape shapes[] = {
     {"xent.bwd", "TV", {128, 16384}, true, 0, shape_xent, {NULL}},
     {"xent.linear.fwd", "TVN", {128, 8192, 256}, false, 0, shape_xent_linear, {NULL}},
     {"xent.linear.bwd", "TVN", {128, 8192, 256}, true, 0, shape_xent_linear, {NULL}},
+    {"distill.fwd", "TV", {128, 16384}, false, 0, shape_distill, {NULL}},
+    {"distill.bwd", "TV", {128, 16384}, true, 0, shape_distill, {NULL}},
     {"embed.fwd", "TVN", {1024, 8192, 512}, false, 0, shape_embed, {NULL}},
     {"embed.bwd", "TVN", {1024, 8192, 512}, true, 0, shape_embed, {NULL}},
     {"moe.route.fwd", "TEK", {1024, 16, 2}, false, 0, shape_route, {NULL}},

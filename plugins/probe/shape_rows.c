@@ -113,6 +113,34 @@ void shape_xent(struct call *c, const struct sizes *z, struct shape_work *w)
         call_tensor(c, "dlogits", &p->dlogits, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
 }
 
+/* n: T V */
+void shape_distill(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    struct nnd_distill *p = &c->params.distill;
+    const struct {
+        const char *name;
+        struct nnd_tensor *x;
+    } kept[] = {
+        {"lse", &p->lse}, {"lse_soft", &p->lse_soft}, {"lse_teacher", &p->lse_teacher}};
+    const int64_t *n = z->n;
+    (void)w;
+    p->struct_size = sizeof *p;
+    p->alpha = 0.5f;
+    p->temperature = 2;
+    c->derive = z->bwd ? "distill.fwd" : NULL;
+    call_tensor(c, "logits", &p->logits, ROLE_IN, KIND_ACT, n[0], n[1], -1);
+    call_tensor(c, "teacher", &p->teacher, ROLE_IN, KIND_ACT, n[0], n[1], -1);
+    call_tensor(c, "loss", &p->loss, z->bwd ? ROLE_SCRATCH : ROLE_OUT, KIND_F32, n[0],
+                -1, -1);
+    for (int i = 0; i < 3; i++)
+        call_tensor(c, kept[i].name, kept[i].x, z->bwd ? ROLE_DERIVED : ROLE_OUT,
+                    KIND_F32, n[0], -1, -1);
+    add_counted(c, &p->target, n[0], n[1]);
+    call_array(c, &p->seed, &one, sizeof one);
+    if (z->bwd)
+        call_tensor(c, "dlogits", &p->dlogits, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
+}
+
 /* n: T V N */
 void shape_xent_linear(struct call *c, const struct sizes *z, struct shape_work *w)
 {

@@ -15,6 +15,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/cast.c \
     plugins/ref/check.c \
     plugins/ref/choose.c \
+    plugins/ref/distill.c \
     plugins/ref/dropout.c \
     plugins/ref/embed.c \
     plugins/ref/gemm.c \

@@ -27,6 +27,8 @@ static const struct nnd_kernel *const kernels[] = {
     &ref_xent_bwd,
     &ref_xent_linear_fwd,
     &ref_xent_linear_bwd,
+    &ref_distill_fwd,
+    &ref_distill_bwd,
     &ref_embed_fwd,
     &ref_embed_bwd,
     &ref_route_fwd,

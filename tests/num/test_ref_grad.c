@@ -165,6 +165,29 @@ static void smoothed_entropy(void **state)
     check(&both);
 }
 
+/* Cold, plain and warm; the teacher has no gradient. */
+static void beside_a_teacher(void **state)
+{
+    static const int32_t target[] = {2, -1, 0, 6};
+    static const float seed = 0.25f, temperature[] = {0.5f, 1, 3};
+    struct nnd_distill p = {
+        .struct_size = sizeof p, .target = target, .seed = &seed, .alpha = 0.625f};
+    struct nnd_tensor dloss = num_f64(4, 0, 0);
+    (void)state;
+    for (int t = 0; t < 4; t++)
+        *num_at(&dloss, t, 0, 0) = (double)seed;
+    p.logits = num_random_f64(4, 7, 0), p.dlogits = num_f64(4, 7, 0);
+    p.teacher = num_random_f64(4, 7, 0), p.loss = num_f64(4, 0, 0);
+    p.lse = num_f64(4, 0, 0), p.lse_soft = num_f64(4, 0, 0);
+    p.lse_teacher = num_f64(4, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        p.temperature = temperature[i];
+        struct pair pair = {"distill.fwd", "distill.bwd", &p,          {&p.loss},
+                            {&dloss},      {&p.logits},   {&p.dlogits}};
+        check(&pair);
+    }
+}
+
 static void embedding(void **state)
 {
     static const int32_t id[] = {1, 4, 1, -1, 0};
@@ -319,6 +342,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(smoothed_entropy, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(beside_a_teacher, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(embedding, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(dropout, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(route, num_setup, num_teardown),

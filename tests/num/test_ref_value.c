@@ -299,6 +299,34 @@ static void cross_entropy(void **state)
     num_near("padding", *num_at(&p.loss, 2, 0, 0), 0, 0);
 }
 
+/* A teacher of 0 and T log(3) says 1/4 and 3/4 at T; a student of zeros a half: the
+ * divergence is (3 log 3) / 4 - log 2. */
+static void distilled(void **state)
+{
+    static const int32_t target[] = {1, 0, -1};
+    struct nnd_distill p = {.struct_size = sizeof p, .target = target};
+    double kl = 0.75 * log(3) - log(2);
+    (void)state;
+    p.logits = num_f64(3, 2, 0), p.teacher = num_f64(3, 2, 0);
+    p.loss = num_f64(3, 0, 0), p.lse = num_f64(3, 0, 0);
+    p.lse_soft = num_f64(3, 0, 0), p.lse_teacher = num_f64(3, 0, 0);
+    *num_at(&p.logits, 2, 0, 0) = NAN;
+    for (int k = 1; k <= 2; k++) {
+        p.temperature = (float)k;
+        p.alpha = 0.25f;
+        *num_at(&p.teacher, 0, 1, 0) = *num_at(&p.teacher, 1, 1, 0) = k * log(3);
+        num_run("distill.fwd", &p);
+        for (int t = 0; t < 2; t++)
+            num_near("distilled", *num_at(&p.loss, t, 0, 0),
+                     0.75 * log(2) + 0.25 * k * k * kl, 1e-15);
+        num_near("padding", *num_at(&p.loss, 2, 0, 0), 0, 0);
+    }
+    *num_at(&p.logits, 0, 1, 0) = 2 * log(3); /* as the teacher */
+    p.alpha = 1;
+    num_run("distill.fwd", &p);
+    num_near("learned", *num_at(&p.loss, 0, 0, 0), 0, 1e-15);
+}
+
 /* softmax of log(1, 2, 3, 4) is 1/10, 2/10, 3/10, 4/10. */
 static void route(void **state)
 {
@@ -449,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(distilled, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(route, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(sort_and_back, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(optimizers, num_setup, num_teardown),

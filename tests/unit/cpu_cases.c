@@ -256,59 +256,6 @@ static void add_rope(struct calls *c, int64_t rows, int64_t heads, int64_t d, in
     }
 }
 
-static void add_xent(struct calls *c, int64_t rows, int64_t v, int dtype)
-{
-    for (int i = 0; i < 2; i++) {
-        struct nnd_xent *p = params(c, sizeof *p);
-        struct call *k = add(c, i ? "xent.bwd" : "xent.fwd", p, "");
-        float *seed = calls_room(c, sizeof *seed);
-        int32_t *target = integers(c, rows, 0, (int32_t)v);
-
-        *seed = 0.125f;
-        target[rows / 2] = -1;
-        p->logits = matrix(c, dtype, rows, v, 0);
-        p->loss = vector(c, NND_F32, rows);
-        p->lse = vector(c, NND_F32, rows);
-        for (int64_t t = 0; t < rows; t++)
-            ((float *)p->lse.data)[t] += 8;
-        p->target = target;
-        p->seed = seed;
-        p->dlogits = matrix(c, dtype, rows, v, 0);
-        output(c, k, i ? &p->dlogits : &p->loss);
-        if (!i)
-            output(c, k, &p->lse);
-    }
-}
-
-/* More classes than a block has. */
-static void add_xent_linear(struct calls *c, int64_t rows, int64_t v, int64_t n,
-                            int dtype)
-{
-    for (int i = 0; i < 2; i++) {
-        struct nnd_xent_linear *p = params(c, sizeof *p);
-        struct call *k = add(c, i ? "xent.linear.bwd" : "xent.linear.fwd", p, "");
-        float *seed = calls_room(c, sizeof *seed);
-        int32_t *target = integers(c, rows, 0, (int32_t)v);
-
-        *seed = 0.125f;
-        target[rows / 2] = -1;
-        p->x = matrix(c, dtype, rows, n, 0);
-        p->w = matrix(c, dtype, v, n, 0);
-        p->loss = vector(c, NND_F32, rows);
-        p->lse = vector(c, NND_F32, rows);
-        for (int64_t t = 0; t < rows; t++)
-            ((float *)p->lse.data)[t] += 8;
-        p->target = target;
-        p->seed = seed;
-        p->smoothing = 0.1f;
-        p->z_loss = 0.01f;
-        p->dx = matrix(c, dtype, rows, n, 0);
-        p->dw = matrix(c, NND_F32, v, n, 0);
-        output(c, k, i ? &p->dx : &p->loss);
-        output(c, k, i ? &p->dw : &p->lse);
-    }
-}
-
 static void add_embed(struct calls *c, int64_t rows, int64_t v, int64_t n, int dtype)
 {
     for (int i = 0; i < 2; i++) {
@@ -672,8 +619,7 @@ static void add_all(struct calls *c)
         add_norms(c, 3, 130, t);
         add_acts(c, 300, 77 + i, t);
         add_rope(c, 70, 3, 30 + 2 * i, t);
-        add_xent(c, 33, 1000 + i, t);
-        add_xent_linear(c, 40, 1100 + i, 20, t);
+        calls_add_losses(c, i, t);
         add_embed(c, 500, 65, 70 + i, t);
         add_permutes(c, 200, 90 + i, 3, t);
         add_rows(c, 600, 50 + i, t);

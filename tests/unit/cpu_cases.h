@@ -65,6 +65,9 @@ struct call *calls_add(struct calls *c, const char *op, void *params,
 void calls_output(struct calls *c, struct call *k, struct nnd_tensor *t);
 int32_t *calls_integers(struct calls *c, int64_t n, int32_t lo, int32_t hi);
 
+/* Losses of `more` classes more than usual. */
+void calls_add_losses(struct calls *c, int more, int dtype);
+
 void calls_add_recurrent(struct calls *c);
 
 #endif

@@ -24,6 +24,7 @@ struct rowed {
 #define ACT(f)   offsetof(struct nnd_act, f)
 #define XENT(f)  offsetof(struct nnd_xent, f)
 #define XLIN(f)  offsetof(struct nnd_xent_linear, f)
+#define DIST(f)  offsetof(struct nnd_distill, f)
 #define ROPE(f)  offsetof(struct nnd_rope, f)
 #define EMBED(f) offsetof(struct nnd_embed, f)
 #define ROUTE(f) offsetof(struct nnd_route, f)
@@ -80,6 +81,16 @@ static const struct rowed table[] = {
      {XLIN(x), XLIN(lse)},
      {XLIN(dx)},
      {XLIN(target)}},
+    {"distill.fwd",
+     sizeof(struct nnd_distill),
+     {DIST(logits), DIST(teacher)},
+     {DIST(loss), DIST(lse), DIST(lse_soft), DIST(lse_teacher)},
+     {DIST(target)}},
+    {"distill.bwd",
+     sizeof(struct nnd_distill),
+     {DIST(logits), DIST(teacher), DIST(lse), DIST(lse_soft), DIST(lse_teacher)},
+     {DIST(dlogits)},
+     {DIST(target)}},
     {"embed.fwd", sizeof(struct nnd_embed), {0}, {EMBED(y)}, {EMBED(id)}},
     {"moe.route.fwd",
      sizeof(struct nnd_route),
