@@ -22,6 +22,7 @@ enum { TOKENS_PER_SAMPLE = 8 };
 
 struct fit {
     struct spec *spec;
+    const Nnd__Job *teacher;
     const struct kernels *kernels;
     const struct corpus *corpus;
     int64_t vocab, limit; /* bytes of a rank */
@@ -62,7 +63,7 @@ static int need(struct fit *f, int64_t size, int64_t *out, struct err *e)
     int rc = set_size(f, size, e);
 
     if (rc == 0)
-        rc = plan_report_make(spec_job(f->spec), f->kernels, f->vocab,
+        rc = plan_report_make(spec_job(f->spec), f->teacher, f->kernels, f->vocab,
                               (int64_t)corpus_bytes(f->corpus), a, &r, e);
     *out = 0;
     for (int i = 0; rc == 0 && i < r.ranks; i++)
@@ -129,11 +130,12 @@ static int search(struct fit *f, struct err *e)
     return set_size(f, low * f->unit, e);
 }
 
-int fit_batch(struct spec *s, const struct kernels *ks, int64_t vocab,
-              const struct corpus *c, struct err *e)
+int fit_batch(struct spec *s, const Nnd__Job *teacher, const struct kernels *ks,
+              int64_t vocab, const struct corpus *c, struct err *e)
 {
     const Nnd__Job *j = spec_job(s);
-    struct fit f = {.spec = s, .kernels = ks, .corpus = c, .vocab = vocab};
+    struct fit f = {
+        .spec = s, .teacher = teacher, .kernels = ks, .corpus = c, .vocab = vocab};
     int64_t bytes;
 
     f.limit = j->train->memory ? (int64_t)j->train->memory * MIB

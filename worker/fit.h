@@ -14,9 +14,10 @@
 
 /* Give the job its train.batch, and for encdec train.batch_tokens: as much as the plan
  * says to stay within train.memory on every rank, at most an epoch of c.  memory 0:
- * four fifths of what this machine has free, shared by the ranks.  ERR_SPEC when not
+ * four fifths of what this machine has free, shared by the ranks.  teacher: the job of
+ * distill.teacher's checkpoint, or NULL.  ERR_SPEC when not
  * even the smallest step fits, with the MiB that it takes. */
-int fit_batch(struct spec *s, const struct kernels *ks, int64_t vocab,
-              const struct corpus *c, struct err *e);
+int fit_batch(struct spec *s, const Nnd__Job *teacher, const struct kernels *ks,
+              int64_t vocab, const struct corpus *c, struct err *e);
 
 #endif

@@ -165,3 +165,47 @@ int job_json(const Nnd__Job *job, struct buf *out, struct err *e)
     free(text);
     return 0;
 }
+
+/* --- teachers ------------------------------------------------------------- */
+
+/* Ids have to mean the same on both sides. */
+static int same_words(const struct lexicon *mine, const struct lexicon *theirs,
+                      const char *path, struct err *e)
+{
+    struct buf a = {0}, b = {0};
+    int rc = lexicon_save(mine, &a, e);
+
+    if (rc == 0)
+        rc = lexicon_save(theirs, &b, e);
+    if (rc == 0 && (a.len != b.len || memcmp(a.data, b.data, a.len) != 0))
+        rc = err_set(e, ERR_SPEC,
+                     "distill.teacher: %s: wanted the student's vocabulary, found "
+                     "another",
+                     path);
+    buf_free(&a);
+    buf_free(&b);
+    return rc;
+}
+
+int job_teacher(const Nnd__Job *student, const struct lexicon *words,
+                struct comm *world, char path[PATH_MAX], struct spec **out,
+                struct err *e)
+{
+    struct lexicon theirs = {0};
+    struct buf notes = {0};
+    int rc;
+
+    *out = NULL;
+    if (!student->distill || !*student->distill->teacher)
+        return 0;
+    rc = checkpoint_newest(student->distill->teacher, world, path, PATH_MAX, &notes, e);
+    buf_free(&notes);
+    if (rc == 0)
+        rc = job_of_checkpoint(path, out, &theirs, e);
+    if (rc < 0)
+        err_prefix(e, "distill.teacher");
+    if (rc == 0)
+        rc = same_words(words, &theirs, path, e);
+    lexicon_free(&theirs);
+    return rc;
+}

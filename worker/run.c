@@ -288,46 +288,6 @@ static int open_lane(struct run *r, struct err *e)
     return rc;
 }
 
-/* Its ids have to mean what the student's mean, byte for byte. */
-static int same_words(const struct run *r, const struct lexicon *theirs,
-                      const char *path, struct err *e)
-{
-    struct buf mine = {0}, other = {0};
-    int rc = lexicon_save(&r->lexicon, &mine, e);
-
-    if (rc == 0)
-        rc = lexicon_save(theirs, &other, e);
-    if (rc == 0 && (mine.len != other.len || memcmp(mine.data, other.data, mine.len)))
-        rc = err_set(e, ERR_SPEC,
-                     "distill.teacher: %s: wanted the student's vocabulary, found "
-                     "another",
-                     path);
-    buf_free(&mine);
-    buf_free(&other);
-    return rc;
-}
-
-static int read_teacher(struct run *r, char path[PATH_MAX], int64_t *vocab,
-                        struct err *e)
-{
-    struct lexicon l = {0};
-    struct buf notes = {0};
-    int rc = checkpoint_newest(r->job->distill->teacher, r->world, path, PATH_MAX,
-                               &notes, e);
-
-    buf_free(&notes);
-    if (rc == 0)
-        rc = job_of_checkpoint(path, &r->teacher_spec, &l, e);
-    if (rc < 0)
-        err_prefix(e, "distill.teacher");
-    if (rc == 0)
-        rc = same_words(r, &l, path, e);
-    if (rc == 0)
-        rc = job_vocab(r->spec, &r->lexicon, vocab, e);
-    lexicon_free(&l);
-    return rc;
-}
-
 static int open_teacher(struct run *r, struct err *e)
 {
     char path[PATH_MAX];
@@ -337,9 +297,11 @@ static int open_teacher(struct run *r, struct err *e)
                                .world = r->world,
                                .threads = r->engine.seat.threads};
 
-    if (!r->job->distill || !*r->job->distill->teacher)
+    if (job_teacher(r->job, &r->lexicon, r->world, path, &r->teacher_spec, e) < 0)
+        return e->code;
+    if (!r->teacher_spec)
         return 0;
-    if (read_teacher(r, path, &c.vocab, e) < 0)
+    if (job_vocab(r->spec, &r->lexicon, &c.vocab, e) < 0)
         return e->code;
     c.job = spec_job(r->teacher_spec);
     return teacher_create(&c, &r->teacher, e);

@@ -205,12 +205,14 @@ static void print_text(const struct plan_report *p, const Nnd__Job *job)
 
 /* --- the task ------------------------------------------------------------- */
 
-/* What the text says: how many tokens there are, and what they take. */
-static int read_text(struct spec *spec, int64_t *vocab, struct corpus **corpus,
-                     struct err *e)
+/* What the text says: how many tokens there are, and what they take; and, if there is
+ * one, the teacher that has the same words. */
+static int read_text(struct spec *spec, struct comm *self, int64_t *vocab,
+                     struct corpus **corpus, struct spec **teacher, struct err *e)
 {
     const Nnd__Job *job = spec_job(spec);
     struct lexicon l = {0};
+    char path[PATH_MAX];
     int rc = lexicon_learn(job->data, &l, e);
 
     if (rc == 0)
@@ -218,6 +220,8 @@ static int read_text(struct spec *spec, int64_t *vocab, struct corpus **corpus,
     if (rc == 0)
         rc = corpus_open(job->data, &l, job->model->context, job->model->source_context,
                          corpus, e);
+    if (rc == 0)
+        rc = job_teacher(job, &l, self, path, teacher, e);
     lexicon_free(&l);
     return rc;
 }
@@ -228,6 +232,8 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
     const Nnd__Job *job = spec_job(spec);
     struct engine x = {0};
     struct plan_report report;
+    struct spec *teacher = NULL;
+    const Nnd__Job *taught;
     struct corpus *corpus = NULL;
     struct arena *a = arena_create();
     int64_t vocab;
@@ -236,21 +242,23 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
         .plugins = o->plugins,
         .quarantine = o->quarantine,
         .suspects = job->kernels->suspect == NND__KERNELS__SUSPECT__AVOID};
-    int rc = read_text(spec, &vocab, &corpus, e);
+    int rc = read_text(spec, self, &vocab, &corpus, &teacher, e);
 
+    taught = teacher ? spec_job(teacher) : NULL;
     if (rc == 0)
         rc = engine_open(&x, self, &config, e);
     if (rc == 0 && job->train->batch == 0)
-        rc = fit_batch(spec, x.kernels, vocab, corpus, e);
+        rc = fit_batch(spec, taught, x.kernels, vocab, corpus, e);
     if (rc == 0)
-        rc = plan_report_make(job, x.kernels, vocab, (int64_t)corpus_bytes(corpus), a,
-                              &report, e);
+        rc = plan_report_make(job, taught, x.kernels, vocab,
+                              (int64_t)corpus_bytes(corpus), a, &report, e);
     if (rc == 0 && o->json)
         rc = print_json(&report, job, e);
     else if (rc == 0)
         print_text(&report, job);
     engine_close(&x);
     corpus_destroy(corpus);
+    spec_destroy(teacher);
     arena_destroy(a);
     return rc;
 }

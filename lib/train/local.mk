@@ -62,12 +62,14 @@ EXTRA_DIST += \
     tests/fixtures/parity-rnnlm-lstm.safetensors \
     tests/fixtures/parity-rnnlm-own.safetensors \
     tests/fixtures/parity-rnnlm-rnn.safetensors \
+    tests/fixtures/parity-rnnlm-taught.safetensors \
     tests/fixtures/parity-seq2seq-additive.safetensors \
     tests/fixtures/parity-seq2seq-before.safetensors \
     tests/fixtures/parity-seq2seq-concat.safetensors \
     tests/fixtures/parity-seq2seq-dot.safetensors \
     tests/fixtures/parity-seq2seq-none.safetensors \
-    tests/fixtures/parity-seq2seq-own.safetensors
+    tests/fixtures/parity-seq2seq-own.safetensors \
+    tests/fixtures/parity-seq2seq-taught.safetensors
 
 unit_tests += \
     tests/unit/test_train_checkpoint \

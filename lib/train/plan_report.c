@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "train/checkpoint.h"
+#include "train/teacher.h"
 #include "train/trainer_impl.h"
 
 const char *const plan_kind_name[PLAN_KINDS] = {
     [PLAN_WEIGHTS] = "weights",         [PLAN_MASTER] = "master",
     [PLAN_MOMENTS] = "moments",         [PLAN_GRADIENTS] = "gradients",
     [PLAN_ACTIVATIONS] = "activations", [PLAN_BUFFERS] = "buffers",
+    [PLAN_TEACHER] = "teacher",
 };
 
 /* What all ranks are looked at with. */
@@ -211,12 +213,13 @@ int plan_kernels(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
     return rc;
 }
 
-int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
-                     int64_t corpus_bytes, struct arena *a, struct plan_report *out,
-                     struct err *e)
+int plan_report_make(const Nnd__Job *job, const Nnd__Job *teacher,
+                     const struct kernels *ks, int64_t vocab, int64_t corpus_bytes,
+                     struct arena *a, struct plan_report *out, struct err *e)
 {
     struct kernel_table *table = NULL;
     struct survey s = {job, ks, NULL, vocab, corpus_bytes, a, out, 0};
+    int64_t taught = 0;
     int rc;
 
     *out = (struct plan_report){.ranks = (int)job->parallel->dp};
@@ -224,9 +227,13 @@ int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t voca
     rc = survey_model(&s, e);
     if (rc == 0)
         rc = kernels_for_job(ks, job, vocab, NULL, &table, e);
+    if (rc == 0 && teacher)
+        rc = teacher_bytes(teacher, job, vocab, ks, &taught, e);
     s.table = table;
     for (int r = 0; rc == 0 && r < out->ranks; r++)
         rc = survey_rank(&s, r, e);
+    for (int r = 0; r < out->ranks; r++)
+        out->rank[r].bytes[PLAN_TEACHER] = taught;
     if (rc == 0)
         out->kernels = print_table(table, a);
     kernel_table_destroy(table);

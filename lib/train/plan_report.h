@@ -21,6 +21,7 @@ enum plan_kind {
     PLAN_ACTIVATIONS, /* saved for backward, and between nodes                 */
     PLAN_BUFFERS,     /* inputs, statistics, kernels' workspace and packed weights,
                          the copy that a checkpoint is written from, the corpus */
+    PLAN_TEACHER,     /* all of distill.teacher's                              */
     PLAN_KINDS
 };
 
@@ -52,11 +53,12 @@ struct plan_report {
     size_t nwant;
 };
 
-/* The job is resolved, its vocabulary known; corpus_bytes is what the text takes in
- * every process.  The report lies in arena a. */
-int plan_report_make(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
-                     int64_t corpus_bytes, struct arena *a, struct plan_report *out,
-                     struct err *e);
+/* The job is resolved, its vocabulary known; teacher is the job of distill.teacher's
+ * checkpoint, or NULL; corpus_bytes is what the text takes in every process.  The
+ * report lies in arena a. */
+int plan_report_make(const Nnd__Job *job, const Nnd__Job *teacher,
+                     const struct kernels *ks, int64_t vocab, int64_t corpus_bytes,
+                     struct arena *a, struct plan_report *out, struct err *e);
 
 /* Only which kernels the job would run on, as text; the error says which rule cannot be
  * met, or what nobody computes. */

@@ -62,8 +62,8 @@ static int build(struct teacher *t, struct err *e)
     return t->program < 0 ? t->program : 0;
 }
 
-/* Rank 0 chooses for all; what it chose travels as text. */
-static int choose_kernels(struct teacher *t, struct buf *text, struct err *e)
+static int select_kernels(const struct teacher *t, struct kernel_table **out,
+                          struct err *e)
 {
     struct kernel_policy p = {.device = t->c.student->kernels->device,
                               .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
@@ -71,22 +71,30 @@ static int choose_kernels(struct teacher *t, struct buf *text, struct err *e)
                               .nrules = t->c.student->kernels->n_rule};
     struct arena *a = arena_create();
     struct kernel_want *want;
-    uint64_t len = 0;
     size_t n;
+    int rc = exec_wants(t->g, a, &want, &n, e);
+
+    if (rc == 0)
+        rc = kernel_select(t->c.kernels, &p, want, n, out, e);
+    arena_destroy(a);
+    return rc;
+}
+
+/* Rank 0 chooses for all; what it chose travels as text. */
+static int choose_kernels(struct teacher *t, struct buf *text, struct err *e)
+{
+    uint64_t len = 0;
     int rc = 0;
 
     if (comm_rank(t->c.world) == 0) {
         struct kernel_table *table = NULL;
 
-        rc = exec_wants(t->g, a, &want, &n, e);
-        if (rc == 0)
-            rc = kernel_select(t->c.kernels, &p, want, n, &table, e);
+        rc = select_kernels(t, &table, e);
         if (rc == 0)
             kernel_table_print(table, text);
         kernel_table_destroy(table);
         len = text->len;
     }
-    arena_destroy(a);
     if (rc < 0 || comm_bcast(t->c.world, &len, sizeof len, 0, e) < 0)
         return e->code;
     if (len == 0)
@@ -119,10 +127,10 @@ static int create(struct teacher *t, struct err *e)
                             .kernels = t->c.kernels,
                             .table = t->table,
                             .threads = t->c.threads};
-    if (exec_create(t->g, &c, &t->x, e) < 0 ||
-        checkpoint_load_weights(t->c.checkpoint, t->x, e) < 0)
-        return err_prefix(e, "distill.teacher");
-    return 0;
+    rc = exec_create(t->g, &c, &t->x, e);
+    if (rc == 0 && t->c.checkpoint)
+        rc = checkpoint_load_weights(t->c.checkpoint, t->x, e);
+    return rc < 0 ? err_prefix(e, "distill.teacher") : 0;
 }
 
 int teacher_create(const struct teacher_config *c, struct teacher **out, struct err *e)
@@ -141,6 +149,11 @@ int teacher_create(const struct teacher_config *c, struct teacher **out, struct 
     return rc;
 }
 
+struct exec *teacher_exec(const struct teacher *t)
+{
+    return t->x;
+}
+
 void teacher_destroy(struct teacher *t)
 {
     if (!t)
@@ -150,6 +163,34 @@ void teacher_destroy(struct teacher *t)
     graph_destroy(t->g);
     comm_destroy(t->self);
     free(t);
+}
+
+static int count_bytes(struct teacher *t, int64_t *out, struct err *e)
+{
+    struct memory m;
+
+    if (check(t, e) < 0 || build(t, e) < 0 || select_kernels(t, &t->table, e) < 0 ||
+        exec_plan(t->g, t->table, 1, 1, (int)t->c.student->train->chunks, &m, e) < 0)
+        return e->code;
+    *out = (int64_t)(m.workspace + m.packed);
+    for (int i = 0; i < REGION_COUNT; i++)
+        *out += (int64_t)(m.bytes[i] * (i == REGION_SLOT ? (size_t)m.slots : 1));
+    return 0;
+}
+
+int teacher_bytes(const Nnd__Job *job, const Nnd__Job *student, int64_t vocab,
+                  const struct kernels *ks, int64_t *out, struct err *e)
+{
+    struct teacher t = {.c = {.checkpoint = student->distill->teacher,
+                              .job = job,
+                              .student = student,
+                              .vocab = vocab,
+                              .kernels = ks}};
+    int rc = count_bytes(&t, out, e);
+
+    kernel_table_destroy(t.table);
+    graph_destroy(t.g);
+    return rc;
 }
 
 /* Inputs have the same names and, but for contexts' tables, the same shapes. */

@@ -15,7 +15,7 @@
 struct teacher;
 
 struct teacher_config {
-    const char *checkpoint;
+    const char *checkpoint;  /* NULL: the weights are for the caller to load */
     const Nnd__Job *job;     /* of the checkpoint            */
     const Nnd__Job *student; /* both outlive the teacher     */
     int64_t vocab;
@@ -29,6 +29,14 @@ struct teacher_config {
  * contexts. */
 int teacher_create(const struct teacher_config *c, struct teacher **out, struct err *e);
 void teacher_destroy(struct teacher *t);
+
+/* What computes it: where its weights are. */
+struct exec *teacher_exec(const struct teacher *t);
+
+/* The bytes that a teacher takes on every rank: weights, what it computes with, its
+ * inputs and logits.  Errors as teacher_create's. */
+int teacher_bytes(const Nnd__Job *job, const Nnd__Job *student, int64_t vocab,
+                  const struct kernels *ks, int64_t *out, struct err *e);
 
 /* The logits of the chunk whose inputs are in `student`: its value `taught`. */
 int teacher_teach(struct teacher *t, struct exec *student, const struct value *taught,

@@ -10,6 +10,7 @@
 #include "data/order.h"
 #include "graph/op_list.h"
 #include "proto/spec.h"
+#include "train/teacher.h"
 
 #include "../unit/unit.h"
 
@@ -96,14 +97,27 @@ static void make_streams(struct hand *l, const struct samples *s)
     };
 }
 
-static void read_job(struct hand *l, const char *text)
+static struct spec *read_job(const char *text)
 {
     struct err e = {0};
-    l->spec = spec_create();
-    must(spec_load_text(l->spec, "job", text, strlen(text), &e), &e);
-    spec_anchor(l->spec, "/");
-    must(spec_resolve(l->spec, &e), &e);
-    l->job = spec_job(l->spec);
+    struct spec *s = spec_create();
+    must(spec_load_text(s, "job", text, strlen(text), &e), &e);
+    spec_anchor(s, "/");
+    must(spec_resolve(s, &e), &e);
+    return s;
+}
+
+static void open_teacher(struct hand *l, const char *job)
+{
+    struct err e = {0};
+    l->teacher_spec = read_job(job);
+    struct teacher_config c = {.job = spec_job(l->teacher_spec),
+                               .student = l->job,
+                               .vocab = l->job->model->vocab,
+                               .kernels = l->ks,
+                               .world = l->world,
+                               .threads = 1};
+    must(teacher_create(&c, &l->teacher, &e), &e);
 }
 
 /* False when there are none. */
@@ -128,6 +142,7 @@ static bool load_plugins(struct kernels *ks)
 void hand_close(struct hand *l)
 {
     trainer_destroy(l->t);
+    teacher_destroy(l->teacher);
     tokens_free(&l->tokens);
     tokens_free(&l->source);
     free(l->line);
@@ -135,6 +150,7 @@ void hand_close(struct hand *l)
     kernels_destroy(l->ks);
     pool_destroy(l->pool);
     comm_destroy(l->world);
+    spec_destroy(l->teacher_spec);
     spec_destroy(l->spec);
 }
 
@@ -148,13 +164,17 @@ bool hand_open(struct hand *l, const char *job, const struct samples *s, bool pl
         hand_close(l);
         return false;
     }
-    read_job(l, job);
+    l->spec = read_job(job);
+    l->job = spec_job(l->spec);
     if (l->job->data->sampling == NND__DATA__SAMPLING__SEQUENTIAL)
         make_streams(l, s);
     else
         make_corpus(l, s);
     must(comm_self(&l->world, &e), &e);
+    if (s->teacher)
+        open_teacher(l, s->teacher);
     struct trainer_config c = {.job = l->job,
+                               .teacher = l->teacher,
                                .world = l->world,
                                .kernels = l->ks,
                                .corpus = &l->corpus,
@@ -171,7 +191,8 @@ void hand_logits(struct hand *l, float *out)
     struct err e = {0};
     const struct value *z = NULL;
     for (int i = 0; i < t->p.g->nnode; i++)
-        if (t->p.g->node[i]->op == &op_xent_fwd &&
+        if ((t->p.g->node[i]->op == &op_xent_fwd ||
+             t->p.g->node[i]->op == &op_distill_fwd) &&
             t->p.g->node[i]->program == t->p.forward)
             z = t->p.g->node[i]->in[0];
     assert_non_null(z);

@@ -18,6 +18,8 @@ struct hand {
     uint64_t *line, *source_line;
     struct corpus corpus;
     struct trainer *t;
+    struct spec *teacher_spec; /* with samples.teacher */
+    struct teacher *teacher;
 };
 
 /* Sample i of the run, in the order of the run: length[i] inputs from
@@ -26,6 +28,8 @@ struct samples {
     int64_t n;
     const int32_t *id, *length;
     const int32_t *source, *source_length; /* [n, source_context], [n]; or NULL */
+    const char *teacher; /* the job of distill.teacher, whose weights are the caller's
+                            to load; or NULL */
 };
 
 /* rc is 0, or the test fails with e's words. */

@@ -3,6 +3,7 @@
  * lab.c - opening and closing in order.
  */
 #include "tests/num/lab.h"
+#include "train/teacher.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +70,24 @@ int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err
                        j->model->source_context, &l->corpus, e);
 }
 
+int lab_teach(struct lab *l, struct err *e)
+{
+    const Nnd__Job *j = spec_job(l->spec);
+    if (!j->distill || !*j->distill->teacher)
+        return 0;
+    struct teacher_config c = {.checkpoint = j->distill->teacher,
+                               .job = j,
+                               .student = j,
+                               .vocab = tokenizer_vocab(l->lexicon.target),
+                               .kernels = l->kernels,
+                               .world = l->world,
+                               .threads = threads_of(l)};
+    return teacher_create(&c, &l->teacher, e);
+}
+
 void lab_close(struct lab *l)
 {
+    teacher_destroy(l->teacher);
     lane_destroy(l->lane);
     corpus_destroy(l->corpus);
     lexicon_free(&l->lexicon);
@@ -86,6 +103,7 @@ struct trainer_config lab_trainer(const struct lab *l)
                                    .world = l->world,
                                    .kernels = l->kernels,
                                    .corpus = l->corpus,
+                                   .teacher = l->teacher,
                                    .vocab = tokenizer_vocab(l->lexicon.target),
                                    .threads = threads_of(l),
                                    .lane = l->lane};

@@ -17,13 +17,18 @@ struct lab {
     struct kernels *kernels;
     struct lexicon lexicon;
     struct corpus *corpus;
-    struct lane *lane; /* where ranks can have one; $NND_LAB_LANE=0: none */
+    struct lane *lane;       /* where ranks can have one; $NND_LAB_LANE=0: none */
+    struct teacher *teacher; /* from lab_teach on */
 };
 
 /* Join the world (MPI under mpirun), read the job with its overrides ("-S",
  * "KEY=VALUE", ...), load ref and the plugins of $NND_PLUGIN_DIR. */
 int lab_open(struct lab *l, const char *job, int n, char **overrides, struct err *e);
 void lab_close(struct lab *l);
+
+/* Where the job has a distill.teacher: open it.  Its checkpoint is of a model of the
+ * student's own shape. */
+int lab_teach(struct lab *l, struct err *e);
 
 /* A trainer's configuration; threads are the job's, or 1. */
 struct trainer_config lab_trainer(const struct lab *l);

@@ -15,6 +15,7 @@
 #include "format/hf.h"
 #include "format/safetensors.h"
 #include "hand.h"
+#include "train/teacher.h"
 
 #include "../unit/unit.h"
 
@@ -239,7 +240,8 @@ static bool open_lab(struct fixture *f, bool plugins)
     bool pairs = safetensors_find(f->file, "source");
     int32_t *source = pairs ? read_tensor(f, "source", NND_I32, NULL) : NULL;
     int32_t *read = pairs ? read_tensor(f, "source_length", NND_I32, NULL) : NULL;
-    struct samples s = {(int64_t)n, id, length, source, read};
+    struct samples s = {(int64_t)n, id,   length,
+                        source,     read, safetensors_meta(f->file, "teacher")};
     bool open = hand_open(&f->lab, safetensors_meta(f->file, "job"), &s, plugins);
     free(length);
     free(id);
@@ -257,6 +259,26 @@ static int count_rows(const struct hand *l, const char *of)
     return n;
 }
 
+/* Its weights are the teacher's in the file, if there is one. */
+static void take_teacher(struct fixture *f)
+{
+    struct exec *x = f->lab.teacher ? teacher_exec(f->lab.teacher) : NULL;
+    const struct graph *g = x ? exec_graph(x) : NULL;
+    struct err e = {0};
+    begin(f, "teacher.");
+    for (int i = 0; g && i < g->nparam; i++) {
+        char name[300];
+        uint64_t n;
+        snprintf(name, sizeof name, "teacher.%s", g->param[i]->name);
+        float *w = read_tensor(f, name, NND_F32, &n);
+        assert_int_equal(n * sizeof *w, value_bytes(g->param[i]->value));
+        must(exec_write(x, g->param[i]->value, w, &e), &e);
+        f->seen += (int64_t)n;
+        free(w);
+    }
+    all_seen(f);
+}
+
 static void run_fixture(const char *name, bool plugins)
 {
     struct fixture f;
@@ -268,6 +290,7 @@ static void run_fixture(const char *name, bool plugins)
         unit_skip("no plugins were built");
     }
     must(trainer_start(f.lab.t, &e), &e);
+    take_teacher(&f);
     compare(&f, "before.", take_weight);
     logits = compare_logits(&f);
     compare_training(&f, &loss, &grad);
@@ -481,6 +504,10 @@ int main(void)
         {"rnnlm-own, plugins", fixture_plugins, NULL, NULL, "rnnlm-own"},
         {"encdec-own, ref", fixture_ref, NULL, NULL, "encdec-own"},
         {"encdec-own, plugins", fixture_plugins, NULL, NULL, "encdec-own"},
+        {"seq2seq-taught, ref", fixture_ref, NULL, NULL, "seq2seq-taught"},
+        {"seq2seq-taught, plugins", fixture_plugins, NULL, NULL, "seq2seq-taught"},
+        {"rnnlm-taught, ref", fixture_ref, NULL, NULL, "rnnlm-taught"},
+        {"rnnlm-taught, plugins", fixture_plugins, NULL, NULL, "rnnlm-taught"},
         cmocka_unit_test(same_experts_are_dense),
     };
     return cmocka_run_group_tests_name("parity", tests, NULL, NULL);

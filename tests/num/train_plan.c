@@ -112,12 +112,17 @@ static int run(struct lab *l, struct err *e)
     struct trainer *t = NULL;
     struct trainer_config c = lab_trainer(l);
     int rank = comm_rank(l->world);
-    if (plan_report_make(c.job, c.kernels, c.vocab, 0, a, &plan, e))
+    bool taught = c.job->distill && *c.job->distill->teacher;
+    if (plan_report_make(c.job, taught ? c.job : NULL, c.kernels, c.vocab, 0, a, &plan,
+                         e))
         return e->code;
     int64_t planned = plan_rank_total(&plan.rank[rank]);
     int64_t wire = plan.rank[rank].wire * STEPS;
     arena_destroy(a);
     int64_t before = forget_peak();
+    if (lab_teach(l, e))
+        return e->code;
+    c.teacher = l->teacher;
     if (trainer_create(&c, &t, e) || train(l, t, getenv("TRAIN_PLAN_DIR"), e))
         return e->code;
     int64_t grown = status_bytes("VmHWM:") - before, sums[] = {wire, wire_of(t)};

@@ -205,7 +205,7 @@ int main(int argc, char **argv)
     }
     if (lab_open(&l, argv[1], argc - 3, argv + 3, &e))
         return lab_fail(&l, "train_steps", &e);
-    if (train(&l, argv[2], &e))
+    if (lab_teach(&l, &e) || train(&l, argv[2], &e))
         return lab_fail(&l, "train_steps", &e);
     lab_close(&l);
     return 0;
