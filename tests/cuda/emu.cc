@@ -54,7 +54,7 @@ struct fiber {
 
 static struct fiber fibers[THREADS];
 static context scheduler;
-static char bring[THREADS / 32][2][32 * EMU_SLOT];
+alignas(32) static char bring[THREADS / 32][2][32 * EMU_SLOT];
 static void (*body)(void *);
 static void *body_arg;
 static pthread_mutex_t one_grid = PTHREAD_MUTEX_INITIALIZER;

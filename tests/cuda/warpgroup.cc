@@ -394,11 +394,13 @@ static void multiply(int first, int at)
         for (int k = 0; k < 16; k++)
             for (int n = 0; n < p->n; n++)
                 d[n] += a[r * 16 + k] * turned[k][n];
-        for (int n = 0; n < p->n; n++) {
-            int thread = first + r / 16 * 32 + r % 8 * 4 + n % 8 / 2;
-            struct emu_product *q = &flights[thread].list[at];
-            float *to = &q->d[n / 8 * 4 + r % 16 / 8 * 2 + n % 2];
-            *to = p->add ? *to + d[n] : d[n];
+        for (int lane = 0; lane < 4; lane++) {
+            int thread = first + r / 16 * 32 + r % 8 * 4 + lane;
+            float *to = flights[thread].list[at].d + r % 16 / 8 * 2;
+            for (int n = lane * 2; n < p->n; n += 8, to += 4) {
+                to[0] = p->add ? to[0] + d[n] : d[n];
+                to[1] = p->add ? to[1] + d[n + 1] : d[n + 1];
+            }
         }
     }
 }
