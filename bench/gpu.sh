@@ -229,9 +229,12 @@ gemm bf16 M=16384,N=768,K=768
 gemm.grouped bf16 E=8,M=8192,N=2048,K=2048
 gemm.grouped bf16 E=128,M=32768,N=1536,K=2048
 attn.fwd bf16 B=4,T=1024,H=12,G=12,D=64
-attn.fwd bf16 B=1,T=4096,H=16,G=4,D=128
+attn.fwd bf16 B=1,T=2048,H=16,G=2,D=128
+attn.fwd bf16 B=1,T=8192,H=16,G=2,D=128
+attn.fwd bf16 B=1,T=8192,H=16,G=16,D=64
 attn.bwd bf16 B=4,T=1024,H=12,G=12,D=64
-attn.bwd bf16 B=1,T=4096,H=16,G=4,D=128
+attn.bwd bf16 B=1,T=2048,H=16,G=2,D=128
+attn.bwd bf16 B=1,T=8192,H=16,G=2,D=128
 SHAPES
 }
 
@@ -244,7 +247,8 @@ rates()
         echo '```'
     } >>"$summary"
     while read -r op dtype shape; do
-        timed 40 "$probe" bench --op "$op" --dtype "$dtype" --shape "$shape" "$plugin" \
+        timed 40 "$probe" bench --vs none --op "$op" --dtype "$dtype" \
+            --shape "$shape" "$plugin" \
             >"$work/log" 2>&1 || { failed=1; echo "exit status $?" >>"$work/log"; }
         cat "$work/log" >>"$out/rates.log"
         cut -c 1-150 "$work/log" >>"$summary"

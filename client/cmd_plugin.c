@@ -36,7 +36,7 @@ static const struct opt table[] = {
     {OPT_TEXT, 0, "shape", "SHAPE", offsetof(struct options, shape),
      "bench: sizes by letter, such as T=1024,N=512"},
     {OPT_TEXT, 0, "vs", "KERNEL", offsetof(struct options, vs),
-     "bench: the one to compare with, KERNEL or PLUGIN/KERNEL (ref)"},
+     "bench: the one to compare with, KERNEL or PLUGIN/KERNEL (ref), or none"},
     {OPT_LIST, 0, "kernel", "OP=NAME", offsetof(struct options, kernel),
      "why: a rule, as for nnctl submit; check: only the kernel of this name"},
     {OPT_TEXT, 0, "timeout", "S", offsetof(struct options, timeout),

@@ -3,6 +3,7 @@
  * hopper.cu - the host's side of kernels for Hopper: is this one, and maps of tensors.
  * The driver's function for maps is asked of the runtime when it is first wanted.
  */
+#include "families.h"
 #include "hopper.h"
 
 typedef decltype(&cuTensorMapEncodeTiled) encode_f;
@@ -47,15 +48,6 @@ int cuda_hopper_check(struct nnd_error *e)
                : op_refuse(e, NND_EKERNEL, "the driver has no cuTensorMapEncodeTiled");
 }
 
-int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
-{
-    int64_t size = size_of(t->dtype);
-    if (t->align_log2 < 4 || t->stride[0] * size % 16 || t->stride[1] * size % 16)
-        return op_refuse(e, NND_EUNSUPPORTED,
-                         "%s: rows or heads that are not 16 bytes apart", name);
-    return NND_OK;
-}
-
 int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int high,
                     CUtensorMap *map)
 {
@@ -72,4 +64,19 @@ int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int h
                  CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     return rc == 0 ? NND_OK
                    : cuda_refuse(NND_EINVAL, "the driver makes no map of a tensor");
+}
+
+int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
+{
+    int64_t size = size_of(t->dtype);
+    CUtensorMap map;
+    if (t->align_log2 < 4 || t->stride[0] * size % 16 || t->stride[1] * size % 16)
+        return op_refuse(e, NND_EUNSUPPORTED,
+                         "%s: rows or heads that are not 16 bytes apart", name);
+    struct heads x = heads_of(t);
+    x.data = (char *)256; /* for a map that nobody uses: does the driver make one? */
+    if (t->dim[1] > 0 && t->dim[2] > 0 &&
+        cuda_hopper_map(&x, t->dim[0], (int)t->dim[1], (int)t->dim[2], 1, &map) != 0)
+        return op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
+    return NND_OK;
 }

@@ -36,12 +36,18 @@ static const struct types all_types[] = {
 };
 static const struct layout plain = {"contiguous", 0, 1, 0};
 
+/* --vs none: ref would take minutes for calls that a device is measured with. */
+static bool is_alone(const struct options *o)
+{
+    return o->vs && strcmp(o->vs, "none") == 0;
+}
+
 /* The kernel that --vs names for this op, or ref's. */
 static const struct nnd_kernel *other_kernel(const struct bench *b, const char *op)
 {
     const char *want = b->o->vs ? b->o->vs : "ref";
     const char *slash = strchr(want, '/');
-    for (size_t i = 0; i < kernels_plugin_count(b->ks); i++) {
+    for (size_t i = 0; !is_alone(b->o) && i < kernels_plugin_count(b->ks); i++) {
         const struct nnd_plugin *p = kernels_plugin(b->ks, i);
         bool whole = strcmp(p->name, want) == 0;
         bool mine = slash && strlen(p->name) == (size_t)(slash - want) &&
@@ -85,6 +91,32 @@ static const struct nnd_plugin *other_plugin(const struct bench *b,
     return kernels_plugin(b->ks, (size_t)kernels_plugin_of(b->ks, k));
 }
 
+/* What a call derives from comes from the same plugin where it can: ref takes minutes
+ * for what a device is measured with. */
+static struct trial deriving(const struct bench *b, const struct trial *t,
+                             struct call *c)
+{
+    struct trial by = *t;
+    const struct nnd_kernel *best = NULL;
+    by.seconds = NULL;
+    run_shape(c, t);
+    for (uint32_t i = 0; t->plugin && i < t->plugin->nkernels; i++) {
+        const struct nnd_kernel *k = t->plugin->kernels[i];
+        struct nnd_error why = {{0}};
+        if (strcmp(k->op, c->derive) == 0 &&
+            strcmp(k->device, t->kernel->device) == 0 &&
+            (!best || k->priority > best->priority) &&
+            k->supports(k->self, &c->params, &why) == NND_OK)
+            best = k;
+    }
+    by.kernel = best ? best : kernels_ref(b->ks, c->derive);
+    if (!best) {
+        by.device = kernels_device(b->ks, "cpu");
+        by.plugin = NULL;
+    }
+    return by;
+}
+
 /* Seconds of a launch; < 0: it cannot do the call, or fails, and e says why. */
 static double seconds_of(const struct bench *b, const struct nnd_plugin *p,
                          const struct nnd_kernel *k, const struct types *types,
@@ -106,11 +138,7 @@ static double seconds_of(const struct bench *b, const struct nnd_plugin *p,
     if (rc == 0 && (!t.device || t.device->count() < 1))
         rc = err_set(e, ERR_FAILED, "no %s device here", k->device);
     if (rc == 0 && c.derive) {
-        struct trial by = t;
-        by.kernel = kernels_ref(b->ks, c.derive);
-        by.device = kernels_device(b->ks, "cpu");
-        by.plugin = NULL;
-        by.seconds = NULL;
+        struct trial by = deriving(b, &t, &c);
         rc = run_derive(&c, &by, e);
     }
     snprintf(text, 160, "%s", c.text);
@@ -229,7 +257,7 @@ static int bench(void *arg, struct buf *out, struct err *e)
     child_stage("loading");
     if (pool_create(threads, NULL, NULL, &b.pool, e) < 0 ||
         kernels_create(b.pool, &b.ks, e) < 0 ||
-        ((b.o->vs || is_perf(b.o)) && load_others(&b, e) < 0) ||
+        (((b.o->vs && !is_alone(b.o)) || is_perf(b.o)) && load_others(&b, e) < 0) ||
         loader_open(b.o->files[0], kernels_host(b.ks), &b.plugin, e) < 0 ||
         bench_all(&b, e) < 0)
         return -1;
