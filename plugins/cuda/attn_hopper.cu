@@ -2,27 +2,28 @@
 /*
  * attn_hopper.cu - attention forward for Hopper, for 16-bit queries, keys and values
  * with heads of up to 128 (Shah et al. 2024): one warp fetches tiles of 128 keys and
- * values into a ring of two, two groups of four warps have 64 queries each.  A group
- * multiplies its next scores and the weights before them at once, and makes weights of
- * the ones while the others are in flight; the groups take turns, so that one
- * multiplies while the other one does that.
+ * values into a ring of two, two or three groups of four warps have 64 queries each.  A
+ * group multiplies its next scores and the weights before them at once, and makes
+ * weights of the ones while the others are in flight; the groups take turns, so that
+ * one multiplies while the other one does that.
  */
 #include "families.h"
 #include "hopper.h"
 
-#define QUERIES   64 /* of a group */
-#define GROUPS    2
-#define KEYS      128
-#define STAGES    2
-#define THREADS   ((GROUPS + 1) * WARPGROUP)
-#define CONSUMERS (GROUPS * WARPGROUP)
+#define QUERIES 64 /* of a group */
+#define KEYS    128
+#define STAGES  2
+
+/* Groups that share a block's keys, and what registers leave to each. */
+template <int DP> constexpr int groups_of = DP > 64 ? 2 : 3;
+template <int DP> constexpr int consumers = groups_of<DP> *WARPGROUP;
 
 /* Named barriers; a group adds its number. */
-enum { TURN = 1, TAIL = TURN + GROUPS, STORE };
+enum { TURN = 1, TAIL = TURN + 3, STORE };
 
 /* Shared memory; tiles are of 64 columns, the second half of a head after the first. */
 template <int DP> struct room {
-    uint16_t q[GROUPS][QUERIES * DP];
+    uint16_t q[groups_of<DP>][QUERIES * DP];
     uint16_t k[STAGES][KEYS * DP], v[STAGES][KEYS * DP];
     uint64_t q_full, k_full[STAGES], k_empty[STAGES], v_full[STAGES], v_empty[STAGES];
 };
@@ -34,14 +35,15 @@ struct place {
     int h, hk, n;
 };
 
-DEVICE struct place place_of(const struct attns &a)
+template <int DP> DEVICE struct place place_of(const struct attns &a)
 {
-    int tiles = (a.max_q + GROUPS * QUERIES - 1) / (GROUPS * QUERIES);
+    const int high = groups_of<DP> * QUERIES;
+    int tiles = (a.max_q + high - 1) / high;
     struct place at = {seq_of(a, blockIdx.x / tiles), 0, 0, (int)blockIdx.y, 0, 0};
     at.hk = at.h / (a.h / a.hk);
     /* Causal: the longest first. */
-    at.first = (int64_t)(tiles - 1 - blockIdx.x % tiles) * GROUPS * QUERIES;
-    int64_t last = min(at.first + GROUPS * QUERIES, at.s.nq) - 1;
+    at.first = (int64_t)(tiles - 1 - blockIdx.x % tiles) * high;
+    int64_t last = min(at.first + high, at.s.nq) - 1;
     at.begin = visible(a, at.s, at.first).first / KEYS * KEYS;
     int64_t end = visible(a, at.s, last).end;
     at.n = end > at.begin ? (int)((end - at.begin + KEYS - 1) / KEYS) : 0;
@@ -68,7 +70,7 @@ DEVICE void produce(const struct place &at, struct room<DP> *r, const CUtensorMa
     if (at.n == 0)
         return;
     barrier_expect(&r->q_full, sizeof r->q);
-    for (int g = 0; g < GROUPS; g++)
+    for (int g = 0; g < groups_of<DP>; g++)
         load_tiles<DP>(r->q[g], QUERIES, q, &r->q_full, at.h,
                        at.s.q + at.first + g * QUERIES);
     for (int n = 0; n < at.n; n++) {
@@ -218,8 +220,8 @@ DEVICE void consume(const struct attns &a, const struct place &at, struct room<D
         product_fence();
         multiply_keys<BF16, DP>(q, r->k[0], c.s);
         product_commit();
-        if (group == 1)
-            group_arrive(TURN, CONSUMERS); /* the first group begins */
+        if (group == groups_of<DP> - 1)
+            group_arrive(TURN, 2 * WARPGROUP); /* the first group begins */
         product_wait<0>();
         release(&r->k_empty[0]);
         if (!is_whole(a, at, first, at.begin))
@@ -231,7 +233,7 @@ DEVICE void consume(const struct attns &a, const struct place &at, struct room<D
         int now = stage_of(n), before = stage_of(n - 1);
         int64_t k0 = at.begin + (int64_t)n * KEYS;
         barrier_wait(&r->k_full[now], turn_of(n));
-        group_sync(TURN + group, CONSUMERS);
+        group_sync(TURN + group, 2 * WARPGROUP);
         product_fence();
         multiply_keys<BF16, DP>(q, r->k[now], c.s);
         product_commit();
@@ -239,7 +241,7 @@ DEVICE void consume(const struct attns &a, const struct place &at, struct room<D
         product_fence();
         multiply_values<BF16, DP>(c.p, r->v[before], c.o);
         product_commit();
-        group_arrive(TURN + (group ^ 1), CONSUMERS);
+        group_arrive(TURN + (group + 1) % groups_of<DP>, 2 * WARPGROUP);
         product_wait<1>();
         release(&r->k_empty[now]);
         if (!is_whole(a, at, first, k0))
@@ -254,29 +256,30 @@ DEVICE void consume(const struct attns &a, const struct place &at, struct room<D
         barrier_wait(&r->v_full[last], turn_of(at.n - 1));
         int64_t real = at.s.nk - at.begin - (int64_t)(at.n - 1) * KEYS;
         if (real < KEYS) { /* what is behind the last value may be anything */
-            clear_rows<DP, KEYS>(r->v[last], real, threadIdx.x - WARPGROUP, CONSUMERS);
+            clear_rows<DP, KEYS>(r->v[last], real, threadIdx.x - WARPGROUP,
+                                 consumers<DP>);
             shared_publish();
-            group_sync(TAIL, CONSUMERS);
+            group_sync(TAIL, consumers<DP>);
         }
         product_fence();
         multiply_values<BF16, DP>(c.p, r->v[last], c.o);
         product_commit();
         if (group == 0)
-            group_sync(TURN, CONSUMERS); /* the second group's last turn */
+            group_sync(TURN, 2 * WARPGROUP); /* the last group's last turn */
         product_wait<0>();
     }
     store_group<BF16, DP>(a, at, group, row, r->q[group], c);
 }
 
 template <bool BF16, int DP>
-__global__ void __launch_bounds__(THREADS, 1)
+__global__ void __launch_bounds__(consumers<DP> + WARPGROUP, 1)
     attn_hopper(struct attns a, const __grid_constant__ CUtensorMap q,
                 const __grid_constant__ CUtensorMap k,
                 const __grid_constant__ CUtensorMap v)
 {
     if constexpr (HOPPER) {
         struct room<DP> *r = (struct room<DP> *)shared_dynamic();
-        struct place at = place_of(a);
+        struct place at = place_of<DP>(a);
         if (at.first >= at.s.nq)
             return;
         if (threadIdx.x == 0) {
@@ -284,18 +287,18 @@ __global__ void __launch_bounds__(THREADS, 1)
             for (int i = 0; i < STAGES; i++) {
                 barrier_init(&r->k_full[i], 1);
                 barrier_init(&r->v_full[i], 1);
-                barrier_init(&r->k_empty[i], CONSUMERS / 32);
-                barrier_init(&r->v_empty[i], CONSUMERS / 32);
+                barrier_init(&r->k_empty[i], consumers<DP> / 32);
+                barrier_init(&r->v_empty[i], consumers<DP> / 32);
             }
             barrier_publish();
         }
         __syncthreads();
         if (threadIdx.x < WARPGROUP) {
-            registers_less<24>();
+            registers_less<groups_of<DP> == 2 ? 24 : 32>();
             if (threadIdx.x == 0)
                 produce<DP>(at, r, &q, &k, &v);
         } else {
-            registers_more<240>();
+            registers_more<groups_of<DP> == 2 ? 240 : 160>();
             consume<BF16, DP>(a, at, r);
         }
     }
@@ -304,7 +307,7 @@ __global__ void __launch_bounds__(THREADS, 1)
 template <bool BF16, int DP>
 static int run(const struct attns &a, const struct nnd_launch *l)
 {
-    int64_t tiles = (int64_t)a.batch * blocks_for(a.max_q, GROUPS * QUERIES);
+    int64_t tiles = (int64_t)a.batch * blocks_for(a.max_q, groups_of<DP> * QUERIES);
     CUtensorMap q, k, v;
     int r = cuda_hopper_map(&a.q, a.t, a.h, a.d, QUERIES, &q);
     if (!r)
@@ -314,7 +317,8 @@ static int run(const struct attns &a, const struct nnd_launch *l)
     if (r)
         return r;
     return launch(attn_hopper<BF16, DP>, dim3((unsigned)tiles, (unsigned)a.h),
-                  dim3(THREADS), sizeof(struct room<DP>), l, a, q, k, v);
+                  dim3(consumers<DP> + WARPGROUP), sizeof(struct room<DP>), l, a, q, k,
+                  v);
 }
 
 static int hopper_launch(const void *params, const struct nnd_launch *l)

@@ -40,7 +40,7 @@ static const char usage[] =
     "  --mode M      check: only support, correct, grad, perf, hygiene, endure, huge\n"
     "  --full        check: more threads, more repetitions\n"
     "  --shape S     bench: sizes such as T=1024,N=512\n"
-    "  --vs K        bench: KERNEL or PLUGIN/KERNEL of those found, ref (default), none\n"
+    "  --vs K        bench: KERNEL or PLUGIN/KERNEL of those found (ref), or none\n"
     "  --kernel K    check: only the kernel K; why: OP=NAME, OP=NAME? or OP=!NAME\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
     "  --json        print one JSON object\n"
