@@ -65,7 +65,7 @@ text()
 # train JOB OPTION...: train it, or what is left of it, and note what that took.
 train()
 {
-    local job=$1 start=$EPOCHREALTIME count before own
+    local job=$1 start=$EPOCHREALTIME count before own failed=0
     shift
     count=$(cat "$metrics" 2>/dev/null | wc -l)
     taken_by_others
@@ -74,11 +74,17 @@ train()
     own=$(<"$work/own")
     "$worker" train --job "$here/results/$job.yaml" --dir "$dir/job" \
         -S seed="$seed" -S train.threads="$threads" "$@" "${more[@]}" \
-        >>"$dir/log" 2>&1 || {
-        tail -n 20 "$dir/log" >&2
-        die "$row with seed $seed failed; all of it is in $dir/log"
-    }
-    [ "$(wc -l <"$metrics")" != "$count" ] || return 0 # it was done before
+        >>"$dir/log" 2>&1 || failed=$?
+    note_spent
+    [ "$failed" -eq 0 ] && return
+    tail -n 20 "$dir/log" >&2
+    die "$row with seed $seed failed; all of it is in $dir/log"
+}
+
+# What the training has taken since $start, unless it was done before.
+note_spent()
+{
+    [ "$(cat "$metrics" 2>/dev/null | wc -l)" != "$count" ] || return 0
     taken_by_others
     own_seconds
     awk -v cpu="$(<"$work/own")" -v own="$own" -v from="$start" -v a="$before" \
