@@ -184,10 +184,16 @@ def tensors(batch):
 # --- training -----------------------------------------------------------------
 
 def rate(t, step):
-    if t["schedule"] != "inverse_sqrt":
-        sys.exit("torch_pairs.py: wanted train.schedule inverse_sqrt")
     s, w = step + 1, t["warmup"]
-    return t["lr"] * min(math.sqrt(w / s), s / w)
+    if t["schedule"] == "inverse_sqrt":
+        return t["lr"] * min(math.sqrt(w / s), s / w)
+    if t["schedule"] != "cosine":
+        sys.exit("torch_pairs.py: wanted train.schedule inverse_sqrt or cosine")
+    if step < w:
+        return t["lr"] * s / w
+    done = min((step - w) / (t["steps"] - w), 1)
+    span = t["lr"] - t["min_lr"]
+    return t["min_lr"] + span * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def optimizer(model, t):
