@@ -283,6 +283,7 @@ __global__ void __launch_bounds__(consumers<DP> + WARPGROUP, 1)
         if (at.first >= at.s.nq)
             return;
         if (threadIdx.x == 0) {
+            map_prefetch(&q), map_prefetch(&k), map_prefetch(&v);
             barrier_init(&r->q_full, 1);
             for (int i = 0; i < STAGES; i++) {
                 barrier_init(&r->k_full[i], 1);

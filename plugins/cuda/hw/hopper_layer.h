@@ -89,6 +89,12 @@ static __device__ __forceinline__ void group_arrive(int id, int threads)
 
 /* ---- tiles ---- */
 
+/* A map is about to be used. */
+static __device__ __forceinline__ void map_prefetch(const CUtensorMap *map)
+{
+    SM90A("prefetch.tensormap [%0];" ::"l"(map) : "memory");
+}
+
 /* The tile of a map with its first element at (x, y, z), to shared memory at `to`, a
  * multiple of 1024; `b` counts its bytes, those outside the tensor too, which are 0. */
 static __device__ __forceinline__ void tile_load(void *to, const CUtensorMap *map,
