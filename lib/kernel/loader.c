@@ -199,12 +199,24 @@ static int find_entry(const char *path, void *so, nnd_plugin_v1_f **entry,
                    path, other, NND_ABI_MAJOR, NND_ABI_MINOR);
 }
 
+/* What the system says, and of the one fault that it words for its own authors alone,
+ * the way out. */
+static int cannot_open(const char *path, struct err *e)
+{
+    const char *said = dlerror();
+    bool tls = strstr(said, "static TLS") != NULL;
+    return err_set(e, ERR_FAILED, "%s: %s%s", path, said,
+                   tls ? "; build it, and what it links, without initial-exec TLS and "
+                         "without an allocator of its own"
+                       : "");
+}
+
 static int open_and_call(const char *path, const struct nnd_host *host,
                          const struct nnd_plugin **out, struct err *e)
 {
     void *so = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!so)
-        return err_set(e, ERR_FAILED, "%s: %s", path, dlerror());
+        return cannot_open(path, e);
     nnd_plugin_v1_f *entry = NULL;
     int rc = find_entry(path, so, &entry, e);
     if (rc < 0)

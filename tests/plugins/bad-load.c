@@ -57,6 +57,8 @@ __attribute__((constructor)) static void leave_open(void)
     if (chdir("/") != 0)
         abort();
 }
+#elif defined FAULT_TLS
+__attribute__((tls_model("initial-exec"))) __thread char own[1 << 20];
 #elif defined FAULT_UNDEFINED
 extern int nobody_defines_this(void);
 #endif
@@ -130,7 +132,9 @@ nnd_plugin_v1_f ENTRY;
 const struct nnd_plugin *ENTRY(const struct nnd_host *host, struct nnd_error *e)
 {
     (void)host;
-#if defined FAULT_REFUSE
+#if defined FAULT_TLS
+    own[sizeof own - 1] = 1;
+#elif defined FAULT_REFUSE
     strcpy(e->text, "unavailable: no driver");
     return NULL;
 #endif
