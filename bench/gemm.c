@@ -78,29 +78,25 @@ static void *numbers(int64_t n, int dtype)
 
 /* ---- processors ---- */
 
-/* The calling thread on processor number i of those we may have; i < 0: on any. */
-static void stay_on(int i)
+/* Thread `index` of ours, or of the peer's, on that processor of those we may have: two
+ * that met on one would halve a figure. */
+static void stay(void *arg, int index)
 {
     cpu_set_t one;
 
-    CPU_ZERO(&one);
-    for (int cpu = 0; cpu < CPU_SETSIZE && i >= 0; cpu++)
-        if (CPU_ISSET(cpu, &bench.cpus) && i-- == 0)
-            CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, CPU_COUNT(&one) ? &one : &bench.cpus);
-}
-
-static void stay(void *arg, int index)
-{
     (void)arg;
-    stay_on(index);
+    CPU_ZERO(&one);
+    for (int cpu = 0; cpu < CPU_SETSIZE && index >= 0; cpu++)
+        if (CPU_ISSET(cpu, &bench.cpus) && index-- == 0)
+            CPU_SET(cpu, &one);
+    if (CPU_COUNT(&one))
+        sched_setaffinity(0, sizeof one, &one);
 }
 
 /* ---- things that take turns ---- */
 
 struct runner {
     char name[40];
-    int stays; /* the pool's threads, this one too, each on a processor of its own */
     void (*run)(void *arg);
     void *arg;
     double seconds[ROUNDS_MOST];
@@ -125,15 +121,12 @@ static double seconds_of(const struct runner *r, int times)
 {
     int64_t begin;
 
-    stay_on(r->stays ? 0 : -1);
     usleep(3000);
     r->run(r->arg);
     begin = clock_mono_ns();
     for (int i = 0; i < times; i++)
         r->run(r->arg);
-    begin = clock_mono_ns() - begin;
-    stay_on(-1); /* the other library's threads begin where this one may be */
-    return (double)begin * 1e-9 / times;
+    return (double)(clock_mono_ns() - begin) * 1e-9 / times;
 }
 
 /* Let all take turns, and print GFLOP/s, the share of the peak, and the ratio to the
@@ -229,7 +222,6 @@ static int add_ours(struct runner *r, struct ours *o, const char *op,
         o[i].params = params;
         need_room(&o[i]);
         snprintf(r[i].name, sizeof r[i].name, "%s", o[i].kernel->name);
-        r[i].stays = 1;
         r[i].run = run_ours;
         r[i].arg = &o[i];
     }
@@ -291,7 +283,6 @@ static void one_gemm(int m, int n, int k, int form, int dtype)
             continue;
         snprintf(r[count].name, sizeof r[count].name, "onednn%s",
                  packed ? "-packed" : "");
-        r[count].stays = 0;
         r[count].run = run_peer;
         r[count++].arg = peer[packed];
     }
@@ -401,7 +392,6 @@ static void one_grouped(int experts, int rows, int n, int k, int uneven, int for
     }
     if (loop.one[0]) {
         snprintf(r[count].name, sizeof r[count].name, "onednn-loop");
-        r[count].stays = 0;
         r[count].run = run_loop;
         r[count++].arg = &loop;
     }
@@ -474,16 +464,15 @@ int main(int argc, char **argv)
         give_up("-t, -r: out of range");
     if (regcomp(&bench.filter, filter, REG_EXTENDED | REG_NOSUB))
         give_up("-f: wanted a regular expression");
-    bench.peer = peer_create(bench.threads);
     sched_getaffinity(0, sizeof bench.cpus, &bench.cpus);
+    stay(NULL, 0);
+    bench.peer = peer_create(bench.threads, stay);
     if (pool_create(bench.threads, stay, NULL, &bench.pool, &e) ||
         kernels_create(bench.pool, &bench.kernels, &e))
         give_up(e.text);
     load_plugins(argv + optind, argc - optind);
     printf("oneDNN: %s\n", peer_version(bench.peer));
-    stay_on(0);
     measure_peaks();
-    stay_on(-1);
     if (!strcmp(bench.what, "") || !strcmp(bench.what, "gemm"))
         all_gemms();
     if (!strcmp(bench.what, "") || !strcmp(bench.what, "grouped"))

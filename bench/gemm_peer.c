@@ -123,25 +123,47 @@ static void must(dnnl_status_t s, const char *what)
     exit(1);
 }
 
-/* OpenMP, which oneDNN runs on, has read its variables before main() began. */
-static void set_threads(int threads)
-{
-    void (*set)(int) = NULL;
-    void *found = dlsym(RTLD_DEFAULT, "omp_set_num_threads");
+typedef void parallel_f(void (*fn)(void *), void *data, unsigned threads,
+                        unsigned flags);
 
-    memcpy(&set, &found, sizeof set);
-    if (set)
-        set(threads);
+static int (*number_of_thread)(void);
+
+static void stay_here(void *stay)
+{
+    (*(stay_f **)stay)(NULL, number_of_thread());
 }
 
-struct peer *peer_create(int threads)
+/* A function of OpenMP's, which oneDNN brings along. */
+static void find(const char *name, void *function)
+{
+    void *found = dlsym(RTLD_DEFAULT, name);
+
+    memcpy(function, &found, sizeof found);
+}
+
+/* OpenMP has read its variables before main() began; it keeps its threads. */
+static void set_threads(int threads, stay_f *stay)
+{
+    void (*set)(int);
+    parallel_f *parallel;
+
+    find("omp_set_num_threads", &set);
+    find("omp_get_thread_num", &number_of_thread);
+    find("GOMP_parallel", &parallel);
+    if (set)
+        set(threads);
+    if (number_of_thread && parallel)
+        parallel(stay_here, &stay, (unsigned)threads, 0);
+}
+
+struct peer *peer_create(int threads, stay_f *stay)
 {
     struct peer *p = calloc(1, sizeof *p);
     const dnnl_version_t *v = dnnl_version();
 
     if (!p)
         return NULL;
-    set_threads(threads);
+    set_threads(threads, stay);
     must(dnnl_engine_create(&p->engine, dnnl_cpu, 0), "engine");
     must(dnnl_stream_create(&p->stream, p->engine, dnnl_stream_default_flags),
          "stream");
@@ -256,9 +278,9 @@ void peer_run(struct peer_product *q)
 
 #else
 
-struct peer *peer_create(int threads)
+struct peer *peer_create(int threads, stay_f *stay)
 {
-    (void)threads;
+    (void)threads, (void)stay;
     return NULL;
 }
 

@@ -17,8 +17,10 @@ double peak_rate(struct pool *pool, int bf16);
 struct peer;
 struct peer_product;
 
-/* NULL without oneDNN; all of the following take NULL and give NULL. */
-struct peer *peer_create(int threads);
+/* NULL without oneDNN; all of the following take NULL and give NULL.  Each of the
+ * library's threads calls stay(NULL, its number). */
+typedef void stay_f(void *arg, int index);
+struct peer *peer_create(int threads, stay_f *stay);
 void peer_destroy(struct peer *p);
 const char *peer_version(const struct peer *p); /* "none" */
 
