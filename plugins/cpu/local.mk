@@ -35,6 +35,7 @@ cpu_products = \
     plugins/cpu/gemm.c \
     plugins/cpu/gemm_end.c \
     plugins/cpu/gemm_pack.c \
+    plugins/cpu/gemm_rate.c \
     plugins/cpu/gemm_task.c \
     plugins/cpu/gemm_tile.c \
     plugins/cpu/grouped.c \

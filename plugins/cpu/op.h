@@ -79,6 +79,11 @@ void op_describe(const struct op *op, enum isa isa, const char *suffix,
 int isa_runs(enum isa isa);
 const char *isa_name(enum isa isa);
 
+/* Seconds that a processor takes for a tile of bf16 products from its nearest cache,
+ * the same multiply-adds in each instruction set; the least of some turns
+ * (gemm_rate.c). */
+typedef double tile_seconds_f(void);
+
 /* Write "op: text" into *e; returns code. */
 int op_refuse(struct nnd_error *e, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

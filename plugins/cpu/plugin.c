@@ -20,6 +20,7 @@ extern const struct op *const all_ops_base[];
 extern const struct op *const all_ops_v3[];
 extern const struct op *const all_ops_v4[];
 extern const struct op *const all_ops_bf16[];
+extern tile_seconds_f tile_seconds_v4, tile_seconds_bf16;
 #endif
 
 static const struct op *const *const by_isa[ISA_COUNT] = {
@@ -46,28 +47,34 @@ static struct nnd_plugin plugin = {
     .kernels = list,
 };
 
-/* Products of bf16 pairs do twice as much as plain ones on AMD's processors (Zen 4,
- * measured) and half as much on Intel's (Sapphire Rapids, measured: one of 64
- * operations every other cycle, where two of 32 run in each). */
-static int priority_of(enum isa isa)
+/* Products of bf16 pairs do twice as much as plain ones on some processors (Zen 4) and
+ * half as much on others (Sapphire Rapids): tiles of both are timed.  What lies between
+ * stays with plain ones, so that the choice does not hang on noise. */
+static int pairs_pay(void)
 {
 #ifdef __x86_64__
-    if (isa == ISA_BF16 && !__builtin_cpu_is("amd"))
-        return 40;
+    return isa_runs(ISA_BF16) && tile_seconds_bf16() < 0.75 * tile_seconds_v4();
+#else
+    return 0;
 #endif
-    return 50 + 5 * (int)isa;
+}
+
+static int priority_of(enum isa isa, int pairs)
+{
+    return isa == ISA_BF16 && !pairs ? 40 : 50 + 5 * (int)isa;
 }
 
 static void list_kernels(void)
 {
     uint32_t n = 0;
+    int pairs = pairs_pay();
 
     for (int isa = 0; isa < ISA_COUNT; isa++)
         for (const struct op *const *family = by_isa[isa]; family && *family; family++)
             for (const struct op *op = *family; op->name && n < KERNELS_MAX;
                  op++, n++) {
                 op_describe(op, isa, isa_name(isa), &selves[n], &kernels[n]);
-                kernels[n].priority = priority_of(isa);
+                kernels[n].priority = priority_of(isa, pairs);
                 list[n] = &kernels[n];
             }
     plugin.nkernels = n;
