@@ -22,7 +22,9 @@
 #include "base/clock.h"
 #include "base/oom.h"
 
-enum { MOST_THREADS = 4096, SPIN_NS = 20000, SPINS_PER_LOOK = 64 };
+/* How long to stay awake for: threads of one run end, and begin the next, some tens of
+ * microseconds apart, and one that sleeps begins it later still. */
+enum { MOST_THREADS = 4096, SPIN_NS = 200000, SPINS_PER_LOOK = 64 };
 
 struct pool {
     int threads; /* with the caller */
