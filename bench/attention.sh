@@ -114,7 +114,7 @@ measure()
                 printf "%5d %-5s %-6s %9.1f %9.1f %9.1f %8.0f %5.0f%% %5s %8.0f\n",
                     t, d, who, fwd * 1e3, bwd * 1e3, s * 1e3, gflop / s,
                     100 * gflop / s / f32,
-                    f16 > 0 ? sprintf("%.0f%%", 100 * gflop / s / f16) : "-", mem
+                    (f16 > 0 ? sprintf("%.0f%%", 100 * gflop / s / f16) : "-"), mem
             }'
         rm -f "$work/times.$who"
     done
