@@ -34,7 +34,7 @@ python=${PYTHON:-python3}
 worker=$(program worker/nnd-worker) || exit
 nnctl=$(program client/nnctl) || exit
 options+=(-S train.steps="$steps" -S train.log_every=1 -S train.valid_every=0
-    -S checkpoint.every=0)
+    -S checkpoint.every=0 -S kernels.check=off)
 
 resolved=$("$nnctl" submit --dry-run "$job" "${options[@]}") || exit
 
