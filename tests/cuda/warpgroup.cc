@@ -156,10 +156,25 @@ void group_arrive(int id, int threads)
     group_join(id, threads);
 }
 
+static int registers[THREADS / WARPGROUP]; /* that warpgroups have asked for */
+
 void emu_registers(int n)
 {
     if (n < 24 || n > 256 || n % 8)
         emu_die("no such number of registers", n, 0);
+    registers[thread_id() / WARPGROUP] = n;
+}
+
+/* A block has what was there for all of its threads when it began, and no more. */
+static void check_registers(void)
+{
+    int groups = (int)(emu_block_dim.x / WARPGROUP), all = 65536 / (groups * WARPGROUP);
+    int asked = 0;
+    for (int i = 0; i < groups; i++)
+        asked += registers[i];
+    if (asked > all / 8 * 8 * groups)
+        emu_die("more registers than a block has", asked, all / 8 * 8 * groups);
+    memset(registers, 0, sizeof registers);
 }
 
 /* ---- maps and tiles ---- */
@@ -451,6 +466,7 @@ void emu_hopper_end(void)
     if (!used)
         return;
     used = 0;
+    check_registers();
     if (ntiles)
         emu_die("tiles that nobody waited for", ntiles, 0);
     for (int i = 0; i < 16; i++)
