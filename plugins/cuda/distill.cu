@@ -73,7 +73,7 @@ DEVICE float divergence(const struct beside &m, int64_t r, int at, float soft,
 }
 
 template <int DT, int TEAM>
-__global__ void __launch_bounds__(256) distill_forward(struct beside m)
+__global__ void __launch_bounds__(256, 2) distill_forward(struct beside m)
 {
     __shared__ float room[8];
     int64_t r = (int64_t)blockIdx.x * (256 / TEAM) + threadIdx.x / TEAM;
