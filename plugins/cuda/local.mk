@@ -21,9 +21,12 @@ cuda_sources = \
     plugins/cuda/norm.cu \
     plugins/cuda/optim.cu \
     plugins/cuda/permute.cu \
+    plugins/cuda/quant.cu \
+    plugins/cuda/rnn.cu \
     plugins/cuda/rope.cu \
     plugins/cuda/route.cu \
     plugins/cuda/rows.cu \
+    plugins/cuda/sample.cu \
     plugins/cuda/sum.cu \
     plugins/cuda/xent.cu
 cuda_headers = \

@@ -35,9 +35,12 @@ static const struct family {
     {cuda_norm_ops, "cuda", 50, 0, NULL},
     {cuda_optim_ops, "cuda", 50, 0, NULL},
     {cuda_permute_ops, "cuda", 50, 0, NULL},
+    {cuda_quant_ops, "cuda", 50, 0, NULL},
+    {cuda_rnn_ops, "cuda", 50, 0, NULL},
     {cuda_rope_ops, "cuda", 50, 0, NULL},
     {cuda_route_ops, "cuda", 50, 0, NULL},
     {cuda_rows_ops, "cuda", 50, 0, NULL},
+    {cuda_sample_ops, "cuda", 50, 0, NULL},
     {cuda_sum_ops, "cuda", 50, 0, NULL},
     {cuda_xent_ops, "cuda", 50, 0, NULL},
 };
