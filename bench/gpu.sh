@@ -14,13 +14,16 @@
 #   check     every operator against the contract            420 s at most
 #   endure    1,000 launches of each, the same bits          450 s
 #   huge      tensors of more than 2^31 elements             300 s
-#   sanitize  compute-sanitizer's tools over small calls     240 s
-#   rates     each operator at the sizes that matter         300 s
-#   train     a dense model and one with experts, 124 M      300 s
+#   sanitize  compute-sanitizer's tools over a small job     240 s
+#   rates     each operator at the sizes that matter         420 s
+#   train     a dense model and one with experts, 124 M      420 s
 #   torch     the dense one in PyTorch, where it is           180 s
 #
-# A section that fails or runs out of time does not end the others.  GPU_LIMIT is a
-# factor on those times (1).  OUT/summary.md is the table for doc/performance-gpu.md.
+# A section ends when its time is up, and says what it left out; none that fails or is
+# cut short ends the others.  Where a call may take ten minutes, call it for each of
+# check, endure, rates and train, and for the rest.  GPU_LIMIT is a factor on those
+# times (1).  OUT/summary.md, which grows with each call, is the table for
+# doc/performance-gpu.md; OUT/SECTION.log has all that was said.
 
 set -u
 sections="check endure huge sanitize rates train torch"
@@ -40,7 +43,17 @@ die()
 libraries()
 {
     ldd "$@" | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u |
-        grep -vE '/(libc|libm|libpthread|libdl|librt|libgcc_s|libstdc\+\+|ld-[^/]*)\.so'
+        grep -vE '/(libc|libm|libpthread|libdl|librt|ld-[^/]*)\.so'
+}
+
+# Would they run there?
+check_pack()
+{
+    if ldd "$1/bin/nnd-worker" | grep -q 'libmpi'; then
+        die "the worker wants MPI: build with configure --without-mpi before packing"
+    fi
+    ldd "$1"/bin/* "$1"/plugins/*.so | grep 'not found' && die "libraries are missing"
+    return 0
 }
 
 make_pack()
@@ -56,8 +69,10 @@ make_pack()
     cp "$file" "$to/plugins/cuda.so" || exit
     cp "$source"/bench/gpu-*.yaml "$source"/bench/torch_*.py "$source/bench/gpu.sh" \
         "$to/" || exit
-    libraries "$to"/bin/* | while read -r file; do cp -L "$file" "$to/lib/"; done
-    strip "$to"/bin/* 2>/dev/null
+    check_pack "$to"
+    libraries "$to"/bin/* "$to"/plugins/*.so |
+        while read -r file; do cp -L "$file" "$to/lib/"; done
+    strip "$to"/bin/* "$to"/plugins/*.so "$to"/lib/*.so* 2>/dev/null
     git -C "$source" rev-parse --short HEAD >"$to/commit" 2>/dev/null ||
         echo unknown >"$to/commit"
     du -sh "$to"
@@ -84,18 +99,29 @@ if [ -z "$pack" ]; then
     pack=$work/pack
     make_pack "$pack" || exit
 fi
-export LD_LIBRARY_PATH=$pack/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+libs=
 for dir in /usr/local/cuda/lib64 /usr/local/nvidia/lib64; do
-    [ -d "$dir" ] && LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$dir
+    [ -d "$dir" ] && libs=$libs:$dir
 done
 # cuBLASLt may be PyTorch's alone.
 for dir in $(python3 -c 'import nvidia.cu13 as n; print(n.__path__[0] + "/lib")
 ' 2>/dev/null) $(python3 -c 'import nvidia.cublas as n; print(n.__path__[0] + "/lib")
 ' 2>/dev/null); do
-    LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$dir
+    libs=$libs:$dir
 done
-probe=$pack/bin/nnd-plugin-probe
-worker=$pack/bin/nnd-worker
+# Packed libraries are for packed programs: Python has its own.  What the machine has
+# goes first where both have one.
+wrap()
+{
+    local path=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/lib/x86_64-linux-gnu
+    printf '#!/bin/sh\nexport LD_LIBRARY_PATH="%s"\nexec "%s" "$@"\n' \
+        "$path:$pack/lib$libs" "$pack/bin/$1" >"$work/$1"
+    chmod +x "$work/$1"
+}
+wrap nnd-plugin-probe
+wrap nnd-worker
+probe=$work/nnd-plugin-probe
+worker=$work/nnd-worker
 plugin=$pack/plugins/cuda.so
 summary=$out/summary.md
 
@@ -113,13 +139,26 @@ describe()
         "$(smi clocks.max.sm) and $(smi power.limit); commit $(cat "$pack/commit")"
 }
 
-# timed SECONDS COMMAND...: ended when its time is up.
+# seconds N: with the factor, at least 1.
+seconds()
+{
+    awk -v s="$1" -v f="$limit" 'BEGIN { n = int(s * f); print n < 1 ? 1 : n }'
+}
+
+# begin SECONDS: a section has so many.
+begin()
+{
+    section_end=$((SECONDS + $(seconds "$1")))
+}
+
+# timed SECONDS COMMAND...: ended when its time, or its section's, is up.
 timed()
 {
-    local seconds
-    seconds=$(awk -v s="$1" -v f="$limit" 'BEGIN { print int(s * f) }')
+    local most left=$((section_end - SECONDS))
+    most=$(seconds "$1")
     shift
-    timeout -k 5 "$seconds" "$@"
+    [ "$left" -gt 0 ] || { echo "left out: the section's time is up"; return 124; }
+    timeout -k 5 $((most < left ? most : left)) "$@"
 }
 
 # ---- check ----
@@ -128,9 +167,10 @@ timed()
 check()
 {
     local op failed=0
+    begin 420
     for op in $("$probe" list "$plugin" | awk '/ priority / { print $2 }' | sort -u); do
         timed 60 "$probe" check --op "$op" "$plugin" >"$work/log" 2>&1 ||
-            { failed=1; echo "exit status $? of $op" >>"$work/log"; }
+            { echo "exit status $? of $op" >>"$work/log"; failed=1; }
         cat "$work/log"
     done >"$out/check.log"
     {
@@ -150,6 +190,7 @@ check()
 mode()
 {
     local failed=0
+    begin "$2"
     timed "$2" "$probe" check --mode "$1" --timeout 60 "$plugin" >"$out/$1.log" 2>&1 ||
         failed=1
     {
@@ -183,15 +224,17 @@ sanitize()
         echo "compute-sanitizer is not here: skipped" | tee -a "$summary"
         return 0
     }
+    begin 240
     echo "## compute-sanitizer" >>"$summary"
     for tool in memcheck racecheck synccheck initcheck; do
         timed 60 compute-sanitizer --tool "$tool" --target-processes all \
             "$worker" train --job "$pack/gpu-tiny.yaml" --dir "$work/$tool" \
             --plugins "$pack/plugins" -S data.train="$work/text" \
-            >"$out/sanitize-$tool.log" 2>&1 || failed=1
+            >"$work/log" 2>&1 || failed=1
+        { echo "== $tool"; tail -n 2000 "$work/log"; } >>"$out/sanitize.log"
         printf -- '- %s: %s\n' "$tool" \
-            "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|not supported|Error:' \
-                "$out/sanitize-$tool.log" | tail -n 1)" >>"$summary"
+            "$(grep -E 'ERROR SUMMARY|RACECHECK SUMMARY|not supported|Error:|left out' \
+                "$work/log" | tail -n 1)" >>"$summary"
     done
     return $failed
 }
@@ -235,12 +278,18 @@ attn.fwd bf16 B=1,T=8192,H=16,G=16,D=64
 attn.bwd bf16 B=4,T=1024,H=12,G=12,D=64
 attn.bwd bf16 B=1,T=2048,H=16,G=2,D=128
 attn.bwd bf16 B=1,T=8192,H=16,G=2,D=128
+rnn.seq.fwd bf16 B=64,T=64,H=1024,lstm
+rnn.seq.bwd bf16 B=64,T=64,H=1024,lstm
+sample bf16 R=32,V=50304
+argmax bf16 R=32,V=50304,K=8
+cast.quant bf16 T=8192,N=8192
 SHAPES
 }
 
 rates()
 {
     local op dtype shape failed=0
+    begin 420
     {
         echo "## Rates"
         echo
@@ -248,8 +297,8 @@ rates()
     } >>"$summary"
     while read -r op dtype shape; do
         timed 40 "$probe" bench --vs none --op "$op" --dtype "$dtype" \
-            --shape "$shape" "$plugin" \
-            >"$work/log" 2>&1 || { failed=1; echo "exit status $?" >>"$work/log"; }
+            --shape "$shape" "$plugin" >"$work/log" 2>&1 ||
+            { echo "exit status $?" >>"$work/log"; failed=1; }
         cat "$work/log" >>"$out/rates.log"
         cut -c 1-150 "$work/log" >>"$summary"
     done < <(shapes)
@@ -269,17 +318,22 @@ median()
     sort -g | awk '{ x[NR] = $1 } END { if (NR) print x[int((NR + 1) / 2)] }'
 }
 
-# train_one JOB: losses, tokens per second without the first five steps.
+# train_one JOB NAME OPTION...: losses, tokens per second without the first five steps.
 train_one()
 {
-    local job=$1 dir=$work/$1
-    if ! timed 140 "$worker" train --job "$pack/$job.yaml" --dir "$dir" --profile \
-        --plugins "$pack/plugins" -S data.train="$work/text" >"$out/$job.log" 2>&1; then
-        tail -n 3 "$out/$job.log" | tee -a "$summary"
+    local job=$1 name=$2 dir=$work/$2 rc=0
+    shift 2
+    timed 140 "$worker" train --job "$pack/$job.yaml" --dir "$dir" --profile \
+        --plugins "$pack/plugins" -S data.train="$work/text" "$@" >"$work/log" 2>&1 ||
+        rc=$?
+    { echo "== $name, exit status $rc"; cat "$work/log" "$dir/metrics.jsonl"; } \
+        >>"$out/train.log" 2>&1
+    if [ $rc != 0 ]; then
+        echo "| $name | $(tail -n 1 "$work/log" | cut -c 1-150 | tr '|' ' ') | | |" |
+            tee -a "$summary"
         return 1
     fi
-    cp "$dir/metrics.jsonl" "$out/$job.metrics.jsonl"
-    echo "| $job | $(number "$dir" loss | head -n 1) | $(number "$dir" loss |
+    echo "| $name | $(number "$dir" loss | head -n 1) | $(number "$dir" loss |
         tail -n 1) | $(number "$dir" tokens_per_s | tail -n +6 | median) |" >>"$summary"
 }
 
@@ -292,8 +346,9 @@ train()
         echo "| job | first loss | last loss | tokens/s, median |"
         echo "|---|---|---|---|"
     } >>"$summary"
-    train_one gpu-dense || failed=1
-    train_one gpu-moe || failed=1
+    begin 420
+    train_one gpu-dense gpu-dense || failed=1
+    train_one gpu-moe gpu-moe || failed=1
     return $failed
 }
 
@@ -308,7 +363,15 @@ torch()
         echo "PyTorch with a GPU is not here: skipped" | tee -a "$summary"
         return 0
     }
-    [ -n "$manifest" ] || { echo "train was not run: skipped"; return 1; }
+    begin 180
+    # In a call of its own it makes itself the model.
+    [ -n "$manifest" ] ||
+        timed 60 "$worker" train --job "$pack/gpu-dense.yaml" --dir "$work/gpu-dense" \
+            --plugins "$pack/plugins" -S data.train="$work/text" -S train.steps=1 \
+            >"$out/torch.log" 2>&1
+    manifest=$(find "$work/gpu-dense/checkpoints" -name manifest.json 2>/dev/null |
+        tail -n 1)
+    [ -n "$manifest" ] || { echo "nothing was trained: skipped"; return 1; }
     echo "PyTorch, seconds a step:" >>"$summary"
     timed 170 python3 "$pack/torch_step.py" --compile --device cuda "$manifest" 30 8 \
         >"$out/torch.log" 2>&1 || { tail -n 3 "$out/torch.log"; return 1; }
@@ -327,21 +390,23 @@ awk 'BEGIN { srand(1); for (i = 0; i < 60000; i++)
     echo
     describe
     echo
-} >"$summary"
+} >>"$summary"
 "$probe" list "$plugin" >"$out/list.log" 2>&1
 if grep -q unavailable "$out/list.log"; then
     grep unavailable "$out/list.log"
     die "there is no GPU here"
 fi
+echo "$plugin: $(wc -c <"$plugin") bytes" >>"$out/list.log"
 status=0
+section_end=0
 for section in ${*:-$sections}; do
     case " $sections " in
     *" $section "*) ;;
     *) die "$section: no such section" ;;
     esac
-    begin=$SECONDS
+    began=$SECONDS
     if "$section"; then said=ok; else said=FAILED status=1; fi
-    echo "$section: $said, $((SECONDS - begin)) s"
+    echo "$section: $said, $((SECONDS - began)) s" | tee -a "$summary"
     echo >>"$summary"
 done
 describe >>"$summary"
