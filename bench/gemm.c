@@ -470,6 +470,8 @@ int main(int argc, char **argv)
     if (pool_create(bench.threads, stay, NULL, &bench.pool, &e) ||
         kernels_create(bench.pool, &bench.kernels, &e))
         give_up(e.text);
+    if (bench.threads <= CPU_COUNT(&bench.cpus))
+        pool_alone(bench.pool);
     load_plugins(argv + optind, argc - optind);
     printf("oneDNN: %s\n", peer_version(bench.peer));
     measure_peaks();

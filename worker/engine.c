@@ -50,9 +50,12 @@ static int open_pool(struct engine *x, struct comm *c, int threads, struct err *
         return rc;
     x->seat.threads = threads ? threads : topo_share(x->topo, x->seat.ranks);
     rc = pool_create(x->seat.threads, bind_thread, x, &x->pool, e);
-    if (rc == 0)
-        engine_rebind(x);
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (topo_fits(x->topo, &x->seat))
+        pool_alone(x->pool);
+    engine_rebind(x);
+    return 0;
 }
 
 /* --- plugins -------------------------------------------------------------- */

@@ -22,12 +22,15 @@
 #include "base/clock.h"
 #include "base/oom.h"
 
-/* How long to stay awake for: threads of one run end, and begin the next, some tens of
- * microseconds apart, and one that sleeps begins it later still. */
-enum { MOST_THREADS = 4096, SPIN_NS = 200000, SPINS_PER_LOOK = 64 };
+/* How long a thread waits awake: one that sleeps begins the next run late, but one that
+ * is awake is in the way of others where threads share processors. */
+enum { SPIN_NS = 20000, SPIN_ALONE_NS = 200000 };
+
+enum { MOST_THREADS = 4096, SPINS_PER_LOOK = 64 };
 
 struct pool {
     int threads; /* with the caller */
+    _Atomic int64_t spin_ns;
     void (*start)(void *arg, int index);
     void *start_arg;
     struct helper {
@@ -63,7 +66,7 @@ static void relax(void)
 /* Wait until ready(p) for a short while; false when the time is over. */
 static bool spin(struct pool *p, bool (*ready)(struct pool *p))
 {
-    int64_t end = clock_mono_ns() + SPIN_NS;
+    int64_t end = clock_mono_ns() + atomic_load(&p->spin_ns);
 
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
@@ -191,6 +194,7 @@ int pool_create(int threads, void (*start)(void *arg, int index), void *arg,
     p->threads = threads;
     p->start = start;
     p->start_arg = arg;
+    atomic_store(&p->spin_ns, SPIN_NS);
     atomic_flag_clear(&p->busy);
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
@@ -213,6 +217,11 @@ void pool_destroy(struct pool *p)
 {
     if (p)
         release(p, p->threads);
+}
+
+void pool_alone(struct pool *p)
+{
+    atomic_store(&p->spin_ns, SPIN_ALONE_NS);
 }
 
 int pool_threads(const struct pool *p)

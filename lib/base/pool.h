@@ -19,6 +19,10 @@ int pool_create(int threads, void (*start)(void *arg, int index), void *arg,
                 struct pool **out, struct err *e);
 void pool_destroy(struct pool *p);
 
+/* Each thread has a processor of its own: those that wait for a run, or for its end, do
+ * so awake for longer. */
+void pool_alone(struct pool *p);
+
 int pool_threads(const struct pool *p);
 
 /* Run fn(arg, i) for 0 <= i < n and return when all have ended.  Not reentrant:

@@ -29,6 +29,8 @@ static void every_task_runs_once(void **state)
     for (int threads = 1; threads <= 5; threads++) {
         assert_int_equal(pool_create(threads, NULL, NULL, &pool, &e), 0);
         assert_int_equal(pool_threads(pool), threads);
+        if (threads % 2)
+            pool_alone(pool);
         memset(ran, 0, sizeof ran);
         for (int run = 0; run < 200; run++)
             pool_run(pool, run, count_task, ran);
