@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * @NAME@.c - a plugin for nnd with one kernel: y = silu(a) * b, in f32.
- *
  * <nnd/plugin.h> says what each operator is given and what it has to promise.
  */
 #include <math.h>
-#include <stdio.h>
-
 #include <nnd/plugin.h>
+#include <stdio.h>
 
 static const struct nnd_host *host;
 
@@ -15,7 +13,6 @@ static const struct nnd_host *host;
 static int supports(const void *self, const void *params, struct nnd_error *e)
 {
     const struct nnd_act *p = params;
-
     if (p->a.dtype == NND_F32 && p->b.dtype == NND_F32 && p->y.dtype == NND_F32)
         return NND_OK;
     snprintf(e->text, sizeof e->text, "wanted a, b and y in f32");
@@ -38,7 +35,6 @@ static float *at(const struct nnd_tensor *x, int64_t row, int64_t column)
 static void gate_row(void *params, int row)
 {
     const struct nnd_act *p = params;
-
     for (int64_t n = 0; n < p->a.dim[1]; n++) {
         float a = *at(&p->a, row, n);
         *at(&p->y, row, n) = a / (1 + expf(-a)) * *at(&p->b, row, n);
@@ -50,8 +46,7 @@ static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
     const struct nnd_act *p = params;
-
-    return host->parallel(host->h, (int)p->a.dim[0], gate_row, (void *)params);
+    return host->parallel(host->h, (int)p->a.dim[0], gate_row, (void *)p);
 }
 
 static const struct nnd_kernel gate = {
@@ -66,7 +61,6 @@ static const struct nnd_kernel gate = {
     .need = need,
     .launch = launch,
 };
-static const struct nnd_kernel *const kernels[] = {&gate};
 
 static const struct nnd_plugin plugin = {
     .struct_size = sizeof plugin,
@@ -75,12 +69,11 @@ static const struct nnd_plugin plugin = {
     .name = "@NAME@",
     .version = "0.1",
     .license = "Apache-2.0",
-    .kernels = kernels,
+    .kernels = (const struct nnd_kernel *const[]){&gate},
     .nkernels = 1,
 };
 
-__attribute__((visibility("default"))) nnd_plugin_v1_f nnd_plugin_v1;
-
+__attribute__((visibility("default"))) /* the one name that others see */
 const struct nnd_plugin *nnd_plugin_v1(const struct nnd_host *h, struct nnd_error *e)
 {
     host = h;
