@@ -462,6 +462,22 @@ bool onnx_has_form(const struct node *n)
     return f && f->run;
 }
 
+/* Only says where copies go: it has no value, and is no input. */
+static bool is_target(const struct graph *g, const struct node *n)
+{
+    bool any = false;
+
+    for (int k = 0; n->op == &op_reshape && k < g->nnode; k++)
+        for (int i = 0; i < g->node[k]->nin; i++) {
+            if (g->node[k]->in[i] != n->out[0])
+                continue;
+            if (g->node[k]->op != &op_copy_to || i != 1)
+                return false;
+            any = true;
+        }
+    return any;
+}
+
 int onnx_emit(struct onnx_body *b, const struct node *n, struct err *e)
 {
     const struct form *f = find(n->op);
@@ -469,7 +485,7 @@ int onnx_emit(struct onnx_body *b, const struct node *n, struct err *e)
     if (!f)
         return err_set(e, ERR_SPEC, "%s: operator %s has no form in ONNX here",
                        n->where, n->op->name);
-    if (f->run && !onnx_is_folded(b->g, n))
+    if (f->run && !onnx_is_folded(b->g, n) && !is_target(b->g, n))
         f->run(b, n);
     return 0;
 }

@@ -319,7 +319,7 @@ int onnx_export(const struct onnx_export *x, struct err *e)
 
     if (rc == 0)
         rc = stored_verify(k.from, true, 0, 1, e);
-    if (rc == 0)
+    if (rc == 0 && !model_waits(x->job))
         rc = write_whole(&k, e);
     if (rc == 0)
         rc = write_steps(&k, e);

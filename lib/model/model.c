@@ -30,6 +30,14 @@ bool model_endless(const Nnd__Job *job)
     return family_of(job)->endless;
 }
 
+bool model_waits(const Nnd__Job *job)
+{
+    const Nnd__Model *m = job->model;
+    return m->family == NND__MODEL__FAMILY__SEQ2SEQ &&
+           m->attention != NND__ATTEND__NONE &&
+           m->attention_place == NND__MODEL__ATTENTION_PLACE__BEFORE;
+}
+
 /* ---- layers --------------------------------------------------------------- */
 
 uint32_t model_layers(const Nnd__Job *job)

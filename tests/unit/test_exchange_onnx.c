@@ -225,6 +225,9 @@ static void check_states(const Onnx__Graph *step, const Onnx__Graph *encoder)
     }
     for (size_t i = 0; encoder && i < encoder->n_output; i++)
         assert_true(has(step->input, step->n_input, encoder->output[i]->name));
+    for (size_t i = 0; encoder && i < encoder->n_input; i++)
+        if (strncmp(encoder->input[i]->name, "source.", 7) != 0)
+            fail_msg("the encoder takes %s", encoder->input[i]->name);
     assert_true(has(step->output, step->n_output, "logits"));
 }
 
