@@ -187,6 +187,14 @@ static int same_words(const struct lexicon *mine, const struct lexicon *theirs,
     return rc;
 }
 
+static bool is_hugging_face(const char *folder)
+{
+    char path[PATH_MAX + 16];
+
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    return fs_exists(path);
+}
+
 int job_teacher(const Nnd__Job *student, const struct lexicon *words,
                 struct comm *world, char path[PATH_MAX], struct spec **out,
                 struct err *e)
@@ -200,6 +208,11 @@ int job_teacher(const Nnd__Job *student, const struct lexicon *words,
         return 0;
     rc = checkpoint_newest(student->distill->teacher, world, path, PATH_MAX, &notes, e);
     buf_free(&notes);
+    if (rc < 0 && is_hugging_face(student->distill->teacher))
+        rc = err_set(e, ERR_SPEC,
+                     "%s: wanted a checkpoint, found a folder of Hugging Face's: nnctl "
+                     "import makes one of it",
+                     student->distill->teacher);
     if (rc == 0)
         rc = job_of_checkpoint(path, out, &theirs, e);
     if (rc < 0)
