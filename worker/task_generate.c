@@ -30,7 +30,8 @@ struct generate_options {
 #define AT(field) offsetof(struct generate_options, field)
 
 static const struct arg_row args[] = {
-    {"prompt", 0, "TEXT", ARG_TEXT, AT(how.prefix), 0, 0, "what to go on with"},
+    {"prompt", 0, "TEXT", ARG_TEXT, AT(how.prefix), 0, 0,
+     "what to go on with; empty: begin a text (a newline)"},
     {"tokens", 0, "N", ARG_INT, AT(tokens), 1, MAX_TOKENS, "how many to add (200)"},
     {"samples", 0, "N", ARG_INT, AT(samples), 1, MAX_SAMPLES,
      "how many texts (1); number i has the seed + i"},
@@ -74,16 +75,11 @@ struct generate {
 /* The prompt's ids, to every row. */
 static int read_prompt(struct generate *g, struct err *e)
 {
-    const char *text = g->o->how.prefix;
     struct tokens t;
     int rc;
 
     tokens_init(&t, tokenizer_vocab(g->tokens));
-    rc = tokenizer_encode(g->tokens, text, strlen(text), &t, e);
-    if (rc < 0)
-        err_prefix(e, "--prompt");
-    else if (t.count == 0)
-        rc = err_set(e, ERR_USAGE, "--prompt: wanted at least one token, found none");
+    rc = writer_begin(g->tokens, g->o->how.prefix, "--prompt", &t, e);
     if (rc == 0) {
         g->prompt = g->length = (int64_t)t.count;
         g->id = calloc((size_t)((g->length + g->o->tokens) * g->rows), sizeof *g->id);

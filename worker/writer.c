@@ -68,6 +68,27 @@ static int open_rule(struct writer *w, const struct writer_options *how, int64_t
     return 0;
 }
 
+int writer_begin(const struct tokenizer *t, const char *text, const char *option,
+                 struct tokens *out, struct err *e)
+{
+    int rc = tokenizer_encode(t, text, strlen(text), out, e);
+
+    if (rc < 0 || out->count)
+        return rc < 0 ? err_prefix(e, "%s", option) : 0;
+    if (tokenizer_marks(t)) {
+        rc = tokens_reserve(out, 1, e);
+        if (rc == 0)
+            tokens_put(out, TOKEN_BOS);
+        return rc;
+    }
+    if (tokenizer_encode(t, "\n", 1, out, e) < 0)
+        return err_set(e, ERR_USAGE,
+                       "%s: wanted a token: the vocabulary has neither <bos> nor a "
+                       "newline to begin with",
+                       option);
+    return 0;
+}
+
 /* Models that go on with a text have no <bos>: its first token stands there. */
 static int open_prefix(struct writer *w, const struct writer_options *how,
                        struct err *e)
@@ -78,10 +99,11 @@ static int open_prefix(struct writer *w, const struct writer_options *how,
     int rc = 0;
 
     tokens_init(&t, tokenizer_vocab(tok));
-    if (how->prefix)
-        rc = tokenizer_encode(tok, how->prefix, strlen(how->prefix), &t, e);
-    if (rc < 0)
-        err_prefix(e, "--prefix");
+    if (!reads)
+        rc = writer_begin(tok, how->prefix ? how->prefix : "", "--prompt", &t, e);
+    else if (how->prefix &&
+             tokenizer_encode(tok, how->prefix, strlen(how->prefix), &t, e) < 0)
+        rc = err_prefix(e, "--prefix");
     w->prefix = calloc(t.count + 1, sizeof *w->prefix);
     if (rc == 0 && !w->prefix)
         rc = err_set(e, ERR_NOMEM, "memory: a prefix of %llu tokens",
@@ -89,8 +111,6 @@ static int open_prefix(struct writer *w, const struct writer_options *how,
     for (uint64_t i = 0; rc == 0 && i < t.count; i++)
         w->prefix[w->prefixed++] = tokens_get(&t, i);
     tokens_free(&t);
-    if (rc == 0 && !reads && w->prefixed == 0)
-        rc = err_set(e, ERR_USAGE, "--prompt: wanted at least one token, found none");
     return rc;
 }
 

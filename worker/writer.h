@@ -46,6 +46,11 @@ int writer_open(struct writer *w, struct trained *t, const struct trained_option
                 bool look, struct err *e);
 void writer_close(struct writer *w);
 
+/* The tokens that a text begins with; of one without any what stands before every text:
+ * <bos>, or a newline where there is none.  ERR_USAGE, ERR_SPEC name the option. */
+int writer_begin(const struct tokenizer *t, const char *text, const char *option,
+                 struct tokens *out, struct err *e);
+
 /* Number i of the sources to read next: its tokens; then read them, and write texts for
  * the first n: w->text[i * w->rule.best + k], in `mem`. */
 void writer_give(struct writer *w, int64_t i, const struct tokens *ids, uint64_t first,
