@@ -133,7 +133,7 @@ constexpr int GATES_OF = CELL == NND_CELL_LSTM  ? 4
                                                 : 1;
 
 template <int CELL>
-__global__ void __launch_bounds__(RNN_THREADS) rnn_forward(struct cells m, int64_t i)
+__global__ void __launch_bounds__(RNN_THREADS, 2) rnn_forward(struct cells m, int64_t i)
 {
     constexpr int G = GATES_OF<CELL>;
     int64_t b0 = (int64_t)blockIdx.y * RNN_ROWS, j0 = (int64_t)blockIdx.x * RNN_UNITS;
