@@ -75,6 +75,23 @@ int64_t *call_row_ids(struct call *c, int64_t n, int64_t tail)
     return row;
 }
 
+int64_t *call_padded_ids(struct call *c, const int64_t *row, int64_t n)
+{
+    int64_t *id = call_row_ids(c, n, 0);
+    for (int64_t i = 0; i < n; i++)
+        id[i] = row[i] >= 0 && row[i] % 4 == 1 ? ROW_NAN : row[i];
+    return id;
+}
+
+void call_targets(struct call *c, void *where, const int64_t *row, int64_t n,
+                  int classes)
+{
+    int32_t *target = call_ints(c, n);
+    for (int64_t i = 0; i < n; i++)
+        target[i] = row[i] < 0 ? -1 : call_number(3, (uint64_t)row[i], 0, classes - 1);
+    call_array(c, where, target, (size_t)n * sizeof *target);
+}
+
 double call_random(uint64_t a, uint64_t b)
 {
     uint64_t bits = nnd_rng_mix(nnd_rng_mix(a) ^ b);

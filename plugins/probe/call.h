@@ -144,6 +144,13 @@ struct slot *call_scaled(struct call *c, const char *name, struct nnd_tensor *t,
 /* n ids of which the last `tail` are ROW_ZERO; the others the caller's to set. */
 int64_t *call_row_ids(struct call *c, int64_t n, int64_t tail);
 
+/* The ids of n rows, but every fourth is padding and holds NaN. */
+int64_t *call_padded_ids(struct call *c, const int64_t *row, int64_t n);
+
+/* Targets of n rows below `classes`, of padding -1; `where`: the params' pointer. */
+void call_targets(struct call *c, void *where, const int64_t *row, int64_t n,
+                  int classes);
+
 /* A pointer of the params to a copy of `data`. */
 void call_array(struct call *c, void *where, const void *data, size_t size);
 

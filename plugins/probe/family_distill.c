@@ -20,24 +20,6 @@ static const struct {
     {6, 40, 2, true, 0, 3},
 };
 
-/* Every fourth row is padding and holds NaN. */
-static int64_t *with_padding(struct call *c, const int64_t *row, int64_t t)
-{
-    int64_t *id = call_row_ids(c, t, 0);
-    for (int64_t i = 0; i < t; i++)
-        id[i] = row[i] >= 0 && row[i] % 4 == 1 ? ROW_NAN : row[i];
-    return id;
-}
-
-static void add_target(struct call *c, int i, const int64_t *row, int64_t t)
-{
-    int32_t *target = call_ints(c, t);
-    for (int64_t r = 0; r < t; r++)
-        target[r] =
-            row[r] < 0 ? -1 : call_number(3, (uint64_t)row[r], 0, cases[i].v - 1);
-    call_array(c, &c->params.distill.target, target, (size_t)t * sizeof *target);
-}
-
 static void add_stat(struct call *c, const char *name, struct nnd_tensor *x,
                      enum role role, int i, const int64_t *row, int64_t t)
 {
@@ -76,7 +58,7 @@ static bool distill(struct call *c, int i, const struct window *w, bool bwd)
         return false;
     struct nnd_distill *p = &c->params.distill;
     int64_t t = window_rows(w, cases[i].t) + w->tail;
-    const int64_t *row = with_padding(c, window_ids(c, w, cases[i].t), t);
+    const int64_t *row = call_padded_ids(c, window_ids(c, w, cases[i].t), t);
     double spread = cases[i].spread;
     bool in_place = bwd && cases[i].in_place;
     *p = (struct nnd_distill){.struct_size = sizeof *p,
@@ -96,7 +78,7 @@ static bool distill(struct call *c, int i, const struct window *w, bool bwd)
     dz->slack = SLACK_BACKWARD;
     /* What is kept is rounded to f32 at its own size before the exponential. */
     dz->terms = (int64_t)(cases[i].v + spread * spread);
-    add_target(c, i, row, t);
+    call_targets(c, &c->params.distill.target, row, t, cases[i].v);
     call_array(c, &p->seed, &seed, sizeof seed);
     snprintf(c->text, sizeof c->text, "t=%d v=%d |z|<%g alpha=%g temperature=%g%s",
              cases[i].t, cases[i].v, spread, (double)cases[i].alpha,

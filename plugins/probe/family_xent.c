@@ -20,24 +20,6 @@ static const struct {
     {6, 40, 2, true, 0, 1e-2f}, {4, 9, 2, false, 0.2f, 1e-3f},
 };
 
-/* Every fourth row is padding and holds NaN. */
-static int64_t *with_padding(struct call *c, const int64_t *row, int64_t t)
-{
-    int64_t *id = call_row_ids(c, t, 0);
-    for (int64_t i = 0; i < t; i++)
-        id[i] = row[i] >= 0 && row[i] % 4 == 1 ? ROW_NAN : row[i];
-    return id;
-}
-
-static void add_target(struct call *c, int i, const int64_t *row, int64_t t)
-{
-    int32_t *target = call_ints(c, t);
-    for (int64_t r = 0; r < t; r++)
-        target[r] =
-            row[r] < 0 ? -1 : call_number(3, (uint64_t)row[r], 0, xents[i].v - 1);
-    call_array(c, &c->params.xent.target, target, (size_t)t * sizeof *target);
-}
-
 static struct slot *add_stat(struct call *c, const char *name, struct nnd_tensor *x,
                              enum role role, int64_t t, int i, const int64_t *row)
 {
@@ -55,7 +37,7 @@ static bool xent(struct call *c, int i, const struct window *w, bool bwd)
         return false;
     struct nnd_xent *p = &c->params.xent;
     int64_t t = window_rows(w, xents[i].t) + w->tail, v = xents[i].v;
-    const int64_t *row = with_padding(c, window_ids(c, w, xents[i].t), t);
+    const int64_t *row = call_padded_ids(c, window_ids(c, w, xents[i].t), t);
     *p = (struct nnd_xent){.struct_size = sizeof *p,
                            .smoothing = xents[i].smoothing,
                            .z_loss = xents[i].z_loss};
@@ -76,7 +58,7 @@ static bool xent(struct call *c, int i, const struct window *w, bool bwd)
     dz->slack = SLACK_BACKWARD;
     /* lse is rounded to f32 at its own size before the exponential. */
     dz->terms = (int64_t)(v + xents[i].spread * xents[i].spread);
-    add_target(c, i, row, t);
+    call_targets(c, &c->params.xent.target, row, t, xents[i].v);
     call_array(c, &p->seed, &seed, sizeof seed);
     snprintf(c->text, sizeof c->text, "t=%d v=%d |z|<%g smoothing=%g z_loss=%g%s",
              xents[i].t, xents[i].v, xents[i].spread, (double)xents[i].smoothing,
@@ -132,7 +114,7 @@ static bool linear(struct call *c, int i, const struct window *w, bool bwd)
         return false;
     struct nnd_xent_linear *p = &c->params.xent_linear;
     int64_t t = window_rows(w, linears[i].t) + w->tail, v = linears[i].v;
-    const int64_t *row = with_padding(c, window_ids(c, w, linears[i].t), t);
+    const int64_t *row = call_padded_ids(c, window_ids(c, w, linears[i].t), t);
     *p = (struct nnd_xent_linear){.struct_size = sizeof *p,
                                   .smoothing = linears[i].smoothing,
                                   .z_loss = linears[i].z_loss};
@@ -196,7 +178,7 @@ bool family_embed_fwd(struct call *c, int i, const struct window *w)
         return false;
     struct nnd_embed *p = &c->params.embed;
     int64_t t = window_rows(w, embeds[i].t) + w->tail;
-    const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
+    const int64_t *row = call_padded_ids(c, window_ids(c, w, embeds[i].t), t);
     *p = (struct nnd_embed){.struct_size = sizeof *p, .scale = embeds[i].scale};
     c->rows = embeds[i].t;
     call_tensor(c, "table", &p->table, ROLE_IN, KIND_ACT, embeds[i].v, embeds[i].n, -1);
@@ -214,7 +196,7 @@ bool family_embed_bwd(struct call *c, int i, const struct window *w)
         return false;
     struct nnd_embed *p = &c->params.embed;
     int64_t t = window_rows(w, embeds[i].t) + w->tail;
-    const int64_t *row = with_padding(c, window_ids(c, w, embeds[i].t), t);
+    const int64_t *row = call_padded_ids(c, window_ids(c, w, embeds[i].t), t);
     *p = (struct nnd_embed){.struct_size = sizeof *p, .scale = embeds[i].scale};
     call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, t, embeds[i].n, -1)->row = row;
     struct slot *d = call_tensor(c, "dtable", &p->dtable, ROLE_OUT, KIND_F32,
