@@ -373,6 +373,42 @@ static void floor_of_sums(const struct layout *l, const struct field *f,
     set_floor(s, product);
 }
 
+/* The largest of what is finite, without its sign. */
+static double largest(const struct nnd_tensor *t)
+{
+    int64_t n = t->ndim ? elements(t) : 0;
+    double most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double x = fabs(number_at(t, i));
+        most = isfinite(x) ? fmax(most, x) : most;
+    }
+    return most;
+}
+
+/* A loss is the difference of two numbers as large as logits, and a row's gradient that
+ * of a probability and 1: where a model knows the answer, their rounding is left. */
+static void floor_of_losses(const struct layout *l, struct sample *s)
+{
+    const struct nnd_xent *x = s->params;
+    const struct nnd_distill *d = s->params;
+    const float *seed = x->seed;
+    double size, rise = 1;
+    if (strncmp(l->op, "distill.", 8) == 0) {
+        seed = d->seed;
+        rise = fmax(1, d->temperature);
+        size = fmax(largest(&d->logits), largest(&d->teacher));
+    } else if (strncmp(l->op, "xent.", 5) == 0) {
+        size = largest(&x->logits);
+    } else {
+        return;
+    }
+    double floor = 4 * dtype_unit(NND_F32) * fmax(1, size);
+    if (strstr(l->op, ".bwd"))
+        set_floor(s, floor * (seed ? fabs(*seed) : 1) / sqrt((double)x->logits.dim[1]));
+    else
+        set_floor(s, floor * rise);
+}
+
 /* What an input does to the rounding of results. */
 static void weigh(struct sample *s, const struct nnd_tensor *t)
 {
@@ -408,6 +444,7 @@ static bool by_layout(const struct layout *l, const void *params, struct arena *
             redirect(out, field[i].name, tensor_at(out->params, &field[i]), l->slack,
                      a);
     floor_of_sums(l, field, out);
+    floor_of_losses(l, out);
     if (strncmp(l->op, "rnn.", 4) == 0) /* each step builds upon the one before */
         out->terms *= fmax(1, (double)size_of(field, out->params, 'T'));
     return out->noutputs > 0;
