@@ -89,8 +89,11 @@ static bool is_required(const char *rule)
     return name && name[1] && name[1] != '!' && name[strlen(name) - 1] != '?';
 }
 
+/* A rule, or a device, which may not be there or have lost its driver. */
 static bool requires_any(const Nnd__Job *job)
 {
+    if (strcmp(job->kernels->device, "cpu") != 0)
+        return true;
     for (size_t i = 0; i < job->kernels->n_rule; i++)
         if (is_required(job->kernels->rule[i]))
             return true;

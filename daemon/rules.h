@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rules.h - whether the kernels that a job requires (OP=NAME, without "?") are there
- * and can do what it wants, asked before it is accepted.
+ * rules.h - whether the kernels that a job requires (OP=NAME, without "?"), or the
+ * device that it wants, are there and can do what it asks, before it is accepted.
  *
  * nnd loads no plugin: nnd-worker is started for it, as a child that says "met" or
  * "unmet".  What it said counts for some seconds, for all jobs of the same model and
