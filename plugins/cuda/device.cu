@@ -73,11 +73,16 @@ static int device_count(void)
 static int device_info(int dev, char *json, size_t len)
 {
     struct cudaDeviceProp p;
+    char bus[32] = "", more[200];
     int r = cuda_status(cudaGetDeviceProperties(&p, dev), "properties");
     if (r == NND_OK)
-        snprintf(json, len,
-                 "{\"name\":\"%s\",\"arch\":\"sm_%d%d\",\"bytes\":%zu,\"units\":%d}",
-                 p.name, p.major, p.minor, p.totalGlobalMem, p.multiProcessorCount);
+        r = cuda_status(cudaDeviceGetPCIBusId(bus, sizeof bus, dev), "properties");
+    if (r != NND_OK)
+        return r;
+    cuda_nvml(bus, more, sizeof more);
+    snprintf(json, len,
+             "{\"name\":\"%s\",\"arch\":\"sm_%d%d\",\"bytes\":%zu,\"units\":%d,%s}",
+             p.name, p.major, p.minor, p.totalGlobalMem, p.multiProcessorCount, more);
     return r;
 }
 

@@ -30,6 +30,10 @@ int cuda_lt_plan(const void *self, const void *params, void **plan,
 
 extern const struct nnd_device_ops cuda_device;
 
+/* What NVML says of the device on PCI bus `bus`: members of a JSON object, or why it
+ * says nothing. */
+void cuda_nvml(const char *bus, char *json, size_t len);
+
 /* This thread's calls go to device `dev` from now on. */
 int cuda_enter(int dev);
 

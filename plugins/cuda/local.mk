@@ -19,6 +19,7 @@ cuda_sources = \
     plugins/cuda/hopper.cu \
     plugins/cuda/lt.cu \
     plugins/cuda/norm.cu \
+    plugins/cuda/nvml.cu \
     plugins/cuda/optim.cu \
     plugins/cuda/permute.cu \
     plugins/cuda/quant.cu \
@@ -92,7 +93,8 @@ EXTRA_DIST += \
     tests/cuda/warpgroup.cc \
     tests/cuda/hopper_layer.h \
     tests/cuda/layer.h \
-    tests/cuda/library.h
+    tests/cuda/library.h \
+    tests/cuda/nvidia_ml.cc
 
 if HAVE_CXX
 # The plugin on the emulated device: tests/cuda/cuda.so.
@@ -106,7 +108,7 @@ emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so
 tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o \
-    tests/cuda/cublaslt.o tests/cuda/plugin.o tests/cuda/op.o
+    tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
@@ -126,6 +128,10 @@ tests/cuda/warpgroup.o: $(srcdir)/tests/cuda/warpgroup.cc \
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O3 -c $< -o $@
 tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc $(srcdir)/tests/cuda/cublasLt.h
+	@$(MKDIR_P) tests/cuda
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
+tests/cuda/nvidia_ml.o: $(srcdir)/tests/cuda/nvidia_ml.cc \
+    $(srcdir)/tests/cuda/cuda_runtime.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
 tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/%) \

@@ -109,6 +109,25 @@ static json_t *unavailable_list(const struct nnd_plugin *p)
     return list;
 }
 
+/* What its devices say of themselves, by type; asked for behind unavailable_list. */
+static json_t *found_list(const struct nnd_plugin *p)
+{
+    json_t *list = json_object();
+    for (uint32_t i = 0; i < p->ndevices; i++) {
+        const struct nnd_device_ops *d = p->devices[i];
+        json_t *each = json_array();
+        char text[600] = "";
+        for (int dev = 0; d->info && dev < d->count(); dev++)
+            if (d->info(dev, text, sizeof text) == NND_OK) {
+                text[sizeof text - 1] = '\0';
+                json_t *j = json_loads(text, 0, NULL);
+                json_array_append_new(each, j ? j : json_string("no JSON"));
+            }
+        json_object_set_new(list, d->type, each);
+    }
+    return list;
+}
+
 /* Element types that it brings: nobody else is in this process. */
 static json_t *dtype_list(void)
 {
@@ -159,12 +178,13 @@ static int describe(void *arg, struct buf *out, struct err *e)
     char abi[32];
     snprintf(abi, sizeof abi, "%u.%u", p->abi_major, p->abi_minor);
     json_t *odd = odd_of(&before); /* before a device is asked for */
-    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+    json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+                          "s:o}",
                           "name", p->name, "version", p->version, "abi", abi, "license",
                           text_of(p->license), "build", text_of(p->build), "kernels",
                           kernel_list(p), "devices", device_list(p), "unavailable",
-                          unavailable_list(p), "operators", op_list(p), "dtypes",
-                          dtype_list(), "odd", odd);
+                          unavailable_list(p), "found", found_list(p), "operators",
+                          op_list(p), "dtypes", dtype_list(), "odd", odd);
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: cannot be described as JSON", path);
@@ -245,15 +265,31 @@ static void print_flags(const json_t *names)
         printf("%s%s", i ? "," : " ", json_string_value(json_array_get(names, i)));
 }
 
+static void print_found(const char *type, const json_t *each)
+{
+    for (size_t i = 0; i < json_array_size(each); i++) {
+        char *text = json_dumps(json_array_get(each, i), JSON_COMPACT);
+        printf("  device %s %zu: %s\n", type, i, text ? text : "");
+        free(text);
+    }
+}
+
+static void print_devices(const json_t *p)
+{
+    json_t *missing = json_object_get(p, "unavailable"), *why;
+    json_t *found = json_object_get(p, "found"), *each;
+    const char *type;
+    json_object_foreach(missing, type, why)
+        printf("  device %s: unavailable (%s)\n", type, json_string_value(why));
+    json_object_foreach(found, type, each) print_found(type, each);
+}
+
 static void print_plugin(const json_t *p)
 {
     const json_t *kernels = json_object_get(p, "kernels");
-    json_t *missing = json_object_get(p, "unavailable"), *why;
-    const char *type;
     printf("%s %s  abi %s  sha256 %.12s  %s\n", field(p, "name"), field(p, "version"),
            field(p, "abi"), field(p, "sha256"), field(p, "path"));
-    json_object_foreach(missing, type, why)
-        printf("  device %s: unavailable (%s)\n", type, json_string_value(why));
+    print_devices(p);
     for (size_t i = 0; i < json_array_size(kernels); i++) {
         const json_t *k = json_array_get(kernels, i);
         printf("  %-20s %-16s %-5s priority %3d ", field(k, "name"), field(k, "op"),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * library.h - in place of libraries that plugins/cuda opens: their functions by name,
- * in plain C (cublaslt.cc).
+ * in plain C (cublaslt.cc, nvidia_ml.cc).
  */
 #ifndef EMU_LIBRARY_H
 #define EMU_LIBRARY_H
@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 void *emu_function(const char *name);
+void *emu_nvml(const char *name);
 
 static inline void *library_open(const char *const *names)
 {
@@ -17,7 +18,8 @@ static inline void *library_open(const char *const *names)
 
 static inline void *library_symbol(void *, const char *name)
 {
-    return emu_function(name);
+    void *f = emu_function(name);
+    return f ? f : emu_nvml(name);
 }
 
 #endif
