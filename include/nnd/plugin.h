@@ -319,7 +319,7 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  * Segments lie on the device: the host never waits for them.
  * gather: row r of A and A2 (mode M), or of B (mode K), is row
  * gather[r] / gather_div of that tensor: rows of experts without a sorted copy.
- * An index < 0 is padding.
+ * An index < 0 is padding: a row of zeros.
  * Pairs (mode M, all of b's and d's shapes and types): with b2 alone the epilogue
  * is SWIGLU of both products; with a2 and b2 D = A op(B) + A2 op(B2); with DSWIGLU
  * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last.

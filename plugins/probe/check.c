@@ -9,6 +9,7 @@
 #include "base/str.h"
 #include "child.h"
 #include "endure.h"
+#include "family.h"
 #include "judge.h"
 #include "kernel/loader.h"
 #include "kernel/op.h"
@@ -88,17 +89,26 @@ static json_t *lines_of(const char *text)
     return list;
 }
 
-/* A check that has verified nothing has not passed. */
-static void close_verdict(const struct nnd_kernel *k, struct verdict *v)
+/* A check that has verified nothing has not passed, nor a promise that nothing could
+ * break.  What rows are is known of the catalogue alone. */
+static void close_verdict(const struct nnd_kernel *k, unsigned what, struct verdict *v)
 {
+    bool promised = (k->flags & NND_K_INVARIANT) && (what & JUDGE_CORRECT);
     if (v->failed > JUDGE_FAILURES)
         buf_printf(&v->failures, "%s: left alone after %d failures\n", k->name,
                    v->failed);
-    if (v->skip[0] || v->refused < v->trials)
+    if (v->skip[0])
         return;
-    v->failed++;
-    buf_printf(&v->failures, "%s: refused all %d trials, at last: %s\n", k->name,
-               v->trials, v->refusal);
+    if (v->refused == v->trials) {
+        v->failed++;
+        buf_printf(&v->failures, "%s: refused all %d trials, at last: %s\n", k->name,
+                   v->trials, v->refusal);
+    } else if (promised && !v->failed && !v->invariant && family_find(k->op)) {
+        v->failed++;
+        buf_printf(&v->failures,
+                   "%s: promises NND_K_INVARIANT and takes no call that can show it\n",
+                   k->name);
+    }
 }
 
 /* In the child. */
@@ -120,10 +130,11 @@ static int judge(void *arg, struct buf *out, struct err *e)
     bool alone = job->scope.what & (JUDGE_ENDURE | JUDGE_HUGE);
     (alone ? endure_kernel : judge_kernel)(ks, p, k, probe_device(ks, p, k->device),
                                            &job->scope, &v);
-    close_verdict(k, &v);
-    json_t *j = json_pack("{s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
-                          v.refused, "failed", v.failed, "skip", v.skip, "failures",
-                          lines_of(v.failures.data));
+    close_verdict(k, job->scope.what, &v);
+    json_t *j =
+        json_pack("{s:i, s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
+                  v.refused, "invariant", v.invariant, "failed", v.failed, "skip",
+                  v.skip, "failures", lines_of(v.failures.data));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: no verdict could be written", k->name);
@@ -135,8 +146,9 @@ static int judge(void *arg, struct buf *out, struct err *e)
 static json_t *broken(const char *kernel, const struct err *e)
 {
     json_t *line = json_sprintf("%s: %s", kernel, e->text);
-    return json_pack("{s:i, s:i, s:i, s:s, s:[o]}", "trials", 0, "refused", 0, "failed",
-                     1, "skip", "", "failures", line ? line : json_string(kernel));
+    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:[o]}", "trials", 0, "refused", 0,
+                     "invariant", 0, "failed", 1, "skip", "", "failures",
+                     line ? line : json_string(kernel));
 }
 
 static int number(const json_t *j, const char *key)

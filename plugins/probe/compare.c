@@ -119,6 +119,15 @@ int compare_values(const struct call *c, const struct result *r,
     return 0;
 }
 
+bool compare_is_exact(const struct call *c)
+{
+    bool exact = true;
+    for (int n = 0; n < c->nslots; n++)
+        if (is_output(&c->slot[n]))
+            exact &= c->slot[n].kind == KIND_I32 || c->slot[n].slack == SLACK_COPY;
+    return exact || c->exact;
+}
+
 int compare_written(const struct call *c, const struct result *r, struct err *e)
 {
     char place[80];

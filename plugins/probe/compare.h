@@ -13,6 +13,9 @@
 int compare_values(const struct call *c, const struct result *r,
                    const struct result *oracle, struct err *e);
 
+/* Do compare_values, or the call itself, leave no choice of bits? */
+bool compare_is_exact(const struct call *c);
+
 /* Every output was written, in all of its elements. */
 int compare_written(const struct call *c, const struct result *r, struct err *e);
 

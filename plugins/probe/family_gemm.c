@@ -245,24 +245,32 @@ static const struct {
      false},
 };
 
-/* With a gather the rows of the tensor stand the other way round. */
+/* Does a gathered row stand for nothing?  Those in the gaps, and some within segments.
+ */
+static bool is_padding(int64_t row)
+{
+    return row == ROW_NAN || (row >= 0 && row % 7 == 3);
+}
+
+/* With a gather the rows of the tensor stand the other way round; where padding would
+ * be is NaN. */
 static const int64_t *gathered_ids(struct call *c, int i, int64_t t, const int64_t *row)
 {
     if (!grouped[i].gather)
         return row;
     int64_t *turned = call_row_ids(c, t, 0);
     for (int64_t r = 0; r < t; r++)
-        turned[r] = row[t - 1 - r];
+        turned[t - 1 - r] = is_padding(row[r]) ? ROW_NAN : row[r];
     return turned;
 }
 
-static void add_gather(struct call *c, int i, int64_t t)
+static void add_gather(struct call *c, int i, int64_t t, const int64_t *row)
 {
     struct nnd_grouped_gemm *p = &c->params.grouped;
     int32_t *index = call_ints(c, t + 1);
     int div = grouped[i].gather;
     for (int64_t r = 0; r < t; r++)
-        index[r] = (int32_t)((t - 1 - r) * div + r % div);
+        index[r] = is_padding(row[r]) ? -1 : (int32_t)((t - 1 - r) * div + r % div);
     p->gather_div = div;
     call_array(c, &p->gather, index, (size_t)(t + 1) * sizeof *index);
 }
@@ -379,7 +387,7 @@ bool family_grouped(struct call *c, int i, const struct window *w)
     else
         grouped_k(c, i, t, row, grouped[i].accumulate || w->part == 2);
     if (grouped[i].gather)
-        add_gather(c, i, t);
+        add_gather(c, i, t, row);
     call_array(c, &p->segments, seg, (size_t)p->nsegments * sizeof *seg);
     snprintf(c->text, sizeof c->text,
              "mode %c n=%d k=%d rows=%d,%d,%d,%d,%d%s%s form=%d gather=%d%s",

@@ -202,9 +202,9 @@ bool family_sort(struct call *c, int i, const struct window *w)
     return true;
 }
 
+/* What a window cuts are places in the order. */
 bool family_permute(struct call *c, int i, const struct window *w)
 {
-    (void)w;
     if (i >= COUNT(sorts))
         return false;
     struct nnd_permute *p = &c->params.permute;
@@ -212,12 +212,15 @@ bool family_permute(struct call *c, int i, const struct window *w)
     choose(c, i, &s);
     *p = (struct nnd_permute){.struct_size = sizeof *p, .top_k = sorts[i].k};
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, sorts[i].t, sorts[i].n, -1);
+    int64_t rows = window_rows(w, s.n);
+    c->rows = s.n;
     struct slot *y =
-        call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, s.n, sorts[i].n, -1);
+        call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, rows, sorts[i].n, -1);
+    y->row = window_ids(c, w, s.n);
     y->slack = sorts[i].gate ? SLACK_ELEMENT : SLACK_COPY;
     struct slot *source =
-        call_tensor(c, "source", &p->source, ROLE_IN, KIND_I32, s.n, -1, -1);
-    source->number = s.source;
+        call_tensor(c, "source", &p->source, ROLE_IN, KIND_I32, rows, -1, -1);
+    source->number = s.source + w->first;
     if (sorts[i].gate)
         call_tensor(c, "gate", &p->gate, ROLE_IN, KIND_F32, sorts[i].t, sorts[i].k, -1);
     describe(c, i);

@@ -48,45 +48,56 @@ static const int32_t *indices(struct call *c, int i)
     return index;
 }
 
-static bool move(struct call *c, int i, bool scatter)
+/* A window cuts what is gathered. */
+static bool move(struct call *c, int i, const struct window *w, bool scatter)
 {
     if (i >= COUNT(shapes))
         return false;
     struct nnd_rows *p = &c->params.rows;
-    int64_t t = shapes[i].t, more = t + OTHERS, n = shapes[i].n;
+    int64_t t = window_rows(w, shapes[i].t), more = shapes[i].t + OTHERS;
+    int64_t n = shapes[i].n;
     *p = (struct nnd_rows){.struct_size = sizeof *p};
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, scatter ? t : more, n, -1);
-    call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, scatter ? more : t, n, -1)->slack =
-        SLACK_COPY;
-    call_array(c, &p->index, indices(c, i), (size_t)t * sizeof(int32_t));
+    struct slot *y =
+        call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, scatter ? more : t, n, -1);
+    y->slack = SLACK_COPY;
+    if (!scatter) {
+        c->rows = shapes[i].t;
+        y->row = window_ids(c, w, shapes[i].t);
+    }
+    call_array(c, &p->index, indices(c, i) + w->first, (size_t)t * sizeof(int32_t));
     snprintf(c->text, sizeof c->text, "t=%d n=%d", shapes[i].t, shapes[i].n);
     return true;
 }
 
 bool family_rows_gather(struct call *c, int i, const struct window *w)
 {
-    (void)w;
-    return move(c, i, false);
+    return move(c, i, w, false);
 }
 
 bool family_rows_scatter(struct call *c, int i, const struct window *w)
 {
-    (void)w;
-    return move(c, i, true);
+    return move(c, i, w, true);
 }
 
+/* What a window cuts are blocks. */
 bool family_sqnorm(struct call *c, int i, const struct window *w)
 {
     static const int sizes[] = {1, 0, 15, 4095, 4096, 4097, 10000};
-    (void)w;
     if (i >= COUNT(sizes))
         return false;
     struct nnd_sqnorm *p = &c->params.sqnorm;
     int64_t n = sizes[i], blocks = (n + NND_BLOCK_ELEMS - 1) / NND_BLOCK_ELEMS;
+    int64_t rows = window_rows(w, blocks), from = w->first * NND_BLOCK_ELEMS;
+    int64_t left =
+        rows * NND_BLOCK_ELEMS < n - from ? rows * NND_BLOCK_ELEMS : n - from;
     *p = (struct nnd_sqnorm){.struct_size = sizeof *p};
-    call_tensor(c, "x", &p->x, ROLE_IN, KIND_F32, n, -1, -1);
-    call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F64, blocks, -1, -1)->terms =
-        NND_BLOCK_ELEMS;
+    c->rows = blocks;
+    call_tensor(c, "x", &p->x, ROLE_IN, KIND_F32, left, -1, -1)->row =
+        window_ids(c, &(struct window){from, left, 0, 0}, n);
+    struct slot *y = call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F64, rows, -1, -1);
+    y->row = window_ids(c, w, blocks);
+    y->terms = NND_BLOCK_ELEMS;
     snprintf(c->text, sizeof c->text, "n=%d", sizes[i]);
     return true;
 }

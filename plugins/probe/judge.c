@@ -182,6 +182,7 @@ static void check_window(struct bench *b, struct trial_case *tc, const struct wi
     char what[100];
     if (!build(b, tc, w, &part))
         return;
+    b->verdict->invariant++;
     struct trial t = kernel_trial(b, tc->types, &all_layouts[0], 2);
     snprintf(what, sizeof what, "not invariant (rows from %d, %d of them, %d of zeros)",
              (int)w->first, (int)w->count, (int)w->tail);
@@ -230,6 +231,7 @@ static void check_parts(struct bench *b, struct trial_case *tc,
     struct trial t = kernel_trial(b, tc->types, &all_layouts[0], 2);
     if (!tc->call.parts)
         return;
+    b->verdict->invariant++;
     build(b, tc, &(struct window){.count = -1, .part = 1}, &one);
     build(b, tc, &(struct window){.count = -1, .part = 2}, &two);
     int rc = run_call(&one, &t, &r1, &e);
@@ -425,6 +427,7 @@ static void check_layout(struct bench *b, struct trial_case *tc,
         check_repeats(b, tc, layout, &r);
     if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])
         return;
+    b->verdict->invariant += !b->outside && compare_is_exact(&tc->call);
     check_rows(b, tc, &r);
     check_tail(b, tc, &r);
     check_parts(b, tc, &r);

@@ -17,6 +17,7 @@ enum { JUDGE_FAILURES = 10 }; /* listed per kernel before it is left alone */
 
 struct verdict {
     int trials, refused, failed;
+    int invariant;       /* calls that could break NND_K_INVARIANT's promise */
     struct buf failures; /* lines */
     char refusal[300];   /* the last reason of supports() */
     char skip[200];      /* why nothing was run, or "" */

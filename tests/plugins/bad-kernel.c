@@ -31,6 +31,12 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 #endif
         return NND_EUNSUPPORTED;
     }
+#if defined FAULT_PROMISE
+    if (p->d.dim[0] > 1 || p->trans_a) {
+        snprintf(e->text, sizeof e->text, "one row at a time");
+        return NND_EUNSUPPORTED;
+    }
+#endif
     for (int i = 0; i < 5; i++) {
         if (all[i]->ndim == 0 || all[i]->dtype == NND_F32)
             continue;
