@@ -156,10 +156,10 @@ static int name_jobs(struct client *c, int argc, char **argv, struct jobs *js,
 /* --- showing -------------------------------------------------------------- */
 
 static const struct column columns[] = {
-    {"ID", true},     {"NAME", false},   {"USER", false}, {"ST", false},
-    {"STEP", true},   {"LOSS", true},    {"TOK/S", true}, {"RANKS", true},
-    {"TRY", true},    {"ELAPSED", true}, {"ETA", true},   {"PRIO", true},
-    {"ENDED", false}, {"SWEEP", false},  {"INFO", false},
+    {"ID", true},    {"NAME", false},  {"USER", false},   {"ST", false},
+    {"STEP", true},  {"LOSS", true},   {"TOK/S", true},   {"HIDDEN", true},
+    {"RANKS", true}, {"TRY", true},    {"ELAPSED", true}, {"ETA", true},
+    {"PRIO", true},  {"ENDED", false}, {"SWEEP", false},  {"INFO", false},
 };
 enum {
     ID,
@@ -169,6 +169,7 @@ enum {
     STEP,
     LOSS,
     TOK_S,
+    HIDDEN,
     RANKS,
     TRY,
     ELAPSED,
@@ -213,10 +214,22 @@ static void queue_cells(struct table *t, const Wire__JobInfo *j, bool ended)
     table_cell(t, SWEEP, "%s", j->label ? j->label : "");
 }
 
-static void job_row(struct table *t, const Wire__JobInfo *j, bool ended)
+static void speed_cells(struct table *t, const Wire__JobInfo *j)
 {
     char text[32];
 
+    if (wire_state_is_final(j->state))
+        return;
+    if (j->has_tokens_per_s) {
+        progress_count(j->tokens_per_s, text, sizeof text);
+        table_cell(t, TOK_S, "%s", text);
+    }
+    if (j->has_send_hidden)
+        table_cell(t, HIDDEN, "%.0f%%", 100 * j->send_hidden);
+}
+
+static void job_row(struct table *t, const Wire__JobInfo *j, bool ended)
+{
     table_row(t);
     table_cell(t, ID, "%llu", (unsigned long long)j->id);
     table_cell(t, NAME, "%s", j->name ? j->name : "");
@@ -228,10 +241,7 @@ static void job_row(struct table *t, const Wire__JobInfo *j, bool ended)
                (unsigned long long)j->steps);
     if (j->has_loss)
         table_cell(t, LOSS, "%.4g", j->loss);
-    if (j->has_tokens_per_s && !wire_state_is_final(j->state)) {
-        progress_count(j->tokens_per_s, text, sizeof text);
-        table_cell(t, TOK_S, "%s", text);
-    }
+    speed_cells(t, j);
     if (j->has_ranks)
         table_cell(t, RANKS, "%u", j->ranks);
     if (j->attempt > 1)
@@ -353,9 +363,11 @@ const struct verb verb_status = {
     .args = "[ID...]",
     .max_args = -1,
     .brief = "list jobs",
-    .text = "Shows jobs that have not ended, newest first, or the jobs named. A column "
-            "that is empty for all of them is left out. INFO says why a job waits or "
-            "why it ended as it did.",
+    .text =
+        "Shows jobs that have not ended, newest first, or the jobs named. A column "
+        "that is empty for all of them is left out. HIDDEN is the share of the time "
+        "of sending between ranks for which nobody waited. INFO says why a job "
+        "waits or why it ended as it did.",
     .options = {table},
     .size = sizeof(struct options),
     .preset = preset,
