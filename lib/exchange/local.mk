@@ -16,6 +16,7 @@ lib_exchange_libexchange_la_SOURCES = \
     lib/exchange/onnx_body.c lib/exchange/onnx_body.h \
     lib/exchange/onnx_emit.c lib/exchange/onnx_emit.h \
     lib/exchange/onnx_export.c lib/exchange/onnx_export.h \
+    lib/exchange/onnx_info.c lib/exchange/onnx_info.h \
     lib/exchange/onnx_model.c lib/exchange/onnx_model.h \
     lib/exchange/onnx_recurrent.c \
     lib/exchange/origin.c lib/exchange/origin.h \

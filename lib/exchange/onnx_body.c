@@ -6,7 +6,14 @@
 
 #include <string.h>
 
-enum { ATTR_FLOAT = 1, ATTR_INT = 2, ATTR_STRING = 3, ATTR_FLOATS = 6, ATTR_INTS = 7 };
+enum {
+    ATTR_FLOAT = 1,
+    ATTR_INT = 2,
+    ATTR_STRING = 3,
+    ATTR_GRAPH = 5,
+    ATTR_FLOATS = 6,
+    ATTR_INTS = 7
+};
 
 struct onnx_body *onnx_body(struct arena *mem, const struct graph *g,
                             struct onnx_form *form)
@@ -20,6 +27,20 @@ struct onnx_body *onnx_body(struct arena *mem, const struct graph *g,
     b->in = arena_calloc(mem, (size_t)g->nvalue + 1, sizeof(const struct value *));
     b->scope = b->where = "";
     return b;
+}
+
+struct onnx_body *onnx_body_within(struct onnx_body *outer)
+{
+    struct onnx_body *b = onnx_body(outer->mem, outer->g, outer->form);
+
+    b->outer = outer;
+    b->made = outer->made; /* names must differ from those around */
+    return b;
+}
+
+void onnx_body_end(struct onnx_body *b)
+{
+    b->outer->made = b->made;
 }
 
 /* "experts.{}.up_proj.weight", of all experts, as "experts.up_proj.weight". */
@@ -38,6 +59,8 @@ const char *onnx_name(struct onnx_body *b, const struct value *v)
 
     if (b->name[v->id])
         return b->name[v->id];
+    if (b->outer)
+        return b->name[v->id] = onnx_name(b->outer, v);
     b->in[b->nin++] = v;
     if (v->storage == STORAGE_ARENA)
         b->name[v->id] = arena_printf(b->mem, b->nin == 1 ? "x" : "x%d", b->nin);
@@ -53,6 +76,16 @@ void onnx_let(struct onnx_body *b, const struct value *v, const char *name,
 {
     b->name[v->id] = name;
     b->form[v->id] = form;
+    if (b->nlet == b->let_cap) {
+        size_t cap = b->let_cap ? 2 * b->let_cap : 32;
+        const struct value **grown = arena_calloc(b->mem, cap, sizeof *grown);
+
+        if (b->nlet)
+            memcpy(grown, b->let, b->nlet * sizeof *grown);
+        b->let = grown;
+        b->let_cap = cap;
+    }
+    b->let[b->nlet++] = v;
 }
 
 static void append(struct onnx_body *b, Onnx__Node *n)
@@ -155,6 +188,11 @@ void onnx_text(struct onnx_body *b, const char *name, const char *x)
     a->has_s = 1;
     a->s.len = strlen(x);
     a->s.data = arena_memdup(b->mem, x, a->s.len + 1);
+}
+
+void onnx_graph(struct onnx_body *b, const char *name, Onnx__Graph *x)
+{
+    attribute(b, name, ATTR_GRAPH)->g = x;
 }
 
 /* ---- constants ------------------------------------------------------------ */

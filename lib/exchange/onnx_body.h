@@ -20,10 +20,13 @@ struct onnx_form {
     int lead;     /* 1 or 2 dims for the rows; 0: no rows (a weight)      */
     bool experts; /* with a dim of experts in front, [.., E, rows, N]      */
     bool summed;  /* a norm's sum with its residual, made by the block before */
+    bool shared;  /* one sequence's rows, the same for all: places             */
+    bool source;  /* rows of a source, and not of the text at hand            */
 };
 
 struct onnx_body {
     struct arena *mem;
+    struct onnx_body *outer; /* of a loop: whose names are good here, too; or NULL */
     const struct graph *g;
     struct onnx_form *form;  /* [nvalue], shared by all bodies of a file */
     const char **name;       /* [nvalue] in this body, or NULL           */
@@ -31,6 +34,8 @@ struct onnx_body {
     const char *where;       /* of the node at hand, within this body    */
     const struct value **in; /* [nin]: what came from outside           */
     int nin;
+    const struct value **let; /* [nlet]: what got a name by onnx_let(); some twice */
+    size_t nlet, let_cap;
     Onnx__Node **node;
     size_t n, cap;
     int made; /* names given so far */
@@ -39,8 +44,13 @@ struct onnx_body {
 struct onnx_body *onnx_body(struct arena *mem, const struct graph *g,
                             struct onnx_form *form);
 
+/* The body of a loop within that one; onnx_body_end() gives the numbers of names back.
+ */
+struct onnx_body *onnx_body_within(struct onnx_body *outer);
+void onnx_body_end(struct onnx_body *b);
+
 /* What a value is called here.  One that nothing here made comes from outside: it gets
- * a name, and joins b->in. */
+ * a name, and joins b->in; a loop's is called as it is outside. */
 const char *onnx_name(struct onnx_body *b, const struct value *v);
 
 /* The value is that; its rows stand so. */
@@ -62,6 +72,7 @@ void onnx_int(struct onnx_body *b, const char *name, int64_t x);
 void onnx_float(struct onnx_body *b, const char *name, double x);
 void onnx_ints(struct onnx_body *b, const char *name, const int64_t *x, int n);
 void onnx_text(struct onnx_body *b, const char *name, const char *x);
+void onnx_graph(struct onnx_body *b, const char *name, Onnx__Graph *x);
 
 /* Constants. */
 const char *onnx_const_ints(struct onnx_body *b, const int64_t *x, int n);

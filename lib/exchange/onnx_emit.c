@@ -104,8 +104,10 @@ static void emit_sum(struct onnx_body *b, const struct node *n)
     struct onnx_form form = form_of(b, n, 0);
     const char *y = in(b, n, 0);
 
-    for (int i = 1; i < n->nin; i++)
+    for (int i = 1; i < n->nin; i++) {
         y = onnx_op(b, "Add", y, in(b, n, i), NULL);
+        form.shared = form.shared && form_of(b, n, i).shared;
+    }
     onnx_let(b, n->out[0], y, form);
 }
 
@@ -154,7 +156,9 @@ const struct value *onnx_norm_sum(const struct node *n)
 
 static struct onnx_form rows_of_norm(const struct onnx_body *b, const struct node *n)
 {
-    return (struct onnx_form){.lead = form_of(b, n, ONNX_NORM_X).lead};
+    struct onnx_form form = form_of(b, n, ONNX_NORM_X);
+
+    return (struct onnx_form){.lead = form.lead, .source = form.source};
 }
 
 /* What is normed: the sum of x and the residual is a result of its own. */
@@ -432,17 +436,21 @@ static const struct form {
     {&op_norm_layer_fwd, emit_norm_layer},
     {&op_norm_rms_fwd, emit_norm_rms},
     {&op_permute_fwd, emit_alias},
+    {&op_piece, NULL},
     {&op_plus, emit_sum},
     {&op_reshape, emit_view},
     {&op_rnn_cell_fwd, onnx_emit_rnn},
     {&op_rnn_fwd, onnx_emit_rnn},
     {&op_rope_fwd, emit_rope},
     {&op_route_fwd, emit_route},
+    {&op_rows_put_fwd, NULL},
     {&op_rows_scatter_fwd, emit_scatter},
+    {&op_rows_take_fwd, NULL},
     {&op_sort_fwd, NULL},
     {&op_stats_start, NULL},
     {&op_stats_sum, NULL},
     {&op_swiglu_fwd, emit_swiglu},
+    {&op_turn_fwd, NULL},
     {&op_unpermute_fwd, emit_unpermute},
     {&op_xent_fwd, NULL},
 };

@@ -37,4 +37,9 @@ void onnx_emit_rnn(struct onnx_body *b, const struct node *n);
 void onnx_emit_attend(struct onnx_body *b, const struct node *n);
 bool onnx_is_folded(const struct graph *g, const struct node *n);
 
+/* The states that a cell takes, and those that it leaves: their number, up to 2; 0 for
+ * other operators. */
+int onnx_cell_states(const struct node *n, const struct value **from,
+                     const struct value **to);
+
 #endif

@@ -270,12 +270,14 @@ static int new_graph(struct graph **out, struct err *e)
 }
 
 /* The model as it is validated, with one sequence in a batch: how many there are, and
- * how long, ONNX leaves open. */
+ * how long, ONNX leaves open.  Where steps wait for each other there is one of them,
+ * the body of a loop. */
 static int write_whole(struct exporting *x, struct err *e)
 {
     Nnd__Job job = *x->x->job;
     Nnd__Train train = *job.train;
     Nnd__Data data = *job.data;
+    Nnd__Model spec = *job.model;
     struct graph *g = NULL;
     struct model model;
     int rc = new_graph(&g, e);
@@ -285,6 +287,9 @@ static int write_whole(struct exporting *x, struct err *e)
     data.sampling = NND__DATA__SAMPLING__RANDOM;
     job.train = &train;
     job.data = &data;
+    if (model_waits(x->x->job))
+        spec.context = 1;
+    job.model = &spec;
     if (rc == 0)
         rc = model_init(&model, g, &job, x->x->vocab, e);
     if (rc == 0)
@@ -319,7 +324,7 @@ int onnx_export(const struct onnx_export *x, struct err *e)
 
     if (rc == 0)
         rc = stored_verify(k.from, true, 0, 1, e);
-    if (rc == 0 && !model_waits(x->job))
+    if (rc == 0)
         rc = write_whole(&k, e);
     if (rc == 0)
         rc = write_steps(&k, e);

@@ -22,8 +22,8 @@ struct onnx_export {
     bool external;  /* weights in NAME.onnx.data; always so beyond 2 GB         */
 };
 
-/* Opset 17, IR version 8, f32.  There is no whole model where each step waits for the
- * one before (model_waits).  ERR_SPEC: an operator has no form in ONNX. */
+/* Opset 17, IR version 8, f32.  Where each step waits for the one before (model_waits)
+ * the whole model has a loop.  ERR_SPEC: an operator has no form in ONNX. */
 int onnx_export(const struct onnx_export *x, struct err *e);
 
 #endif

@@ -13,12 +13,15 @@
 #include <string.h>
 
 #include "exchange/onnx_emit.h"
+#include "exchange/onnx_info.h"
 #include "graph/op_list.h"
 #include "model/model.h"
 
 #define DOMAIN "nnd"
 
 enum { OPSET = 17, IR_VERSION = 8, FUNCTIONS = 256 };
+
+struct carried;
 
 struct making {
     struct arena *mem;
@@ -27,8 +30,14 @@ struct making {
     struct onnx_body *top;
     Onnx__Function *function[FUNCTIONS];
     size_t nfunction;
-    Onnx__ValueInfo **info; /* edges between blocks */
-    size_t ninfo;
+    const struct carried *carried; /* of the loop at hand, or NULL */
+    int ncarried;
+};
+
+/* A state that a loop's step takes, and what it is for the next. */
+struct carried {
+    const struct value *from, *to;
+    const char *name;
 };
 
 /* A step of decoding, and not whole sequences. */
@@ -84,7 +93,7 @@ static bool reads(const struct making *m, const struct node *n, const struct val
     const struct value *sum = onnx_norm_sum(n);
     bool summed = sum && m->top->form[sum->id].summed;
 
-    if (!onnx_has_form(n) && n->op != &op_xent_fwd)
+    if (!onnx_has_form(n) && n->op != &op_xent_fwd && n->op != &op_rows_put_fwd)
         return false;
     for (int i = 0; i < n->nin; i++)
         if (n->in[i] == v && !(summed && (i == ONNX_NORM_X || i == ONNX_NORM_ADD)))
@@ -92,9 +101,13 @@ static bool reads(const struct making *m, const struct node *n, const struct val
     return summed && v == sum;
 }
 
-/* Does anything from node `from` on, in this program, make use of a value? */
+/* Does anything from node `from` on, in this program, make use of a value?  The loop's
+ * next step does so of states. */
 static bool is_used(const struct making *m, const struct value *v, int from)
 {
+    for (int i = 0; i < m->ncarried; i++)
+        if (m->carried[i].to == v)
+            return true;
     for (int k = from; k < m->program->end; k++) {
         const struct node *n = m->g->node[k];
 
@@ -146,7 +159,8 @@ static void add_residuals(const struct making *m, struct onnx_body *b, int first
 
         if (!sum || !is_made(m, x, first, end) || !is_made(m, add, first, end))
             continue;
-        form = (struct onnx_form){.lead = b->form[x->id].lead, .summed = true};
+        form = b->form[x->id];
+        form.summed = true;
         onnx_let(b, sum, onnx_op(b, "Add", onnx_name(b, x), onnx_name(b, add), NULL),
                  form);
     }
@@ -255,9 +269,6 @@ static int emit_nodes(struct making *m, struct onnx_body *b, int first, int end,
     return 0;
 }
 
-/* The form of an edge: [batch, length, ...] or [batch, ...]. */
-static void add_info(struct making *m, const struct value *v, const char *name);
-
 /* Nodes [first, end) of one block as a call. */
 static int emit_block(struct making *m, int first, int end, struct err *e)
 {
@@ -271,6 +282,8 @@ static int emit_block(struct making *m, int first, int end, struct err *e)
     b->scope = arena_printf(m->mem, "%.*s", (int)len, m->g->node[first]->where);
     if (emit_nodes(m, b, first, end, len, e) < 0)
         return e->code;
+    if (b->n == 0)
+        return 0; /* all of it is folded into other nodes */
     add_residuals(m, b, first, end);
     nout = outputs_of(m, b, first, end, out, 64);
     Onnx__Function *f = make_function(m, b, out, nout);
@@ -285,77 +298,17 @@ static int emit_block(struct making *m, int first, int end, struct err *e)
     for (int i = 0; i < nout; i++) {
         call->output[i] = arena_printf(m->mem, "%s/%s", b->scope, f->output[i]);
         onnx_let(m->top, out[i], call->output[i], m->top->form[out[i]->id]);
-        add_info(m, out[i], call->output[i]);
     }
     return 0;
 }
 
 /* ---- what goes in and out ------------------------------------------------- */
 
-static Onnx__ValueInfo *value_info(struct arena *mem, const char *name, int type,
-                                   const char *const *param, const int64_t *dim, int n)
-{
-    Onnx__ValueInfo *v = arena_alloc(mem, sizeof *v);
-
-    onnx__value_info__init(v);
-    v->name = arena_strdup(mem, name);
-    v->type = arena_alloc(mem, sizeof *v->type);
-    onnx__type__init(v->type);
-    v->type->tensor_type = arena_alloc(mem, sizeof *v->type->tensor_type);
-    onnx__tensor_type__init(v->type->tensor_type);
-    v->type->tensor_type->has_elem_type = 1;
-    v->type->tensor_type->elem_type = type;
-    Onnx__Shape *s = v->type->tensor_type->shape = arena_alloc(mem, sizeof *s);
-    onnx__shape__init(s);
-    s->dim = arena_calloc(mem, (size_t)n + 1, sizeof(Onnx__Dim *));
-    for (int i = 0; i < n; i++) {
-        Onnx__Dim *d = s->dim[s->n_dim++] = arena_alloc(mem, sizeof *d);
-        onnx__dim__init(d);
-        if (param[i])
-            d->dim_param = arena_strdup(mem, param[i]);
-        d->has_dim_value = !param[i];
-        d->dim_value = dim[i];
-    }
-    return v;
-}
-
 static bool ends(const char *name, const char *end)
 {
     size_t len = strlen(name), n = strlen(end);
 
     return len >= n && strcmp(name + len - n, end) == 0;
-}
-
-/* What the second dim of rows is called: those of a source, of a cache, or of the text
- * at hand. */
-static const char *length_of(const struct value *v)
-{
-    if (strstr(v->name, "source") || strstr(v->name, "encoder"))
-        return "src_len";
-    return strstr(v->name, "cache") ? "past_len" : "len";
-}
-
-static Onnx__ValueInfo *info_of(struct making *m, const struct value *v,
-                                const char *name)
-{
-    struct onnx_form form = m->top->form[v->id];
-    const char *param[GRAPH_DIMS + 2] = {"batch", form.lead == 2 ? length_of(v) : NULL};
-    int64_t dim[GRAPH_DIMS + 2] = {0};
-    int n = form.lead;
-    int skip = v->shape.ndim == 4 && form.lead == 2 ? 2 : 1;
-
-    for (int i = skip; i < v->shape.ndim; i++) {
-        param[n] = strcmp(v->root->name, "look.weight") == 0 ? "src_len" : NULL;
-        dim[n++] = v->shape.dim[i];
-    }
-    return value_info(m->mem, name, v->dtype == NND_F32 ? ONNX_FLOAT : ONNX_INT64,
-                      param, dim, n);
-}
-
-static void add_info(struct making *m, const struct value *v, const char *name)
-{
-    if (!m->top->form[v->id].experts)
-        m->info[m->ninfo++] = info_of(m, v, name);
 }
 
 /* How a value that comes from outside stands: ids of the whole model have rows. */
@@ -367,9 +320,11 @@ static struct onnx_form form_outside(const struct making *m, const struct value 
     if (v->storage == STORAGE_PARAM || v->fill)
         return (struct onnx_form){0};
     if (v->storage == STORAGE_INPUT)
-        return (struct onnx_form){.lead = row && !ends(v->name, ".len") ? 2 : 1};
-    if (strstr(v->name, MODEL_CACHE_SUFFIX) ||
-        (strstr(v->name, MODEL_SOURCE_SUFFIX) && !strstr(v->name, "context")))
+        return (struct onnx_form){.lead = row && !ends(v->name, ".len") ? 2 : 1,
+                                  .source = strstr(v->name, "source")};
+    if (strstr(v->name, MODEL_SOURCE_SUFFIX) && !strstr(v->name, "context"))
+        return (struct onnx_form){.lead = 2, .source = true};
+    if (strstr(v->name, MODEL_CACHE_SUFFIX))
         return (struct onnx_form){.lead = 2};
     return (struct onnx_form){.lead = 1};
 }
@@ -394,9 +349,11 @@ static void let_places(struct making *m)
 
         v = graph_find(m->g, whole[i][0]);
         b->where = "positions";
-        if (v && id && is_used(m, v, m->program->first))
-            onnx_let(b, v, onnx_unsqueeze(b, onnx_count(b, onnx_name(b, id), 1), 0),
-                     b->form[v->id]);
+        if (!v || !id || !is_used(m, v, m->program->first))
+            continue;
+        b->form[v->id].shared = true;
+        onnx_let(b, v, onnx_unsqueeze(b, onnx_count(b, onnx_name(b, id), 1), 0),
+                 b->form[v->id]);
     }
     if (!decode || !pos)
         return;
@@ -428,7 +385,7 @@ static void put_inputs(struct making *m, Onnx__Graph *g, struct onnx_model *out)
         Onnx__Tensor *t;
 
         if (!is_weight(v)) {
-            g->input[g->n_input++] = info_of(m, v, m->top->name[v->id]);
+            g->input[g->n_input++] = onnx_info(m->top, v, m->top->name[v->id]);
             continue;
         }
         t = arena_alloc(m->mem, sizeof *t);
@@ -468,14 +425,15 @@ static void put_output(struct making *m, Onnx__Graph *g, const struct value *v,
 
     if (v->shape.ndim == 4 && state->shape.ndim == 2) {
         is = onnx_reshape(m->top, is, flat, 3);
-        m->top->form[state->id] = (struct onnx_form){.lead = 2};
+        m->top->form[state->id] =
+            (struct onnx_form){.lead = 2, .source = m->top->form[v->id].source};
         v = state;
     }
     Onnx__Node *n = onnx_node(m->top, "Identity", &is, 1, 1);
 
     n->output[0] = arena_strdup(m->mem, name);
     n->name = n->output[0];
-    g->output[g->n_output++] = info_of(m, v, name);
+    g->output[g->n_output++] = onnx_info(m->top, v, name);
 }
 
 static void put_outputs(struct making *m, Onnx__Graph *g)
@@ -496,15 +454,141 @@ static void put_outputs(struct making *m, Onnx__Graph *g)
 
 /* ---- the model ------------------------------------------------------------ */
 
-static int emit_all(struct making *m, struct err *e)
-{
-    for (int k = m->program->first, end; k < m->program->end; k = end) {
-        const struct node *n = m->g->node[k];
+static int emit_range(struct making *m, int first, int end, struct err *e);
 
-        for (end = k + 1; end < m->program->end && same_block(n, m->g->node[end]);)
-            end++;
-        int rc = block_of(n->where) ? emit_block(m, k, end, e)
-                                    : emit_nodes(m, m->top, k, end, 0, e);
+/* The node behind a loop that begins at node k: what is done to one step's rows, from
+ * those being taken to what is made of them being put beside the others'; 0: none does.
+ */
+static int loop_end(const struct making *m, int k, int end)
+{
+    if (m->g->node[k]->op != &op_rows_take_fwd)
+        return 0;
+    for (k++; k < end; k++)
+        if (m->g->node[k]->op == &op_rows_put_fwd)
+            return k + 1;
+    return 0;
+}
+
+/* The states of the cells of nodes [first, end). */
+static int states_of(struct making *m, int first, int end, struct carried *out)
+{
+    int n = 0;
+
+    for (int k = first; k < end; k++) {
+        const struct value *from[2], *to[2];
+        const char *where = m->g->node[k]->where;
+        int count = onnx_cell_states(m->g->node[k], from, to);
+
+        for (int i = 0; i < count; i++)
+            out[n++] = (struct carried){
+                from[i], to[i],
+                arena_printf(m->mem, "%.*s.%c", (int)block_of(where), where, "hc"[i])};
+    }
+    return n;
+}
+
+/* One step as a graph of its own: from states and the step's rows of x to the states
+ * that follow and the rows of y. */
+static Onnx__Graph *loop_body(struct making *m, const struct carried *c, int n,
+                              const struct value *x, const struct value *y)
+{
+    struct onnx_body *b = m->top;
+    Onnx__Graph *g = arena_alloc(m->mem, sizeof *g);
+
+    onnx__graph__init(g);
+    g->name = arena_strdup(m->mem, "step");
+    g->doc_string = arena_strdup(
+        m->mem, "One step of the text, which waits for the one before: where it looks "
+                "follows from the state that that one left.");
+    g->input = arena_calloc(m->mem, (size_t)n + 1, sizeof(Onnx__ValueInfo *));
+    g->output = arena_calloc(m->mem, (size_t)n + 1, sizeof(Onnx__ValueInfo *));
+    for (int i = 0; i < n; i++) {
+        g->input[i] = onnx_info(b, c[i].from, c[i].name);
+        g->output[i] = onnx_info(b, c[i].to, onnx_name(b, c[i].to));
+    }
+    g->input[n] = onnx_info(b, x, onnx_name(b, x));
+    g->output[n] = onnx_info(b, y, onnx_name(b, y));
+    g->n_input = g->n_output = (size_t)n + 1;
+    g->n_node = b->n;
+    g->node = b->node;
+    onnx_infos(b, g->output, g->n_output, &g->value_info, &g->n_value_info);
+    return g;
+}
+
+/* Nodes (first, put) as the body of a Scan over the steps of x, the rows that the first
+ * layer reads: its product with them is part of its cell. */
+static int emit_loop(struct making *m, int first, int put, struct err *e)
+{
+    static const int64_t steps = 1;
+    const struct node *take = m->g->node[first], *end = m->g->node[put];
+    const struct value *x = take->in[0]->maker->in[0], *y = end->in[0];
+    struct onnx_body *top = m->top, *b = onnx_body_within(top);
+    struct carried *c = arena_calloc(m->mem, (size_t)(put - first) * 2, sizeof *c);
+    struct onnx_form rows = top->form[x->id], row = {.lead = 1};
+    int n = states_of(m, first, put, c), rc;
+    const char **in = arena_calloc(m->mem, (size_t)n + 1, sizeof *in);
+
+    for (int i = 0; i < n; i++) {
+        in[i] = onnx_name(top, c[i].from);
+        onnx_let(b, c[i].from, c[i].name, row);
+    }
+    in[n] = onnx_name(top, x);
+    onnx_let(b, x, "step.x", row);
+    m->top = b;
+    m->carried = c;
+    m->ncarried = n;
+    rc = emit_range(m, first + 1, put, e);
+    m->ncarried = 0;
+    Onnx__Graph *body = rc < 0 ? NULL : loop_body(m, c, n, x, y);
+    m->top = top;
+    onnx_body_end(b);
+    top->form[x->id] = rows;
+    if (rc < 0)
+        return rc;
+    top->where = "steps";
+    Onnx__Node *scan = onnx_node(top, "Scan", in, n + 1, n + 1);
+    top->where = "";
+    onnx_graph(top, "body", body);
+    onnx_int(top, "num_scan_inputs", 1);
+    onnx_ints(top, "scan_input_axes", &steps, 1);
+    onnx_ints(top, "scan_output_axes", &steps, 1);
+    onnx_let(top, end->out[0], scan->output[n], (struct onnx_form){.lead = 2});
+    return 0;
+}
+
+/* A loop has to be of one step here: graphs that are written have no more. */
+static int check_loop(const struct making *m, int first, int put, struct err *e)
+{
+    const struct node *take = m->g->node[first];
+    int end = m->program->end;
+
+    for (int k = put + 1; k < end; k++)
+        if (m->g->node[k]->op == &op_rows_take_fwd)
+            return err_set(e, ERR_SPEC, "%s: ONNX: wanted one step, found more",
+                           take->where);
+    if (!take->in[0]->maker || !onnx_is_folded(m->g, take))
+        return err_set(e, ERR_SPEC, "%s: ONNX: wanted the rows of a layer of cells",
+                       take->where);
+    return 0;
+}
+
+/* Nodes [first, end): blocks as calls, loops, and what is between them. */
+static int emit_range(struct making *m, int first, int end, struct err *e)
+{
+    for (int k = first, next; k < end; k = next) {
+        const struct node *n = m->g->node[k];
+        int rc;
+
+        if ((next = loop_end(m, k, end))) {
+            rc = check_loop(m, k, next - 1, e);
+            rc = rc < 0 ? rc : emit_loop(m, k, next - 1, e);
+        } else {
+            for (next = k + 1; next < end && same_block(n, m->g->node[next]) &&
+                               !loop_end(m, next, end);)
+                next++;
+            rc = block_of(n->where) ? emit_block(m, k, next, e)
+                                    : emit_nodes(m, m->top, k, next, 0, e);
+        }
         if (rc < 0)
             return rc;
     }
@@ -540,10 +624,9 @@ int onnx_model_make(struct arena *mem, const struct graph *g, const char *progra
     m->g = g;
     m->program = &g->program[graph_find_program(g, program)];
     m->top = onnx_body(mem, g, form);
-    m->info = arena_calloc(mem, (size_t)g->nvalue + 1, sizeof(Onnx__ValueInfo *));
     set_forms(m);
     let_places(m);
-    if (emit_all(m, e) < 0)
+    if (emit_range(m, m->program->first, m->program->end, e) < 0)
         return e->code;
     onnx__graph__init(graph);
     graph->name = arena_strdup(mem, program);
@@ -551,8 +634,8 @@ int onnx_model_make(struct arena *mem, const struct graph *g, const char *progra
     put_inputs(m, graph, out);
     graph->n_node = m->top->n;
     graph->node = m->top->node;
-    graph->n_value_info = m->ninfo;
-    graph->value_info = m->info;
+    onnx_infos(m->top, graph->output, graph->n_output, &graph->value_info,
+               &graph->n_value_info);
     out->proto = make_proto(m, graph);
     return 0;
 }

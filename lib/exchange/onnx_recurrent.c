@@ -32,14 +32,17 @@ static int uses(const struct graph *g, const struct value *v, const struct node 
     return n;
 }
 
-/* The layer that makes the gates' input, or the sum of two. */
+/* The layer that makes the gates' input, or the sum of two; of all steps, and then a
+ * step's rows of it. */
 bool onnx_is_folded(const struct graph *g, const struct node *n)
 {
+    bool linear = n->op == &op_gemm, taken = n->op == &op_rows_take_fwd;
     const struct node *user = NULL;
 
-    if ((n->op != &op_gemm && n->op != &op_plus) || uses(g, n->out[0], &user) != 1)
+    if ((!linear && !taken && n->op != &op_plus) || uses(g, n->out[0], &user) != 1)
         return false;
-    if (n->op == &op_gemm && user->op == &op_plus)
+    if ((linear && user->op == &op_rows_take_fwd) ||
+        ((linear || taken) && user->op == &op_plus))
         return onnx_is_folded(g, user);
     return is_rnn(user) && user->in[RNN_X] == n->out[0];
 }
@@ -92,6 +95,7 @@ static const char *zeros(struct onnx_body *b, int64_t n)
 
 struct source {
     const char *x, *w, *bias; /* bias NULL: none */
+    bool source;              /* x has rows of a source */
 };
 
 /* x and W of one linear layer; of two that are added, side by side. */
@@ -99,8 +103,11 @@ static struct source source_of(struct onnx_body *b, const struct node *n)
 {
     struct source s = {0};
 
+    if (n->op == &op_rows_take_fwd)
+        return source_of(b, n->in[0]->maker);
     if (n->op == &op_gemm) {
         s.x = onnx_name(b, n->in[0]);
+        s.source = b->form[n->in[0]->id].source;
         s.w = onnx_name(b, n->in[1]);
         s.bias = n->in[2] ? onnx_name(b, n->in[2]) : NULL;
         return s;
@@ -145,7 +152,7 @@ void onnx_emit_rnn(struct onnx_body *b, const struct node *n)
 
     n->op->bind(n, NULL, &p);
     struct source s = source_of(b, n->in[RNN_X]->maker);
-    struct onnx_form form = {.lead = step ? 1 : 2};
+    struct onnx_form form = {.lead = step ? 1 : 2, .source = !step && s.source};
     const char *x = step ? onnx_unsqueeze(b, s.x, 0) : onnx_transpose(b, s.x, swap, 3);
     const char *w = gates(b, p.cell, s.w);
     const char *u = gates(b, p.cell, onnx_name(b, n->in[RNN_U]));
@@ -167,6 +174,18 @@ void onnx_emit_rnn(struct onnx_body *b, const struct node *n)
     onnx_let(b, n->out[RNN_OUT_H], onnx_squeeze(b, y->output[1], 0), rows);
     if (lstm)
         onnx_let(b, n->out[RNN_OUT_C_LAST], onnx_squeeze(b, y->output[2], 0), rows);
+}
+
+int onnx_cell_states(const struct node *n, const struct value **from,
+                     const struct value **to)
+{
+    if (n->op != &op_rnn_cell_fwd)
+        return 0;
+    from[0] = n->in[RNN_H0];
+    to[0] = n->out[RNN_OUT_H];
+    from[1] = n->in[RNN_C0];
+    to[1] = from[1] ? n->out[RNN_OUT_C_LAST] : NULL;
+    return from[1] ? 2 : 1;
 }
 
 /* ---- looks at a source ---------------------------------------------------- */

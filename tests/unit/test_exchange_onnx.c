@@ -29,6 +29,8 @@ static const struct kind {
     {"family: rnnlm, layers: 2, cell: lstm, bias: true", false, 1},
     {"family: seq2seq, layers: 2, attention: dot, bidirectional: true", true, 2},
     {"family: seq2seq, layers: 2, cell: rnn", true, 4},
+    {"family: seq2seq, layers: 3, attention: additive, attention_place: before", true,
+     3},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds, VOCAB = 40 };
@@ -39,7 +41,13 @@ static void must(int rc, const struct err *e)
         fail_msg("%s", e->text);
 }
 
-static struct spec *job_of(const struct kind *k)
+/* Steps that wait for each other are one, the body of a loop. */
+static int context_of(const struct kind *k)
+{
+    return strstr(k->model, "before") ? 1 : 8;
+}
+
+static struct spec *job_of(const struct kind *k, int context)
 {
     struct spec *s = spec_create();
     struct err e = {0};
@@ -47,9 +55,10 @@ static struct spec *job_of(const struct kind *k)
 
     snprintf(text, sizeof text,
              "{data: {train: /dev/null, format: %s, tokenizer: char},"
-             " model: {width: 8, heads: 2, context: 8, source_vocab: %d, %s},"
+             " model: {width: 8, heads: 2, context: %d, source_context: 8, "
+             "source_vocab: %d, %s},"
              " train: {batch: 1, chunks: 1}}",
-             k->pairs ? "pairs" : "stream", k->pairs ? 30 : 0, k->model);
+             k->pairs ? "pairs" : "stream", context, k->pairs ? 30 : 0, k->model);
     must(spec_load_text(s, "job", text, strlen(text), &e), &e);
     spec_anchor(s, "/");
     must(spec_resolve(s, &e), &e);
@@ -70,12 +79,56 @@ static void define(struct names *n, const char *name)
     map_put(n->map, name, (void *)name);
 }
 
+/* Shapes are told of edges that there are, once each, and of those between blocks. */
+static void check_infos(const struct names *n, const Onnx__Graph *g)
+{
+    struct map *told = map_create();
+
+    for (size_t i = 0; i < g->n_value_info; i++) {
+        const char *name = g->value_info[i]->name;
+
+        if (!map_has(n->map, name) || map_has(told, name))
+            fail_msg("%s: is told of twice, or not there", name);
+        map_put(told, name, (void *)name);
+    }
+    for (size_t i = 0; i < g->n_output; i++)
+        map_put(told, g->output[i]->name, g->output[i]);
+    for (size_t i = 0; i < g->n_node; i++)
+        for (size_t k = 0; g->node[i]->domain && k < g->node[i]->n_output; k++)
+            if (!map_has(told, g->node[i]->output[k]))
+                fail_msg("%s: has no shape", g->node[i]->output[k]);
+    map_destroy(told);
+}
+
 static const Onnx__Function *function_of(const Onnx__Model *m, const char *name)
 {
     for (size_t i = 0; i < m->n_functions; i++)
         if (strcmp(m->functions[i]->name, name) == 0)
             return m->functions[i];
     return NULL;
+}
+
+static void check_nodes(const Onnx__Model *m, struct names *n, Onnx__Node *const *node,
+                        size_t count);
+
+/* Within the body of a loop names from around it are good, and none is made again. */
+static void check_loop(const Onnx__Model *m, struct names *n, const Onnx__Node *node)
+{
+    for (size_t i = 0; i < node->n_attribute; i++) {
+        const Onnx__Graph *g = node->attribute[i]->g;
+
+        if (!g)
+            continue;
+        assert_string_equal(node->op_type, "Scan");
+        assert_int_equal(g->n_input, node->n_input);
+        assert_int_equal(g->n_output, node->n_output);
+        for (size_t k = 0; k < g->n_input; k++)
+            define(n, g->input[k]->name);
+        check_nodes(m, n, g->node, g->n_node);
+        for (size_t k = 0; k < g->n_output; k++)
+            assert_true(map_has(n->map, g->output[k]->name));
+        check_infos(n, g);
+    }
 }
 
 static void check_node(const Onnx__Model *m, struct names *n, const Onnx__Node *node)
@@ -85,6 +138,7 @@ static void check_node(const Onnx__Model *m, struct names *n, const Onnx__Node *
             fail_msg("%s: reads %s, which nothing made", node->name, node->input[i]);
     for (size_t i = 0; i < node->n_output; i++)
         define(n, node->output[i]);
+    check_loop(m, n, node);
     if (!node->domain)
         return;
     const Onnx__Function *f = function_of(m, node->op_type);
@@ -93,14 +147,20 @@ static void check_node(const Onnx__Model *m, struct names *n, const Onnx__Node *
     assert_int_equal(node->n_output, f->n_output);
 }
 
+static void check_nodes(const Onnx__Model *m, struct names *n, Onnx__Node *const *node,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        check_node(m, n, node[i]);
+}
+
 static void check_function(const Onnx__Model *m, const Onnx__Function *f)
 {
     struct names n = {map_create()};
 
     for (size_t i = 0; i < f->n_input; i++)
         define(&n, f->input[i]);
-    for (size_t i = 0; i < f->n_node; i++)
-        check_node(m, &n, f->node[i]);
+    check_nodes(m, &n, f->node, f->n_node);
     assert_true(f->n_output > 0);
     for (size_t i = 0; i < f->n_output; i++)
         assert_true(map_has(n.map, f->output[i]));
@@ -117,8 +177,8 @@ static void check_model(const Onnx__Model *m)
         define(&n, g->input[i]->name);
     for (size_t i = 0; i < g->n_initializer; i++)
         define(&n, g->initializer[i]->name);
-    for (size_t i = 0; i < g->n_node; i++)
-        check_node(m, &n, g->node[i]);
+    check_nodes(m, &n, g->node, g->n_node);
+    check_infos(&n, g);
     assert_true(g->n_output > 0);
     for (size_t i = 0; i < g->n_output; i++)
         assert_true(map_has(n.map, g->output[i]->name));
@@ -174,7 +234,7 @@ static void whole(void **state)
     for (int i = 0; i < KINDS; i++) {
         struct arena *mem = arena_create();
         struct graph *g = new_graph();
-        struct spec *s = job_of(&kinds[i]);
+        struct spec *s = job_of(&kinds[i], context_of(&kinds[i]));
         struct onnx_model m = {0};
         struct outline o;
         struct model model;
@@ -197,6 +257,26 @@ static void whole(void **state)
         graph_destroy(g);
         arena_destroy(mem);
     }
+}
+
+/* A loop that is written out step by step has no form of ONNX. */
+static void several_steps(void **state)
+{
+    struct arena *mem = arena_create();
+    struct graph *g = new_graph();
+    struct onnx_model m = {0};
+    struct model model;
+    struct err e = {0};
+
+    (void)state;
+    struct spec *s = job_of(&kinds[KINDS - 1], 2);
+    must(model_init(&model, g, spec_job(s), VOCAB, &e), &e);
+    must(model_eval(&model, &e), &e);
+    assert_int_equal(onnx_model_make(mem, g, "eval", &m, &e), ERR_SPEC);
+    assert_non_null(strstr(e.text, "wanted one step"));
+    spec_destroy(s);
+    graph_destroy(g);
+    arena_destroy(mem);
 }
 
 static bool has(Onnx__ValueInfo *const *list, size_t n, const char *name)
@@ -237,7 +317,7 @@ static void steps(void **state)
     for (int i = 0; i < KINDS; i++) {
         struct arena *mem = arena_create();
         struct graph *g = new_graph();
-        struct spec *s = job_of(&kinds[i]);
+        struct spec *s = job_of(&kinds[i], context_of(&kinds[i]));
         struct onnx_model step = {0}, encoder = {0};
         const struct decode_shape one = {.rows = 1, .sources = 1};
         struct decode_step d;
@@ -261,6 +341,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whole),
+        cmocka_unit_test(several_steps),
         cmocka_unit_test(steps),
     };
     return cmocka_run_group_tests_name("exchange onnx", tests, NULL, NULL);
