@@ -64,6 +64,7 @@ struct eval {
     struct lengths *lengths; /* NULL: not asked for */
     struct writer writer;
     struct tokens ids;
+    uint64_t cut; /* sources whose end was not read */
     struct arena *mem;
     struct likelihood likely; /* of all references, or of the text */
 };
@@ -255,21 +256,17 @@ static int add_likelihood(struct eval *v, const uint64_t *first, int64_t n,
 /* The sources of lines [from, from + n) to the writer. */
 static int give_sources(struct eval *v, size_t from, int64_t n, struct err *e)
 {
-    uint32_t most = v->of.job->model->source_context;
     int rc = 0;
 
     for (int64_t i = 0; rc == 0 && i < n; i++) {
-        uint64_t at;
+        const struct line *l = &v->source.line[from + (size_t)i];
+        uint64_t at = v->ids.count;
 
-        rc = encode(v, lexicon_source(&v->of.lexicon), &v->source, from + (size_t)i,
-                    &at, e);
-        if (rc == 0 && v->ids.count - at > most)
-            rc = err_set(e, ERR_SPEC,
-                         "%s:%zu: wanted at most %u tokens, <eos> included "
-                         "(model.source_context), found %" PRIu64,
-                         v->source.name, from + (size_t)i + 1, most, v->ids.count - at);
+        rc = writer_read(&v->of, l->text, l->len, &v->ids, &v->cut, e);
         if (rc == 0)
             writer_give(&v->writer, i, &v->ids, at, v->ids.count - at);
+        else
+            err_prefix(e, "%s:%zu", v->source.name, from + (size_t)i + 1);
         v->ids.count = at;
     }
     return rc;
@@ -335,6 +332,7 @@ static int score_model(struct eval *v, struct err *e)
     for (size_t at = 0; rc == 0 && at < v->source.n; at += (size_t)n)
         rc = score_batch(
             v, at, v->source.n - at < (size_t)n ? (int64_t)(v->source.n - at) : n, e);
+    writer_warn_cut(&v->of, v->source.name, v->cut, v->source.n);
     return rc;
 }
 

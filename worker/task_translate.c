@@ -60,6 +60,7 @@ struct translate {
     const struct translate_options *o;
     struct lines lines;
     struct said *said; /* [lines.n] */
+    uint64_t cut;      /* lines whose end was not read */
     struct tokens ids;
     struct writer writer;
     struct arena *mem;
@@ -70,24 +71,15 @@ struct translate {
 static int encode_line(struct translate *t, size_t i, struct err *e)
 {
     const struct line *l = &t->lines.line[i];
-    uint32_t most = t->of.job->model->source_context;
     struct said *s = &t->said[i];
 
     s->first = t->ids.count;
     if (line_is_blank(l))
         return 0;
-    if (tokenizer_encode(lexicon_source(&t->of.lexicon), l->text, l->len, &t->ids, e) <
-            0 ||
-        tokens_reserve(&t->ids, 1, e) < 0)
+    if (writer_read(&t->of, l->text, l->len, &t->ids, &t->cut, e) < 0)
         return e->code;
-    tokens_put(&t->ids, TOKEN_EOS);
     s->count = t->ids.count - s->first;
-    if (s->count <= most)
-        return 0;
-    return err_set(e, ERR_SPEC,
-                   "wanted at most %u tokens, <eos> included (model.source_context), "
-                   "found %" PRIu64,
-                   most, s->count);
+    return 0;
 }
 
 static int read_lines(struct translate *t, struct err *e)
@@ -101,6 +93,7 @@ static int read_lines(struct translate *t, struct err *e)
     for (size_t i = 0; rc == 0 && i < t->lines.n; i++)
         if ((rc = encode_line(t, i, e)) < 0)
             err_prefix(e, "%s:%zu", t->lines.name, i + 1);
+    writer_warn_cut(&t->of, t->lines.name, t->cut, t->lines.n);
     return rc;
 }
 

@@ -4,12 +4,14 @@
  */
 #include "worker/writer.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/str.h"
 #include "data/utf8.h"
 #include "model/model.h"
+#include "worker/world.h"
 
 enum { MAX_BEAM = 256 };
 
@@ -87,6 +89,44 @@ int writer_begin(const struct tokenizer *t, const char *text, const char *option
                        "newline to begin with",
                        option);
     return 0;
+}
+
+int writer_read(const struct trained *t, const char *text, size_t len,
+                struct tokens *out, uint64_t *cut, struct err *e)
+{
+    uint64_t first = out->count, most = t->job->model->source_context, found;
+
+    if (tokenizer_encode(lexicon_source(&t->lexicon), text, len, out, e) < 0 ||
+        tokens_reserve(out, 1, e) < 0)
+        return e->code;
+    found = out->count - first + 1;
+    if (found > most && t->job->data->too_long != NND__DATA__TOO_LONG__CUT)
+        return err_set(e, ERR_SPEC,
+                       "wanted at most %" PRIu64 " tokens, <eos> included "
+                       "(model.source_context), found %" PRIu64,
+                       most, found);
+    if (found > most) {
+        out->count = first + most - 1;
+        ++*cut;
+    }
+    tokens_put(out, TOKEN_EOS);
+    return 0;
+}
+
+void writer_warn_cut(const struct trained *t, const char *file, uint64_t cut,
+                     uint64_t all)
+{
+    struct buf b = {0};
+
+    if (cut == 0)
+        return;
+    buf_printf(
+        &b,
+        "%s: %" PRIu64 " of %" PRIu64 " texts are longer than %u tokens "
+        "(model.source_context): what is beyond was not read (data.too_long: cut)",
+        file, cut, all, t->job->model->source_context);
+    world_warn(b.data);
+    buf_free(&b);
 }
 
 /* Models that go on with a text have no <bos>: its first token stands there. */

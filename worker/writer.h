@@ -51,6 +51,15 @@ void writer_close(struct writer *w);
 int writer_begin(const struct tokenizer *t, const char *text, const char *option,
                  struct tokens *out, struct err *e);
 
+/* Append a source's tokens with <eos> behind; more than the model reads at once are cut
+ * as in training, and *cut counts that, or refused, as data.too_long says. */
+int writer_read(const struct trained *t, const char *text, size_t len,
+                struct tokens *out, uint64_t *cut, struct err *e);
+
+/* Warn that so many of `all` sources of a file were cut; 0: say nothing. */
+void writer_warn_cut(const struct trained *t, const char *file, uint64_t cut,
+                     uint64_t all);
+
 /* Number i of the sources to read next: its tokens; then read them, and write texts for
  * the first n: w->text[i * w->rule.best + k], in `mem`. */
 void writer_give(struct writer *w, int64_t i, const struct tokens *ids, uint64_t first,
