@@ -262,7 +262,8 @@ summaries()
 {
     local job=$1 words=$2 steps=$3 end=$4 ours theirs mine lead
     train "../../examples/$job" -S data.train="$dir/train.tsv" -S data.columns=[1,2] \
-        -S data.valid="$dir/valid.tsv" -S train.steps="$steps" -S train.chunks=1
+        -S data.valid="$dir/valid.tsv" -S data.valid_fraction=0 \
+        -S train.steps="$steps" -S train.chunks=1
     ids
     torch torch_pairs.py "$dir/train" "$dir/valid"
     sed "s/$end.*//" "$dir/valid.text.source" >"$dir/lead"
@@ -281,15 +282,13 @@ summaries()
 row_summarize_zh()
 {
     text summarization/csl/dev.tsv
-    LC_ALL=C.UTF-8 sed -E 's/^([^\t]*\t[^\t]{1,300})[^\t]*/\1/' \
-        "$data/summarization/csl/dev.tsv" | pairs 2 3 10
+    pairs 2 3 10 <"$data/summarization/csl/dev.tsv"
     summaries summarize-zh zh 1000 '[。；！？]'
 }
 
 row_summarize_en()
 {
     text summarization/scitldr/train.tsv
-    sed -E 's/^(([^\t ]+ ){1,200})[^\t]*/\1/' "$data/summarization/scitldr/train.tsv" |
-        pairs 1 2 10
+    pairs 1 2 10 <"$data/summarization/scitldr/train.tsv"
     summaries summarize-en 13a 1500 '[.] '
 }
