@@ -24,7 +24,7 @@
 
 enum { FILES_MAX = 256, FRONT = 4 };
 
-/* nnd-plugin-probe LIST --quarantine DIR FILE... */
+/* nnd-plugin-probe meet --quarantine DIR FILE... */
 struct command {
     struct arena *arena;
     char *v[FRONT + FILES_MAX + 1];
@@ -110,7 +110,7 @@ static void meet(const char *folders, const char *quarantine)
     char probe[PATH_MAX];
 
     c.v[c.n++] = "nnd-plugin-probe";
-    c.v[c.n++] = "list";
+    c.v[c.n++] = "meet";
     c.v[c.n++] = "--quarantine";
     c.v[c.n++] = arena_strdup(c.arena, quarantine);
     for (char *dir = strtok_r(list, ":", &rest); dir; dir = strtok_r(NULL, ":", &rest))

@@ -9,8 +9,8 @@
 #include "comm/comm.h"
 
 /* Have every *.so of the folders (separated by ':') that has neither a good mark nor
- * a note in `quarantine` loaded by the probe, which leaves one of the two.  Rank 0
- * does it, all wait.  That there is no probe is worth a warning. */
+ * a note in `quarantine` loaded and tried by the probe, which leaves what it found
+ * there.  Rank 0 does it, all wait.  That there is no probe is worth a warning. */
 int probe_meet(const char *folders, const char *quarantine, struct comm *c,
                struct err *e);
 

@@ -101,6 +101,9 @@ struct kernel_policy {
 
 struct kernel_table;
 
+/* Is it the name of one of our own plugins? */
+bool kernel_in_tree(const char *plugin);
+
 /* Choose: candidates for the op and device that have the flags and support
  * every want of the row and are not in quarantine, ordered by rule, measured time
  * where it is asked for, priority, in-tree before others, plugin name, kernel name.

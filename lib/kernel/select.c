@@ -50,13 +50,13 @@ static const struct {
     {NND_K_CAPTURABLE, "capturable"},
 };
 
-static int is_in_tree(const struct nnd_plugin *p)
+bool kernel_in_tree(const char *plugin)
 {
     static const char *const names[] = {"ref", "blis", "cpu", "cuda"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(p->name, names[i]) == 0)
-            return 1;
-    return 0;
+        if (strcmp(plugin, names[i]) == 0)
+            return true;
+    return false;
 }
 
 /* Best first: rule, priority, in-tree, plugin name, kernel name. */
@@ -98,8 +98,9 @@ static void collect(struct selection *s, const struct kernel_want *row)
             if (strcmp(k->op, row->op) != 0 ||
                 strcmp(k->device, s->policy->device) != 0)
                 continue;
-            s->candidates[s->ncandidates++] = (struct candidate){
-                p, k, prefer && kernel_rule_names(prefer, p, k), is_in_tree(p)};
+            s->candidates[s->ncandidates++] =
+                (struct candidate){p, k, prefer && kernel_rule_names(prefer, p, k),
+                                   kernel_in_tree(p->name)};
         }
     }
     qsort(s->candidates, s->ncandidates, sizeof *s->candidates, by_order);

@@ -21,7 +21,7 @@
 struct quarantine_note {
     const char *kernel; /* "" for the whole file                        */
     const char *op;     /* "attn.fwd", or ""                            */
-    const char *stage;  /* "loading", "check", "first call", "running"  */
+    const char *stage;  /* "loading", "self-check", "check", "first call", ... */
     const char *reason; /* one line                                     */
     const char *abi;    /* the host's, "1.0"                            */
     const char *arch;   /* quarantine_arch's                            */
@@ -60,7 +60,8 @@ int quarantine_clear(const char *dir, const char *prefix, struct err *e);
 const struct quarantine_note *quarantine_find(const struct quarantine_file *f,
                                               const char *kernel, bool suspects);
 
-/* A file that could be loaded has a mark beside the notes: nobody need try again. */
+/* A file that was loaded and tried has a mark beside the notes: nobody need do it
+ * again. */
 bool quarantine_trusts(const char *dir, const char *sha256);
 int quarantine_trust(const char *dir, const char *sha256, struct err *e);
 

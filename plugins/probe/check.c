@@ -93,6 +93,8 @@ static json_t *lines_of(const char *text)
  * break.  What rows are is known of the catalogue alone. */
 static void close_verdict(const struct nnd_kernel *k, unsigned what, struct verdict *v)
 {
+    if (what == JUDGE_MEET) /* whatever is left over is seen by the first real call */
+        return;
     bool promised = (k->flags & NND_K_INVARIANT) && (what & JUDGE_CORRECT);
     if (v->failed > JUDGE_FAILURES)
         buf_printf(&v->failures, "%s: left alone after %d failures\n", k->name,
@@ -142,6 +144,16 @@ static int judge(void *arg, struct buf *out, struct err *e)
     return 0;
 }
 
+void probe_condemn_kernel(const struct options *o, const json_t *plugin,
+                          const json_t *kernel, const json_t *verdict,
+                          const char *stage)
+{
+    const json_t *failures = json_object_get(verdict, "failures");
+    probe_condemn(o, plugin, json_string_value(json_object_get(kernel, "name")),
+                  json_string_value(json_object_get(kernel, "op")), stage,
+                  json_string_value(json_array_get(failures, 0)));
+}
+
 /* A verdict on a kernel that took its process along. */
 static json_t *broken(const char *kernel, const struct err *e)
 {
@@ -176,31 +188,38 @@ static void print_verdict(const json_t *k, const json_t *v)
     fflush(stdout);
 }
 
+json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope *scope,
+                    double seconds, bool *sound)
+{
+    const json_t *k = json_array_get(json_object_get(plugin, "kernels"), index);
+    struct job job = {json_string_value(json_object_get(plugin, "path")),
+                      json_string_value(json_object_get(k, "name")), index, *scope};
+    struct buf out = {0};
+    struct err e = {0};
+    int rc = child_run(judge, &job, seconds, &out, &e);
+    json_t *v = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
+    if (!v)
+        v = broken(job.name, &e);
+    *sound = number(v, "failed") == 0 || rc == CHILD_SAID;
+    buf_free(&out);
+    return v;
+}
+
 /* Judge kernel `index` of a described plugin and put the verdict into it. */
 static bool check_kernel(const struct options *o, const json_t *plugin, size_t index)
 {
     json_t *k = json_array_get(json_object_get(plugin, "kernels"), index);
-    struct job job = {json_string_value(json_object_get(plugin, "path")),
-                      json_string_value(json_object_get(k, "name")), index,
-                      scope_of(o)};
-    struct buf out = {0};
-    struct err e = {0};
-    json_t *v = NULL;
+    struct judge_scope scope = scope_of(o);
     double seconds = o->seconds > 0 ? o->seconds : CHECK_SECONDS;
-    if (child_run(judge, &job, seconds, &out, &e) == 0)
-        v = json_loads(out.data, 0, NULL);
-    if (!v)
-        v = broken(job.name, &e);
+    bool sound, ok;
+    json_t *v = probe_judge(plugin, index, &scope, seconds, &sound);
     if (!o->json)
         print_verdict(k, v);
-    bool ok = number(v, "failed") == 0;
+    ok = number(v, "failed") == 0;
     if (!ok)
-        probe_condemn(
-            o, plugin, job.name, json_string_value(json_object_get(k, "op")), "check",
-            json_string_value(json_array_get(json_object_get(v, "failures"), 0)));
+        probe_condemn_kernel(o, plugin, k, v, "check");
     json_object_update(k, v);
     json_decref(v);
-    buf_free(&out);
     return ok;
 }
 

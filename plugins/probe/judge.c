@@ -438,7 +438,7 @@ static void look(struct bench *b, struct trial_case *tc, const struct layout *la
     unsigned what = b->scope->what;
     if (what == JUDGE_SUPPORT)
         ask_layout(b, tc, layout);
-    if (what & (JUDGE_CORRECT | JUDGE_HYGIENE))
+    if (what & (JUDGE_CORRECT | JUDGE_HYGIENE | JUDGE_MEET))
         check_layout(b, tc, layout);
     if ((what & JUDGE_GRAD) && grad_known(b->family->op))
         grad_layout(b, tc, layout);
@@ -448,9 +448,9 @@ static bool check_case(struct bench *b, int number, const struct types *types)
 {
     struct trial_case tc = {.number = number, .types = types, .arena = arena_create()};
     bool exists = build(b, &tc, &whole, &tc.call);
+    int layouts = b->scope->what == JUDGE_MEET ? 1 : COUNT(all_layouts);
     if (exists && is_new_set(&tc.call, types))
-        for (int i = 0; i < COUNT(all_layouts) && b->verdict->failed <= JUDGE_FAILURES;
-             i++)
+        for (int i = 0; i < layouts && b->verdict->failed <= JUDGE_FAILURES; i++)
             look(b, &tc, &all_layouts[i]);
     arena_destroy(tc.arena);
     return exists;

@@ -30,7 +30,8 @@ enum {
     JUDGE_HYGIENE = 4, /* allocations, threads, two launches at once        */
     JUDGE_GRAD = 8,    /* gradients against differences of the forward op   */
     JUDGE_ENDURE = 16, /* many launches, see endure.h; alone                */
-    JUDGE_HUGE = 32    /* more elements than 32 bits count; alone           */
+    JUDGE_HUGE = 32,   /* more elements than 32 bits count; alone           */
+    JUDGE_MEET = 64    /* results of small calls, each once; alone          */
 };
 
 struct judge_scope {

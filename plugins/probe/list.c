@@ -222,17 +222,6 @@ void probe_condemn(const struct options *o, const json_t *plugin, const char *ke
         fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
 }
 
-/* The next process need not try what went well, and shall not try what did not. */
-static void take_note(const struct options *o, const json_t *plugin, int rc)
-{
-    struct err e;
-    if (rc == CHILD_DIED)
-        probe_condemn(o, plugin, "", "", "loading", field(plugin, "error"));
-    else if (rc == 0 && o->quarantine &&
-             quarantine_trust(o->quarantine, field(plugin, "sha256"), &e) < 0)
-        fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
-}
-
 json_t *probe_describe(const struct options *o, const char *path)
 {
     struct buf out = {0};
@@ -253,7 +242,8 @@ json_t *probe_describe(const struct options *o, const char *path)
     }
     if (file)
         json_object_set_new(j, "sha256", json_string(hex));
-    take_note(o, j, rc);
+    if (rc == CHILD_DIED) /* the next process shall not try it */
+        probe_condemn(o, j, "", "", "loading", field(j, "error"));
     buf_free(&out);
     free(file);
     return j;

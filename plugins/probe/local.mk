@@ -33,6 +33,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/judge.c plugins/probe/judge.h \
     plugins/probe/list.c \
     plugins/probe/main.c \
+    plugins/probe/meet.c \
     plugins/probe/probe.h \
     plugins/probe/bench.c \
     plugins/probe/number.c plugins/probe/number.h \

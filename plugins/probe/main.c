@@ -23,6 +23,7 @@ enum { EXIT_USAGE = 2 };
 
 static const char usage[] =
     "usage: nnd-plugin-probe list [--json] [--timeout S] [FILE...]\n"
+    "       nnd-plugin-probe meet [--quarantine DIR] FILE...\n"
     "       nnd-plugin-probe info [--json] FILE\n"
     "       nnd-plugin-probe check [--op OP] [--dtype T] [--mode M] [--full] FILE\n"
     "       nnd-plugin-probe bench [--op OP] [--dtype T] [--shape S] [--vs K] FILE\n"
@@ -31,6 +32,8 @@ static const char usage[] =
     "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
     "       the plugin folders ($NND_PLUGIN_DIR, or those of the build tree, or\n"
     "       " NND_PLUGINDIR ")\n"
+    "meet   load plugins that are new here, and try each kernel of others than ours\n"
+    "       on some small calls\n"
     "info   all about one plugin, and what is known against it\n"
     "check  run every kernel of a plugin against the contract\n"
     "bench  say how fast each kernel is, and compare it with another\n"
@@ -86,6 +89,15 @@ static int add_folder(const char *dir, const char ***files, int n)
     return n + more;
 }
 
+void probe_folders(struct buf *out)
+{
+    char installed[PATH_MAX];
+    fs_installed(NND_LIBEXECDIR, NND_PLUGINDIR, installed, sizeof installed);
+    kernel_folders(getenv("NND_PLUGIN_DIR"), installed, out);
+    if (!out->len)
+        buf_puts(out, installed); /* which is not there: that is said */
+}
+
 /* list without files: those of the folders. */
 static int list_folders(struct options *o)
 {
@@ -93,11 +105,7 @@ static int list_folders(struct options *o)
     const char **files = NULL;
     char *rest = NULL;
     int n = 0, more = 0;
-    char installed[PATH_MAX];
-    fs_installed(NND_LIBEXECDIR, NND_PLUGINDIR, installed, sizeof installed);
-    kernel_folders(getenv("NND_PLUGIN_DIR"), installed, &folders);
-    if (!folders.len)
-        buf_puts(&folders, installed); /* which is not there: that is said */
+    probe_folders(&folders);
     for (char *dir = strtok_r(folders.data, ":", &rest); dir && more >= 0;
          dir = strtok_r(NULL, ":", &rest)) {
         more = add_folder(dir, &files, n);
@@ -117,6 +125,8 @@ static int run(const char *command, struct options *o)
 {
     if (strcmp(command, "list") == 0)
         return o->nfiles ? probe_list(o) : list_folders(o);
+    if (strcmp(command, "meet") == 0)
+        return o->nfiles ? probe_meet(o) : bad_usage("meet wants a file", "");
     if (strcmp(command, "info") == 0)
         return o->nfiles == 1 ? probe_info(o) : bad_usage("info wants one file", "");
     if (strcmp(command, "check") == 0)

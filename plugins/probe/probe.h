@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 
 struct options {
@@ -26,12 +27,26 @@ struct options {
 
 /* Load one file in a child and describe it: path, sha256, name, version, abi,
  * license, build, kernels, devices; or path and error.  With a quarantine, one that
- * ended the child gets a note there, one that did not a mark.  A new reference. */
+ * ended the child gets a note there.  A new reference. */
 json_t *probe_describe(const struct options *o, const char *path);
 
 /* A note on a kernel of a described plugin, or on all of it (kernel ""). */
 void probe_condemn(const struct options *o, const json_t *plugin, const char *kernel,
                    const char *op, const char *stage, const char *reason);
+
+/* Judge kernel `index` of a described plugin in a child: trials, refused, failed, skip,
+ * failures.  Not sound: it failed, or ended the child.  A new reference. */
+struct judge_scope;
+json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope *scope,
+                    double seconds, bool *sound);
+
+/* The same for the first failure of a kernel's verdict. */
+void probe_condemn_kernel(const struct options *o, const json_t *plugin,
+                          const json_t *kernel, const json_t *verdict,
+                          const char *stage);
+
+/* Append the folders that plugins lie in for this program, separated by ':'. */
+void probe_folders(struct buf *out);
 
 struct kernels;
 struct nnd_plugin;
@@ -43,6 +58,7 @@ const struct nnd_device_ops *probe_device(const struct kernels *ks,
 
 /* The commands; each returns the program's exit status. */
 int probe_list(const struct options *o);
+int probe_meet(const struct options *o);
 int probe_info(const struct options *o);
 int probe_check(const struct options *o);
 int probe_bench(const struct options *o);
