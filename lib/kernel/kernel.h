@@ -97,6 +97,8 @@ struct kernel_policy {
     const char *const *rules;
     size_t nrules;
     struct tune *tune; /* tune.h: time goes before priority; or NULL */
+    bool all;          /* of each candidate tell why it was not taken, those that come
+                          after the chosen one too */
 };
 
 struct kernel_table;

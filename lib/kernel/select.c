@@ -270,6 +270,18 @@ static void choose(struct selection *s, const struct kernel_want *row,
     table_add(t, &chosen);
 }
 
+/* Who could have served as well, and who could not. */
+static void tell_others(struct selection *s, const struct candidate *chosen,
+                        const struct kernel_want *row, const struct rule *require)
+{
+    for (const struct candidate *c = chosen + 1; c < s->candidates + s->ncandidates;
+         c++)
+        if (suits(s, c, row, require))
+            refuse(s, c, NULL,
+                   arena_printf(s->arena, "can as well, priority %d",
+                                c->kernel->priority));
+}
+
 static int select_row(struct selection *s, const struct kernel_want *row,
                       struct kernel_table *t, struct err *e)
 {
@@ -283,6 +295,8 @@ static int select_row(struct selection *s, const struct kernel_want *row,
             continue;
         if (s->policy->tune && c->plugin != kernels_plugin(s->ks, 0))
             c = fastest(s, i, row, require, &times);
+        if (s->policy->all)
+            tell_others(s, c, row, require);
         choose(s, row, c, times.data, require, t);
         buf_free(&times);
         return 0;

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "child.h"
-#include "kernel/folders.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
 #include "kernel/op.h"
@@ -25,6 +24,7 @@ struct bench {
     struct kernels *ks;
     struct pool *pool;
     const struct nnd_plugin *plugin;
+    bool met; /* one that --vs names */
     json_t *rows;
     json_t *known; /* seconds of others by "KERNEL DTYPE": many are compared with one */
 };
@@ -206,6 +206,7 @@ static int bench_kernel(struct bench *b, const struct nnd_kernel *k,
 {
     const struct nnd_kernel *other = other_kernel(b, k->op);
     struct shape_work work = {0};
+    b->met |= other != NULL;
     char text[160] = "";
     double mine = seconds_of(b, b->plugin, k, types, &work, text, e);
     if (mine < 0)
@@ -225,7 +226,7 @@ static int load_others(struct bench *b, struct err *e)
     struct buf folders = {0};
     char *rest = NULL;
     int rc = 0;
-    kernel_folders(getenv("NND_PLUGIN_DIR"), NND_PLUGINDIR, &folders);
+    probe_folders(&folders);
     for (char *dir = strtok_r(folders.data, ":", &rest); rc == 0 && dir;
          dir = strtok_r(NULL, ":", &rest))
         rc = kernels_load_dir(b->ks, dir, e);
@@ -261,6 +262,11 @@ static int bench(void *arg, struct buf *out, struct err *e)
         loader_open(b.o->files[0], kernels_host(b.ks), &b.plugin, e) < 0 ||
         bench_all(&b, e) < 0)
         return -1;
+    if (b.o->vs && !is_alone(b.o) && !b.met)
+        return err_set(e, ERR_USAGE,
+                       "--vs: wanted a plugin or a kernel that serves what was "
+                       "measured, found none named \"%s\"",
+                       b.o->vs);
     json_t *j =
         json_pack("{s:i, s:i, s:o}", "v", 1, "threads", threads, "rows", b.rows);
     char *text = json_dumps(j, JSON_INDENT(2));

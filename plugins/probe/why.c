@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "child.h"
-#include "kernel/folders.h"
 #include "kernel/kernel.h"
 #include "probe.h"
 #include "run.h"
@@ -35,7 +34,7 @@ static int load_all(struct kernels *ks, struct buf *refused, struct err *e)
     struct buf folders = {0};
     char *rest = NULL;
     int rc = 0;
-    kernel_folders(getenv("NND_PLUGIN_DIR"), NND_PLUGINDIR, &folders);
+    probe_folders(&folders);
     for (char *dir = strtok_r(folders.data, ":", &rest); rc == 0 && dir;
          dir = strtok_r(NULL, ":", &rest))
         rc = kernels_load_dir(ks, dir, e);
@@ -65,7 +64,8 @@ static int choose(struct kernels *ks, const struct options *o, struct buf *out,
     struct kernel_policy policy = {.device = "cpu",
                                    .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
                                    .rules = o->rules,
-                                   .nrules = (size_t)o->nrules};
+                                   .nrules = (size_t)o->nrules,
+                                   .all = true};
     int rc = kernel_select(ks, &policy, &want, 1, &table, e);
     if (rc == 0)
         kernel_table_print(table, out);
