@@ -195,6 +195,9 @@ const struct rule rules[] = {
     {"train.memory", 0, 268435456, 0, 0,
      "MiB a rank may take, for batch fit; 0: a share of what is free where it is "
      "submitted"},
+    {"train.recompute", 0, 0, 0, 0,
+     "what backward makes again, with the same bits, and forward does not keep; "
+     "activations: and norms"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

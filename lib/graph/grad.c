@@ -12,6 +12,7 @@
 
 #include <string.h>
 
+#include "graph/again.h"
 #include "graph/op.h"
 #include "graph/ops.h"
 
@@ -215,6 +216,8 @@ int graph_backward(struct graph *g, int forward, const char *name)
     for (int i = 0; i < g->nparam; i++)
         if (g->param[i]->value->ngrads)
             finish_param(g, g->param[i]);
+    if (g->recompute != RECOMPUTE_NOTHING)
+        graph_again(g, forward, back);
     graph_scope(g, "%s", "");
     return back;
 }

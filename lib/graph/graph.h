@@ -44,6 +44,13 @@ enum storage {
     STORAGE_ARENA  /* between its maker and its last user                      */
 };
 
+/* What backward makes again of what forward made, instead of reading it (again.h). */
+enum recompute {
+    RECOMPUTE_NOTHING,
+    RECOMPUTE_NORMS,      /* and what else is one pass over memory */
+    RECOMPUTE_ACTIVATIONS /* and what computes more than it reads  */
+};
+
 /* The numbers of a constant: out[elements of s]. */
 typedef void constant_f(const struct shape *s, float *out);
 
@@ -141,7 +148,8 @@ struct graph {
     int nplane;
     struct program program[GRAPH_PROGRAMS];
     int nprogram;
-    int open_loop;     /* nodes appended now belong to it */
+    int open_loop; /* nodes appended now belong to it */
+    enum recompute recompute;
     uint32_t next_rng; /* number of the next op that draws random bits */
     char scope[160];
     struct err err;

@@ -5,6 +5,7 @@
 noinst_LTLIBRARIES += lib/graph/libgraph.la
 
 lib_graph_libgraph_la_SOURCES = \
+    lib/graph/again.c lib/graph/again.h \
     lib/graph/bind.c \
     lib/graph/exec.c lib/graph/exec.h \
     lib/graph/grad.c lib/graph/grad.h \
@@ -46,6 +47,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/overlap.c lib/graph/overlap.h \
     lib/graph/pack.c lib/graph/pack.h
 
+unit_tests += tests/unit/test_graph_again
 unit_tests += tests/unit/test_graph_ops
 
 # Every operator, found through op_table.

@@ -37,6 +37,17 @@ struct nnd_dropout bind_dropout(const struct bind *b, double p, uint32_t number,
 int op_want(const struct node *n, int i, const char *what, int dtype, int64_t rows,
             int64_t cols, struct err *e);
 
+/* How a value is made once more: by `op`, of values that backward has. */
+struct again {
+    const struct op *op;
+    const void *attr;
+    struct value *in[GRAPH_INPUTS];
+    int nin;
+};
+
+/* By the same call (a rule of struct op). */
+bool again_same(const struct node *n, struct again *a);
+
 struct op {
     const char *name; /* unique; also the row of a profile */
     size_t attr_size;
@@ -48,6 +59,12 @@ struct op {
      * (terminal) is asked without a gradient of its own. */
     void (*grad)(struct graph *g, const struct node *n);
     bool terminal;
+
+    /* Of operators whose first result is made again in backward for little more than
+     * reading it would cost (again.h): how, to the bit as forward made it; false: not
+     * this node's.  NULL: it is kept.  From which `recompute` of a graph on. */
+    bool (*again)(const struct node *n, struct again *a);
+    enum recompute again_from;
 
     /* Multiply-adds count two. */
     int64_t (*flops)(const struct node *n);

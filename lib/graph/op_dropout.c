@@ -77,6 +77,7 @@ const struct op op_dropout_fwd = {
     .attr_size = sizeof(struct dropout_attr),
     .shape = dropout_shape,
     .grad = dropout_grad,
+    .again = again_same,
     .kernel = "dropout",
     .params_size = sizeof(struct nnd_drop),
     .bind = dropout_bind,

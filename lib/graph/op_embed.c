@@ -86,6 +86,7 @@ const struct op op_embed_fwd = {
     .attr_size = sizeof(struct embed_attr),
     .shape = embed_shape,
     .grad = embed_grad,
+    .again = again_same,
     .kernel = "embed.fwd",
     .params_size = sizeof(struct nnd_embed),
     .bind = embed_bind,

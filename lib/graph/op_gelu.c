@@ -74,6 +74,13 @@ struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
     return d ? d->out[0] : NULL;
 }
 
+bool op_gelu_again(struct value *x, bool approx, struct again *a)
+{
+    static const struct gelu_attr attr[] = {{false}, {true}};
+    *a = (struct again){.op = &op_gelu_fwd, .attr = &attr[approx], .in = {x}, .nin = 1};
+    return true;
+}
+
 static void gelu_grad(struct graph *g, const struct node *n)
 {
     const struct gelu_attr *at = n->attr;
@@ -86,6 +93,8 @@ const struct op op_gelu_fwd = {
     .attr_size = sizeof(struct gelu_attr),
     .shape = gelu_shape,
     .grad = gelu_grad,
+    .again = again_same,
+    .again_from = RECOMPUTE_ACTIVATIONS,
     .kernel = "act.gelu.fwd",
     .params_size = sizeof(struct nnd_act),
     .bind = gelu_bind,

@@ -202,11 +202,20 @@ static void swiglu_grad(struct graph *g, const struct node *n)
     grad_add(g, x, d ? d->out[0] : NULL);
 }
 
+/* Of a and b. */
+static bool swiglu_again(const struct node *n, struct again *a)
+{
+    *a = (struct again){.op = &op_swiglu_fwd, .in = {n->out[1], n->out[2]}, .nin = 2};
+    return true;
+}
+
 const struct op op_grouped_swiglu_fwd = {
     .name = "grouped.swiglu",
     .attr_size = sizeof(struct swiglu_attr),
     .shape = swiglu_shape,
     .grad = swiglu_grad,
+    .again = swiglu_again,
+    .again_from = RECOMPUTE_ACTIVATIONS,
     .flops = swiglu_flops,
     .kernel = "gemm.grouped",
     .params_size = sizeof(struct nnd_grouped_gemm),

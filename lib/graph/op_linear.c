@@ -125,6 +125,15 @@ static void linear_grad(struct graph *g, const struct node *n)
     input_grad(g, n, dy);
 }
 
+/* y = gelu(z) of z, where the product ended in it. */
+static bool linear_again(const struct node *n, struct again *a)
+{
+    const struct linear_attr *at = n->attr;
+    if (at->epilogue != NND_EPI_GELU && at->epilogue != NND_EPI_GELU_TANH)
+        return false;
+    return op_gelu_again(n->out[1], at->epilogue == NND_EPI_GELU_TANH, a);
+}
+
 static int64_t linear_flops(const struct node *n)
 {
     const struct linear_attr *at = n->attr;
@@ -157,6 +166,8 @@ const struct op op_gemm = {
     .attr_size = sizeof(struct linear_attr),
     .shape = linear_shape,
     .grad = linear_grad,
+    .again = linear_again,
+    .again_from = RECOMPUTE_ACTIVATIONS,
     .flops = linear_flops,
     .kernel = "gemm",
     .params_size = sizeof(struct nnd_gemm),

@@ -156,11 +156,23 @@ static void norm_grad(struct graph *g, const struct node *n)
         grad_add(g, n->in[NORM_B], d->out[2]);
 }
 
+/* Of the sum, where there was one: what was added need not be there. */
+static bool norm_again(const struct node *n, struct again *a)
+{
+    struct value *sum = norm_sum(n);
+    again_same(n, a);
+    if (sum)
+        a->in[NORM_X] = sum;
+    a->in[NORM_ADD] = NULL;
+    return true;
+}
+
 const struct op op_norm_rms_fwd = {
     .name = "norm.rms",
     .attr_size = sizeof(struct norm_attr),
     .shape = norm_shape,
     .grad = norm_grad,
+    .again = norm_again,
     .kernel = "norm.rms.fwd",
     .params_size = sizeof(struct nnd_norm),
     .bind = norm_bind,
@@ -171,6 +183,7 @@ const struct op op_norm_layer_fwd = {
     .attr_size = sizeof(struct norm_attr),
     .shape = norm_shape,
     .grad = norm_grad,
+    .again = norm_again,
     .kernel = "norm.layer.fwd",
     .params_size = sizeof(struct nnd_norm),
     .bind = norm_bind,

@@ -139,6 +139,7 @@ const struct op op_permute_fwd = {
     .name = "permute",
     .shape = permute_shape,
     .grad = permute_grad,
+    .again = again_same,
     .kernel = "moe.permute",
     .params_size = sizeof(struct nnd_permute),
     .bind = permute_bind,

@@ -64,6 +64,7 @@ const struct op op_rope_fwd = {
     .attr_size = sizeof(struct rope_attr),
     .shape = rope_shape,
     .grad = rope_grad,
+    .again = again_same,
     .kernel = "rope",
     .params_size = sizeof(struct nnd_rope),
     .bind = rope_bind,

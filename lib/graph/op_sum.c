@@ -45,6 +45,7 @@ const struct op op_plus = {
     .attr_size = sizeof(struct sum_attr),
     .shape = sum_shape,
     .grad = sum_grad,
+    .again = again_same,
     .kernel = "sum",
     .params_size = sizeof(struct nnd_sum),
     .bind = sum_bind,

@@ -70,6 +70,9 @@ struct value *op_rope(struct graph *g, struct value *x, struct value *pos, doubl
 
 struct value *op_swiglu(struct graph *g, struct value *a, struct value *b);
 struct value *op_gelu(struct graph *g, struct value *x, bool approx);
+/* The rule (op.h) that makes gelu(x) again. */
+struct again;
+bool op_gelu_again(struct value *x, bool approx, struct again *a);
 /* dy * gelu'(x). */
 struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
                             bool approx);

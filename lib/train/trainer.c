@@ -41,6 +41,16 @@ static int wire_dtype(const Nnd__Job *job)
     return fast && act_dtype(job) != NND_F32 ? NND_BF16 : NND_F32;
 }
 
+static enum recompute recompute_of(const Nnd__Job *job)
+{
+    static const enum recompute all[] = {
+        [NND__TRAIN__RECOMPUTE__NORMS] = RECOMPUTE_NORMS,
+        [NND__TRAIN__RECOMPUTE__ACTIVATIONS] = RECOMPUTE_ACTIVATIONS,
+        [NND__TRAIN__RECOMPUTE__NOTHING] = RECOMPUTE_NOTHING,
+    };
+    return all[job->train->recompute];
+}
+
 int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
                    struct err *e)
 {
@@ -52,6 +62,7 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
     struct graph *g = graph_create(&mesh, act_dtype(job), NND_F32);
     struct programs x = {.g = g};
     g->wire = wire_dtype(job);
+    g->recompute = recompute_of(job);
     int rc = model_init(&x.model, g, job, vocab, e);
     if (!rc)
         rc = model_guess(&x.model, &x.guess, e);

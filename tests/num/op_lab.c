@@ -243,6 +243,7 @@ static int build_graph(struct lab *l, int rank, const struct lab_setup *s,
     if (mesh_make(s->ranks, s->ranks, 1, 1, 1, 1, s->ranks, rank, &m, e))
         return e->code;
     l->g = graph_create(&m, s->act, s->wide);
+    l->g->recompute = RECOMPUTE_ACTIVATIONS;
     l->total = graph_state(l->g, "total", NND_F64, shape_of(1, (int64_t)1));
     l->forward = graph_program(l->g, "forward");
     s->build(l, s->arg);
