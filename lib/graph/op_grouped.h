@@ -5,11 +5,23 @@
 #ifndef GRAPH_OP_GROUPED_H
 #define GRAPH_OP_GROUPED_H
 
-#include "graph/graph.h"
+#include "graph/op.h"
+#include "graph/ops.h"
 
-/* The weight's gradient [leaves,N,K] = dy[seg]^T x[seg]. */
+/* How many rows x has for segments: its own, or those that `source` names. */
+int64_t grouped_rows(const struct value *x, const struct value *source);
+
+/* Have a call take its rows by `source`; NULL leaves it as it is. */
+void grouped_bind_rows(struct nnd_grouped_gemm *p, const struct bind *b,
+                       const struct value *place, const struct value *source);
+
+/* The weight's gradient [leaves,N,K] = dy[seg]^T x[seg], x by `order` or NULL. */
 struct value *grouped_wgrad(struct graph *g, struct value *dy, struct value *x,
-                            struct value *seg_k, int leaves);
+                            struct value *seg_k, int leaves, const struct sort *order);
+
+/* The gradient of sorted rows goes to x, whose rows may not be. */
+void grouped_flow(struct graph *g, struct value *x, struct value *dx,
+                  struct sort *order);
 
 /* y, whose users give dz W as its gradient, was made by grouped.swiglu and has no
  * other user: append the product that goes on to gradients of what the activation

@@ -18,7 +18,16 @@ struct swiglu_attr {
     int leaves;
 };
 
-enum { SWIGLU_X, SWIGLU_GATE, SWIGLU_UP, SWIGLU_SEG_M, SWIGLU_SEG_K, SWIGLU_INPUTS };
+enum {
+    SWIGLU_X,
+    SWIGLU_GATE,
+    SWIGLU_UP,
+    SWIGLU_SEG_M,
+    SWIGLU_SEG_K,
+    SWIGLU_PLACE,  /* or NULL */
+    SWIGLU_SOURCE, /* or NULL */
+    SWIGLU_INPUTS
+};
 
 static int stack_want(const struct node *n, int i, const struct value *like,
                       struct err *e)
@@ -39,15 +48,16 @@ static int swiglu_shape(struct graph *g, struct node *n, struct err *e)
         op_want(n, SWIGLU_SEG_K, "segments of leaves", NND_I32, -1, 4, e))
         return -1;
     for (int i = 0; i < 3; i++)
-        graph_out(g, n, x->dtype,
-                  shape_of(2, shape_rows(&x->shape), gate->shape.dim[1]));
+        graph_out(
+            g, n, x->dtype,
+            shape_of(2, grouped_rows(x, n->in[SWIGLU_SOURCE]), gate->shape.dim[1]));
     return 0;
 }
 
 static int64_t swiglu_flops(const struct node *n)
 {
     const struct shape *w = &n->in[SWIGLU_GATE]->shape;
-    return 4 * shape_rows(&n->in[SWIGLU_X]->shape) * w->dim[1] * w->dim[2];
+    return 4 * shape_rows(&n->out[0]->shape) * w->dim[1] * w->dim[2];
 }
 
 /* What all of the file's calls have: a, b, d and segments. */
@@ -75,6 +85,7 @@ static int swiglu_bind(const struct node *n, const struct bind *b, void *params)
     p->epilogue = NND_EPI_SWIGLU;
     p->pre = bind_matrix(b, n->out[1]);
     p->pre2 = bind_matrix(b, n->out[2]);
+    grouped_bind_rows(p, b, n->in[SWIGLU_PLACE], n->in[SWIGLU_SOURCE]);
     return 0;
 }
 
@@ -181,6 +192,7 @@ static void swiglu_grad(struct graph *g, const struct node *n)
 {
     const struct swiglu_attr *at = n->attr;
     struct value *x = n->in[SWIGLU_X], *dy = grad_of(g, n->out[0]);
+    struct sort order = {.place = n->in[SWIGLU_PLACE], .source = n->in[SWIGLU_SOURCE]};
     if (dy) {
         struct value *in[] = {n->out[1], n->out[2], dy};
         struct node *d = graph_add(g, &op_swiglu_bwd, NULL, in, 3);
@@ -191,15 +203,15 @@ static void swiglu_grad(struct graph *g, const struct node *n)
     if (!da || !db)
         return;
     grad_add(g, n->in[SWIGLU_GATE],
-             grouped_wgrad(g, da, x, n->in[SWIGLU_SEG_K], at->leaves));
+             grouped_wgrad(g, da, x, n->in[SWIGLU_SEG_K], at->leaves, &order));
     grad_add(g, n->in[SWIGLU_UP],
-             grouped_wgrad(g, db, x, n->in[SWIGLU_SEG_K], at->leaves));
+             grouped_wgrad(g, db, x, n->in[SWIGLU_SEG_K], at->leaves, &order));
     if (!x->wants_grad)
         return;
     struct value *in[] = {da, n->in[SWIGLU_GATE], db, n->in[SWIGLU_UP],
                           n->in[SWIGLU_SEG_M]};
     struct node *d = graph_add(g, &op_grouped_two, NULL, in, 5);
-    grad_add(g, x, d ? d->out[0] : NULL);
+    grouped_flow(g, x, d ? d->out[0] : NULL, &order);
 }
 
 /* Of a and b. */
@@ -223,13 +235,16 @@ const struct op op_grouped_swiglu_fwd = {
     .bind = swiglu_bind,
 };
 
-struct value *op_grouped_swiglu(struct graph *g, struct value *x, struct value *gate,
-                                struct value *up, struct value *seg_m,
-                                struct value *seg_k, int leaves)
+struct value *op_grouped_swiglu(struct graph *g, struct value *x,
+                                const struct sort *order, struct value *gate,
+                                struct value *up, struct window seg, int leaves)
 {
-    if (!x || !gate || !up || !seg_m || !seg_k)
+    static const struct sort as_is;
+    order = order ? order : &as_is;
+    if (!x || !gate || !up || !seg.seg_m || !seg.seg_k)
         return NULL;
-    struct value *in[] = {x, gate, up, seg_m, seg_k};
+    struct value *in[] = {x,         gate,         up,           seg.seg_m,
+                          seg.seg_k, order->place, order->source};
     struct swiglu_attr at = {.leaves = leaves};
     struct node *n = graph_add(g, &op_grouped_swiglu_fwd, &at, in, SWIGLU_INPUTS);
     return n ? n->out[0] : NULL;

@@ -258,24 +258,27 @@ struct value *op_permute(struct graph *g, struct value *x, struct sort *s);
 struct value *op_unpermute(struct graph *g, struct value *x, struct value *gate,
                            struct sort *s);
 
-/* Experts: y[seg] = x[seg] W[index]^T, W [G,N,K] stacked.  seg_m: i32
- * [nseg,4] (struct nnd_segment) with index into W; seg_k: the same rows with
- * index into `leaves` matrices of weight gradients. */
-struct value *op_grouped(struct graph *g, struct value *x, struct value *w,
-                         struct value *seg_m, struct value *seg_k, int leaves);
+/* Segments of rows in the order of experts, i32 [nseg,4] (struct nnd_segment): seg_m
+ * with index into the experts' weights, seg_k the same rows with index into `leaves`
+ * matrices of weight gradients. */
+struct window {
+    struct value *seg_m, *seg_k;
+};
+
+/* Experts: y[seg] = x[seg] W[index]^T, W [G,N,K] stacked.  With `order` x has the rows
+ * of op_permute's x, which are found as they are read; NULL: they are in order. */
+struct value *op_grouped(struct graph *g, struct value *x, const struct sort *order,
+                         struct value *w, struct window seg, int leaves);
 
 /* y = silu(x gate^T) * (x up^T) by segments: both products and the activation in one
  * call, and backward in one where y has one user, an op_grouped. */
-struct value *op_grouped_swiglu(struct graph *g, struct value *x, struct value *gate,
-                                struct value *up, struct value *seg_m,
-                                struct value *seg_k, int leaves);
+struct value *op_grouped_swiglu(struct graph *g, struct value *x,
+                                const struct sort *order, struct value *gate,
+                                struct value *up, struct window seg, int leaves);
 
 /* Expert parallelism (op_expert.c).  counts i32 [ep,E]: rows from each rank of
  * the group to each expert.  Arrivals are rows at their experts' rank, at most
  * `capacity` a round; with ep 1 they are the sorted rows themselves. */
-struct window {
-    struct value *seg_m, *seg_k; /* i32 [ep * E / ep, 4] */
-};
 struct value *op_exchange(struct graph *g, struct value *total);
 struct window op_window(struct graph *g, struct value *counts, int64_t capacity);
 struct value *op_dispatch(struct graph *g, struct value *x, struct value *counts,

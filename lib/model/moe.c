@@ -17,12 +17,12 @@ struct experts {
     int leaves; /* (source rank, local expert) */
 };
 
-static struct experts experts_of(const struct build *b, const struct value *sorted)
+static struct experts experts_of(const struct build *b, const struct sort *s)
 {
     const struct mesh *mesh = &b->g->mesh;
     const Nnd__Moe *moe = b->spec->moe;
     struct experts x = {.total = moe->experts, .local = moe->experts / mesh->ep};
-    x.rows = shape_rows(&sorted->shape);
+    x.rows = shape_elements(&s->place->shape);
     x.leaves = (int)(mesh->ep * x.local);
     int64_t all = x.rows * mesh->ep;
     int64_t planned = (int64_t)((double)x.rows * moe->buffer);
@@ -40,9 +40,11 @@ static struct value *expert_weight(struct build *b, const struct experts *x,
                        (struct param_init){.std = std});
 }
 
-/* What one expert does to its rows, for all experts of this rank at once. */
+/* What one expert does to its rows, for all experts of this rank at once; `order`
+ * where rows are those of the tokens. */
 static struct value *expert_rows(struct build *b, const struct experts *x,
-                                 struct value *rows, struct window w)
+                                 struct value *rows, const struct sort *order,
+                                 struct window w)
 {
     const Nnd__Model *s = b->spec;
     int64_t f = s->moe->expert_ffn, h = s->width;
@@ -52,32 +54,44 @@ static struct value *expert_rows(struct build *b, const struct experts *x,
     if (s->activation == NND__MODEL__ACTIVATION__SWIGLU) {
         struct value *gate_w =
             expert_weight(b, x, "experts.{}.gate_proj.weight", f, h, s->init_std);
-        a = op_grouped_swiglu(b->g, rows, gate_w, up_w, w.seg_m, w.seg_k, x->leaves);
+        a = op_grouped_swiglu(b->g, rows, order, gate_w, up_w, w, x->leaves);
     } else {
-        a = block_gelu(b, op_grouped(b->g, rows, up_w, w.seg_m, w.seg_k, x->leaves));
+        a = block_gelu(b, op_grouped(b->g, rows, order, up_w, w, x->leaves));
     }
     struct value *down_w =
         expert_weight(b, x, "experts.{}.down_proj.weight", h, f, block_residual_std(b));
-    return op_grouped(b->g, a, down_w, w.seg_m, w.seg_k, x->leaves);
+    return op_grouped(b->g, a, NULL, down_w, w, x->leaves);
 }
 
-static struct value *through_experts(struct build *b, struct value *sorted,
-                                     struct value *total)
+/* All experts are here: their rows need not be brought together first. */
+static struct value *through_all(struct build *b, struct value *rows, struct sort *s)
 {
-    if (!sorted || !total)
-        return NULL;
+    struct experts x = experts_of(b, s);
+    struct window w = op_window(b->g, op_exchange(b->g, s->total), x.capacity);
+    return expert_rows(b, &x, rows, s, w);
+}
+
+static struct value *through_ranks(struct build *b, struct value *rows, struct sort *s)
+{
     struct graph *g = b->g;
-    struct experts x = experts_of(b, sorted);
-    struct value *counts = op_exchange(g, total);
-    if (g->mesh.ep > 1)
-        graph_loop_begin(g, counts, x.capacity, true);
+    struct experts x = experts_of(b, s);
+    struct value *sorted = op_permute(g, rows, s);
+    struct value *counts = op_exchange(g, s->total);
+    graph_loop_begin(g, counts, x.capacity, true);
     struct window w = op_window(g, counts, x.capacity);
     struct value *arrived = op_dispatch(g, sorted, counts, x.capacity);
-    struct value *done = expert_rows(b, &x, arrived, w);
+    struct value *done = expert_rows(b, &x, arrived, NULL, w);
     struct value *back = op_collect(g, done, counts, x.capacity, x.rows);
-    if (g->mesh.ep > 1)
-        graph_loop_end(g);
+    graph_loop_end(g);
     return back;
+}
+
+static struct value *through_experts(struct build *b, struct value *rows,
+                                     struct sort *s)
+{
+    if (!rows || !s->place)
+        return NULL;
+    return b->g->mesh.ep > 1 ? through_ranks(b, rows, s) : through_all(b, rows, s);
 }
 
 static struct value *routing_bias(struct build *b, const char *scope)
@@ -155,7 +169,7 @@ struct value *block_moe(struct build *b, const char *scope, struct value *x)
     if (b->train)
         balance_layer(b, &r);
     struct sort s = op_sort(g, r.expert, (int)moe->experts);
-    struct value *back = through_experts(b, op_permute(g, x, &s), s.total);
+    struct value *back = through_experts(b, x, &s);
     struct value *y = op_unpermute(g, back, r.gate, &s);
     if (moe->shared_experts) {
         char shared[200];

@@ -160,7 +160,7 @@ static void build_grouped(struct lab *l, const void *arg)
     struct value *seg = lab_ints(l, "seg", s, (const int32_t *)a->seg);
     struct value *x = lab_leaf(l, "x", S(2, I(a->rows), I(a->in)));
     struct value *w = lab_stack(l, "w{}", a->experts, S(2, I(a->out), I(a->in)));
-    lab_dot(l, op_grouped(l->g, x, w, seg, seg, a->experts), -1);
+    lab_dot(l, op_grouped(l->g, x, NULL, w, (struct window){seg, seg}, a->experts), -1);
 }
 
 /* Its result read once more besides: backward takes the activation by itself. */
@@ -173,8 +173,9 @@ static void build_grouped_swiglu(struct lab *l, const void *arg)
     struct value *gate = lab_stack(l, "g{}", a->experts, S(2, I(a->out), I(a->in)));
     struct value *up = lab_stack(l, "u{}", a->experts, S(2, I(a->out), I(a->in)));
     struct value *down = lab_stack(l, "d{}", a->experts, S(2, I(a->in), I(a->out)));
-    struct value *y = op_grouped_swiglu(l->g, x, gate, up, seg, seg, a->experts);
-    lab_dot(l, op_grouped(l->g, y, down, seg, seg, a->experts), -1);
+    struct window w = {seg, seg};
+    struct value *y = op_grouped_swiglu(l->g, x, NULL, gate, up, w, a->experts);
+    lab_dot(l, op_grouped(l->g, y, NULL, down, w, a->experts), -1);
     lab_dot(l, y, -1);
 }
 
@@ -194,7 +195,7 @@ struct block_arg {
 
 /* Gate, up and down of a SwiGLU by expert. */
 static struct value *experts(struct lab *l, const struct block_arg *a, struct value *x,
-                             struct window w)
+                             const struct sort *order, struct window w)
 {
     struct shape in = S(2, I(a->hidden), I(a->width));
     struct shape out = S(2, I(a->width), I(a->hidden));
@@ -202,8 +203,8 @@ static struct value *experts(struct lab *l, const struct block_arg *a, struct va
     struct value *w1 = lab_stack(l, "w1.{}", a->experts, in);
     struct value *w3 = lab_stack(l, "w3.{}", a->experts, in);
     struct value *w2 = lab_stack(l, "w2.{}", a->experts, out);
-    struct value *y = op_grouped_swiglu(l->g, x, w1, w3, w.seg_m, w.seg_k, leaves);
-    return op_grouped(l->g, y, w2, w.seg_m, w.seg_k, leaves);
+    struct value *y = op_grouped_swiglu(l->g, x, order, w1, w3, w, leaves);
+    return op_grouped(l->g, y, NULL, w2, w, leaves);
 }
 
 static void build_block(struct lab *l, const void *arg)
@@ -221,13 +222,15 @@ static void build_block(struct lab *l, const void *arg)
     struct value *wr = lab_leaf(l, "router", S(2, I(a->experts), I(a->width)));
     struct route r = op_route(l->g, op_linear_wide(l->g, x, wr), NULL, cfg, &l->c);
     struct sort s = op_sort(l->g, r.expert, a->experts);
-    struct value *xs = op_permute(l->g, x, &s);
+    bool sent = a->capacity || l->g->mesh.ep > 1;
+    struct value *xs = sent ? op_permute(l->g, x, &s) : x;
     struct value *counts = op_exchange(l->g, s.total);
     if (!counts)
         return;
     graph_loop_begin(l->g, counts, capacity, true);
     struct window w = op_window(l->g, counts, capacity);
-    struct value *y = experts(l, a, op_dispatch(l->g, xs, counts, capacity), w);
+    struct value *y = sent ? op_dispatch(l->g, xs, counts, capacity) : xs;
+    y = experts(l, a, y, sent ? NULL : &s, w);
     y = op_collect(l->g, y, counts, capacity, rows);
     graph_loop_end(l->g);
     lab_dot(l, op_unpermute(l->g, y, r.gate, &s), -1);

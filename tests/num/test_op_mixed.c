@@ -70,24 +70,25 @@ static struct route routed(struct lab *l, struct value *x)
     return r;
 }
 
-static struct value *expert_rows(struct lab *l, struct value *x, struct window w)
+static struct value *expert_rows(struct lab *l, struct value *x,
+                                 const struct sort *order, struct window w)
 {
     struct shape in = S(2, I(HIDDEN), I(WIDTH)), out = S(2, I(WIDTH), I(HIDDEN));
     struct value *h[2];
     for (int i = 0; i < 2; i++)
-        h[i] = op_grouped(l->g, x, lab_stack(l, i ? "e.{}.w3" : "e.{}.w1", EXPERTS, in),
-                          w.seg_m, w.seg_k, EXPERTS);
-    return op_grouped(l->g, op_swiglu(l->g, h[0], h[1]),
-                      lab_stack(l, "e.{}.w2", EXPERTS, out), w.seg_m, w.seg_k, EXPERTS);
+        h[i] = op_grouped(l->g, x, order,
+                          lab_stack(l, i ? "e.{}.w3" : "e.{}.w1", EXPERTS, in), w,
+                          EXPERTS);
+    return op_grouped(l->g, op_swiglu(l->g, h[0], h[1]), NULL,
+                      lab_stack(l, "e.{}.w2", EXPERTS, out), w, EXPERTS);
 }
 
 static struct value *experts(struct lab *l, struct value *x)
 {
     struct route r = routed(l, x);
     struct sort s = op_sort(l->g, r.expert, EXPERTS);
-    struct value *sorted = op_permute(l->g, x, &s);
     struct window w = op_window(l->g, op_exchange(l->g, s.total), ROWS * TOP_K);
-    return op_unpermute(l->g, expert_rows(l, sorted, w), r.gate, &s);
+    return op_unpermute(l->g, expert_rows(l, x, &s, w), r.gate, &s);
 }
 
 static void build(struct lab *l, const void *arg)

@@ -164,7 +164,8 @@ static void grouped_inner(struct graph *g)
     struct value *w =
         graph_stack(g, "w{}", 4, 0, 4, S(2, I(5), I(7)), (struct param_init){.std = 1});
     struct value *seg = graph_input(g, "seg", NND_I32, S(2, I(4), I(4)));
-    op_grouped(g, weight(g, "x", S(2, I(6), I(8))), w, seg, seg, 4);
+    op_grouped(g, weight(g, "x", S(2, I(6), I(8))), NULL, w, (struct window){seg, seg},
+               4);
 }
 
 static void scatter_columns(struct graph *g)
@@ -365,7 +366,8 @@ static void flops_are_counted(void **state)
     struct value *x = weight(g, "x", S(2, I(6), I(7)));
     (void)state;
     assert_int_equal(flops_of(op_attention(g, q, k, k, 0, &c)), 2 * 32 * 16 * 4 * 8);
-    assert_int_equal(flops_of(op_grouped(g, x, w, seg, seg, 4)), 2 * 6 * 5 * 7);
+    assert_int_equal(flops_of(op_grouped(g, x, NULL, w, (struct window){seg, seg}, 4)),
+                     2 * 6 * 5 * 7);
     graph_destroy(g);
 }
 
