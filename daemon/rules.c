@@ -81,23 +81,10 @@ void rules_destroy(struct rules *r)
 
 /* --- what is asked ------------------------------------------------------------- */
 
-/* OP=NAME; neither OP=NAME? nor OP=!NAME. */
-static bool is_required(const char *rule)
-{
-    const char *name = strchr(rule, '=');
-
-    return name && name[1] && name[1] != '!' && name[strlen(name) - 1] != '?';
-}
-
 /* A rule, or a device, which may not be there or have lost its driver. */
-static bool requires_any(const Nnd__Job *job)
+static bool names_any(const Nnd__Job *job)
 {
-    if (strcmp(job->kernels->device, "cpu") != 0)
-        return true;
-    for (size_t i = 0; i < job->kernels->n_rule; i++)
-        if (is_required(job->kernels->rule[i]))
-            return true;
-    return false;
+    return job->kernels->n_rule > 0 || strcmp(job->kernels->device, "cpu") != 0;
 }
 
 static bool runs_here(const struct hub *h, const Nnd__Job *job)
@@ -242,7 +229,7 @@ int rules_check(struct hub *h, const Nnd__Job *job, const void *data, size_t siz
     char about[SHA256_HEX];
     struct question *q;
 
-    if (!requires_any(job) || !runs_here(h, job))
+    if (!names_any(job) || !runs_here(h, job))
         return 0;
     hash_of(job, about);
     q = find(h, about);

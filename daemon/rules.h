@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rules.h - whether the kernels that a job requires (OP=NAME, without "?"), or the
- * device that it wants, are there and can do what it asks, before it is accepted.
+ * rules.h - whether what a job's rules for kernels name, and the device that it wants,
+ * are there, and can do what it wants where that is required (OP=NAME without "?"),
+ * asked before it is accepted.
  *
  * nnd loads no plugin: nnd-worker is started for it, as a child that says "met" or
  * "unmet".  What it said counts for some seconds, for all jobs of the same model and
@@ -19,7 +20,7 @@ struct rules;
 struct rules *rules_create(void);
 void rules_destroy(struct rules *r); /* NULL is legal */
 
-/* 0: they can be met, or nothing is required, or nobody could tell (which is logged);
+/* 0: they can be met, or there are none, or nobody could tell (which is logged);
  * 1: not known yet, ask again in a moment; ERR_SPEC says what cannot be met; ERR_RETRY
  * when too many are asked for at once.  The job is as submitted, packed in `data`. */
 int rules_check(struct hub *h, const Nnd__Job *job, const void *data, size_t size,

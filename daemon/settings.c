@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "daemon/failpoint.h"
@@ -228,6 +229,27 @@ static void set_programs(struct settings *s, const Nnd__Config *c)
                             programs[i].beside, programs[i].installed);
 }
 
+/* Ranks start in other folders: what is relative is meant to be in this one. */
+static int anchor_folders(const char *variable, struct err *e)
+{
+    const char *at = getenv(variable);
+    struct buf folders = {0};
+    char cwd[PATH_MAX];
+
+    if (!at || !*at)
+        return 0;
+    if (!getcwd(cwd, sizeof cwd))
+        return err_sys(e, ERR_FAILED, errno, "the current folder");
+    for (size_t n; *at; at += n + (at[n] == ':')) {
+        n = strcspn(at, ":");
+        buf_printf(&folders, "%s%s%s%.*s", folders.len ? ":" : "",
+                   *at == '/' ? "" : cwd, *at == '/' ? "" : "/", (int)n, at);
+    }
+    setenv(variable, folders.data, 1);
+    buf_free(&folders);
+    return 0;
+}
+
 static int set_places(struct settings *s, const Nnd__Config *c, struct err *e)
 {
     int rc = 0;
@@ -239,7 +261,9 @@ static int set_places(struct settings *s, const Nnd__Config *c, struct err *e)
                               sizeof s->dir, e);
     if (rc == 0 && !*s->uri)
         rc = chan_default_uri(s->dir, s->uri, sizeof s->uri, e);
-    return rc;
+    if (rc == 0)
+        rc = anchor_folders("NND_PLUGIN_DIR", e);
+    return rc == 0 ? anchor_folders("NND_TOKENIZER_DIR", e) : rc;
 }
 
 /* --- loading ---------------------------------------------------------------- */
