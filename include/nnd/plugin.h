@@ -449,15 +449,16 @@ struct nnd_distill {
 };
 
 /* "embed.fwd": y[t] = scale * table[id[t]].  "embed.bwd": dtable (f32, whole) = sum of
- * scale * dy[t] into row id[t], in row order; other rows 0.  id < 0 is padding: y is 0,
- * dy counts nowhere.  scale 0 stands for 1. */
+ * scale * dy[t] into row id[t], in row order; other rows 0.  With accumulate they are
+ * added, one after the other, to what dtable holds (a table that is the output's matrix
+ * as well).  id < 0 is padding: y is 0, dy counts nowhere.  scale 0 stands for 1. */
 struct nnd_embed {
     size_t struct_size;
     struct nnd_tensor table, y; /* [V,N] [T,N] */
     const int32_t *id;          /* DEVICE [T]  */
     struct nnd_tensor dy, dtable;
     float scale;
-    uint32_t reserved;
+    int32_t accumulate;
 };
 
 enum { NND_SCORE_SOFTMAX = 0, NND_SCORE_SIGMOID = 1 };

@@ -73,8 +73,7 @@ static bool is_private(const struct graph *g, const struct value *leaf)
         for (int j = 0; j < g->value[i]->ngrads; j++)
             known += g->value[i]->grads[j]->root == leaf;
     for (int i = leaf->maker->id + 1; i < g->nnode; i++)
-        for (int j = 0; j < g->node[i]->nin; j++)
-            known += g->node[i]->in[j] && g->node[i]->in[j]->root == leaf;
+        known += reads(g->node[i], leaf);
     return known == 1;
 }
 
@@ -95,6 +94,19 @@ static void finish_param(struct graph *g, struct param *p)
         op_grad_add(g, p, leaf, s);
 }
 
+void grad_added(struct graph *g, struct value *v)
+{
+    if (v->param && --v->param->uses == 0 && !g->open_loop)
+        finish_param(g, v->param);
+}
+
+struct value *grad_place(const struct graph *g, const struct value *v)
+{
+    if (!v->param || !v->ngrads || g->open_loop || v->grads[0]->dtype != g->wide)
+        return NULL;
+    return is_private(g, v->grads[0]) ? v->grads[0] : NULL;
+}
+
 void grad_add(struct graph *g, struct value *v, struct value *dv)
 {
     if (!v->wants_grad || !dv)
@@ -108,8 +120,7 @@ void grad_add(struct graph *g, struct value *v, struct value *dv)
     if (!v->grads)
         v->grads = arena_calloc(g->mem, NND_SUM_MAX, sizeof(struct value *));
     v->grads[v->ngrads++] = dv;
-    if (v->param && --v->param->uses == 0 && !g->open_loop)
-        finish_param(g, v->param);
+    grad_added(g, v);
 }
 
 /* Users of each weight in the program that will contribute. */

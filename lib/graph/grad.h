@@ -17,6 +17,11 @@ int graph_backward(struct graph *g, int forward, const char *name);
 struct value *grad_of(struct graph *g, struct value *v);
 void grad_add(struct graph *g, struct value *v, struct value *dv);
 
+/* For rules whose kernel adds to what is there: a contribution to weight v that nobody
+ * else knows, or NULL.  What has been added to it is told by grad_added. */
+struct value *grad_place(const struct graph *g, const struct value *v);
+void grad_added(struct graph *g, struct value *v);
+
 /* How many nodes of v's program that have gradients read it, or a view of it. */
 int grad_users(const struct graph *g, const struct value *v);
 

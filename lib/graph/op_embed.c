@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * op_embed.c - rows of a table by number, scaled; backward adds rows into the table.
+ * op_embed.c - rows of a table by number, scaled; backward adds rows into the table,
+ * or, where a table has a gradient already that is nobody else's, into that: the
+ * gradient of an output's matrix that is the table as well.
  */
 #include "graph/grad.h"
 #include "graph/op_list.h"
@@ -10,7 +12,7 @@ struct embed_attr {
     double scale;
 };
 
-enum { EMBED_TABLE, EMBED_ID, EMBED_DY };
+enum { EMBED_TABLE, EMBED_ID, EMBED_DY, EMBED_ONTO };
 
 static int embed_shape(struct graph *g, struct node *n, struct err *e)
 {
@@ -36,14 +38,17 @@ static int embed_bind(const struct node *n, const struct bind *b, void *params)
     return 0;
 }
 
-/* in: table (its shape alone), id, dy; out: dtable. */
+/* in: table (its shape alone), id, dy, what is added to or NULL; out: dtable. */
 static int embed_bwd_shape(struct graph *g, struct node *n, struct err *e)
 {
     const struct value *table = n->in[EMBED_TABLE], *id = n->in[EMBED_ID];
     if (op_want(n, EMBED_DY, "embedding gradient", table->dtype, shape_cols(&id->shape),
                 shape_cols(&table->shape), e))
         return -1;
-    graph_out(g, n, grad_dtype(g, table), table->shape);
+    if (n->in[EMBED_ONTO])
+        graph_out_view(g, n, n->in[EMBED_ONTO], 0, table->shape);
+    else
+        graph_out(g, n, grad_dtype(g, table), table->shape);
     return 0;
 }
 
@@ -56,6 +61,7 @@ static int embed_bwd_bind(const struct node *n, const struct bind *b, void *para
         .id = bind_data(b, n->in[EMBED_ID]),
         .dy = bind_matrix(b, n->in[EMBED_DY]),
         .dtable = bind_matrix(b, n->out[0]),
+        .accumulate = n->in[EMBED_ONTO] != NULL,
     };
     return 0;
 }
@@ -71,14 +77,18 @@ const struct op op_embed_bwd = {
 
 static void embed_grad(struct graph *g, const struct node *n)
 {
+    struct value *table = n->in[EMBED_TABLE];
     struct value *in[] = {
-        [EMBED_TABLE] = n->in[EMBED_TABLE],
+        [EMBED_TABLE] = table,
         [EMBED_ID] = n->in[EMBED_ID],
         [EMBED_DY] = grad_of(g, n->out[0]),
+        [EMBED_ONTO] = grad_place(g, table),
     };
-    struct node *d = graph_add(g, &op_embed_bwd, n->attr, in, 3);
-    if (d)
-        grad_add(g, n->in[EMBED_TABLE], d->out[0]);
+    struct node *d = graph_add(g, &op_embed_bwd, n->attr, in, 4);
+    if (d && in[EMBED_ONTO])
+        grad_added(g, table);
+    else if (d)
+        grad_add(g, table, d->out[0]);
 }
 
 const struct op op_embed_fwd = {

@@ -53,6 +53,7 @@ static const struct field fields[] = {
     {"xent.bwd", 1, FIELD(nnd_xent, z_loss), FLOAT, 0},
     {"embed.fwd", 1, FIELD(nnd_embed, scale), FLOAT, 1},
     {"embed.bwd", 1, FIELD(nnd_embed, scale), FLOAT, 1},
+    {"embed.bwd", 1, FIELD(nnd_embed, accumulate), INT, 0},
 };
 
 static bool is_used(const struct field *f, const void *params)

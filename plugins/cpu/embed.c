@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * embed.c - embedding rows.  Backward, a task owns a range of ids: it clears
- * their rows and adds the gradients that belong to them, in row order.
+ * their rows, unless they are added to, and adds the gradients that belong to them,
+ * in row order.
  */
 #include "op.h"
 #include "par.h"
@@ -35,7 +36,7 @@ static void embed_backward(const void *arg, int64_t lo, int64_t hi)
     int64_t n = p->dtable.dim[1], rows = p->dy.dim[0];
     vf scale = scale_of(p);
 
-    for (int64_t v = lo; v < hi; v++)
+    for (int64_t v = p->accumulate ? hi : lo; v < hi; v++)
         memset(row_of(&p->dtable, v), 0, (size_t)n * sizeof(float));
     for (int64_t t = 0; t < rows; t++) {
         const void *dy = row_of(&p->dy, t);
@@ -62,7 +63,8 @@ static int embed_bwd(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_embed *p = params;
     int64_t v = p->dtable.dim[0], n = p->dtable.dim[1];
-    int64_t work = v ? n + p->dy.dim[0] * n / v : 0;
+    int64_t rows = v ? p->dy.dim[0] * n / v : 0;
+    int64_t work = rows + (p->accumulate ? 0 : n);
 
     return par_rows(l, v, work, embed_backward, p);
 }

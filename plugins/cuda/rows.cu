@@ -195,6 +195,7 @@ struct embeds {
     float *dtable;
     const int32_t *id;
     float scale;
+    int accumulate;
     int64_t rows, cols;
 };
 
@@ -221,6 +222,7 @@ static struct embeds embeds_of(const struct nnd_embed *p, const struct nnd_tenso
             (float *)p->dtable.data,
             p->id,
             p->scale == 0 ? 1 : p->scale,
+            p->accumulate,
             rows->dim[0],
             rows->dim[1]};
 }
@@ -276,6 +278,12 @@ __global__ void __launch_bounds__(EMBED_THREADS) embed_backward(struct embeds m)
     float s[EMBED_COLUMNS] = {0};
     if (want < 0 || seen_before(m.id, first, want, &found))
         return;
+#pragma unroll
+    for (int i = 0; i < EMBED_COLUMNS; i++) {
+        int64_t j = c + i * EMBED_THREADS + threadIdx.x;
+        if (m.accumulate && j < m.cols)
+            s[i] = m.dtable[want * m.cols + j];
+    }
     for (int64_t at = first; at < m.rows; at += EMBED_THREADS) {
         int64_t t = at + threadIdx.x;
         unsigned mine = __ballot_sync(0xffffffffu, t < m.rows && m.id[t] == want);
@@ -305,7 +313,8 @@ static int embed_bwd(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_embed *p = (const struct nnd_embed *)params;
     struct embeds m = embeds_of(p, &p->dy);
-    int r = each(l, 1, p->dtable.dim[0] * p->dtable.dim[1], zero_numbers{m.dtable});
+    int64_t numbers = p->accumulate ? 0 : p->dtable.dim[0] * p->dtable.dim[1];
+    int r = each(l, 1, numbers, zero_numbers{m.dtable});
     int64_t parts = blocks_for(m.cols, EMBED_THREADS * EMBED_COLUMNS);
     return r ? r
              : launch(embed_backward, dim3((unsigned)m.rows, (unsigned)parts),

@@ -155,8 +155,10 @@ bool family_xent_linear_bwd(struct call *c, int i, const struct window *w)
 static const struct {
     int t, v, n;
     float scale;
-} embeds[] = {{1, 1, 1, 0},     {0, 3, 4, 0},        {7, 5, 3, 0},
-              {300, 11, 17, 0}, {13, 257, 64, 2.5f}, {256, 9, 5, 0.75f}};
+    int accumulate; /* backward */
+} embeds[] = {{1, 1, 1, 0, 0},     {0, 3, 4, 0, 0},        {7, 5, 3, 0, 0},
+              {300, 11, 17, 0, 0}, {13, 257, 64, 2.5f, 0}, {256, 9, 5, 0.75f, 0},
+              {0, 3, 4, 0, 1},     {300, 11, 17, 0, 1},    {13, 257, 64, 2.5f, 1}};
 
 static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 {
@@ -168,8 +170,9 @@ static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 
 static void describe(struct call *c, int i)
 {
-    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d scale=%g", embeds[i].t,
-             embeds[i].v, embeds[i].n, (double)embeds[i].scale);
+    snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d scale=%g%s", embeds[i].t,
+             embeds[i].v, embeds[i].n, (double)embeds[i].scale,
+             embeds[i].accumulate ? " accumulate" : "");
 }
 
 bool family_embed_fwd(struct call *c, int i, const struct window *w)
@@ -197,11 +200,14 @@ bool family_embed_bwd(struct call *c, int i, const struct window *w)
     struct nnd_embed *p = &c->params.embed;
     int64_t t = window_rows(w, embeds[i].t) + w->tail;
     const int64_t *row = call_padded_ids(c, window_ids(c, w, embeds[i].t), t);
-    *p = (struct nnd_embed){.struct_size = sizeof *p, .scale = embeds[i].scale};
+    *p = (struct nnd_embed){.struct_size = sizeof *p,
+                            .scale = embeds[i].scale,
+                            .accumulate = embeds[i].accumulate};
     call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, t, embeds[i].n, -1)->row = row;
-    struct slot *d = call_tensor(c, "dtable", &p->dtable, ROLE_OUT, KIND_F32,
-                                 embeds[i].v, embeds[i].n, -1);
-    d->terms = embeds[i].t;
+    struct slot *d =
+        call_tensor(c, "dtable", &p->dtable, p->accumulate ? ROLE_INOUT : ROLE_OUT,
+                    KIND_F32, embeds[i].v, embeds[i].n, -1);
+    d->terms = embeds[i].t + embeds[i].accumulate;
     c->summed = embeds[i].t;
     add_ids(c, i, row, t);
     describe(c, i);

@@ -65,7 +65,8 @@ static int launch_bwd(const void *self, void *plan, const void *params,
     (void)self, (void)plan, (void)l;
     if (check_ids(p, p->dy.dim[0], p->dtable.dim[0], e) != NND_OK)
         return NND_EINVAL;
-    ref_fill(&p->dtable, 0);
+    if (!p->accumulate)
+        ref_fill(&p->dtable, 0);
     for (int64_t t = 0; t < p->dy.dim[0]; t++)
         for (int64_t n = 0; p->id[t] >= 0 && n < p->dy.dim[1]; n++) {
             int64_t at = at2(&p->dtable, p->id[t], n);

@@ -195,6 +195,19 @@ static void build_embed_tied(struct lab *l, const void *arg)
     lab_dot(l, op_linear(l->g, x, words, NULL), -1);
 }
 
+/* A table that both sides of a model and its output share. */
+static void build_embed_shared(struct lab *l, const void *arg)
+{
+    (void)arg;
+    static const int32_t id[] = {4, 1, -1, 4, 0};
+    lab_chunk(l, 1, 5, 1, 5);
+    struct value *words = lab_leaf(l, "words", S(2, I(5), I(3)));
+    struct value *ids = lab_ints(l, "ids", S(1, I(5)), id);
+    struct value *x = op_add(l->g, op_embed(l->g, words, l->c.id),
+                             op_embed_scaled(l->g, words, ids, 1.5));
+    lab_dot(l, op_linear(l->g, x, words, NULL), -1);
+}
+
 struct dropout_arg {
     double p;
     int pad;
@@ -389,6 +402,7 @@ const struct op_case op_cases_dense[] = {
     {"embed: repeated, unused, negative", &op_embed_fwd, build_embed, .arg = NULL},
     {"embed: scaled", &op_embed_fwd, build_embed_scaled, .arg = NULL},
     {"embed: positions, tied table", &op_embed_fwd, build_embed_tied, .arg = NULL},
+    {"embed: shared table", &op_embed_fwd, build_embed_shared, .arg = NULL},
     {"dropout: p 0.3", &op_dropout_fwd, build_dropout,
      .arg = &(struct dropout_arg){0.3, 0}},
     {"dropout: p 0.75, padding", &op_dropout_fwd, build_dropout,

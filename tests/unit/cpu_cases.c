@@ -258,7 +258,7 @@ static void add_rope(struct calls *c, int64_t rows, int64_t heads, int64_t d, in
 
 static void add_embed(struct calls *c, int64_t rows, int64_t v, int64_t n, int dtype)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         struct nnd_embed *p = params(c, sizeof *p);
         struct call *k = add(c, i ? "embed.bwd" : "embed.fwd", p, "");
 
@@ -267,6 +267,7 @@ static void add_embed(struct calls *c, int64_t rows, int64_t v, int64_t n, int d
         p->id = integers(c, rows, 0, (int32_t)v);
         p->dy = matrix(c, dtype, rows, n, 0);
         p->dtable = matrix(c, NND_F32, v, n, 0);
+        p->accumulate = i == 2;
         output(c, k, i ? &p->dtable : &p->y);
     }
 }

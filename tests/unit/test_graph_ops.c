@@ -398,9 +398,33 @@ static void xent_overwrites_its_own_logits(void **state)
     assert_false(overwrites(true));
 }
 
+/* One gradient of a tied table: rows are added to what the output's product made. */
+static void embeddings_add_to_a_tied_table(void **state)
+{
+    struct graph *g = new_graph();
+    struct chunk c = chunk_of(g, 1, 6);
+    struct value *w = weight(g, "w", S(2, I(9), I(8))), *grad = NULL;
+    struct value *x = op_embed(g, w, ints(g, "ids", 6));
+    struct err e;
+    (void)state;
+    assert_non_null(op_xent(g, op_linear(g, x, w, NULL), &c));
+    graph_backward(g, 0, "backward");
+    assert_int_equal(graph_status(g, &e), 0);
+    for (int i = g->program[1].first; i < g->nnode; i++) {
+        const struct node *n = g->node[i];
+        assert_string_not_equal(n->op->name, "sum");
+        if (strcmp(n->op->name, "embed.bwd") == 0)
+            grad = n->out[0]->root;
+    }
+    assert_non_null(grad);
+    assert_string_equal(grad->maker->op->name, "linear");
+    assert_int_equal(grad->storage, STORAGE_GRAD);
+    graph_destroy(g);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[REFUSALS + 4];
+    struct CMUnitTest tests[REFUSALS + 5];
     size_t n = 0;
     for (; n < REFUSALS; n++)
         tests[n] = (struct CMUnitTest){.name = refusals[n].name,
@@ -410,5 +434,6 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(no_dropout_is_no_node);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(flops_are_counted);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(xent_overwrites_its_own_logits);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(embeddings_add_to_a_tied_table);
     return _cmocka_run_group_tests("graph/ops", tests, n, NULL, NULL);
 }
