@@ -195,6 +195,38 @@ static inline const void *element_of(const void *p, int dtype, int64_t i)
     return (const char *)p + i * (int64_t)(dtype == NND_F32 ? 4 : 2);
 }
 
+#if defined(__AVX512F__)
+
+/* Tails are masks: rows of a few vectors cost little more than whole ones. */
+static inline __mmask16 vec_there(int64_t left)
+{
+    return left >= VL ? 0xffff : left > 0 ? (__mmask16)((1u << left) - 1) : 0;
+}
+
+static inline __attribute__((always_inline)) vf vec_get_tail(const void *p, int dtype,
+                                                             int64_t left, float fill)
+{
+    __mmask16 there = vec_there(left);
+    vf x = vec_all(fill);
+
+    if (dtype == NND_F32)
+        return (vf)_mm512_mask_loadu_ps((__m512)x, there, p);
+    return (vf)_mm512_mask_mov_ps(
+        (__m512)x, there,
+        (__m512)vec_widen((vh)_mm256_maskz_loadu_epi16(there, p), dtype));
+}
+
+static inline __attribute__((always_inline)) void vec_put_tail(void *p, int dtype,
+                                                               int64_t left, vf x)
+{
+    if (dtype == NND_F32)
+        _mm512_mask_storeu_ps(p, vec_there(left), (__m512)x);
+    else
+        _mm256_mask_storeu_epi16(p, vec_there(left), (__m256i)vec_narrow(x, dtype));
+}
+
+#else
+
 /* Tails are functions by themselves, so that a loop's vectors, whose addresses
  * nobody takes, stay in registers. */
 static __attribute__((noinline, unused)) vf vec_get_tail(const void *p, int dtype,
@@ -229,6 +261,8 @@ static __attribute__((noinline, unused)) void vec_put_tail(void *p, int dtype,
         memcpy(p, &h, n * sizeof(uint16_t));
     }
 }
+
+#endif
 
 /* The VL elements at index i of p, of which `left` exist; the others read `fill`
  * and are not touched. */
@@ -342,15 +376,16 @@ struct lanes {
     vf v[PER];
 };
 
+typedef float quad __attribute__((vector_size(16)));
+
+/* A tree: lanes a half, a quarter, an eighth of all apart. */
 static inline float lanes_sum(const struct lanes *s)
 {
-    float a[LANES];
+    quad q[4];
 
-    memcpy(a, s, sizeof a);
-    for (int w = LANES / 2; w > 0; w /= 2)
-        for (int i = 0; i < w; i++)
-            a[i] += a[i + w];
-    return a[0];
+    memcpy(q, s, sizeof q);
+    q[0] = (q[0] + q[2]) + (q[1] + q[3]);
+    return (q[0][0] + q[0][2]) + (q[0][1] + q[0][3]);
 }
 
 static inline float lanes_max(const struct lanes *s)
@@ -358,8 +393,11 @@ static inline float lanes_max(const struct lanes *s)
     float a[LANES];
 
     memcpy(a, s, sizeof a);
-    for (int i = 1; i < LANES; i++)
-        a[0] = a[0] > a[i] ? a[0] : a[i];
+#pragma GCC unroll 4
+    for (int w = LANES / 2; w > 0; w /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < w; i++)
+            a[i] = a[i] > a[i + w] ? a[i] : a[i + w];
     return a[0];
 }
 
