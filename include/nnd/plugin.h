@@ -2,11 +2,10 @@
 /*
  * nnd/plugin.h - the contract between nnd and a kernel plugin, ABI v1.
  *
- * The only header of nnd that a plugin includes.  A plugin is a shared object
- * that exports one function, nnd_plugin_v1(), which returns a table of kernels
- * (and, for a new kind of device, its memory and streams).  A kernel serves one
- * operator on one kind of device; it is a table of four functions over one
- * params struct:
+ * The only header of nnd that a plugin includes.  A plugin is a shared object that
+ * exports one function, nnd_plugin_v1(), which returns a table of kernels (and, for a
+ * new kind of device, its memory and streams).  A kernel serves one operator on one
+ * kind of device; it is a table of functions over one params struct:
  *
  *   supports()  can you do this call?  "no" always comes with a reason, and is
  *               NND_EKERNEL where this machine can do none
@@ -32,9 +31,9 @@
  *    gradients) run in row order, or in blocks of NND_BLOCK_ROWS rows added in
  *    row order.  `mode: reproducible` takes only such kernels.
  *
- * Letters: T rows (tokens) of a call, N and K matrix sides, H query heads, Hk
- * key/value heads, D head size, E experts, V vocabulary, B sequences.
- * All tensors are row-major unless their strides say otherwise.
+ * Letters: T rows (tokens) of a call, N and K matrix sides, H query heads, Hk key/value
+ * heads, D head size, E experts, V vocabulary, B sequences.  Tensors are row-major
+ * unless their strides say otherwise.
  */
 #ifndef NND_PLUGIN_H
 #define NND_PLUGIN_H
@@ -89,7 +88,6 @@ enum nnd_dtype {
 #define NND_MAX_DIMS 6
 
 /* Frozen in v1: embedded by value everywhere, cannot grow.  ndim 0 = absent.
- *
  * 8-bit numbers may come with scales (f32 or e8m0): element (r, c), r its row over
  * all axes but the last, c its column, is worth
  *     data * scale[r / scale_rows * scale_stride + c / scale_block].
@@ -154,9 +152,8 @@ struct nnd_host {
     int (*parallel)(void *h, int n, void (*fn)(void *arg, int i), void *arg);
     /* A setting, or NULL.  "threads": how many parallel() has. */
     const char *(*config)(void *h, const char *key);
-    /* From the plugin's entry alone: *id is the type's number in this process, from
-     * NND_DTYPE_EXT upward.  A name is taken once; the definition lives as long as
-     * the process. */
+    /* From the plugin's entry alone: *id is the type's number in this process, at least
+     * NND_DTYPE_EXT.  A name is taken once; the definition lives with the process. */
     int (*register_dtype)(void *h, const struct nnd_dtype_def *, int32_t *id);
     const struct nnd_device_ops *(*device)(void *h, const char *type);
     /* Services by a name that says its version, or NULL where this host has none of
@@ -205,9 +202,9 @@ struct nnd_kernel {
     /* Optional, of products: write params->packed, u8 of need()'s size, 256-aligned,
      * from b (and b2) in the order that launch() likes to read.  What is written
      * depends on b, b2 and trans_b alone, and fits every call with the same, whatever
-     * its a and d are, for which need() gives a size; all such calls give the same
-     * one.  launch() with `packed` has the bits of one without, and may read b too.
-     * The host packs a weight when it has changed, and launches many times. */
+     * its a and d are, for which need() gives a size; all such calls give the same one.
+     * launch() with `packed` has the bits of one without, and may read b too.  The host
+     * packs a weight when it has changed, and launches many times. */
     int (*pack)(const void *self, const void *params, const struct nnd_launch *l,
                 struct nnd_error *e);
 };
@@ -232,11 +229,10 @@ typedef const struct nnd_plugin *nnd_plugin_v1_f(const struct nnd_host *host,
 /* ------------------------------------------------------------------------- */
 /* Random bits for dropout: no generator state exists.                       */
 
-/* Philox4x32-10 (Salmon et al. 2011).  key = nnd_rng_key(state, op);
- * counter = (sample[row], head, pos[row], column / 4); the element is word
- * column % 4.  It is kept when word >= p * 2^32, and then scaled by 1/(1-p).
- * The key's low half is Philox's first key word.  Dropout on rows without heads
- * uses head 0xffffffff. */
+/* Philox4x32-10 (Salmon et al. 2011).  key = nnd_rng_key(state, op); counter =
+ * (sample[row], head, pos[row], column / 4); the element is word column % 4.  It is
+ * kept when word >= p * 2^32, and then scaled by 1/(1-p).  The key's low half is
+ * Philox's first key word.  Dropout on rows without heads uses head 0xffffffff. */
 struct nnd_dropout {
     float p;               /* 0 = off                                      */
     uint32_t op;           /* number of the op within the model            */
@@ -264,6 +260,7 @@ static inline uint64_t nnd_rng_key(const uint64_t *state, uint32_t op)
 
 #define NND_BLOCK_ROWS  256  /* rows per step of a sum over rows        */
 #define NND_BLOCK_ELEMS 4096 /* elements per partial sum of squares     */
+#define NND_SUM_MAX     16   /* tensors that "sum" adds                 */
 
 /* What a product does with its sum x before it is D.  Where `pre` is stored, the
  * activation is that of the stored, rounded value. */
@@ -317,9 +314,8 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  *          that accumulate gives the same bits.  A segment of 0 rows with
  *          accumulate 0 gives zeros.
  * Segments lie on the device: the host never waits for them.
- * gather: row r of A and A2 (mode M), or of B (mode K), is row
- * gather[r] / gather_div of that tensor: rows of experts without a sorted copy.
- * An index < 0 is padding: a row of zeros.
+ * gather: row r of A and A2 (mode M), or of B (mode K), is row gather[r] / gather_div
+ * of that tensor: no sorted copy of experts' rows.  Below 0: padding, a row of zeros.
  * Pairs (mode M, all of b's and d's shapes and types): with b2 alone the epilogue
  * is SWIGLU of both products; with a2 and b2 D = A op(B) + A2 op(B2); with DSWIGLU
  * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last.
@@ -338,15 +334,15 @@ struct nnd_grouped_gemm {
 };
 
 /* "attn.fwd", "attn.bwd": o = softmax(scale q k^T + mask) v, by sequences.
- * Sequence b has query rows [cu_q[b], cu_q[b+1]) and key rows [cu_k[b],
- * cu_k[b+1]); with NULL every sequence has max_q (max_k) rows.  len_k, when
- * given, says how many of the key rows count (a cache).  Head h reads key head
- * h * Hk / H, and Hk divides H.  causal: query i sees keys j <= i + Tk - Tq
- * (bottom right).  softcap c > 0: a score is c tanh(scale q k^T / c).  bias is then
- * added: [1 or batch,1 or H,max_q,max_k] by places in the sequences; an axis of 1
- * serves all.  Rows outside every sequence count as fully masked, keys that nobody
- * sees have gradients 0: o, lse, dq, dk, dv and dbias are written whole, dbias as
- * the sum over sequences, then heads, that an axis of 1 serves. */
+ * Sequence b has query rows [cu_q[b], cu_q[b+1]) and key rows [cu_k[b], cu_k[b+1]);
+ * with NULL every sequence has max_q (max_k) rows.  len_k, when given, says how many of
+ * the key rows count (a cache).  Head h reads key head h * Hk / H, and Hk divides H.
+ * causal: query i sees keys j <= i + Tk - Tq (bottom right).  softcap c > 0: a score is
+ * c tanh(scale q k^T / c).  bias is then added: [1 or batch,1 or H,max_q,max_k] by
+ * places in the sequences; an axis of 1 serves all.  Rows outside every sequence count
+ * as fully masked, keys that nobody sees have gradients 0: o, lse, dq, dk, dv and dbias
+ * are written whole, dbias as the sum over sequences, then heads, that an axis of 1
+ * serves. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */
@@ -464,13 +460,12 @@ struct nnd_embed {
 enum { NND_SCORE_SOFTMAX = 0, NND_SCORE_SIGMOID = 1 };
 
 /* "moe.route.fwd|bwd": choose top_k of E experts per row.
- * s = softmax(z) or sigmoid(z); S = the top_k largest of s + bias, ties to the
- * lower index, stored by descending s + bias; gate = scale * s / (renormalize ?
- * 1e-20 + sum over S of s : 1).  Rows with pos < 0 get expert -1 and gate 0.
- * Row t belongs to balancing group t / group_rows.  count and psum collect, per
- * group, how often each expert was chosen and the sum of its probability
- * (softmax(z), or s / (1e-20 + sum of s)), over rows with pos >= 0, in row order.
- * zsq: sum over those rows of logsumexp(z)^2.
+ * s = softmax(z) or sigmoid(z); S = the top_k largest of s + bias, ties to the lower
+ * index, stored by descending s + bias; gate = scale * s / (renormalize ? 1e-20 + sum
+ * over S of s : 1).  Rows with pos < 0 get expert -1 and gate 0.  Row t belongs to
+ * balancing group t / group_rows.  count and psum collect, per group, how often each
+ * expert was chosen and the sum of its probability (softmax(z), or s / (1e-20 + sum of
+ * s)), over rows with pos >= 0, in row order.  zsq: sum over those of logsumexp(z)^2.
  * bwd: dz from dgate, plus for each row p'(aux_weight[group]) through the
  * probability, plus 2 * *z_weight * lse * softmax(z). */
 struct nnd_route {
@@ -501,8 +496,8 @@ struct nnd_sort {
 
 /* "moe.permute": y[j] = x[source[j] / top_k] (* gate[source[j]] when given), for
  * source[j] >= 0; other rows of y are not written.
- * "moe.unpermute": y[t] = sum over k, in order, of x[place[t,k]] (* gate[t,k]
- * when given), over place >= 0.
+ * "moe.unpermute": y[t] = sum over k of x[place[t,k]] (* gate[t,k] when given), in
+ * order, over place >= 0.
  * "moe.dgate": dgate[t,k] = <dy[t], x[place[t,k]]>, 0 for place < 0. */
 struct nnd_permute {
     size_t struct_size;
@@ -513,13 +508,10 @@ struct nnd_permute {
     int32_t top_k, reserved;
 };
 
-#define NND_SUM_MAX 16
-
 /* "sum": y = ((x[0] + x[1]) + x[2]) + ..., element by element; n = 1 copies and
- * converts.  Each addition is rounded to f32 (f64 when y is f64), so that a chain
- * in one call has the bits of the same additions in several; the last result is
- * rounded to y's type.  y may be any of the x.  All of one shape; f32, bf16, f16,
- * f64. */
+ * converts.  Each addition is rounded to f32 (f64 when y is f64), so that a chain in
+ * one call has the bits of the same additions in several; the last result is rounded to
+ * y's type.  y may be any of the x.  All of one shape; f32, bf16, f16, f64. */
 struct nnd_sum {
     size_t struct_size;
     struct nnd_tensor y;
@@ -557,6 +549,8 @@ enum {
     NND_HYPER_GRAD_SCALE, /* clip coefficient / loss scale     */
     NND_HYPER_BIAS1,      /* 1 / (1 - beta1^t)                 */
     NND_HYPER_BIAS2,      /* 1 / (1 - beta2^t)                 */
+    NND_HYPER_LOSS_SCALE, /* these two of "opt.hyper"'s given  */
+    NND_HYPER_CLIP,       /* the largest norm; 0: any          */
     NND_HYPER_COUNT = 8
 };
 
@@ -573,6 +567,47 @@ struct nnd_optim {
     struct nnd_tensor out;           /* [n]     */
     const float *hyper;              /* DEVICE [NND_HYPER_COUNT] */
     float beta1, beta2, eps, decay;
+    struct nnd_tensor skip; /* i32 [1]|absent: when not 0, nothing is written */
+};
+
+/* This and the next two spare a host apart from its device waiting within a step: in
+ * f64, each operation rounded, in the order given.  "total": y = (x[i0] + x[i1]) + ...,
+ * i the numbers in `order`, or all in a row; with root, its square root. */
+struct nnd_total {
+    size_t struct_size;
+    struct nnd_tensor x, order, y; /* f32 or f64 [N], i32 [N]|absent, f64 [1] */
+    int32_t root, reserved;
+};
+
+/* "opt.hyper": what an optimizer's step is given.  s = LOSS_SCALE, n = norm / s: skip
+ * is 1 where n, or the sum of stats[:,0], is not finite, else 0; hyper is given's LR,
+ * BIAS1, BIAS2, and GRAD_SCALE = c / s, c = min(1, CLIP / (n + 1e-6)) where CLIP and n
+ * are above 0, else 1, each rounded to f32 at its end; 0 elsewhere. */
+struct nnd_hyper {
+    size_t struct_size;
+    struct nnd_tensor given, norm, stats; /* f64 [NND_HYPER_COUNT] [1] [C,K] */
+    struct nnd_tensor hyper, skip;        /* f32 [NND_HYPER_COUNT], i32 [1] */
+};
+
+/* "moe.balance": what follows from count and psum of "moe.route".  With load: load[e]
+ * += the sum of count over groups.  With count_sum: it and psum_sum are count0 + count
+ * and psum0 + psum.  With aux_weight: the balancing losses (Fedus et al. 2021, eq. 4-6;
+ * Zoph et al. 2022, eq. 5).  Of a group, n = the sum of its count / top_k, f_e = E /
+ * (n^2 (concat ? 1 : top_k)) count_e (0 where n is), L = the sum of f_e psum_e,
+ * aux_weight_e = aux_coef * *scale * f_e / groups; with N = the sum of all count /
+ * (top_k layers) z_weight = z_coef * *scale / N (0 where N is).  stats[0] += the sum of
+ * L / groups where aux_coef > 0, stats[1] += *zsq / N where z_coef > 0 and N > 0.
+ * "moe.window": segments = leaves = struct nnd_segment of E experts in a row, count[e]
+ * rows each. */
+struct nnd_balance {
+    size_t struct_size;
+    struct nnd_tensor count, psum, load; /* i32, f64 [G,E], i64 [E]|absent */
+    struct nnd_tensor count0, psum0, count_sum, psum_sum; /* the same|absent */
+    struct nnd_tensor zsq, aux_weight, z_weight, stats;   /* [1] [G,E]|absent [1] [2] */
+    const float *scale;                                   /* DEVICE [1]               */
+    double aux_coef, z_coef;
+    int32_t top_k, layers, concat, reserved;
+    struct nnd_tensor segments, leaves; /* moe.window: i32 [E,4], the others absent */
 };
 
 /* "rnn.seq.fwd|bwd": one recurrent layer over whole sequences; B rows of T steps.
@@ -582,8 +617,7 @@ struct nnd_optim {
  * recurrent part, gate by gate, h the state before the step:
  *   tanh, relu (Elman 1990; one gate)  h' = f(x + a)
  *   gru (Cho et al. 2014 as cuDNN and PyTorch have it; gates r, z, n)
- *        r = s(x_r + a_r), z = s(x_z + a_z), n = tanh(x_n + r a_n),
- *        h' = (1 - z) n + z h
+ *      r = s(x_r + a_r), z = s(x_z + a_z), n = tanh(x_n + r a_n), h' = (1-z) n + z h
  *   lstm (Hochreiter & Schmidhuber 1997, Gers et al. 2000; gates i, f, g, o)
  *        i, f, o = s(x + a), g = tanh(x_g + a_g), c' = f c + i g, h' = o tanh(c')
  * s the logistic function.  h' is rounded to y's type at every step, and so the
@@ -597,11 +631,8 @@ struct nnd_optim {
  * gradients of U and b are sums over all steps, products of their own:
  * dU = da^T h_prev, db = the sum of da.  dh, dc: gradients of the last state
  * (absent: 0), dh0 and dc0: of the first (absent: not asked for).
- *
- * "rnn.cell.fwd|bwd": the same for one step, T = 1, with the same bits.
- *
- * [B,T,N] is one tensor whichever of B and T is outermost in memory: strides
- * say. */
+ * "rnn.cell.fwd|bwd": the same for one step, T = 1, with the same bits.  [B,T,N] is one
+ * tensor whichever of B and T is outermost in memory: strides say. */
 enum { NND_CELL_TANH = 0, NND_CELL_RELU, NND_CELL_GRU, NND_CELL_LSTM };
 
 struct nnd_rnn {
@@ -622,10 +653,9 @@ struct nnd_rnn {
 };
 
 /* "attn.add.fwd|bwd" (Bahdanau et al. 2015), score = <w, tanh(q + k)>, and
- * "attn.dot.fwd|bwd" (Luong et al. 2015), score = scale <q, k>: one head whose
- * weights are kept.  Row b has T queries and len[b] keys (NULL: S); softmax of the
- * scores over those keys, weight 0 for the others, o = the weighted sum of v.  No
- * key: weights, o and gradients 0.  T = 1 is a decoder's step.
+ * "attn.dot.fwd|bwd" (Luong et al. 2015), score = scale <q, k>: one head whose weights
+ * are kept.  Row b has T queries and len[b] keys (NULL: S); softmax of the scores over
+ * those keys, weight 0 for the others, o = the weighted sum of v.  No key: 0 all over.
  * bwd: dq, dk, dv, and dw (add) as an f32 sum over the rows (b,t) in order, or in
  * blocks of NND_BLOCK_ROWS of them added in order. */
 struct nnd_attend {
@@ -640,15 +670,15 @@ struct nnd_attend {
     struct nnd_tensor dout, dq, dk, dv, dw;
 };
 
-/* "argmax": the K largest numbers of each row of x [R,V], falling, equal ones by
- * rising index.  A NaN is less than any number.
- * "sample": one index of each row (K = 1), drawn as follows.  Indices in the order
- * of "argmax" have the weights exp(x / temperature); of the first top_k (0: all)
- * the least number is kept whose weights reach the share top_p of theirs (Holtzman
- * et al. 2020); with u = 53 bits of Philox4x32-10 of key seed[r] and counter
- * (pos[r], 0, 0x53414d50, 0) in [0,1), words 0 and 1, the one is drawn in whose
- * part of [0, sum) the mark u * sum lies.  Sums in f64 in that order.
- * temperature 0: the first.  Rows with pos < 0: -1, value 0. */
+/* "argmax": the K largest numbers of each row of x [R,V], falling, equal ones by rising
+ * index.  A NaN is less than any number.
+ * "sample": one index of each row (K = 1), drawn as follows.  Indices in the order of
+ * "argmax" have the weights exp(x / temperature); of the first top_k (0: all) the least
+ * number is kept whose weights reach the share top_p of theirs (Holtzman et al. 2020);
+ * with u = 53 bits of Philox4x32-10 of key seed[r] and counter (pos[r], 0, 0x53414d50,
+ * 0) in [0,1), words 0 and 1, the one is drawn in whose part of [0, sum) the mark u *
+ * sum lies.  Sums in f64 in that order.  temperature 0: the first.  pos < 0: -1, value
+ * 0. */
 struct nnd_choose {
     size_t struct_size;
     struct nnd_tensor x;            /* [R,V]                        */

@@ -82,6 +82,8 @@ static void sgd_runs(const void *arg, int64_t lo, int64_t hi)
 
 static int runs(const struct nnd_optim *p, const struct nnd_launch *l, rows_f *fn)
 {
+    if (p->skip.ndim && *(const int32_t *)p->skip.data)
+        return NND_OK;
     return par_rows(l, (p->w.dim[0] + RUN - 1) / RUN, RUN * 4, fn, p);
 }
 
@@ -162,7 +164,8 @@ static int sqnorm_check(const void *params, struct nnd_error *e)
     {                                                                                  \
         ARG(nnd_optim, grad, "N", IN_F32, 0), ARG(nnd_optim, w, "N", IN_F32, 0),       \
             ARG(nnd_optim, m, "N", IN_F32, 0), ARG(nnd_optim, v, "N", IN_F32, 0),      \
-            ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL)                          \
+            ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL),                         \
+            ARG(nnd_optim, skip, "1", IN_I32, ARG_OPTIONAL)                            \
     }
 
 const struct op OPS(optim)[] = {
@@ -178,7 +181,8 @@ const struct op OPS(optim)[] = {
      .params_size = sizeof(struct nnd_optim),
      .args = {ARG(nnd_optim, grad, "N", IN_F32, 0), ARG(nnd_optim, w, "N", IN_F32, 0),
               ARG(nnd_optim, m, "N", IN_F32, 0),
-              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL)},
+              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_optim, skip, "1", IN_I32, ARG_OPTIONAL)},
      .launch = sgd_launch},
     {.name = "sqnorm",
      .params_size = sizeof(struct nnd_sqnorm),

@@ -28,6 +28,7 @@ cuda_sources = \
     plugins/cuda/route.cu \
     plugins/cuda/rows.cu \
     plugins/cuda/sample.cu \
+    plugins/cuda/step.cu \
     plugins/cuda/sum.cu \
     plugins/cuda/xent.cu
 cuda_headers = \

@@ -10,6 +10,7 @@ struct update {
     struct mat grad, w, m, v, out;
     const float *hyper;
     float beta1, beta2, eps, decay;
+    const int32_t *skip; /* or NULL */
 };
 
 enum { ADAMW, ADAM, SGD };
@@ -20,6 +21,8 @@ template <int KIND> struct optim_step {
     {
         float g[8], w[8], m[8], v[8];
         float lr = u.hyper[NND_HYPER_LR], scale = u.hyper[NND_HYPER_GRAD_SCALE];
+        if (u.skip && *u.skip)
+            return;
         get8<NND_F32>(u.grad, r, c, left, g);
         get8<NND_F32>(u.w, r, c, left, w);
         get8<NND_F32>(u.m, r, c, left, m);
@@ -56,9 +59,17 @@ template <int KIND>
 static int step_launch(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_optim *p = (const struct nnd_optim *)params;
-    struct update u = {mat_of(&p->grad), mat_of(&p->w), mat_of(&p->m), mat_of(&p->v),
-                       mat_of(&p->out),  p->hyper,      p->beta1,      p->beta2,
-                       p->eps,           p->decay};
+    struct update u = {mat_of(&p->grad),
+                       mat_of(&p->w),
+                       mat_of(&p->m),
+                       mat_of(&p->v),
+                       mat_of(&p->out),
+                       p->hyper,
+                       p->beta1,
+                       p->beta2,
+                       p->eps,
+                       p->decay,
+                       (const int32_t *)p->skip.data};
     return each(l, 1, p->w.dim[0], optim_step<KIND>{u});
 }
 
@@ -110,19 +121,22 @@ extern "C" const struct op cuda_optim_ops[] = {
      .params_size = sizeof(struct nnd_optim),
      .args = {ARG(nnd_optim, grad, "N", IN_F32, 0), ARG(nnd_optim, w, "N", IN_F32, 0),
               ARG(nnd_optim, m, "N", IN_F32, 0), ARG(nnd_optim, v, "N", IN_F32, 0),
-              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL)},
+              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_optim, skip, "1", IN_I32, ARG_OPTIONAL)},
      .launch = step_launch<ADAMW>},
     {.name = "opt.adam",
      .params_size = sizeof(struct nnd_optim),
      .args = {ARG(nnd_optim, grad, "N", IN_F32, 0), ARG(nnd_optim, w, "N", IN_F32, 0),
               ARG(nnd_optim, m, "N", IN_F32, 0), ARG(nnd_optim, v, "N", IN_F32, 0),
-              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL)},
+              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_optim, skip, "1", IN_I32, ARG_OPTIONAL)},
      .launch = step_launch<ADAM>},
     {.name = "opt.sgd",
      .params_size = sizeof(struct nnd_optim),
      .args = {ARG(nnd_optim, grad, "N", IN_F32, 0), ARG(nnd_optim, w, "N", IN_F32, 0),
               ARG(nnd_optim, m, "N", IN_F32, 0),
-              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL)},
+              ARG(nnd_optim, out, "N", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_optim, skip, "1", IN_I32, ARG_OPTIONAL)},
      .launch = step_launch<SGD>},
     {.name = "sqnorm",
      .params_size = sizeof(struct nnd_sqnorm),

@@ -99,6 +99,9 @@ union call_params {
     struct nnd_rows rows;
     struct nnd_sqnorm sqnorm;
     struct nnd_optim optim;
+    struct nnd_total total;
+    struct nnd_hyper hyper;
+    struct nnd_balance balance;
     struct nnd_rnn rnn;
     struct nnd_attend attend;
     struct nnd_choose choose;

@@ -49,6 +49,7 @@ build_f family_gemm, family_grouped, family_attn_fwd, family_attn_bwd, family_rm
     family_rnn_seq_fwd, family_rnn_seq_bwd, family_rnn_cell_fwd, family_rnn_cell_bwd,
     family_add_fwd, family_add_bwd, family_dot_fwd, family_dot_bwd, family_argmax,
     family_sample, family_select, family_quant, family_dequant, family_fill,
-    family_scale, family_amax, family_outside;
+    family_scale, family_amax, family_balance, family_window, family_hyper,
+    family_total, family_outside;
 
 #endif

@@ -106,11 +106,9 @@ static const struct {
     int n;
     float decay;
     bool out;
-} steps[] = {{1, 0, false},
-             {0, 0.1f, true},
-             {67, 0.1f, true},
-             {1000, 0, true},
-             {4097, 0.01f, false}};
+    int skip; /* 1: given, and 0; 2: nothing is to be done */
+} steps[] = {{1, 0, false, 0},   {0, 0.1f, true, 0},   {67, 0.1f, true, 1},
+             {1000, 0, true, 0}, {67, 0.1f, false, 2}, {4097, 0.01f, false, 0}};
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
                         enum role role, enum kind kind, int64_t n, const int64_t *row)
@@ -146,8 +144,14 @@ static bool step(struct call *c, int i, const struct window *w, bool second)
     if (steps[i].out)
         add(c, "out", &p->out, ROLE_OUT, KIND_ACT, n, row);
     call_array(c, &p->hyper, hyper, sizeof hyper);
-    snprintf(c->text, sizeof c->text, "n=%d decay=%g%s", steps[i].n,
-             (double)steps[i].decay, steps[i].out ? " out" : "");
+    if (steps[i].skip) {
+        int32_t *skip = call_ints(c, 1);
+        *skip = steps[i].skip - 1;
+        call_tensor(c, "skip", &p->skip, ROLE_IN, KIND_I32, 1, -1, -1)->number = skip;
+    }
+    snprintf(c->text, sizeof c->text, "n=%d decay=%g%s%s", steps[i].n,
+             (double)steps[i].decay, steps[i].out ? " out" : "",
+             steps[i].skip > 1 ? " skipped" : "");
     return true;
 }
 

@@ -289,3 +289,64 @@ void shape_cast(struct call *c, const struct sizes *z, struct shape_work *w)
     if (z->kind == 2)
         call_tensor(c, "amax", &p->amax, ROLE_OUT, KIND_F32, 1, -1, -1);
 }
+
+/* n: G, E */
+void shape_balance(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    static const float scale = 1;
+    struct nnd_balance *p = &c->params.balance;
+    int64_t g = z->n[0], n = z->n[1];
+    (void)w;
+    *p = (struct nnd_balance){.struct_size = sizeof *p,
+                              .aux_coef = 0.01,
+                              .z_coef = 0.001,
+                              .top_k = 2,
+                              .layers = 1};
+    int32_t *count = call_ints(c, g * n);
+    for (int64_t i = 0; i < g * n; i++)
+        count[i] = (int32_t)(i % 7);
+    call_tensor(c, "count", &p->count, ROLE_IN, KIND_I32, g, n, -1)->number = count;
+    call_tensor(c, "psum", &p->psum, ROLE_IN, KIND_F64, g, n, -1);
+    call_tensor(c, "zsq", &p->zsq, ROLE_IN, KIND_F64, 1, -1, -1);
+    call_tensor(c, "aux_weight", &p->aux_weight, ROLE_OUT, KIND_F32, g, n, -1);
+    call_tensor(c, "z_weight", &p->z_weight, ROLE_OUT, KIND_F32, 1, -1, -1);
+    call_tensor(c, "stats", &p->stats, ROLE_INOUT, KIND_F64, 2, -1, -1);
+    call_array(c, &p->scale, &scale, sizeof scale);
+}
+
+/* n: E */
+void shape_window(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    struct nnd_balance *p = &c->params.balance;
+    int64_t n = z->n[0];
+    (void)w;
+    p->struct_size = sizeof *p;
+    call_tensor(c, "count", &p->count, ROLE_IN, KIND_I32, n, -1, -1)->number =
+        call_ints(c, n);
+    call_tensor(c, "segments", &p->segments, ROLE_OUT, KIND_I32, n, 4, -1);
+    call_tensor(c, "leaves", &p->leaves, ROLE_OUT, KIND_I32, n, 4, -1);
+}
+
+/* n: C */
+void shape_hyper(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    struct nnd_hyper *p = &c->params.hyper;
+    (void)w;
+    p->struct_size = sizeof *p;
+    call_tensor(c, "given", &p->given, ROLE_IN, KIND_F64, NND_HYPER_COUNT, -1, -1)
+        ->center = 2;
+    call_tensor(c, "norm", &p->norm, ROLE_IN, KIND_F64, 1, -1, -1);
+    call_tensor(c, "stats", &p->stats, ROLE_IN, KIND_F64, z->n[0], 4, -1);
+    call_tensor(c, "hyper", &p->hyper, ROLE_OUT, KIND_F32, NND_HYPER_COUNT, -1, -1);
+    call_tensor(c, "skip", &p->skip, ROLE_OUT, KIND_I32, 1, -1, -1);
+}
+
+/* n: X */
+void shape_total(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    struct nnd_total *p = &c->params.total;
+    (void)w;
+    *p = (struct nnd_total){.struct_size = sizeof *p, .root = (int32_t)z->words};
+    call_tensor(c, "x", &p->x, ROLE_IN, KIND_F64, z->n[0], -1, -1)->center = 1;
+    call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F64, 1, -1, -1);
+}

@@ -30,6 +30,8 @@ static int kind_of(int dtype)
         return REF_HALF;
     case NND_I32:
         return REF_I32;
+    case NND_I64:
+        return REF_I64;
     case NND_E4M3:
     case NND_E5M2:
         return REF_BYTE;
@@ -47,6 +49,8 @@ static const char *wanted_kind(int kinds)
         return "f32 or f64";
     case REF_I32:
         return "i32";
+    case REF_I64:
+        return "i64";
     case REF_BYTE:
         return "e4m3 or e5m2";
     default:

@@ -85,7 +85,8 @@ enum {
     REF_HALF = 4, /* bf16, f16 */
     REF_I32 = 8,
     REF_OPTIONAL = 16,
-    REF_BYTE = 32,                /* e4m3, e5m2, with scales or without */
+    REF_BYTE = 32, /* e4m3, e5m2, with scales or without */
+    REF_I64 = 64,
     REF_WIDE = REF_F32 | REF_F64, /* what the contract calls f32 */
     REF_FLOAT = REF_WIDE | REF_HALF
 };
@@ -185,6 +186,7 @@ extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_att
     ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd,
     ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd,
     ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample, ref_select, ref_quant,
-    ref_dequant, ref_filled, ref_scaled, ref_amax;
+    ref_dequant, ref_filled, ref_scaled, ref_amax, ref_balance, ref_window, ref_hyper,
+    ref_total;
 
 #endif

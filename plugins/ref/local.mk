@@ -33,6 +33,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/rows.c \
     plugins/ref/sort.c \
     plugins/ref/sqnorm.c \
+    plugins/ref/step.c \
     plugins/ref/sum.c \
     plugins/ref/xent.c \
     plugins/ref/xent_linear.c

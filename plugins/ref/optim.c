@@ -15,9 +15,10 @@ static int supports(const struct nnd_optim *p, bool second, struct nnd_error *e)
         {"grad", &p->grad, REF_FLOAT, 1, {n}},
         {"m", &p->m, REF_FLOAT, 1, {n}},
         {"out", &p->out, REF_FLOAT | REF_OPTIONAL, 1, {n}},
+        {"skip", &p->skip, REF_I32 | REF_OPTIONAL, 1, {1}},
         {"v", &p->v, REF_FLOAT, 1, {n}},
     };
-    return ref_check(p->struct_size, sizeof *p, shapes, second ? 5 : 4, e);
+    return ref_check(p->struct_size, sizeof *p, shapes, second ? 6 : 5, e);
 }
 
 static int supports_adam(const void *self, const void *params, struct nnd_error *e)
@@ -30,6 +31,13 @@ static int supports_sgd(const void *self, const void *params, struct nnd_error *
 {
     (void)self;
     return supports(params, false, e);
+}
+
+/* How many elements there are to do. */
+static int64_t count(const struct nnd_optim *p)
+{
+    bool skipped = ref_given(&p->skip) && *ref_int(&p->skip, 0);
+    return skipped ? 0 : p->w.dim[0];
 }
 
 static double gradient(const struct nnd_optim *p, int64_t i)
@@ -66,7 +74,7 @@ static int launch_adamw(const void *self, void *plan, const void *params,
 {
     const struct nnd_optim *p = params;
     (void)self, (void)plan, (void)l, (void)e;
-    for (int64_t i = 0; i < p->w.dim[0]; i++)
+    for (int64_t i = 0, n = count(p); i < n; i++)
         adam(p, i, true);
     return NND_OK;
 }
@@ -76,7 +84,7 @@ static int launch_adam(const void *self, void *plan, const void *params,
 {
     const struct nnd_optim *p = params;
     (void)self, (void)plan, (void)l, (void)e;
-    for (int64_t i = 0; i < p->w.dim[0]; i++)
+    for (int64_t i = 0, n = count(p); i < n; i++)
         adam(p, i, false);
     return NND_OK;
 }
@@ -86,7 +94,7 @@ static int launch_sgd(const void *self, void *plan, const void *params,
 {
     const struct nnd_optim *p = params;
     (void)self, (void)plan, (void)l, (void)e;
-    for (int64_t i = 0; i < p->w.dim[0]; i++) {
+    for (int64_t i = 0, n = count(p); i < n; i++) {
         double w = ref_get(&p->w, at1(&p->w, i));
         double g = gradient(p, i) + (double)p->decay * w;
         double m = (double)p->beta1 * ref_get(&p->m, at1(&p->m, i)) + g;

@@ -445,6 +445,47 @@ static void rows(void **state)
     assert_true(*num_at(&q.y, 1, 0, 0) == 904 * 2.5);
 }
 
+/* What a step leaves: each formula once, with numbers that have no rounding. */
+static void step(void **state)
+{
+    static const float scale = 0.5f;
+    static const int32_t counts[] = {1, 3}, rows[] = {2, 0, 5},
+                         places[] = {0, 2, 0, 0, 2, 0, 1, 0, 2, 5, 2, 0};
+    struct nnd_total t = {.struct_size = sizeof t, .root = 1};
+    struct nnd_balance b = {.struct_size = sizeof b,
+                            .scale = &scale,
+                            .aux_coef = 2,
+                            .z_coef = 8,
+                            .top_k = 1,
+                            .layers = 1};
+    struct nnd_balance w = {.struct_size = sizeof w};
+    (void)state;
+    t.x = num_f64(2, 0, 0), t.y = num_f64(1, 0, 0);
+    *num_at(&t.x, 0, 0, 0) = 9, *num_at(&t.x, 1, 0, 0) = 16;
+    num_run("total", &t);
+    assert_true(*num_at(&t.y, 0, 0, 0) == 5);
+    /* f = 2 / 4^2 count = 1/8, 3/8; L = 1/8 1/2 + 3/8 3/2 = 5/8; N = 4. */
+    b.count = num_tensor(NND_I32, 1, 2, 0), b.psum = num_f64(1, 2, 0);
+    memcpy(b.count.data, counts, sizeof counts);
+    *num_at(&b.psum, 0, 0, 0) = 0.5, *num_at(&b.psum, 0, 1, 0) = 1.5;
+    b.zsq = num_f64(1, 0, 0), b.stats = num_f64(2, 0, 0);
+    *num_at(&b.zsq, 0, 0, 0) = 12;
+    b.aux_weight = num_f64(1, 2, 0), b.z_weight = num_f64(1, 0, 0);
+    b.load = num_tensor(NND_I64, 2, 0, 0);
+    num_run("moe.balance", &b);
+    assert_true(*num_at(&b.aux_weight, 0, 0, 0) == 0.125 &&
+                *num_at(&b.aux_weight, 0, 1, 0) == 0.375);
+    assert_true(*num_at(&b.z_weight, 0, 0, 0) == 1);
+    assert_true(*num_at(&b.stats, 0, 0, 0) == 0.625 && *num_at(&b.stats, 1, 0, 0) == 3);
+    assert_true(((int64_t *)b.load.data)[0] == 1 && ((int64_t *)b.load.data)[1] == 3);
+    w.count = num_tensor(NND_I32, 3, 0, 0);
+    memcpy(w.count.data, rows, sizeof rows);
+    w.segments = num_tensor(NND_I32, 3, 4, 0), w.leaves = num_tensor(NND_I32, 3, 4, 0);
+    num_run("moe.window", &w);
+    assert_memory_equal(w.segments.data, places, sizeof places);
+    assert_memory_equal(w.leaves.data, places, sizeof places);
+}
+
 static void refusals_name_the_tensor(void **state)
 {
     struct nnd_gemm p = {.struct_size = sizeof p};
@@ -482,6 +523,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(sort_and_back, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(optimizers, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(rows, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(step, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(refusals_name_the_tensor, num_setup,
                                         num_teardown),
     };
