@@ -8,6 +8,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/again.c lib/graph/again.h \
     lib/graph/bind.c \
     lib/graph/exec.c lib/graph/exec.h \
+    lib/graph/exec_create.c \
+    lib/graph/exec_impl.h \
     lib/graph/grad.c lib/graph/grad.h \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * exec_impl.h - what exec.c and exec_create.c share.
+ */
+#ifndef GRAPH_EXEC_IMPL_H
+#define GRAPH_EXEC_IMPL_H
+
+#include "graph/exec.h"
+#include "graph/pack.h"
+
+/* One node at one (slot, position): kernel NULL when nothing is launched. */
+struct record {
+    const struct nnd_kernel *kernel;
+    void *params, *plan;
+    struct pack *pack; /* or NULL */
+};
+
+/* The records of a program: [position][slot][node]. */
+struct bound {
+    struct record *record;
+    int positions, slots;
+    bool changes_weights;
+};
+
+struct exec {
+    struct arena *mem;
+    struct graph *g;
+    struct exec_config c;
+    struct memory m;
+    const struct nnd_device_ops *dev;
+    struct nnd_stream stream;
+    bool has_stream;
+    struct mirror *mirror; /* NULL: the device's memory is the host's */
+    bool hosting;          /* an operator of the host runs            */
+    char *region[REGION_COUNT];
+    void *workspace;
+    struct packs packs;
+    void *packed;
+    uint64_t weights; /* how often they were changed, from 1 on */
+    struct tree tree[GRAPH_PLANES];
+    struct bound bound[GRAPH_PROGRAMS];
+    struct exec_cost *cost;
+    struct overlap *overlap;
+    struct exec_progress progress;
+    struct crumb *crumb; /* NULL: nobody asked */
+    int slot, position, round;
+};
+
+#endif
