@@ -221,8 +221,8 @@ static void fill_params(struct nnd_attn *p, int t, int dtype)
 
 static void choose(struct run *r, struct kernels *ks, const char *rule)
 {
-    struct kernel_want wants[] = {{"attn.fwd", "bench", "bench", &r->p},
-                                  {"attn.bwd", "bench", "bench", &r->p}};
+    struct kernel_want wants[] = {{"attn.fwd", "bench", "bench", &r->p, false},
+                                  {"attn.bwd", "bench", "bench", &r->p, false}};
     struct kernel_policy policy = {
         .device = "cpu", .rules = &rule, .nrules = rule != NULL};
     struct kernel_table *table;

@@ -61,6 +61,20 @@ void *exec_data(const struct exec *x, const struct value *v)
     return x->hosting ? mirror_data(x->mirror, v) : mirror_hand(x->mirror, v, at);
 }
 
+void *exec_renew(const struct exec *x, const struct value *v)
+{
+    void *at = exec_address(x, v, 0, 0);
+    return x->mirror ? mirror_renew(x->mirror, v, at) : at;
+}
+
+int exec_fetch(struct exec *x, const struct value *const *v, int n, struct err *e)
+{
+    for (int i = 0; x->mirror && i < n; i++)
+        if (v[i] && mirror_gather(x->mirror, v[i], exec_address(x, v[i], 0, 0), e))
+            return e->code;
+    return x->mirror ? mirror_sync(x->mirror, e) : 0;
+}
+
 /* ------------------------------------------------------------------------- */
 /* Running.                                                                  */
 

@@ -91,6 +91,13 @@ void *exec_address(const struct exec *x, const struct value *v, int slot, int po
  * which that program will see when it is an input or a state. */
 void *exec_data(const struct exec *x, const struct value *v);
 
+/* exec_data of a value whose old content nobody wants: all of it will be written. */
+void *exec_renew(const struct exec *x, const struct value *v);
+
+/* Wait once for all that was enqueued, and have the host's copies of these values,
+ * NULL ones left out, up to date: exec_data waits for none of them then. */
+int exec_fetch(struct exec *x, const struct value *const *v, int n, struct err *e);
+
 /* Copy a whole value to or from the host's memory (slot 0, position 0). */
 int exec_write(struct exec *x, const struct value *v, const void *src, struct err *e);
 int exec_read(struct exec *x, const struct value *v, void *dst, struct err *e);

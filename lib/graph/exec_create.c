@@ -47,7 +47,7 @@ int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
     size_t count = 0;
     for (int i = 0; i < g->nnode; i++) {
         const struct node *node = g->node[i];
-        if (!node->op->kernel)
+        if (!op_kernel_of(g, node))
             continue;
         void *params = arena_alloc(a, node->op->params_size);
         if (node->op->bind(node, NULL, params))
@@ -57,7 +57,8 @@ int exec_wants(const struct graph *g, struct arena *a, struct kernel_want **out,
         w[count++] = (struct kernel_want){.op = node->op->kernel,
                                           .key = arena_strdup(a, key),
                                           .where = node->where,
-                                          .params = params};
+                                          .params = params,
+                                          .optional = node->op->run != NULL};
     }
     *out = w;
     *n = count;
@@ -126,7 +127,7 @@ static void find_extent(const struct exec *x, int program, struct bound *b)
             if (v && v->storage == STORAGE_GRAD && v->root->maker)
                 b->positions = x->c.positions;
         }
-        if (n->op == &op_grad_tree)
+        if (n->op == &op_grad_tree || (n->op->by_chunk && op_kernel_of(x->g, n)))
             b->positions = x->c.positions;
     }
 }
@@ -169,7 +170,7 @@ static void describe(const struct exec *x, const struct node *n,
 static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
                      struct record *r, struct err *e)
 {
-    if (!n->op->kernel)
+    if (!op_kernel_of(x->g, n))
         return 0;
     r->params = arena_alloc(x->mem, n->op->params_size);
     if (n->op->bind(n, b, r->params))
@@ -177,6 +178,8 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
     char key[160];
     node_key(n, key, sizeof(key));
     r->kernel = kernel_table_find(x->c.table, n->op->kernel, key);
+    if (!r->kernel && n->op->run)
+        return 0; /* the host does it */
     if (!r->kernel)
         return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", n->where,
                        n->op->kernel, key);
@@ -218,6 +221,8 @@ static int need_of(const struct kernel_table *table, const struct kernel_want *w
                    size_t *most, struct err *e)
 {
     const struct nnd_kernel *k = kernel_table_find(table, w->op, w->key);
+    if (!k && w->optional)
+        return 0;
     struct nnd_need need = {.struct_size = sizeof(need)};
     if (!k)
         return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", w->where,
@@ -367,6 +372,8 @@ static int write_constants(struct exec *x, struct err *e)
         const struct value *v = x->g->value[i];
         if (v->fill)
             rc = write_constant(x, v, e);
+        else if (v->number)
+            rc = exec_write(x, v, v->number, e);
         else if (v->stride)
             rc = write_index(x, v, e);
     }

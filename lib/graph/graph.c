@@ -211,6 +211,15 @@ struct value *graph_index(struct graph *g, int64_t first, int64_t stride, int64_
     return v;
 }
 
+struct value *graph_numbers(struct graph *g, const char *name, const int32_t *number,
+                            int64_t count)
+{
+    struct value *v = graph_state(g, name, NND_I32, shape_of(1, count));
+    if (v)
+        v->number = number;
+    return v;
+}
+
 /* ------------------------------------------------------------------------- */
 
 static int find_plane(struct graph *g, enum param_group group, int dtype)

@@ -68,6 +68,7 @@ struct value {
     size_t offset;         /* bytes from the start of its region (memory.h) */
     constant_f *fill;      /* STATE: a constant's numbers, or NULL          */
     int64_t first, stride; /* STATE: whole numbers in a row; stride 0: none  */
+    const int32_t *number; /* STATE: a constant's whole numbers, or NULL     */
     struct value **grads;  /* contributions to d loss / d value (grad.c)   */
     int ngrads;
 };
@@ -135,9 +136,11 @@ struct loop {
 struct graph {
     struct arena *mem;
     struct mesh mesh;
-    int act;  /* dtype of weights and activations                      */
-    int wide; /* dtype of sums, statistics and gradients: f32 (tests: f64) */
-    int wire; /* dtype of gradients between ranks: wide, or bf16 if that is f32 */
+    int act;    /* dtype of weights and activations                      */
+    int wide;   /* dtype of sums, statistics and gradients: f32 (tests: f64) */
+    int wire;   /* dtype of gradients between ranks: wide, or bf16 if that is f32 */
+    bool apart; /* the host does not reach the device's memory: operators that both
+                   can compute are the device's, where it has kernels for them */
     struct node **node;
     struct value **value;
     struct param **param;
@@ -194,6 +197,10 @@ struct value *graph_constant(struct graph *g, const char *name, int dtype,
  * value. */
 struct value *graph_index(struct graph *g, int64_t first, int64_t stride,
                           int64_t count);
+
+/* The same of any numbers, which outlive the graph. */
+struct value *graph_numbers(struct graph *g, const char *name, const int32_t *number,
+                            int64_t count);
 
 /* A weight named SCOPE.name of dtype g->act (or `dtype` when not 0); the same
  * one when asked for again. */

@@ -5,11 +5,9 @@
 #include "graph/mirror.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "graph/op.h"
-
-/* Values handed out between two programs. */
-#define HANDED_MAX 256
 
 struct handed {
     const struct value *v;
@@ -22,8 +20,8 @@ struct mirror {
     const struct nnd_stream *stream;
     void **copy; /* [values], NULL: none yet */
     int values;
-    struct handed handed[HANDED_MAX];
-    int nhanded;
+    struct handed *handed;
+    int nhanded, room_handed;
     void *room; /* for exchanges, or NULL */
     void *sent; /* event: behind the last flush */
     bool pending;
@@ -60,7 +58,8 @@ static int make_node_copies(struct mirror *m, const struct graph *g,
     const struct value *counts = n->loop ? g->loop[n->loop].counts : NULL;
     if (counts && make_copy(m, counts, e))
         return e->code;
-    for (int i = 0; n->op->run && i < n->nin + n->nout; i++) {
+    bool hosted = n->op->run && !op_kernel_of(g, n);
+    for (int i = 0; hosted && i < n->nin + n->nout; i++) {
         const struct value *v = i < n->nin ? n->in[i] : n->out[i - n->nin];
         if (v && make_copy(m, v, e))
             return e->code;
@@ -89,6 +88,8 @@ int mirror_create(const struct nnd_device_ops *dev, const struct nnd_stream *str
     struct mirror *m = arena_alloc(mem, sizeof(*m));
     *m = (struct mirror){.mem = mem, .dev = dev, .stream = stream, .values = g->nvalue};
     m->copy = arena_calloc(mem, (size_t)g->nvalue + 1, sizeof(*m->copy));
+    m->room_handed = g->nvalue + 256; /* some at several places */
+    m->handed = arena_calloc(mem, (size_t)m->room_handed, sizeof(*m->handed));
     int rc = dev->event_new(stream->device, &m->sent) == NND_OK
                  ? make_copies(m, g, e)
                  : failed(m, NULL, "given an event on", e);
@@ -122,6 +123,8 @@ void *mirror_data(struct mirror *m, const struct value *v)
 
 int mirror_pull(struct mirror *m, const struct value *v, const void *at, struct err *e)
 {
+    if (make_copy(m, v, e))
+        return e->code;
     if (m->dev->copy(m->stream, m->copy[v->id], at, value_bytes(v)) == NND_OK)
         return 0;
     return failed(m, v, "copied from", e);
@@ -141,39 +144,80 @@ int mirror_sync(struct mirror *m, struct err *e)
                : failed(m, NULL, "waited for on", e);
 }
 
-/* The last flush may still read what is about to be written. */
+/* The last flush may still read what is about to be written; what was enqueued behind
+ * it need not be done. */
 static int wait_for_flush(struct mirror *m, struct err *e)
 {
-    if (!m->pending)
-        return 0;
+    const struct timespec nap = {.tv_nsec = 20000};
+    int done = m->pending ? m->dev->event_query(m->sent) : 1;
+    for (; done == 0; done = m->dev->event_query(m->sent))
+        nanosleep(&nap, NULL);
     m->pending = false;
-    return m->dev->event_query(m->sent) == 1 ? 0 : mirror_sync(m, e);
+    return done == 1 ? 0 : failed(m, NULL, "waited for on", e);
 }
 
-static int hand(struct mirror *m, const struct value *v, void *at, struct err *e)
+static bool is_handed(const struct mirror *m, const struct value *v, const void *at)
+{
+    for (int i = 0; i < m->nhanded; i++)
+        if (m->handed[i].v == v && m->handed[i].at == at)
+            return true;
+    return false;
+}
+
+/* The copy goes back before the next program. */
+static int note(struct mirror *m, const struct value *v, void *at, struct err *e)
+{
+    if (v->storage != STORAGE_INPUT && v->storage != STORAGE_STATE)
+        return 0;
+    if (m->nhanded == m->room_handed)
+        return err_set(e, ERR_FAILED, "device: more than %d values at once",
+                       m->nhanded);
+    m->handed[m->nhanded++] = (struct handed){v, at};
+    return 0;
+}
+
+static int hand(struct mirror *m, const struct value *v, void *at, bool fetch,
+                struct err *e)
 {
     if (make_copy(m, v, e) || wait_for_flush(m, e))
         return e->code;
-    for (int i = 0; i < m->nhanded; i++)
-        if (m->handed[i].v == v && m->handed[i].at == at)
-            return 0;
-    if (v->storage != STORAGE_INPUT && (mirror_pull(m, v, at, e) || mirror_sync(m, e)))
-        return e->code;
-    if (v->storage != STORAGE_INPUT && v->storage != STORAGE_STATE)
+    if (is_handed(m, v, at))
         return 0;
-    if (m->nhanded == HANDED_MAX)
-        return err_set(e, ERR_FAILED, "device: more than %d values at once",
-                       HANDED_MAX);
-    m->handed[m->nhanded++] = (struct handed){v, at};
-    return 0;
+    if (fetch && (mirror_pull(m, v, at, e) || mirror_sync(m, e)))
+        return e->code;
+    return note(m, v, at, e);
+}
+
+/* What went wrong where nobody can be told. */
+static void *copy_of(struct mirror *m, const struct value *v, int rc,
+                     const struct err *e)
+{
+    if (rc && !m->fault.code)
+        m->fault = *e;
+    return m->copy[v->id];
 }
 
 void *mirror_hand(struct mirror *m, const struct value *v, void *at)
 {
     struct err e = {0};
-    if (hand(m, v, at, &e) && !m->fault.code)
-        m->fault = e;
-    return m->copy[v->id];
+    int rc = hand(m, v, at, v->storage != STORAGE_INPUT, &e);
+    return copy_of(m, v, rc, &e);
+}
+
+void *mirror_renew(struct mirror *m, const struct value *v, void *at)
+{
+    struct err e = {0};
+    int rc = hand(m, v, at, false, &e);
+    return copy_of(m, v, rc, &e);
+}
+
+int mirror_gather(struct mirror *m, const struct value *v, void *at, struct err *e)
+{
+    if (make_copy(m, v, e) || wait_for_flush(m, e))
+        return e->code;
+    if (is_handed(m, v, at))
+        return 0;
+    return mirror_pull(m, v, at, e) ? e->code : note(m, v, at, e);
 }
 
 int mirror_flush(struct mirror *m, struct err *e)

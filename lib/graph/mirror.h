@@ -37,6 +37,12 @@ int mirror_sync(struct mirror *m, struct err *e);
  * is kept for mirror_flush. */
 void *mirror_hand(struct mirror *m, const struct value *v, void *at);
 
+/* The same of a value that will be written whole: nothing is fetched. */
+void *mirror_renew(struct mirror *m, const struct value *v, void *at);
+
+/* Hand out a copy that mirror_sync will have waited for. */
+int mirror_gather(struct mirror *m, const struct value *v, void *at, struct err *e);
+
 /* Enqueue what was handed out, before a program. */
 int mirror_flush(struct mirror *m, struct err *e);
 

@@ -74,17 +74,22 @@ struct op {
      * nothing to do at this position. */
     const char *kernel;
     size_t params_size;
+    bool by_chunk; /* the address of a value depends on the chunk (bind.position) */
     /* Of products: 1 + the input that is b, and that is b2 (pack.h). */
     int weight[2];
     int (*bind)(const struct node *n, const struct bind *b, void *params);
 
-    /* Or by the host (collectives): */
+    /* Or by the host (collectives).  With a kernel as well, the device computes it
+     * when the host is apart (graph.apart), nothing is sent and it has a kernel. */
     int (*run)(struct exec *x, const struct node *n, struct err *e);
     /* and the bytes that this rank sends to others; `routed`: that it hands over,
      * data decides how many of them stay. */
     int64_t (*wire)(const struct graph *g, const struct node *n);
     bool routed;
 };
+
+/* The kernel's name that a node asks for, or NULL: the host's, or nobody's. */
+const char *op_kernel_of(const struct graph *g, const struct node *n);
 
 /* All operators, NULL-terminated: op_table.c. */
 extern const struct op *const op_table[];

@@ -74,6 +74,9 @@ const struct op op_moe_exchange = {
 
 struct value *op_exchange(struct graph *g, struct value *total)
 {
+    if (total && g->apart && g->mesh.ep == 1)
+        return op_view(g, total,
+                       shape_of(2, (int64_t)1, shape_elements(&total->shape)));
     struct node *n = total ? graph_add(g, &op_moe_exchange, NULL, &total, 1) : NULL;
     return n ? n->out[0] : NULL;
 }
@@ -116,10 +119,25 @@ static int window_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
+/* Of one rank, whose rows all come at once. */
+static int window_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_balance *)params = (struct nnd_balance){
+        .struct_size = sizeof(struct nnd_balance),
+        .count = bind_vector(b, n->in[0]),
+        .segments = bind_matrix(b, n->out[0]),
+        .leaves = bind_matrix(b, n->out[1]),
+    };
+    return 0;
+}
+
 const struct op op_moe_window = {
     .name = "moe.window",
     .attr_size = sizeof(struct expert_attr),
     .shape = window_shape,
+    .kernel = "moe.window",
+    .params_size = sizeof(struct nnd_balance),
+    .bind = window_bind,
     .run = window_run,
 };
 

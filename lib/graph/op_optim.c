@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * op_optim.c - one update of a run of weights: AdamW (Loshchilov & Hutter 2019),
- * Adam, SGD with momentum.
+ * Adam, SGD with momentum; and what it is given of the gradients' norm, where the host
+ * does not wait to see that.
  *
  * Weights and moments are written where they lie, so the node has no outputs.
  */
@@ -16,7 +17,8 @@ enum {
     OPTIM_M,
     OPTIM_V, /* NULL: SGD */
     OPTIM_HYPER,
-    OPTIM_OUT /* the rounded weight; NULL: w is the weight */
+    OPTIM_OUT, /* the rounded weight; NULL: w is the weight */
+    OPTIM_SKIP /* not 0: nothing is done; or NULL */
 };
 
 static int optim_shape(struct graph *g, struct node *n, struct err *e)
@@ -56,6 +58,7 @@ static int optim_bind(const struct node *n, const struct bind *b, void *params)
         .beta2 = (float)cfg->beta2,
         .eps = (float)cfg->eps,
         .decay = (float)cfg->decay,
+        .skip = bind_vector(b, n->nin > OPTIM_SKIP ? n->in[OPTIM_SKIP] : NULL),
     };
     return 0;
 }
@@ -89,16 +92,62 @@ const struct op op_opt_sgd = {
 
 void op_optim(struct graph *g, struct optim_config cfg, struct value *grad,
               struct value *w, struct value *m, struct value *v, struct value *out,
-              struct value *hyper)
+              struct value *hyper, struct value *skip)
 {
     static const struct op *const kinds[] = {&op_opt_adamw, &op_opt_adam, &op_opt_sgd};
     if (!grad || !w || !m || !hyper)
         return;
-    struct value *in[] = {grad, w, m, v, hyper, out};
+    struct value *in[] = {grad, w, m, v, hyper, out, skip};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
         if (strcmp(cfg.kind, kinds[i]->name) == 0) {
-            graph_add(g, kinds[i], &cfg, in, OPTIM_OUT + 1);
+            graph_add(g, kinds[i], &cfg, in, skip ? OPTIM_SKIP + 1 : OPTIM_SKIP);
             return;
         }
     graph_fail(g, "optimizer: unknown kind %s", cfg.kind);
+}
+
+/* ------------------------------------------------------------------------- */
+
+enum { HYPER_GIVEN, HYPER_NORM, HYPER_STATS, HYPER_SKIP };
+
+static int hyper_shape(struct graph *g, struct node *n, struct err *e)
+{
+    if (op_want(n, HYPER_GIVEN, "rates", NND_F64, 1, NND_HYPER_COUNT, e) ||
+        op_want(n, HYPER_NORM, "norm", NND_F64, 1, 1, e) ||
+        op_want(n, HYPER_STATS, "statistics", NND_F64, -1, -1, e) ||
+        op_want(n, HYPER_SKIP, "a flag", NND_I32, 1, 1, e))
+        return -1;
+    graph_out(g, n, NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
+    return 0;
+}
+
+static int hyper_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_hyper *)params = (struct nnd_hyper){
+        .struct_size = sizeof(struct nnd_hyper),
+        .given = bind_vector(b, n->in[HYPER_GIVEN]),
+        .norm = bind_vector(b, n->in[HYPER_NORM]),
+        .stats = bind_matrix(b, n->in[HYPER_STATS]),
+        .hyper = bind_vector(b, n->out[0]),
+        .skip = bind_vector(b, n->in[HYPER_SKIP]),
+    };
+    return 0;
+}
+
+const struct op op_opt_hyper = {
+    .name = "opt.hyper",
+    .shape = hyper_shape,
+    .kernel = "opt.hyper",
+    .params_size = sizeof(struct nnd_hyper),
+    .bind = hyper_bind,
+};
+
+struct value *op_hyper(struct graph *g, struct value *given, struct value *norm,
+                       struct value *stats, struct value *skip)
+{
+    struct value *in[] = {given, norm, stats, skip};
+    if (!given || !norm || !stats || !skip)
+        return NULL;
+    struct node *n = graph_add(g, &op_opt_hyper, NULL, in, 4);
+    return n ? n->out[0] : NULL;
 }

@@ -34,9 +34,29 @@ static int load_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
+static int load_bind(const struct node *n, const struct bind *b, void *params)
+{
+    const struct load_attr *at = n->attr;
+    struct nnd_tensor load = bind_vector(b, n->in[1]);
+    load.dim[0] = shape_cols(&n->in[0]->shape);
+    if (b)
+        load.data = (int64_t *)load.data + at->row * load.dim[0];
+    *(struct nnd_balance *)params = (struct nnd_balance){
+        .struct_size = sizeof(struct nnd_balance),
+        .count = bind_matrix(b, n->in[0]),
+        .load = load,
+        .top_k = 1,
+        .layers = 1,
+    };
+    return 0;
+}
+
 const struct op op_moe_load = {.name = "moe.load",
                                .attr_size = sizeof(struct load_attr),
                                .shape = no_shape,
+                               .kernel = "moe.balance",
+                               .params_size = sizeof(struct nnd_balance),
+                               .bind = load_bind,
                                .run = load_run};
 
 void op_load(struct graph *g, struct value *count, struct value *load, int row)

@@ -8,6 +8,8 @@
  *   moe.balance  the balancing losses, their values and their gradients' weights
  *                (Fedus et al. 2021, eq. 4-6; Zoph et al. 2022, eq. 5)
  *
+ * Where the host is apart from the device, kernels do the same (graph.apart).
+ *
  * One row of statistics belongs to one chunk, so that the sum over chunks can
  * follow the tree whatever the layout (op_report.c brings them together).  Only
  * forward writes here.
@@ -25,6 +27,20 @@ static double *stats_row(struct exec *x, const struct value *stats)
     return (double *)exec_data(x, stats) + chunk * STATS_COUNT;
 }
 
+/* `count` numbers from column `first` of the row, for kernels. */
+static struct nnd_tensor stats_part(const struct bind *b, const struct value *stats,
+                                    int first, int count)
+{
+    struct nnd_tensor t = bind_vector(b, stats);
+    t.dim[0] = count;
+    if (b) {
+        const struct mesh *m = &exec_graph(b->exec)->mesh;
+        t.data = (double *)t.data + mesh_chunk(m, m->rank, b->position) * STATS_COUNT +
+                 first;
+    }
+    return t;
+}
+
 static int no_shape(struct graph *g, struct node *n, struct err *e)
 {
     (void)g;
@@ -40,13 +56,39 @@ static int begin_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
-const struct op op_stats_start = {
-    .name = "stats.begin", .shape = no_shape, .run = begin_run};
+static int begin_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_sum *)params = (struct nnd_sum){
+        .struct_size = sizeof(struct nnd_sum),
+        .y = stats_part(b, n->in[0], 0, STATS_COUNT),
+        .x = {bind_vector(b, n->in[1])},
+        .n = 1,
+    };
+    return 0;
+}
+
+const struct op op_stats_start = {.name = "stats.begin",
+                                  .shape = no_shape,
+                                  .kernel = "sum",
+                                  .params_size = sizeof(struct nnd_sum),
+                                  .by_chunk = true,
+                                  .bind = begin_bind,
+                                  .run = begin_run};
+
+static void zeros(const struct shape *s, float *out)
+{
+    memset(out, 0, (size_t)shape_elements(s) * sizeof(*out));
+}
 
 void op_stats_begin(struct graph *g, struct value *stats)
 {
-    if (stats)
-        graph_add(g, &op_stats_start, NULL, &stats, 1);
+    if (!stats)
+        return;
+    struct value *in[] = {stats, NULL};
+    if (g->apart)
+        in[1] = graph_constant(g, "stats.zero", NND_F64,
+                               shape_of(1, (int64_t)STATS_COUNT), zeros);
+    graph_add(g, &op_stats_start, NULL, in, g->apart ? 2 : 1);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -64,8 +106,23 @@ static int loss_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
-const struct op op_stats_sum = {
-    .name = "stats.loss", .shape = no_shape, .run = loss_run};
+static int loss_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_total *)params = (struct nnd_total){
+        .struct_size = sizeof(struct nnd_total),
+        .x = bind_vector(b, n->in[0]),
+        .y = stats_part(b, n->in[1], STATS_LOSS, 1),
+    };
+    return 0;
+}
+
+const struct op op_stats_sum = {.name = "stats.loss",
+                                .shape = no_shape,
+                                .kernel = "total",
+                                .params_size = sizeof(struct nnd_total),
+                                .by_chunk = true,
+                                .bind = loss_bind,
+                                .run = loss_run};
 
 void op_stats_loss(struct graph *g, struct value *loss, struct value *stats)
 {
@@ -98,8 +155,28 @@ static int tally_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
-const struct op op_moe_tally = {
-    .name = "moe.tally", .shape = tally_shape, .run = tally_run};
+static int tally_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_balance *)params = (struct nnd_balance){
+        .struct_size = sizeof(struct nnd_balance),
+        .count = bind_matrix(b, n->in[0]),
+        .psum = bind_matrix(b, n->in[1]),
+        .count0 = bind_matrix(b, n->in[2]),
+        .psum0 = bind_matrix(b, n->in[3]),
+        .count_sum = bind_matrix(b, n->out[0]),
+        .psum_sum = bind_matrix(b, n->out[1]),
+        .top_k = 1,
+        .layers = 1,
+    };
+    return 0;
+}
+
+const struct op op_moe_tally = {.name = "moe.tally",
+                                .shape = tally_shape,
+                                .kernel = "moe.balance",
+                                .params_size = sizeof(struct nnd_balance),
+                                .bind = tally_bind,
+                                .run = tally_run};
 
 struct tally op_tally(struct graph *g, struct tally sum, struct tally more)
 {
@@ -178,10 +255,35 @@ static int balance_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
+static int balance_bind(const struct node *n, const struct bind *b, void *params)
+{
+    const struct balance_config *c = n->attr;
+    *(struct nnd_balance *)params = (struct nnd_balance){
+        .struct_size = sizeof(struct nnd_balance),
+        .count = bind_matrix(b, n->in[0]),
+        .psum = bind_matrix(b, n->in[1]),
+        .zsq = bind_vector(b, n->in[2]),
+        .aux_weight = bind_matrix(b, n->out[0]),
+        .z_weight = bind_vector(b, n->out[1]),
+        .stats = stats_part(b, n->in[3], STATS_AUX, 2),
+        .scale = bind_data(b, n->in[4]),
+        .aux_coef = c->aux_coef,
+        .z_coef = c->z_coef,
+        .top_k = c->top_k,
+        .layers = c->layers,
+        .concat = c->concat,
+    };
+    return 0;
+}
+
 const struct op op_moe_balance = {
     .name = "moe.balance",
     .attr_size = sizeof(struct balance_config),
     .shape = balance_shape,
+    .kernel = "moe.balance",
+    .params_size = sizeof(struct nnd_balance),
+    .by_chunk = true,
+    .bind = balance_bind,
     .run = balance_run,
 };
 

@@ -102,6 +102,57 @@ struct value *op_copy(struct graph *g, struct value *x, struct value *dst)
 
 /* ------------------------------------------------------------------------- */
 
+/* in: what is kept of all of this rank's chunks, and the chunk's own. */
+enum { CARRY_KEPT, CARRY_OWN };
+
+struct carry_attr {
+    bool back;
+};
+
+static int carry_shape(struct graph *g, struct node *n, struct err *e)
+{
+    int64_t own = shape_elements(&n->in[CARRY_OWN]->shape) * g->mesh.chunks_local;
+    return op_want(n, CARRY_KEPT, "states", NND_F32, -1, -1, e) ||
+                   shape_elements(&n->in[CARRY_KEPT]->shape) != own
+               ? err_set(e, ERR_FAILED, "%s: states of %d chunks differ in size",
+                         n->where, g->mesh.chunks_local)
+               : 0;
+}
+
+static int carry_bind(const struct node *n, const struct bind *b, void *params)
+{
+    const struct carry_attr *at = n->attr;
+    struct nnd_tensor own = bind_vector(b, n->in[CARRY_OWN]),
+                      kept = bind_vector(b, n->in[CARRY_KEPT]);
+    kept.dim[0] = own.dim[0];
+    if (b)
+        kept.data = (float *)kept.data + b->position * own.dim[0];
+    *(struct nnd_sum *)params = (struct nnd_sum){.struct_size = sizeof(struct nnd_sum),
+                                                 .n = 1,
+                                                 .x = {at->back ? own : kept},
+                                                 .y = at->back ? kept : own};
+    return 0;
+}
+
+const struct op op_carry_move = {
+    .name = "carry",
+    .attr_size = sizeof(struct carry_attr),
+    .shape = carry_shape,
+    .kernel = "sum",
+    .params_size = sizeof(struct nnd_sum),
+    .by_chunk = true,
+    .bind = carry_bind,
+};
+
+void op_carry(struct graph *g, struct value *kept, struct value *own, bool back)
+{
+    struct value *in[] = {kept, own};
+    if (kept && own)
+        graph_add(g, &op_carry_move, &(struct carry_attr){back}, in, 2);
+}
+
+/* ------------------------------------------------------------------------- */
+
 struct grad_tree_attr {
     struct param *param;
     int source, sources;

@@ -13,6 +13,7 @@ const struct op *const op_table[] = {
     &op_attention_bwd,
     &op_attention_cached_fwd,
     &op_attention_fwd,
+    &op_carry_move,
     &op_copy_to,
     &op_distill_bwd,
     &op_distill_fwd,
@@ -44,6 +45,7 @@ const struct op *const op_table[] = {
     &op_norm_rms_fwd,
     &op_opt_adam,
     &op_opt_adamw,
+    &op_opt_hyper,
     &op_opt_sgd,
     &op_param_gather,
     &op_permute_fwd,
@@ -81,3 +83,10 @@ const struct op *const op_table[] = {
     &op_xent_linear_fwd,
     NULL,
 };
+
+const char *op_kernel_of(const struct graph *g, const struct node *n)
+{
+    const struct op *op = n->op;
+    bool sends = n->loop || (op->wire && op->wire(g, n) > 0);
+    return op->run && (!g->apart || sends) ? NULL : op->kernel;
+}

@@ -265,6 +265,18 @@ static int norm_run(struct exec *x, const struct node *n, struct err *e)
     return 0;
 }
 
+static int norm_bind(const struct node *n, const struct bind *b, void *params)
+{
+    *(struct nnd_total *)params = (struct nnd_total){
+        .struct_size = sizeof(struct nnd_total),
+        .x = bind_vector(b, n->in[0]),
+        .order = bind_vector(b, n->nin > 2 ? n->in[2] : NULL),
+        .y = bind_vector(b, n->in[1]),
+        .root = 1,
+    };
+    return 0;
+}
+
 static int norm_shape(struct graph *g, struct node *n, struct err *e)
 {
     (void)e;
@@ -282,14 +294,29 @@ const struct op op_norm_gather = {
     .name = "norm.gather",
     .attr_size = sizeof(struct norm_layout),
     .shape = norm_shape,
+    .kernel = "total",
+    .params_size = sizeof(struct nnd_total),
+    .bind = norm_bind,
     .run = norm_run,
     .wire = norm_wire,
 };
 
+/* Where the blocks lie, in the order in which they are added. */
+static const int32_t *places(struct graph *g, const struct norm_layout *l)
+{
+    int32_t *at = arena_calloc(g->mem, (size_t)l->total + 1, sizeof(*at));
+    for (int64_t i = 0; i < l->total; i++)
+        at[l->order[i]] = (int32_t)i;
+    return at;
+}
+
 void op_norm(struct graph *g, struct norm_layout l, struct value *blocks,
              struct value *norm)
 {
-    struct value *in[] = {blocks, norm};
-    if (blocks && norm)
-        graph_add(g, &op_norm_gather, &l, in, 2);
+    struct value *in[] = {blocks, norm, NULL};
+    if (!blocks || !norm)
+        return;
+    if (g->apart && g->mesh.dp == 1)
+        in[2] = graph_numbers(g, "norm.order", places(g, &l), l.total);
+    graph_add(g, &op_norm_gather, &l, in, in[2] ? 3 : 2);
 }

@@ -348,7 +348,13 @@ struct optim_config {
 };
 void op_optim(struct graph *g, struct optim_config cfg, struct value *grad,
               struct value *w, struct value *m, struct value *v, struct value *out,
-              struct value *hyper);
+              struct value *hyper, struct value *skip);
+
+/* The rates of a step, f32 [NND_HYPER_COUNT], of what is given, f64 [NND_HYPER_COUNT],
+ * the gradients' norm and the losses; skip, a state i32 [1], says whether one of them
+ * is not finite. */
+struct value *op_hyper(struct graph *g, struct value *given, struct value *norm,
+                       struct value *stats, struct value *skip);
 
 /* An operator that a plugin brings (kernels_op; op_outside.c): in [def->nin], NULL
  * for absent ones; attr [def->nattr]; out [def->nout].  Differentiated where it has
@@ -365,6 +371,10 @@ void op_grad_add(struct graph *g, struct param *p, struct value *leaf, int sourc
 
 /* dst (a state) = x, converted to its dtype; returns dst as written. */
 struct value *op_copy(struct graph *g, struct value *x, struct value *dst);
+
+/* The chunk's own value out of what is kept of all chunks of this rank, f32, one
+ * behind the other; or back into it.  Nothing is read or written but by this. */
+void op_carry(struct graph *g, struct value *kept, struct value *own, bool back);
 
 /* Column sums of x over its rows, wide [N] (a bias gradient). */
 struct value *op_rows_sum(struct graph *g, struct value *x);

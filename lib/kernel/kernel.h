@@ -84,6 +84,7 @@ struct kernel_want {
     const char *op, *key; /* "gemm", "bf16,bf16,f32" */
     const char *where;    /* for messages: "layer.3.mlp.gate" */
     const void *params;
+    bool optional; /* without a kernel it is the caller's: the row is left out */
 };
 
 /* Flags every chosen kernel must have (NND_K_...), the device, and the user's

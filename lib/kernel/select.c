@@ -301,7 +301,7 @@ static int select_row(struct selection *s, const struct kernel_want *row,
         buf_free(&times);
         return 0;
     }
-    return nothing_suits(s, row, require, e);
+    return row->optional && !require ? 0 : nothing_suits(s, row, require, e);
 }
 
 static int select_all(struct selection *s, struct kernel_table *t, struct err *e)

@@ -180,6 +180,13 @@ static struct build build_of(const struct model *m, bool train)
     return b;
 }
 
+/* Where the host is apart, carried states are the device's to move (train/carry.h). */
+static void carry_all(const struct model *m, bool back)
+{
+    for (int i = 0; m->g->apart && i < m->ncarry; i++)
+        op_carry(m->g, m->carry[i].kept, back ? m->carry[i].out : m->carry[i].in, back);
+}
+
 static int forward(const struct model *m, const char *program, bool train,
                    struct err *e)
 {
@@ -187,6 +194,7 @@ static int forward(const struct model *m, const char *program, bool train,
     struct build b = build_of(m, train);
     graph_scope(m->g, "chunk");
     op_stats_begin(m->g, m->stats);
+    carry_all(m, false);
     struct value *logits = family_of(m->job)->logits(&b);
     graph_scope(m->g, "loss");
     if (!logits)
@@ -198,6 +206,7 @@ static int forward(const struct model *m, const char *program, bool train,
             ? op_distill(m->g, logits, m->taught, d->alpha, d->temperature, &m->chunk)
             : op_xent_smooth(m->g, logits, smoothing, &m->chunk);
     op_stats_loss(m->g, loss, m->stats);
+    carry_all(m, true);
     return graph_status(m->g, e) ? e->code : p;
 }
 
@@ -235,6 +244,7 @@ int model_guess(struct model *m, int *program, struct err *e)
     if (!m->teach.mixed)
         return 0;
     *program = graph_program(m->g, "guess");
+    carry_all(m, false);
     struct build b = build_of(m, false);
     if (f->guess) {
         f->guess(&b);

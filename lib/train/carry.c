@@ -11,7 +11,7 @@
 void carry_reset(struct exec *x, const struct model *m)
 {
     for (int i = 0; i < m->ncarry; i++)
-        memset(exec_data(x, m->carry[i].kept), 0, value_bytes(m->carry[i].kept));
+        memset(exec_renew(x, m->carry[i].kept), 0, value_bytes(m->carry[i].kept));
 }
 
 static float *kept_of(const struct exec *x, const struct model_carry *c, int position)
@@ -22,7 +22,7 @@ static float *kept_of(const struct exec *x, const struct model_carry *c, int pos
 
 void carry_before(struct exec *x, const struct model *m, int position)
 {
-    for (int i = 0; i < m->ncarry; i++) {
+    for (int i = 0; !m->g->apart && i < m->ncarry; i++) {
         const struct model_carry *c = &m->carry[i];
         dtype_from_f32(c->in->dtype, kept_of(x, c, position), exec_data(x, c->in),
                        (size_t)shape_elements(&c->in->shape));
@@ -31,7 +31,7 @@ void carry_before(struct exec *x, const struct model *m, int position)
 
 void carry_behind(struct exec *x, const struct model *m, int position)
 {
-    for (int i = 0; i < m->ncarry; i++) {
+    for (int i = 0; !m->g->apart && i < m->ncarry; i++) {
         const struct model_carry *c = &m->carry[i];
         dtype_to_f32(c->out->dtype, exec_data(x, c->out), kept_of(x, c, position),
                      (size_t)shape_elements(&c->out->shape));
@@ -61,7 +61,7 @@ void carry_restore(struct exec *x, const struct model *m, const void *aside)
     const char *from = aside;
     for (int i = 0; i < m->ncarry; i++) {
         size_t n = value_bytes(m->carry[i].kept);
-        memcpy(exec_data(x, m->carry[i].kept), from, n);
+        memcpy(exec_renew(x, m->carry[i].kept), from, n);
         from += n;
     }
 }

@@ -23,6 +23,13 @@
 /* ------------------------------------------------------------------------- */
 /* Building.                                                                 */
 
+/* One that balances experts without a loss. */
+static bool is_bias(const struct value *v)
+{
+    return v->storage == STORAGE_STATE && v->root == v &&
+           strstr(v->name, MODEL_BIAS_SUFFIX);
+}
+
 static int act_dtype(const Nnd__Job *job)
 {
     static const int dtype[] = {
@@ -60,6 +67,7 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
                   (int)p->etp, (int)job->train->chunks, rank, &mesh, e))
         return e->code;
     struct graph *g = graph_create(&mesh, act_dtype(job), NND_F32);
+    g->apart = strcmp(job->kernels->device, "cpu") != 0;
     struct programs x = {.g = g};
     g->wire = wire_dtype(job);
     g->recompute = recompute_of(job);
@@ -71,7 +79,7 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
     if (!rc) {
         x.backward = graph_backward(g, x.forward, "backward");
         x.eval = model_eval(&x.model, e);
-        rc = x.eval < 0 ? x.eval : update_build(g, job, &x.update, e);
+        rc = x.eval < 0 ? x.eval : update_build(g, job, x.model.stats, &x.update, e);
     }
     if (!rc) {
         x.report = graph_program(g, "report");
@@ -209,6 +217,20 @@ static int split_lane(struct trainer *t, struct exec_comms *out, struct err *e)
     return 0;
 }
 
+/* What the host wants to know of a step. */
+static void find_told(struct trainer *t)
+{
+    const struct graph *g = t->p.g;
+    t->told = arena_calloc(g->mem, (size_t)g->nvalue + 4, sizeof(*t->told));
+    t->told[t->ntold++] = t->p.model.stats;
+    t->told[t->ntold++] = t->p.model.load;
+    t->told[t->ntold++] = t->p.update.norm;
+    t->told[t->ntold++] = t->p.update.skip;
+    for (int i = 0; i < g->nvalue; i++)
+        if (is_bias(g->value[i]))
+            t->told[t->ntold++] = g->value[i];
+}
+
 static int create(struct trainer *t, struct err *e)
 {
     const Nnd__Job *job = t->c.job;
@@ -244,6 +266,7 @@ static int create(struct trainer *t, struct err *e)
     t->counts = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->counts));
     t->carry_aside = arena_alloc(t->p.g->mem, carry_bytes(&t->p.model));
     t->sums = arena_calloc(t->p.g->mem, job->train->chunks, sizeof(*t->sums));
+    find_told(t);
     return 0;
 }
 
@@ -427,8 +450,7 @@ static void update_bias(struct trainer *t)
     int row = 0;
     for (int i = 0; i < g->nvalue; i++) {
         const struct value *v = g->value[i];
-        if (v->storage != STORAGE_STATE || v->root != v ||
-            !strstr(v->name, MODEL_BIAS_SUFFIX))
+        if (!is_bias(v))
             continue;
         const int64_t *l = load + (int64_t)row++ * moe->experts;
         float *b = exec_data(t->x, v);
@@ -472,36 +494,57 @@ static void fill_average(struct trainer *t)
     hyper[NND_HYPER_GRAD_SCALE] = (float)(1 - decay);
 }
 
-static int apply(struct trainer *t, struct step_report *r, struct err *e)
+/* What the next update is given, but for its gradients' norm. */
+static void fill_given(const struct trainer *t, double *given)
 {
     const Nnd__Train *tr = t->c.job->train;
-    float *hyper = exec_data(t->x, t->p.update.hyper);
-    double coef = 1;
-    if (tr->clip > 0 && r->grad_norm > 0)
-        coef = fmin(1, tr->clip / (r->grad_norm + 1e-6));
     /* Of the betas that kernels have: 1 - 0.999f is 1.3e-5 away from 0.001. */
     double beta1 = (double)(float)tr->beta1, beta2 = (double)(float)tr->beta2;
     double steps = (double)(t->s.applied + 1);
-    hyper[NND_HYPER_LR] = (float)r->lr;
+    given[NND_HYPER_LR] = schedule_lr(t->c.job, t->s.applied);
+    given[NND_HYPER_LOSS_SCALE] = t->s.loss_scale;
+    given[NND_HYPER_CLIP] = tr->clip;
+    given[NND_HYPER_BIAS1] = 1 / (1 - pow(beta1, steps));
+    given[NND_HYPER_BIAS2] = 1 / (1 - pow(beta2, steps));
+}
+
+static int apply(struct trainer *t, const struct step_report *r, struct err *e)
+{
+    double given[NND_HYPER_COUNT] = {0}, coef = 1;
+    float *hyper = exec_data(t->x, t->p.update.hyper);
+    fill_given(t, given);
+    if (given[NND_HYPER_CLIP] > 0 && r->grad_norm > 0)
+        coef = fmin(1, given[NND_HYPER_CLIP] / (r->grad_norm + 1e-6));
+    hyper[NND_HYPER_LR] = (float)given[NND_HYPER_LR];
     hyper[NND_HYPER_GRAD_SCALE] = (float)(coef / t->s.loss_scale);
-    hyper[NND_HYPER_BIAS1] = (float)(1 / (1 - pow(beta1, steps)));
-    hyper[NND_HYPER_BIAS2] = (float)(1 / (1 - pow(beta2, steps)));
+    hyper[NND_HYPER_BIAS1] = (float)given[NND_HYPER_BIAS1];
+    hyper[NND_HYPER_BIAS2] = (float)given[NND_HYPER_BIAS2];
+    fill_average(t);
+    return exec_run(t->x, t->p.update.apply, 0, 0, e);
+}
+
+/* The same where the host is apart: the device looks at the norm itself, and the host
+ * waits for nothing but the step's end. */
+static int apply_apart(struct trainer *t, struct err *e)
+{
+    fill_given(t, exec_data(t->x, t->p.update.given));
     fill_average(t);
     if (exec_run(t->x, t->p.update.apply, 0, 0, e))
         return e->code;
-    update_bias(t);
-    t->s.applied++;
-    return 0;
+    return exec_fetch(t->x, t->told, t->ntold, e);
 }
 
 static void clear_loads(struct trainer *t)
 {
     if (t->p.model.load)
-        memset(exec_data(t->x, t->p.model.load), 0, value_bytes(t->p.model.load));
+        memset(exec_renew(t->x, t->p.model.load), 0, value_bytes(t->p.model.load));
 }
 
 static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
 {
+    const struct update *u = &t->p.update;
+    if (u->skip && apply_apart(t, e))
+        return e->code;
     double chunks = t->c.job->train->chunks;
     r->loss = r->targets ? tree_sum(t, STATS_LOSS) / (double)r->targets : 0;
     r->aux_loss = tree_sum(t, STATS_AUX) / chunks;
@@ -509,12 +552,17 @@ static int finish_step(struct trainer *t, struct step_report *r, struct err *e)
     r->grad_norm = *(double *)exec_data(t->x, t->p.update.norm) / t->s.loss_scale;
     r->loss_scale = t->s.loss_scale;
     r->lr = schedule_lr(t->c.job, t->s.applied);
-    r->skipped = !isfinite(r->grad_norm) || !isfinite(r->loss);
+    r->skipped = u->skip ? *(int32_t *)exec_data(t->x, u->skip) != 0
+                         : !isfinite(r->grad_norm) || !isfinite(r->loss);
     report_experts(t, r);
-    if (!r->skipped && apply(t, r, e))
+    if (!u->skip && !r->skipped && apply(t, r, e))
         return e->code;
-    if (r->skipped)
+    if (r->skipped) {
         carry_reset(t->x, &t->p.model); /* it may hold what is not finite */
+    } else {
+        update_bias(t);
+        t->s.applied++;
+    }
     struct loss_scaler s = {t->s.loss_scale, t->s.clean};
     schedule_scale(t->c.job->train, &s, r->skipped);
     t->s.loss_scale = s.scale;

@@ -37,9 +37,11 @@ struct trainer {
     struct kernel_table *table;
     struct exec *x;
     struct batch_source train, valid;
-    void *carry_aside; /* carry_bytes: training's states while it validates */
-    uint64_t *counts;  /* [chunks]: targets */
-    double *sums;      /* [chunks]: scratch */
+    void *carry_aside;         /* carry_bytes: training's states while it validates */
+    uint64_t *counts;          /* [chunks]: targets */
+    double *sums;              /* [chunks]: scratch */
+    const struct value **told; /* what the host looks at behind a step */
+    int ntold;
     struct train_state s;
     struct exec_sent began; /* what had been sent before the first step */
 };

@@ -190,7 +190,6 @@ static void build_reduce(struct graph *g, struct update *u)
 {
     struct norm_layout l = norm_layout(g, u);
     u->reduce = graph_program(g, "reduce");
-    u->norm = graph_state(g, "norm.value", NND_F64, shape_of(1, (int64_t)1));
     struct value *blocks = graph_state(g, "norm.blocks", NND_F64, shape_of(1, l.total));
     graph_scope(g, "update");
     for (int i = 0; i < g->nplane; i++)
@@ -217,10 +216,23 @@ static void add_average(struct graph *g, const Nnd__Job *job, struct update *u,
 {
     struct optim_config c = {.kind = "opt.sgd", .beta1 = job->train->ema};
     op_optim(g, c, p->master, p->aside ? p->aside : p->master, p->average, NULL, NULL,
-             u->hyper_average);
+             u->hyper_average, u->skip);
 }
 
-static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
+/* The rates: an input, or made of what the gradients' norm is. */
+static struct value *rates(struct graph *g, struct update *u, struct value *stats)
+{
+    graph_scope(g, "update");
+    if (!g->apart)
+        return u->hyper = graph_input(g, "hyper", NND_F32,
+                                      shape_of(1, (int64_t)NND_HYPER_COUNT));
+    u->given = graph_input(g, "given", NND_F64, shape_of(1, (int64_t)NND_HYPER_COUNT));
+    u->skip = graph_state(g, "update.skip", NND_I32, shape_of(1, (int64_t)1));
+    return op_hyper(g, u->given, u->norm, stats, u->skip);
+}
+
+static void build_apply(struct graph *g, const Nnd__Job *job, struct value *stats,
+                        struct update *u)
 {
     static const char *const kind[] = {
         [NND__TRAIN__OPTIMIZER__ADAMW] = "opt.adamw",
@@ -229,7 +241,7 @@ static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
     };
     const Nnd__Train *tr = job->train;
     bool sgd = tr->optimizer == NND__TRAIN__OPTIMIZER__SGD;
-    u->hyper = graph_input(g, "hyper", NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
+    struct value *hyper = rates(g, u, stats);
     if (tr->ema > 0)
         u->hyper_average =
             graph_input(g, "hyper.ema", NND_F32, shape_of(1, (int64_t)NND_HYPER_COUNT));
@@ -243,7 +255,7 @@ static void build_apply(struct graph *g, const Nnd__Job *job, struct update *u)
                                  .decay = p->param->decay ? tr->weight_decay : 0};
         struct value *grad = part_grad(g, p, p->lo, p->hi);
         struct value *out = copies ? op_param_piece(g, p->param, p->lo, p->hi) : NULL;
-        op_optim(g, c, grad, p->master, p->m, p->v, out, u->hyper);
+        op_optim(g, c, grad, p->master, p->m, p->v, out, hyper, u->skip);
         if (p->average)
             add_average(g, job, u, p);
     }
@@ -310,14 +322,15 @@ static void build_average(struct graph *g, const Nnd__Job *job, struct update *u
     u->restore = build_take(g, u, "average.restore", kept_of);
 }
 
-int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
-                 struct err *e)
+int update_build(struct graph *g, const Nnd__Job *job, struct value *stats,
+                 struct update *out, struct err *e)
 {
     *out = (struct update){0};
     out->apply = graph_program(g, "apply");
     if (make_pieces(g, job, out, e))
         return e->code;
-    build_apply(g, job, out);
+    out->norm = graph_state(g, "norm.value", NND_F64, shape_of(1, (int64_t)1));
+    build_apply(g, job, stats, out);
     build_reduce(g, out);
     build_spread(g, out);
     build_average(g, job, out);

@@ -43,15 +43,20 @@ struct update {
     struct value *hyper_average; /* input f32 [NND_HYPER_COUNT], or NULL */
     struct shard shard[GRAPH_PLANES];
     struct value *norm;  /* f64 [1]: of the scaled gradients            */
-    struct value *hyper; /* input f32 [NND_HYPER_COUNT]                 */
+    struct value *hyper; /* input f32 [NND_HYPER_COUNT]; NULL with:     */
+
+    /* Where the host is apart (graph.apart): the input f64 [NND_HYPER_COUNT] of which,
+     * and of the norm, the device makes hyper; and the state i32 [1] that says whether
+     * nothing was applied. */
+    struct value *given, *skip;
 };
 
 /* State `kind` of a piece, by its number in update.kind. */
 struct value *update_state(const struct update *u, const struct piece *p, int kind);
 
-/* Append the programs; call after the backward of everything.  Lives in the
- * graph's arena. */
-int update_build(struct graph *g, const Nnd__Job *job, struct update *out,
-                 struct err *e);
+/* Append the programs; call after the backward of everything.  stats: of the chunks,
+ * losses in their first column.  Lives in the graph's arena. */
+int update_build(struct graph *g, const Nnd__Job *job, struct value *stats,
+                 struct update *out, struct err *e);
 
 #endif

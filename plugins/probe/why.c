@@ -60,7 +60,7 @@ static int choose(struct kernels *ks, const struct options *o, struct buf *out,
     if (shape_call(o->files[0], o->nfiles > 1 ? o->files[1] : NULL, &c, &work, e) < 0)
         return e->code;
     run_shape(&c, &t);
-    struct kernel_want want = {o->files[0], types->name, c.text, &c.params};
+    struct kernel_want want = {o->files[0], types->name, c.text, &c.params, false};
     struct kernel_policy policy = {.device = "cpu",
                                    .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
                                    .rules = o->rules,

@@ -120,24 +120,29 @@ int cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alph
                    cublasLtMatrixLayout_t lb, const void *beta, const void *c,
                    cublasLtMatrixLayout_t lc, void *d, cublasLtMatrixLayout_t ld,
                    const struct cublasLtMatmulAlgo_t *algo, void *, size_t,
-                   cudaStream_t)
+                   cudaStream_t stream)
 {
-    uint64_t depth = cols_of(la, desc->turn[0]);
+    const float scale = *(const float *)alpha, add = *(const float *)beta;
+    const struct emu_desc what = *desc;
     if (!algo || !algo->chosen)
         return 7;
-    for (uint64_t j = 0; j < ld->cols; j++)
-        for (uint64_t i = 0; i < ld->rows; i++) {
-            float sum = 0, add = *(const float *)beta;
-            for (uint64_t k = 0; k < depth; k++)
-                sum += get_at(a, la, desc->turn[0], i, k) *
-                       get_at(b, lb, desc->turn[1], k, j);
-            sum *= *(const float *)alpha;
-            if (add != 0)
-                sum += add * get_at(c, lc, 0, i, j);
-            if (desc->epilogue == CUBLASLT_EPILOGUE_BIAS)
-                sum += get(desc->bias, desc->bias_type, (int64_t)i);
-            put(d, ld->type, (int64_t)i + (int64_t)j * ld->ld, sum);
-        }
+    emu_do(stream, [=, la = *la, lb = *lb, lc = *lc, ld = *ld]() {
+        uint64_t depth = cols_of(&la, what.turn[0]);
+        for (uint64_t j = 0; j < ld.cols; j++)
+            for (uint64_t i = 0; i < ld.rows; i++) {
+                float sum = 0;
+                for (uint64_t k = 0; k < depth; k++)
+                    sum += get_at(a, &la, what.turn[0], i, k) *
+                           get_at(b, &lb, what.turn[1], k, j);
+                sum *= scale;
+                if (add != 0)
+                    sum += add * get_at(c, &lc, 0, i, j);
+                if (what.epilogue == CUBLASLT_EPILOGUE_BIAS)
+                    sum += get(what.bias, what.bias_type, (int64_t)i);
+                put(d, ld.type, (int64_t)i + (int64_t)j * ld.ld, sum);
+            }
+        return cudaSuccess;
+    });
     return 0;
 }
 

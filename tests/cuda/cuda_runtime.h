@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -227,7 +228,9 @@ enum cudaError_t {
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
     cudaErrorNotReady = 600,
-    cudaErrorLaunchFailure = 719
+    cudaErrorLaunchFailure = 719,
+    cudaErrorStreamCaptureUnsupported = 900,
+    cudaErrorStreamCaptureWrongThread = 908
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
@@ -286,6 +289,28 @@ cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorString(cudaError_t e);
 
+/* While a stream is captured what comes to it is kept, to be run by each launch of the
+ * graph; waiting and allocating are errors meanwhile. */
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s);
+cudaError_t cudaGraphDestroy(cudaGraph_t g);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x);
+
+int emu_is_captured(cudaStream_t s);
+cudaError_t emu_keep(cudaStream_t s, cudaError_t (*run)(void *), void *work);
+
+/* f(), now or whenever the graph runs. */
+template <class F> static inline cudaError_t emu_do(cudaStream_t s, F f)
+{
+    if (!emu_is_captured(s))
+        return f();
+    return emu_keep(
+        s, [](void *work) { return (*(F *)work)(); }, new F(f));
+}
+
 /* Run body(arg) as every thread of the grid. */
 cudaError_t emu_launch(void (*body)(void *), void *arg, dim3 grid, dim3 block,
                        size_t shared);
@@ -303,12 +328,26 @@ template <class... P> struct emu_call {
     }
 };
 
+template <class... P, size_t... I>
+static inline cudaError_t emu_enqueue(void (*kernel)(P...), dim3 grid, dim3 block,
+                                      void **args, size_t shared, cudaStream_t s,
+                                      std::index_sequence<I...>)
+{
+    std::tuple<std::remove_reference_t<P>...> mine(
+        *(std::remove_reference_t<P> *)args[I]...);
+    return emu_do(s, [=]() mutable {
+        void *at[] = {(void *)&std::get<I>(mine)..., NULL};
+        emu_call<P...> c = {kernel, at};
+        return emu_launch(emu_call<P...>::body, &c, grid, block, shared);
+    });
+}
+
 template <class... P>
 static inline cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3 block,
-                                           void **args, size_t shared, cudaStream_t)
+                                           void **args, size_t shared, cudaStream_t s)
 {
-    emu_call<P...> c = {kernel, args};
-    return emu_launch(emu_call<P...>::body, &c, grid, block, shared);
+    return emu_enqueue(kernel, grid, block, args, shared, s,
+                       std::index_sequence_for<P...>{});
 }
 
 template <class F>

@@ -6,9 +6,11 @@
  * A fiber runs until it waits.  When every fiber of a block has been asked, a barrier
  * at which all of them wait opens; one at which only some wait is an error, as it is
  * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
- * stack.  Faults can be ordered by NND_EMU (see cudaGetDeviceCount): "none", no
- * device; "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch
- * breaks the device.
+ * stack.  Faults can be ordered by NND_EMU (see device_know): "none", no device;
+ * "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch breaks
+ * the device; "nograph", captures end in an error; "count=FILE", a line at the process's
+ * end: how often the host read memory, a stream was waited for, a kernel and a graph
+ * launched.
  */
 #include "cuda.h"
 #include "emu.h"
@@ -277,19 +279,55 @@ static void run_block(int n)
 
 /* ---- the device ---- */
 
+/* What a captured stream was given, first to last. */
+struct emu_graph {
+    struct {
+        cudaError_t (*run)(void *);
+        void *work;
+    } *task;
+    int n, room;
+};
 struct emu_stream {
-    int unused;
+    struct emu_graph *into; /* NULL: it is not captured */
 };
 struct emu_event {
     struct timespec at;
 };
 
 static struct {
-    int known, none, sm;
+    int known, none, sm, nograph;
     size_t bytes, used;
-    long fault, launches;
+    long fault, launches, reads, waits, graphs;
+    int capturing;
+    char *count; /* file, or NULL */
     cudaError_t sticky, last;
 } device;
+
+/* What cudaMalloc gave. */
+enum { BLOCKS = 4096 };
+static struct {
+    char *at;
+    size_t size;
+} blocks[BLOCKS];
+
+static int is_device(const void *p)
+{
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i].at && (const char *)p >= blocks[i].at &&
+            (const char *)p < blocks[i].at + blocks[i].size)
+            return 1;
+    return 0;
+}
+
+static void tell_counts(void)
+{
+    FILE *f = fopen(device.count, "a");
+    if (!f)
+        return;
+    fprintf(f, "reads %ld waits %ld launches %ld graphs %ld\n", device.reads,
+            device.waits, device.launches, device.graphs);
+    fclose(f);
+}
 
 static void device_know(void)
 {
@@ -300,6 +338,8 @@ static void device_know(void)
     device.sm = 90;
     const char *s = getenv("NND_EMU");
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
+        if (strncmp(s, "nograph", 7) == 0)
+            device.nograph = 1;
         if (strncmp(s, "none", 4) == 0)
             device.none = 1;
         if (strncmp(s, "sm=", 3) == 0)
@@ -308,6 +348,10 @@ static void device_know(void)
             device.bytes = strtoull(s + 6, NULL, 0);
         if (strncmp(s, "fault=", 6) == 0)
             device.fault = strtol(s + 6, NULL, 0);
+        if (strncmp(s, "count=", 6) == 0) {
+            device.count = strndup(s + 6, strcspn(s + 6, ","));
+            atexit(tell_counts);
+        }
     }
 }
 
@@ -407,6 +451,8 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int len, int dev)
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     device_know();
+    if (device.capturing)
+        return answer(cudaErrorStreamCaptureUnsupported);
     if (n > device.bytes - device.used)
         return answer(cudaErrorMemoryAllocation);
     char *block = (char *)aligned_alloc(256, (n + 511) / 256 * 256);
@@ -415,6 +461,11 @@ cudaError_t cudaMalloc(void **p, size_t n)
     memcpy(block, &n, sizeof n);
     device.used += n;
     *p = block + 256;
+    for (int i = 0; i < BLOCKS; i++)
+        if (!blocks[i].at) {
+            blocks[i] = {block + 256, n};
+            break;
+        }
     return answer(cudaSuccess);
 }
 
@@ -425,6 +476,9 @@ cudaError_t cudaFree(void *p)
         return cudaSuccess;
     memcpy(&n, (char *)p - 256, sizeof n);
     device.used -= n;
+    for (int i = 0; i < BLOCKS; i++)
+        if (blocks[i].at == p)
+            blocks[i].at = NULL;
     free((char *)p - 256);
     return answer(cudaSuccess);
 }
@@ -449,18 +503,89 @@ cudaError_t cudaFreeHost(void *p)
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcpyKind,
-                            cudaStream_t)
+                            cudaStream_t s)
 {
-    if (!device.sticky && n)
-        memmove(to, from, n);
+    return emu_do(s, [=]() {
+        device.reads += is_device(from) && !is_device(to);
+        if (!device.sticky && n)
+            memmove(to, from, n);
+        return answer(cudaSuccess);
+    });
+}
+
+cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t s)
+{
+    return emu_do(s, [=]() {
+        if (!device.sticky && n)
+            memset(to, byte, n);
+        return answer(cudaSuccess);
+    });
+}
+
+/* ---- graphs ---- */
+
+int emu_is_captured(cudaStream_t s)
+{
+    return s && s->into;
+}
+
+cudaError_t emu_keep(cudaStream_t s, cudaError_t (*run)(void *), void *work)
+{
+    struct emu_graph *g = s->into;
+    if (g->n == g->room) {
+        g->room = g->room ? 2 * g->room : 64;
+        g->task = (decltype(g->task))realloc((void *)g->task,
+                                             (size_t)g->room * sizeof *g->task);
+    }
+    g->task[g->n++] = {run, work};
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode)
+{
+    if (!s || s->into)
+        return answer(cudaErrorStreamCaptureUnsupported);
+    s->into = (struct emu_graph *)calloc(1, sizeof *s->into);
+    device.capturing++;
     return answer(cudaSuccess);
 }
 
-cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t)
+cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
 {
-    if (!device.sticky && n)
-        memset(to, byte, n);
+    *g = s->into;
+    s->into = NULL;
+    device.capturing--;
+    return answer(device.nograph ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
+}
+
+/* The one that runs is the one that was captured; it goes with it. */
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
+{
+    *x = g;
     return answer(cudaSuccess);
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t)
+{
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x)
+{
+    free((void *)x->task);
+    free(x);
+    return answer(cudaSuccess);
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
+{
+    cudaError_t rc = cudaSuccess;
+    if (emu_is_captured(s))
+        return answer(cudaErrorStreamCaptureUnsupported);
+    device.graphs++;
+    for (int i = 0; i < x->n && !rc; i++)
+        rc = x->task[i].run(x->task[i].work);
+    return answer(rc);
 }
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned, int)
@@ -475,8 +600,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
     return answer(cudaSuccess);
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t)
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
 {
+    if (emu_is_captured(s))
+        return answer(cudaErrorStreamCaptureUnsupported);
+    device.waits++;
     return answer(cudaSuccess);
 }
 

@@ -160,7 +160,7 @@ static void build_optim(struct lab *l, const void *arg)
              lab_state(l, "w", NND_F64, s, NULL), lab_state(l, "m", NND_F64, s, NULL),
              sgd ? NULL : lab_state(l, "v", NND_F64, s, second),
              a->rounded ? lab_state(l, "out", NND_F32, s, NULL) : NULL,
-             lab_reals(l, "hyper", NND_F32, S(1, I(NND_HYPER_COUNT)), hyper));
+             lab_reals(l, "hyper", NND_F32, S(1, I(NND_HYPER_COUNT)), hyper), NULL);
 }
 
 /* Powers of two throughout, so that the f32 parameters are exact. */
@@ -287,7 +287,7 @@ static void update_piece(struct lab *l, struct param *p, int64_t lo, int64_t hi,
         state[i] = lab_state(l, name, NND_F64, S(1, hi - lo), NULL);
     }
     op_optim(l->g, cfg, op_grad_piece(l->g, p, lo, hi), state[0], state[1], NULL,
-             op_param_piece(l->g, p, lo, hi), rates);
+             op_param_piece(l->g, p, lo, hi), rates, NULL);
 }
 
 static void build_zero(struct lab *l, const void *arg)
@@ -378,6 +378,12 @@ static void build_report(struct lab *l, const void *arg)
     op_stats_all(l->g, stats);
 }
 
+static void build_report_apart(struct lab *l, const void *arg)
+{
+    l->g->apart = true;
+    build_report(l, arg);
+}
+
 /* The loads of a layer are sums over groups and ranks; a chunk's statistics are
  * those of the rank that computed it. */
 static int check_report(struct lab_world *w, struct err *e)
@@ -402,6 +408,64 @@ static int check_report(struct lab_world *w, struct err *e)
 
 /* ------------------------------------------------------------------------- */
 
+static void build_hyper(struct lab *l, const void *arg)
+{
+    static const double given[NND_HYPER_COUNT] = {[NND_HYPER_LR] = 0.5,
+                                                  [NND_HYPER_LOSS_SCALE] = 4,
+                                                  [NND_HYPER_CLIP] = 1,
+                                                  [NND_HYPER_BIAS1] = 3,
+                                                  [NND_HYPER_BIAS2] = 5};
+    static const double norm = 32, stats[2 * STATS_COUNT] = {7, 1, 1, 1, 8};
+    struct value *skip = graph_state(l->g, "skip", NND_I32, S(1, I(1)));
+    (void)arg;
+    struct value *rates = op_hyper(
+        l->g, lab_reals(l, "given", NND_F64, S(1, I(NND_HYPER_COUNT)), given),
+        lab_state(l, "norm", NND_F64, S(1, I(1)), &norm),
+        lab_state(l, "stats", NND_F64, S(2, I(2), I(STATS_COUNT)), stats), skip);
+    op_copy(l->g, rates, graph_state(l->g, "out", NND_F64, S(1, I(NND_HYPER_COUNT))));
+}
+
+/* A norm of 8 is cut to 1: 1 / 8.000001 of the gradient, which is scaled by 4. */
+static int check_hyper(struct lab_world *w, struct err *e)
+{
+    const double want[NND_HYPER_COUNT] = {[NND_HYPER_LR] = 0.5,
+                                          [NND_HYPER_GRAD_SCALE] =
+                                              (double)(float)(1 / (8 + 1e-6) / 4),
+                                          [NND_HYPER_BIAS1] = 3,
+                                          [NND_HYPER_BIAS2] = 5};
+    const struct lab *l = &w->lab[0];
+    for (int i = 0; i < NND_HYPER_COUNT; i++)
+        if (lab_expect("hyper", i, want[i], found(l, "out")[i], e))
+            return e->code;
+    return lab_expect("skip", 0, 0,
+                      *(int32_t *)exec_data(l->x, graph_find(l->g, "skip")), e);
+}
+
+static void build_carry(struct lab *l, const void *arg)
+{
+    static const double kept[] = {1, 2, 3};
+    struct shape s = S(1, I(3));
+    struct value *all = graph_state(l->g, "kept", NND_F32, s);
+    (void)arg;
+    op_copy(l->g, lab_reals(l, "before", NND_F32, s, kept), all);
+    op_carry(l->g, all, graph_state(l->g, "own", NND_F64, s), false);
+    op_carry(l->g, all, lab_state(l, "behind", NND_F64, s, NULL), true);
+}
+
+static int check_carry(struct lab_world *w, struct err *e)
+{
+    const struct lab *l = &w->lab[0];
+    const float *kept = exec_data(l->x, graph_find(l->g, "kept"));
+    for (int i = 0; i < 3; i++)
+        if (lab_expect("own", i, i + 1, found(l, "own")[i], e) ||
+            lab_expect("kept", i, (double)(float)found(l, "behind")[i], (double)kept[i],
+                       e))
+            return e->code;
+    return 0;
+}
+
+/* ------------------------------------------------------------------------- */
+
 const struct op_case op_cases_step[] = {
     {"rows.gather: repeated, three dims", &op_rows_gather_fwd, build_gather,
      .check = check_gather},
@@ -419,6 +483,10 @@ const struct op_case op_cases_step[] = {
      .check = check_zero, .ranks = 2},
     {"report: loads and statistics", &op_load_reduce, build_report,
      .check = check_report, .ranks = 2},
+    {"report: the same by kernels", &op_load_reduce, build_report_apart,
+     .check = check_report, .ranks = 2},
+    {"opt.hyper: clipped", &op_opt_hyper, build_hyper, .check = check_hyper},
+    {"carry: there and back", &op_carry_move, build_carry, .check = check_carry},
     {0},
 };
 

@@ -184,13 +184,14 @@ static void optim_second(struct graph *g)
 {
     struct value *w = graph_state(g, "w", NND_F32, S(1, I(8)));
     op_optim(g, (struct optim_config){.kind = "opt.adamw"}, w, w, w, NULL, NULL,
-             graph_input(g, "hyper", NND_F32, S(1, I(NND_HYPER_COUNT))));
+             graph_input(g, "hyper", NND_F32, S(1, I(NND_HYPER_COUNT))), NULL);
 }
 
 static void optim_kind(struct graph *g)
 {
     struct value *w = graph_state(g, "w", NND_F32, S(1, I(8)));
-    op_optim(g, (struct optim_config){.kind = "opt.lion"}, w, w, w, NULL, NULL, w);
+    op_optim(g, (struct optim_config){.kind = "opt.lion"}, w, w, w, NULL, NULL, w,
+             NULL);
 }
 
 static void rnn_rows(struct graph *g)

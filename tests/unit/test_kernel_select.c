@@ -112,7 +112,7 @@ static int choose(struct world *w, unsigned flags, const char *rule, const char 
 {
     const char *rules[] = {rule};
     struct kernel_policy policy = {"cpu", flags, rules, rule ? 1 : 0, NULL};
-    struct kernel_want want = {op, "f32", "layer.0", params};
+    struct kernel_want want = {op, "f32", "layer.0", params, false};
     return kernel_select(w->ks, &policy, &want, 1, t, e);
 }
 
@@ -200,8 +200,8 @@ static void closest_rule_counts_then_last(void **state)
     const char *rules[] = {"test.mul.sub=sub", "test=fast?", "test.mul=loose",
                            "test.mul=plain"};
     struct kernel_policy policy = {"cpu", 0, rules, 4, NULL};
-    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two},
-                                  {"test.mul.sub", "f32", "b", &two}};
+    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
+                                  {"test.mul.sub", "f32", "b", &two, false}};
     struct kernel_table *t;
     struct err e = {0};
     assert_int_equal(kernel_select(w->ks, &policy, wants, 2, &t, &e), 0);
@@ -265,9 +265,9 @@ static void the_narrower_rule_counts(void **state)
     const char *rules[] = {"test.mul/bf16=fast", "test.mul=plain",
                            "test.mul/f32,f32>f32=loose"};
     struct kernel_policy policy = {"cpu", 0, rules, 3, NULL};
-    struct kernel_want wants[] = {{"test.mul", "bf16,f32>f32", "a", &two},
-                                  {"test.mul", "f32,f32>f32", "b", &two},
-                                  {"test.mul", "f32,bf16>f32", "c", &two}};
+    struct kernel_want wants[] = {{"test.mul", "bf16,f32>f32", "a", &two, false},
+                                  {"test.mul", "f32,f32>f32", "b", &two, false},
+                                  {"test.mul", "f32,bf16>f32", "c", &two, false}};
     struct kernel_table *t;
     struct err e = {0};
     assert_int_equal(kernel_select(w->ks, &policy, wants, 3, &t, &e), 0);
@@ -282,9 +282,9 @@ static void a_row_is_served_whole(void **state)
 {
     struct world *w = *state;
     struct kernel_policy policy = {"cpu", ALL, NULL, 0, NULL};
-    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two},
-                                  {"test.mul", "bf16", "b", &two},
-                                  {"test.mul", "f32", "c", &three}};
+    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
+                                  {"test.mul", "bf16", "b", &two, false},
+                                  {"test.mul", "f32", "c", &three, false}};
     struct kernel_table *t;
     struct err e = {0};
     assert_int_equal(kernel_select(w->ks, &policy, wants, 3, &t, &e), 0);
@@ -293,12 +293,29 @@ static void a_row_is_served_whole(void **state)
     kernel_table_destroy(t);
 }
 
+/* What the caller can do itself has no row when nobody else can. */
+static void an_optional_row_is_left_out(void **state)
+{
+    struct world *w = *state;
+    struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL};
+    struct kernel_want wants[] = {{"test.none", "f32", "a", &two, true},
+                                  {"test.mul", "f32", "b", &two, true}};
+    struct kernel_table *t;
+    struct err e = {0};
+    assert_int_equal(kernel_select(w->ks, &policy, wants, 2, &t, &e), 0);
+    assert_null(kernel_table_find(t, "test.none", "f32"));
+    assert_non_null(kernel_table_find(t, "test.mul", "f32"));
+    kernel_table_destroy(t);
+    wants[0].optional = false;
+    assert_int_equal(kernel_select(w->ks, &policy, wants, 2, &t, &e), ERR_SPEC);
+}
+
 static void table_travels(void **state)
 {
     struct world *w = *state;
     struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL};
-    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two},
-                                  {"test.tie", "", "b", &two}};
+    struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
+                                  {"test.tie", "", "b", &two, false}};
     struct kernel_table *t, *back;
     struct err e = {0};
     struct buf a = {0}, b = {0};
@@ -386,6 +403,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rules_are_narrowed, setup, teardown),
         cmocka_unit_test_setup_teardown(the_narrower_rule_counts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_is_served_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_optional_row_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(table_travels, setup, teardown),
         cmocka_unit_test_setup_teardown(table_of_another_build_is_refused, setup,
                                         teardown),

@@ -79,8 +79,9 @@ static void choose(struct kernels *ks, const char *file, const char *rule,
                    struct buf *line)
 {
     struct nnd_act p = {.struct_size = sizeof p, .a = matrix(), .y = matrix()};
-    const struct kernel_want wants[] = {{"act.gelu.fwd", "f32>f32", "layer.0", &p},
-                                        {"act.gelu.fwd", "f32>f32", "layer.1", &p}};
+    const struct kernel_want wants[] = {
+        {"act.gelu.fwd", "f32>f32", "layer.0", &p, false},
+        {"act.gelu.fwd", "f32>f32", "layer.1", &p, false}};
     struct tune *tune = file && !*file ? NULL : tune_create(ks, 1, file);
     struct kernel_policy policy = {"cpu", 0, &rule, rule != NULL, tune};
     struct kernel_table *t;
