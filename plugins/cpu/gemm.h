@@ -88,8 +88,8 @@ void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,
                     struct gemm_left *out);
 
 /* b [k,n], k <= GEMM_K, into panels of GEMM_NR columns, GEMM_RIGHT_STEP words
- * apart; missing columns are zeros.  With b2, panels have VL columns of b and then
- * the same VL of b2. */
+ * apart; missing columns are zeros.  With b2 [k,n], panels have VL columns of b and
+ * then the same VL of b2. */
 void gemm_pack_right(const struct side *b, const struct side *b2, int64_t k, int64_t n,
                      float *room);
 
@@ -99,13 +99,13 @@ void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t
                    int add, float *d, int64_t ld, struct gemm_ahead *ahead);
 
 /* d [m,n] = a [m,k] b [k,n], or d += with add; m <= GEMM_TASK_ROWS, n <= GEMM_COLS.
- * With `pair` the columns of b and b2 alternate in d, VL by VL, n counts those of
- * both and is a multiple of GEMM_NR.  sums, when given: [m], the sums over K of a,
- * whose rows then lie along memory. */
+ * With `pair` the columns of b and b2 alternate in d, VL by VL, n counts the places of
+ * both and is a multiple of GEMM_NR; `cols` are the columns that each has.  sums, when
+ * given: [m], the sums over K of a, whose rows then lie along memory. */
 struct gemm_task {
     struct side a, b, b2;
     int pair, add;
-    int64_t m, n, k;
+    int64_t m, n, k, cols; /* cols: with pair alone */
     float *d;
     int64_t ld;
     float *sums;

@@ -283,7 +283,7 @@ static void pack_columns(const struct side *b, int64_t k, int64_t n, int pair,
 void gemm_pack_right(const struct side *b, const struct side *b2, int64_t k, int64_t n,
                      float *room)
 {
-    pack_columns(b, k, b2 ? n / 2 : n, b2 != NULL, room);
+    pack_columns(b, k, n, b2 != NULL, room);
     if (b2)
-        pack_columns(b2, k, n / 2, 1, room + VL);
+        pack_columns(b2, k, n, 1, room + VL);
 }

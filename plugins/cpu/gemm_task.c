@@ -93,6 +93,7 @@ static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
                       const struct gemm_room *room)
 {
     int64_t panels = (t->m + GEMM_MR - 1) / GEMM_MR;
+    int64_t cols = t->pair ? t->cols : t->n;
     int64_t after = t->k - at - k < GEMM_K ? t->k - at - k : GEMM_K;
     struct side b = side_at(&t->b, at, 0), b2;
     struct gemm_ahead ahead[2] = {{.rows = 0}, {.rows = 0}};
@@ -100,10 +101,10 @@ static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
 
     if (t->pair)
         b2 = side_at(&t->b2, at, 0);
-    gemm_pack_right(&b, t->pair ? &b2 : NULL, k, t->n, room->b);
+    gemm_pack_right(&b, t->pair ? &b2 : NULL, k, cols, room->b);
     if (after > 0) {
         b = side_at(&t->b, at + k, 0);
-        ahead[1] = ahead_of(&b, after, t->pair ? t->n / 2 : t->n);
+        ahead[1] = ahead_of(&b, after, cols);
     }
     for (int64_t q = 0; q < panels; q += GEMM_GROUP_PANELS) {
         int64_t end = q + GEMM_GROUP_PANELS < panels ? q + GEMM_GROUP_PANELS : panels;

@@ -67,6 +67,7 @@ static void rows_one(void *arg, int number, void *place)
     task.b = right_of(p, &p->b, seg->index, t.j);
     task.m = t.m;
     task.ld = task.n = task.pair ? (t.n + VL - 1) / VL * GEMM_NR : t.n;
+    task.cols = t.n;
     if (task.pair)
         task.b2 = right_of(p, &p->b2, seg->index, t.j);
     if (!job->through_room) {
