@@ -111,7 +111,7 @@ static int choose(struct world *w, unsigned flags, const char *rule, const char 
                   const int *params, struct kernel_table **t, struct err *e)
 {
     const char *rules[] = {rule};
-    struct kernel_policy policy = {"cpu", flags, rules, rule ? 1 : 0, NULL};
+    struct kernel_policy policy = {"cpu", flags, rules, rule ? 1 : 0, NULL, false};
     struct kernel_want want = {op, "f32", "layer.0", params, false};
     return kernel_select(w->ks, &policy, &want, 1, t, e);
 }
@@ -199,7 +199,7 @@ static void closest_rule_counts_then_last(void **state)
     struct world *w = *state;
     const char *rules[] = {"test.mul.sub=sub", "test=fast?", "test.mul=loose",
                            "test.mul=plain"};
-    struct kernel_policy policy = {"cpu", 0, rules, 4, NULL};
+    struct kernel_policy policy = {"cpu", 0, rules, 4, NULL, false};
     struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
                                   {"test.mul.sub", "f32", "b", &two, false}};
     struct kernel_table *t;
@@ -264,7 +264,7 @@ static void the_narrower_rule_counts(void **state)
     struct world *w = *state;
     const char *rules[] = {"test.mul/bf16=fast", "test.mul=plain",
                            "test.mul/f32,f32>f32=loose"};
-    struct kernel_policy policy = {"cpu", 0, rules, 3, NULL};
+    struct kernel_policy policy = {"cpu", 0, rules, 3, NULL, false};
     struct kernel_want wants[] = {{"test.mul", "bf16,f32>f32", "a", &two, false},
                                   {"test.mul", "f32,f32>f32", "b", &two, false},
                                   {"test.mul", "f32,bf16>f32", "c", &two, false}};
@@ -281,7 +281,7 @@ static void the_narrower_rule_counts(void **state)
 static void a_row_is_served_whole(void **state)
 {
     struct world *w = *state;
-    struct kernel_policy policy = {"cpu", ALL, NULL, 0, NULL};
+    struct kernel_policy policy = {"cpu", ALL, NULL, 0, NULL, false};
     struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
                                   {"test.mul", "bf16", "b", &two, false},
                                   {"test.mul", "f32", "c", &three, false}};
@@ -297,7 +297,7 @@ static void a_row_is_served_whole(void **state)
 static void an_optional_row_is_left_out(void **state)
 {
     struct world *w = *state;
-    struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL};
+    struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL, false};
     struct kernel_want wants[] = {{"test.none", "f32", "a", &two, true},
                                   {"test.mul", "f32", "b", &two, true}};
     struct kernel_table *t;
@@ -313,7 +313,7 @@ static void an_optional_row_is_left_out(void **state)
 static void table_travels(void **state)
 {
     struct world *w = *state;
-    struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL};
+    struct kernel_policy policy = {"cpu", 0, NULL, 0, NULL, false};
     struct kernel_want wants[] = {{"test.mul", "f32", "a", &two, false},
                                   {"test.tie", "", "b", &two, false}};
     struct kernel_table *t, *back;

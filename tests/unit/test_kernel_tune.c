@@ -83,7 +83,7 @@ static void choose(struct kernels *ks, const char *file, const char *rule,
         {"act.gelu.fwd", "f32>f32", "layer.0", &p, false},
         {"act.gelu.fwd", "f32>f32", "layer.1", &p, false}};
     struct tune *tune = file && !*file ? NULL : tune_create(ks, 1, file);
-    struct kernel_policy policy = {"cpu", 0, &rule, rule != NULL, tune};
+    struct kernel_policy policy = {"cpu", 0, &rule, rule != NULL, tune, false};
     struct kernel_table *t;
     struct err e = {0};
     if (kernel_select(ks, &policy, wants, 2, &t, &e) < 0)
