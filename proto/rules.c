@@ -210,7 +210,7 @@ const struct rule rules[] = {
      "what is sharded over dp; 1, the optimizer's state, is all for now"},
 
     {"checkpoint.every", 0, STEPS_MAX, 0, 0,
-     "steps between checkpoints; 0: only at the end"},
+     "steps between checkpoints; 0: only at the end, which needs no memory for a copy"},
     {"checkpoint.keep", 1, 1000, 0, 0, "checkpoints kept; older ones are removed"},
     {"checkpoint.from", 0, 4096, RULE_PATH, 0,
      "checkpoint, or folder of some, to start from; one of weights alone, such as an "

@@ -358,6 +358,7 @@ static int open_checkpoint(struct run *r, struct err *e)
     struct checkpoint_config c = {.dir = r->checkpoints,
                                   .attempt = (int)r->o->attempt,
                                   .keep = (int)r->job->checkpoint->keep,
+                                  .in_place = checkpoint_in_place(r->job),
                                   .trainer = r->trainer,
                                   .mesh = &trainer_graph(r->trainer)->mesh,
                                   .done = on_saved,

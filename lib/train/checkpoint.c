@@ -32,6 +32,7 @@ struct checkpoint {
     struct layout *layout;
     struct checkpoint_part part; /* the writer's while busy */
     void *copy;                  /* owned sources, then rank 0's I/O buffer */
+    const void **at;             /* in place: where the sources lie, else NULL */
     size_t bytes;
 
     pthread_t thread;
@@ -117,7 +118,13 @@ static size_t io_bytes(int rank)
     return rank == 0 ? CHECKPOINT_IO_BYTES : 0;
 }
 
-size_t checkpoint_bytes(const struct graph *g, const struct update *u)
+bool checkpoint_in_place(const Nnd__Job *job)
+{
+    return job->checkpoint->every == 0 && job->train->best == NND__TRAIN__BEST__NONE &&
+           strcmp(job->kernels->device, "cpu") == 0;
+}
+
+size_t checkpoint_bytes(const struct graph *g, const struct update *u, bool in_place)
 {
     struct layout *l;
     struct err e;
@@ -125,7 +132,7 @@ size_t checkpoint_bytes(const struct graph *g, const struct update *u)
 
     if (layout_create(g, u, &l, &e) < 0)
         return 0;
-    n = layout_owned_bytes(l) + io_bytes(g->mesh.rank);
+    n = (in_place ? 0 : layout_owned_bytes(l)) + io_bytes(g->mesh.rank);
     layout_destroy(l);
     return n;
 }
@@ -133,8 +140,11 @@ size_t checkpoint_bytes(const struct graph *g, const struct update *u)
 /* Touched now, so that saving later cannot fail for want of memory. */
 static int allocate(struct checkpoint *c, struct err *e)
 {
-    size_t owned = layout_owned_bytes(c->layout);
+    size_t owned = c->config.in_place ? 0 : layout_owned_bytes(c->layout);
 
+    if (c->config.in_place)
+        c->at = arena_calloc(c->mem, (size_t)c->layout->nsource + 1, sizeof *c->at);
+    c->part.at = c->at;
     c->bytes = owned + io_bytes(c->part.rank);
     if (c->bytes == 0)
         return 0;
@@ -243,6 +253,14 @@ int checkpoint_wait(struct checkpoint *c, struct err *e)
     return last.code ? err_set(e, (enum err_code)last.code, "%s", last.text) : 0;
 }
 
+static void settle(struct checkpoint *c)
+{
+    pthread_mutex_lock(&c->lock);
+    while (c->busy)
+        pthread_cond_wait(&c->change, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
 static int copy_owned(struct checkpoint *c, struct err *e)
 {
     struct exec *x = trainer_exec(c->config.trainer);
@@ -254,6 +272,10 @@ static int copy_owned(struct checkpoint *c, struct err *e)
 
         if (!s->owned)
             continue;
+        if (c->at) {
+            c->at[i] = exec_address(x, s->value, 0, 0);
+            continue;
+        }
         rc = exec_read(x, s->value, to, e);
         if (rc < 0)
             return err_prefix(e, "checkpoint");
@@ -275,5 +297,7 @@ int checkpoint_save(struct checkpoint *c, struct err *e)
     c->busy = true;
     pthread_cond_broadcast(&c->change);
     pthread_mutex_unlock(&c->lock);
+    if (c->at)
+        settle(c);
     return earlier;
 }

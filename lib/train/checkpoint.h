@@ -17,7 +17,9 @@
  * that their mesh needs, whatever mesh wrote them.
  *
  * Writing runs in a thread of its own from a copy taken at a step's end; it
- * never uses a communicator: ranks meet through files in the folder.
+ * never uses a communicator: ranks meet through files in the folder.  A job that saves
+ * at its end alone needs no copy, which is as large as the optimizer's state: what is
+ * written stands still, and who saves waits.
  */
 #ifndef TRAIN_CHECKPOINT_H
 #define TRAIN_CHECKPOINT_H
@@ -29,6 +31,7 @@ struct checkpoint;
 struct checkpoint_config {
     const char *dir;       /* DIR, on a file system that all ranks share    */
     int attempt, keep;     /* keep: newest checkpoints that are not removed */
+    bool in_place;         /* no copy: checkpoint_save waits until all is written */
     const char *job_json;  /* the job as it was resolved                    */
     const char *tokenizer; /* text of tokenizer.json                        */
     struct trainer *trainer;
@@ -38,6 +41,10 @@ struct checkpoint_config {
     void (*done)(void *arg, int64_t step, const char *path, const char *why);
     void *arg;
 };
+
+/* May a job do without a copy?  Where it saves at the end alone, and the host reaches
+ * its kernels' memory. */
+bool checkpoint_in_place(const Nnd__Job *job);
 
 /* Allocate the copy (checkpoint_bytes) and start the writer.  Rank 0 makes DIR and
  * removes what earlier attempts left unfinished in it.  Texts of the config are
@@ -49,9 +56,10 @@ int checkpoint_create(const struct checkpoint_config *c, struct checkpoint **out
 void checkpoint_destroy(struct checkpoint *c);
 
 /* Memory that checkpoint_create takes on this rank. */
-size_t checkpoint_bytes(const struct graph *g, const struct update *u);
+size_t checkpoint_bytes(const struct graph *g, const struct update *u, bool in_place);
 
-/* Copy this rank's part and let the writer work; when the last one is still
+/* Copy this rank's part and let the writer work (in place: let it work, and wait; how
+ * it went tells checkpoint_wait); when the last one is still
  * being written, wait for it first.  All ranks call it after the same step.  An
  * earlier failure to write is returned, once, and this one is begun all the same. */
 int checkpoint_save(struct checkpoint *c, struct err *e);

@@ -165,10 +165,11 @@ static int write_owned(struct writing *w, struct err *e)
 
         if (!l->source[i].owned)
             continue;
-        rc = write_source(w, &l->source[i], data, e);
+        rc = write_source(w, &l->source[i], w->p->at ? w->p->at[i] : data, e);
         if (rc < 0)
             return rc;
-        data += shape_elements(&l->source[i].value->shape);
+        if (!w->p->at)
+            data += shape_elements(&l->source[i].value->shape);
     }
     return 0;
 }

@@ -27,8 +27,9 @@ struct checkpoint_part {
     int rank, world;
     double patience; /* seconds without a sign of another rank */
     const struct layout *layout;
-    const void *data; /* the owned sources, one after the other       */
-    void *io;         /* rank 0: CHECKPOINT_IO_BYTES                  */
+    const void *data;      /* the owned sources, one after the other       */
+    const void *const *at; /* or, not NULL: where each source lies       */
+    void *io;              /* rank 0: CHECKPOINT_IO_BYTES                  */
     struct train_state state;
     const char *seed, *job; /* as in a manifest          */
     const char *tokenizer;  /* text of tokenizer.json    */

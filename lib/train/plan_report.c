@@ -110,7 +110,7 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
         (int64_t)(m.bytes[REGION_SLOT] * (size_t)m.slots + m.bytes[REGION_ARENA]);
     r->bytes[PLAN_BUFFERS] =
         (int64_t)(m.bytes[REGION_STATE] + m.bytes[REGION_INPUT] + m.workspace +
-                  m.packed + checkpoint_bytes(p->g, u)) -
+                  m.packed + checkpoint_bytes(p->g, u, checkpoint_in_place(s->job))) -
         r->bytes[PLAN_MASTER] - r->bytes[PLAN_MOMENTS] + s->corpus_bytes;
     return 0;
 }

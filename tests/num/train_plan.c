@@ -66,6 +66,7 @@ static int train(struct lab *l, struct trainer *t, const char *dir, struct err *
                                     .keep = 1,
                                     .job_json = job,
                                     .tokenizer = tokenizer.data,
+                                    .in_place = checkpoint_in_place(spec_job(l->spec)),
                                     .trainer = t,
                                     .mesh = &trainer_graph(t)->mesh};
     if (checkpoint_create(&cfg, &c, e) || trainer_start(t, e))
