@@ -174,9 +174,9 @@ static void rounds_make_their_own_again(void **state)
                                    S(2, I(FFN), I(WIDTH)), (struct param_init){0});
     struct value *down = graph_stack(g, "down{}", EXPERTS, 0, EXPERTS / 2,
                                      S(2, I(WIDTH), I(FFN)), (struct param_init){0});
-    struct value *z = op_grouped(g, arrived, up, w.seg_m, w.seg_k, EXPERTS);
+    struct value *z = op_grouped(g, arrived, NULL, up, w, EXPERTS);
     struct value *y = op_gelu(g, z, true);
-    struct value *done = op_grouped(g, y, down, w.seg_m, w.seg_k, EXPERTS);
+    struct value *done = op_grouped(g, y, NULL, down, w, EXPERTS);
     struct value *back = op_collect(g, done, counts, ROWS, 2 * ROWS);
     graph_loop_end(g);
     end(g, op_add(g, x, op_unpermute(g, back, NULL, &s)));
