@@ -224,6 +224,8 @@ const struct rule rules[] = {
     {"kernels.suspect", 0, 0, 0, 0, "avoid or use kernels that a process died in"},
     {"kernels.tune", 0, 0, 0, 0,
      "of the kernels that could serve, take the fastest as measured at the start"},
+    {"kernels.capture", 0, 0, 0, 0,
+     "let a device keep what a program launches and run it in one call (CUDA graphs)"},
 
     {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
     {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},

@@ -404,6 +404,16 @@ static void tell_kernels(struct run *r)
     arena_destroy(a);
 }
 
+static void tell_eager(struct run *r)
+{
+    struct buf lines = {0};
+
+    trainer_eager(r->trainer, &lines);
+    if (lines.len)
+        printf("%.*s", (int)lines.len, (const char *)lines.data);
+    buf_free(&lines);
+}
+
 static void tell_start(struct run *r)
 {
     int64_t step = trainer_state(r->trainer)->step;
@@ -414,6 +424,7 @@ static void tell_start(struct run *r)
     if (r->rank != 0)
         return;
     tell_kernels(r);
+    tell_eager(r);
     if (r->from[0])
         printf("took up step %lld: %s\n", (long long)step, r->from);
     if (step >= (int64_t)r->job->train->steps)

@@ -134,6 +134,12 @@ struct nnd_device_ops {
     int (*event_query)(void *ev); /* 1 done, 0 not yet, < 0 status */
     int (*event_ms)(void *a, void *b, float *ms);
     int (*health)(int dev, struct nnd_error *); /* sticky fault pending? */
+    /* Optional, all or none: what is enqueued between begin and end (kernels with
+     * NND_K_CAPTURABLE, copies, fills) is kept and not run; each launch runs it. */
+    int (*graph_begin)(const struct nnd_stream *);
+    int (*graph_end)(const struct nnd_stream *, void **graph);
+    int (*graph_launch)(const struct nnd_stream *, void *graph);
+    int (*graph_del)(void *graph);
 };
 
 struct nnd_dtype_def; /* both at the end of this header */

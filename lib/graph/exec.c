@@ -244,14 +244,13 @@ static int run_nodes(struct exec *x, const struct program *p, const struct recor
 int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
 {
     const struct bound *b = &x->bound[program];
-    const struct program *p = &x->g->program[program];
     int at = (b->positions > 1 ? position : 0) * b->slots + (b->slots > 1 ? slot : 0);
     if (x->mirror && mirror_flush(x->mirror, e))
         return e->code;
     x->slot = slot;
     x->position = position;
     x->weights += b->changes_weights;
-    return run_nodes(x, p, b->record + (size_t)at * (size_t)(p->end - p->first), e);
+    return exec_record_run(x, program, at, run_nodes, e);
 }
 
 void exec_touch(struct exec *x)

@@ -50,6 +50,7 @@ struct exec_config {
     const struct kernels *kernels;
     const struct kernel_table *table;
     int threads;
+    bool capture;          /* have the device keep the launches of programs */
     struct verify *verify; /* calls held against ref, or NULL */
     const char *crumb;     /* file that says after a crash where it was, or NULL */
 };
@@ -74,6 +75,10 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
 int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
                 struct err *e);
 void exec_destroy(struct exec *x);
+
+/* Why a program is launched node by node, where its device might keep its launches
+ * (exec_record.c); or NULL. */
+const char *exec_eager(const struct exec *x, int program);
 
 /* Which step what follows belongs to, for the crumb. */
 void exec_step(struct exec *x, int64_t step);

@@ -327,6 +327,7 @@ static int prepare(struct exec *x, struct err *e)
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
+    exec_record_plan(x);
     if (x->mirror) /* the lane's thread reaches the host's memory alone */
         x->c.lane = NULL;
     x->overlap = overlap_create(x, x->mem, &x->c);
@@ -421,6 +422,7 @@ void exec_destroy(struct exec *x)
     if (!x)
         return;
     mirror_destroy(x->mirror);
+    exec_record_free(x);
     free_plans(x);
     for (int i = 0; x->dev && i < REGION_COUNT; i++)
         if (x->region[i])

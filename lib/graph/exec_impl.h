@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exec_impl.h - what exec.c and exec_create.c share.
+ * exec_impl.h - what exec.c, exec_create.c and exec_record.c share.
  */
 #ifndef GRAPH_EXEC_IMPL_H
 #define GRAPH_EXEC_IMPL_H
@@ -15,9 +15,17 @@ struct record {
     struct pack *pack; /* or NULL */
 };
 
+/* What one run of a program enqueues, kept by the device to be run again. */
+struct recorded {
+    void *graph; /* NULL: not yet */
+    int runs;
+};
+
 /* The records of a program: [position][slot][node]. */
 struct bound {
     struct record *record;
+    struct recorded *recorded; /* [position][slot], or NULL: why not is in `eager` */
+    const char *eager;
     int positions, slots;
     bool changes_weights;
 };
@@ -45,5 +53,16 @@ struct exec {
     struct crumb *crumb; /* NULL: nobody asked */
     int slot, position, round;
 };
+
+/* Find out which programs can be recorded, once all are bound. */
+void exec_record_plan(struct exec *x);
+void exec_record_free(struct exec *x);
+
+/* Enqueue the run of a program, which has an index among those of its positions and
+ * slots: as it was recorded, or by run(), which a recording may have to call twice. */
+typedef int exec_run_f(struct exec *x, const struct program *p, const struct record *r,
+                       struct err *e);
+int exec_record_run(struct exec *x, int program, int index, exec_run_f *run,
+                    struct err *e);
 
 #endif

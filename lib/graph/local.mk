@@ -10,6 +10,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/exec.c lib/graph/exec.h \
     lib/graph/exec_create.c \
     lib/graph/exec_impl.h \
+    lib/graph/exec_record.c \
     lib/graph/grad.c lib/graph/grad.h \
     lib/graph/graph.c lib/graph/graph.h \
     lib/graph/memory.c lib/graph/memory.h \

@@ -79,6 +79,12 @@ static bool is_used(const struct field *f, const void *params)
     return true;
 }
 
+bool since_graphs(const struct nnd_device_ops *d)
+{
+    return NND_HAS(nnd_device_ops, d, graph_del) && d->graph_begin && d->graph_end &&
+           d->graph_launch && d->graph_del;
+}
+
 bool since_newer(const struct nnd_plugin *p, const char *op, const void *params,
                  char *text, size_t size)
 {

@@ -18,4 +18,7 @@
 bool since_newer(const struct nnd_plugin *p, const char *op, const void *params,
                  char *text, size_t size);
 
+/* Does a device's table have what keeps launches (ABI 1.1)? */
+bool since_graphs(const struct nnd_device_ops *d);
+
 #endif

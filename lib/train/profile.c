@@ -145,10 +145,27 @@ static void by_layer(struct trainer *t, struct buf *out)
     free(layer);
 }
 
+void trainer_eager(const struct trainer *t, struct buf *out)
+{
+    const struct graph *g = t->p.g;
+    for (int i = 0; i < g->nprogram; i++) {
+        const char *why = exec_eager(t->x, i);
+        const char *next = i + 1 < g->nprogram ? exec_eager(t->x, i + 1) : NULL;
+        if (!why)
+            continue;
+        buf_printf(out, "%s", g->program[i].name);
+        if (next && strcmp(why, next) == 0)
+            buf_printf(out, ", ");
+        else
+            buf_printf(out, ": launched node by node: %s\n", why);
+    }
+}
+
 void trainer_profile(struct trainer *t, struct buf *out)
 {
     by_operator(t, out);
     buf_printf(out, "\n");
     by_layer(t, out);
+    trainer_eager(t, out);
     exec_profile_reset(t->x);
 }

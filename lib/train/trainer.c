@@ -247,6 +247,7 @@ static int create(struct trainer *t, struct err *e)
                             .table = t->table,
                             .lane = t->c.lane,
                             .threads = t->c.threads,
+                            .capture = job->kernels->capture,
                             .crumb = t->c.crumb,
                             .verify = t->c.verify};
     if (split_comms(t, &c.comms, e) || split_lane(t, &c.lane_comms, e) ||

@@ -41,6 +41,9 @@ int cuda_status(int error, const char *what)
         return NND_ENOMEM;
     if (rc == cudaErrorInvalidValue)
         return NND_EINVAL;
+    if (rc >= cudaErrorStreamCaptureUnsupported &&
+        rc <= cudaErrorStreamCaptureWrongThread)
+        return NND_EUNSUPPORTED; /* the graph is lost, the device is not */
     pthread_mutex_lock(&lock);
     if (!sticky[0])
         memcpy(sticky, last_text, sizeof sticky);
@@ -194,6 +197,43 @@ static int event_query(void *ev)
     return rc == cudaSuccess ? 1 : cuda_status(rc, "event");
 }
 
+/* Other threads may call what they like meanwhile. */
+static int graph_begin(const struct nnd_stream *s)
+{
+    int r = cuda_enter(s->device);
+    return r ? r
+             : cuda_status(cudaStreamBeginCapture(stream_of(s),
+                                                  cudaStreamCaptureModeThreadLocal),
+                           "graph");
+}
+
+static int graph_end(const struct nnd_stream *s, void **graph)
+{
+    cudaGraph_t kept = NULL;
+    cudaGraphExec_t ready = NULL;
+    int r = cuda_status(cudaStreamEndCapture(stream_of(s), &kept), "graph");
+    if (r == NND_OK)
+        r = cuda_status(cudaGraphInstantiate(&ready, kept, 0), "graph");
+    if (kept)
+        cudaGraphDestroy(kept);
+    if (r == NND_OK)
+        *graph = ready;
+    return r;
+}
+
+static int graph_launch(const struct nnd_stream *s, void *graph)
+{
+    int r = cuda_enter(s->device);
+    return r ? r
+             : cuda_status(cudaGraphLaunch((cudaGraphExec_t)graph, stream_of(s)),
+                           "graph");
+}
+
+static int graph_del(void *graph)
+{
+    return cuda_status(cudaGraphExecDestroy((cudaGraphExec_t)graph), "graph");
+}
+
 static int event_ms(void *a, void *b, float *ms)
 {
     return cuda_status(cudaEventElapsedTime(ms, (cudaEvent_t)a, (cudaEvent_t)b),
@@ -243,4 +283,8 @@ extern "C" const struct nnd_device_ops cuda_device = {
     .event_query = event_query,
     .event_ms = event_ms,
     .health = device_health,
+    .graph_begin = graph_begin,
+    .graph_end = graph_end,
+    .graph_launch = graph_launch,
+    .graph_del = graph_del,
 };

@@ -8,9 +8,9 @@
  * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
  * stack.  Faults can be ordered by NND_EMU (see device_know): "none", no device;
  * "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch breaks
- * the device; "nograph", captures end in an error; "count=FILE", a line at the process's
- * end: how often the host read memory, a stream was waited for, a kernel and a graph
- * launched.
+ * the device; "nograph", captures end in an error; "count=FILE", a line at the end of
+ * the process: how often the host read memory, a stream was waited for, a kernel and a
+ * graph launched.
  */
 #include "cuda.h"
 #include "emu.h"
