@@ -9,8 +9,8 @@
 #
 # Texts, WikiText-2 for one; TRAIN and VALID may be gzipped.  Without them nothing is
 # measured: exit status 77.  0: experts are better; 1: they are not.  -o DIR keeps the
-# jobs in DIR/KIND-SEED, and goes on with what is there: this may be stopped at any time.
-# SEEDS and MINUTES (20, of steps, for a run) may be set.
+# jobs in DIR/KIND-SEED, and goes on with what is there: this may be stopped at any
+# time.  SEEDS and MINUTES (20, of steps, for a run) may be set.
 
 set -u
 if [ $# -lt 2 ] || [ "${1#-}" != "$1" ] || [ "${2#-}" != "$2" ]; then
@@ -32,8 +32,8 @@ while getopts t:o:S: o; do
 done
 worker=$(program worker/nnd-worker) || exit
 mkdir -p "$out" || exit
-exec 8>"$out/lock"
-flock -n 8 || die "$out: somebody is at work there" # a rank that outlived its script, too
+exec 8>"$out/lock" # a rank that outlived its script holds it, too
+flock -n 8 || die "$out: somebody is at work there"
 
 # unpacked FILE NAME: a copy of it as plain text.
 unpacked()

@@ -52,8 +52,8 @@ worker=$(program worker/nnd-worker) || exit
 nnctl=$(program client/nnctl) || exit
 dir=$out/$row-$seed
 mkdir -p "$dir" || exit
-exec 8>"$dir/lock"
-flock -n 8 || die "$dir: somebody is at work there" # a rank that outlived its script, too
+exec 8>"$dir/lock" # a rank that outlived its script holds it, too
+flock -n 8 || die "$dir: somebody is at work there"
 metrics=$dir/job/metrics.jsonl
 
 # text PATH: where a file of the data is; none is a reason to skip.
