@@ -196,8 +196,8 @@ const struct rule rules[] = {
      "MiB a rank may take, for batch fit; 0: a share of what is free where it is "
      "submitted"},
     {"train.recompute", 0, 0, 0, 0,
-     "what backward makes again, with the same bits, and forward does not keep; "
-     "activations: and norms"},
+     "what backward makes again, to the same bits; activations: and norms; blocks: and "
+     "each layer"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

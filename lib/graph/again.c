@@ -7,6 +7,9 @@
  * can be made again itself.  Then backward's nodes are appended anew, each behind the
  * makers of what it is the first to read.
  *
+ * With whole blocks, what a block of forward kept to itself has its makers run again,
+ * the first time that a node of backward reads any of it; what other blocks read stays.
+ *
  * Within a loop values are those of a round.  What the loop made is made again within
  * it, what stood outside before it; nodes that compute once more what forward kept of
  * round 0 alone (node.redo) stay where somebody still reads what they make.
@@ -17,7 +20,12 @@
 
 #include "graph/op.h"
 
-enum verdict { UNKNOWN, NO, YES };
+enum verdict {
+    UNKNOWN,
+    NO,
+    RULE, /* by its operator's rule                     */
+    WHOLE /* by its maker once more, in a block (graph.h) */
+};
 
 struct pass {
     struct graph *g;
@@ -25,16 +33,17 @@ struct pass {
     struct node **node; /* backward's, as they were */
     int nnode;
     /* By number of a value: */
-    enum verdict *can;
+    enum verdict *verdict;
     bool *read;          /* root: a node of backward reads it              */
     bool *written;       /* root: a node writes it that did not make it    */
+    bool *border;        /* root: another block of forward reads it        */
     bool *live;          /* root: read in backward when all is done        */
     struct value **copy; /* what backward reads in its place, once made     */
 };
 
 bool again_same(const struct node *n, struct again *a)
 {
-    *a = (struct again){.op = n->op, .attr = n->attr, .nin = n->nin};
+    *a = (struct again){.op = n->op, .attr = n->attr, .nin = n->nin, .nout = n->nout};
     memcpy(a->in, n->in, sizeof(a->in));
     return true;
 }
@@ -42,6 +51,37 @@ bool again_same(const struct node *n, struct again *a)
 static bool is_view(const struct node *n)
 {
     return !n->op->kernel && !n->op->run;
+}
+
+/* The rule by which v's operator makes it again, if it has one. */
+static bool rule(const struct pass *p, const struct value *v, struct again *a)
+{
+    const struct node *n = v->maker;
+    if (!n->op->again || n->op->again_from > p->g->recompute || !n->op->again(n, a))
+        return false;
+    for (int i = 0; i < a->nout; i++)
+        if (n->out[i] == v)
+            return true;
+    return false;
+}
+
+/* Made in a block and read by nodes of forward outside it, or what makes that. */
+static void find_border(struct pass *p)
+{
+    const struct program *f = &p->g->program[p->forward];
+    for (int i = f->end - 1; i >= f->first; i--) {
+        const struct node *n = p->g->node[i];
+        struct again a;
+        for (int j = 0; j < n->nin; j++) {
+            const struct value *v = n->in[j] ? n->in[j]->root : NULL;
+            if (v && v->maker && v->maker->block != n->block)
+                p->border[v->id] = true;
+        }
+        if (n->nout && p->border[n->out[0]->id] && rule(p, n->out[0], &a))
+            for (int j = 0; j < a.nin; j++)
+                if (a.in[j])
+                    p->border[a.in[j]->root->id] = true;
+    }
 }
 
 /* Of nodes that write into what they are given. */
@@ -68,10 +108,11 @@ static void find_read(struct pass *p)
     }
 }
 
-static bool can(struct pass *p, const struct value *root);
+static enum verdict verdict(struct pass *p, const struct value *root);
 
-/* Is u there in backward, for a node that forward had in loop `loop`? */
-static bool available(struct pass *p, const struct value *u, int loop)
+/* Is u there in backward, for a node that forward had in loop `loop`?  kept: and is no
+ * product that would have to be made for it. */
+static bool available(struct pass *p, const struct value *u, int loop, bool kept)
 {
     const struct value *r = u ? u->root : NULL;
     if (!r)
@@ -83,42 +124,64 @@ static bool available(struct pass *p, const struct value *u, int loop)
     if (r->maker->program != p->forward || p->written[r->id] ||
         (r->maker->loop && r->maker->loop != loop))
         return false;
-    return p->read[r->id] || can(p, r);
+    enum verdict how = verdict(p, r);
+    return how == NO ? p->read[r->id] || !kept : how == RULE || !kept;
+}
+
+static bool all_available(struct pass *p, const struct node *n, struct value *const *in,
+                          int nin, bool kept)
+{
+    for (int i = 0; i < nin; i++)
+        if (!available(p, in[i], n->loop, kept))
+            return false;
+    return true;
+}
+
+static bool has_rule(struct pass *p, const struct value *v)
+{
+    struct again a;
+    return rule(p, v, &a) && all_available(p, v->maker, a.in, a.nin, true);
+}
+
+/* What a block keeps to itself is made again from what it reads of others. */
+static bool goes_whole(struct pass *p, const struct value *v)
+{
+    const struct node *n = v->maker;
+    return p->g->recompute == RECOMPUTE_BLOCKS && n->block && !n->loop &&
+           n->op->kernel && !p->border[v->id] &&
+           all_available(p, n, n->in, n->nin, false);
 }
 
 static enum verdict judge(struct pass *p, const struct value *v)
 {
-    const struct node *n = v->maker;
-    struct again a;
-    if (v->storage != STORAGE_ARENA || n->program != p->forward || v != n->out[0] ||
-        p->written[v->id] || !n->op->again || n->op->again_from > p->g->recompute ||
-        !n->op->again(n, &a))
+    if (v->storage != STORAGE_ARENA || v->maker->program != p->forward ||
+        p->written[v->id])
         return NO;
-    for (int i = 0; i < a.nin; i++)
-        if (!available(p, a.in[i], n->loop))
-            return NO;
-    return YES;
+    return has_rule(p, v) ? RULE : goes_whole(p, v) ? WHOLE : NO;
+}
+
+static enum verdict verdict(struct pass *p, const struct value *root)
+{
+    if (!root->maker)
+        return NO;
+    if (p->verdict[root->id] == UNKNOWN)
+        p->verdict[root->id] = judge(p, root);
+    return p->verdict[root->id];
 }
 
 static bool can(struct pass *p, const struct value *root)
 {
-    if (!root->maker)
-        return false;
-    if (p->can[root->id] == UNKNOWN)
-        p->can[root->id] = judge(p, root);
-    return p->can[root->id] == YES;
+    return verdict(p, root) != NO;
 }
 
 /* ------------------------------------------------------------------------- */
 
-/* The rule that makes v, which may be a view. */
-static struct again rule_of(const struct value *v)
+/* What makes v, which may be a view. */
+static struct again maker_of(struct pass *p, const struct value *v)
 {
     struct again a;
-    if (v->root != v)
+    if (v->root != v || verdict(p, v) == WHOLE || !rule(p, v, &a))
         again_same(v->maker, &a);
-    else
-        v->maker->op->again(v->maker, &a);
     return a;
 }
 
@@ -131,7 +194,7 @@ static void mark_live(struct pass *p, const struct value *v)
         p->live[v->root->id] = true;
         return;
     }
-    struct again a = rule_of(v);
+    struct again a = maker_of(p, v);
     for (int i = 0; i < a.nin; i++)
         mark_live(p, a.in[i]);
 }
@@ -157,15 +220,18 @@ static void find_live(struct pass *p)
 
 static struct value *stand_in(struct pass *p, struct value *v);
 
-static struct value *make(struct pass *p, const struct value *v)
+static void make(struct pass *p, const struct value *v)
 {
-    struct again a = rule_of(v);
+    struct again a = maker_of(p, v);
     for (int i = 0; i < a.nin; i++)
         a.in[i] = stand_in(p, a.in[i]);
     const char *dot = strrchr(v->maker->where, '.');
     graph_scope(p->g, "%.*s", dot ? (int)(dot - v->maker->where) : 0, v->maker->where);
     struct node *n = graph_add(p->g, a.op, a.attr, a.in, a.nin);
-    return n ? n->out[0] : NULL;
+    for (int i = 0; n && i < a.nout; i++)
+        p->copy[v->maker->out[i]->id] = n->out[i];
+    if (n)
+        n->again = true;
 }
 
 /* What a node of backward reads for v: v, or what is made of it now. */
@@ -174,7 +240,7 @@ static struct value *stand_in(struct pass *p, struct value *v)
     if (!v || !can(p, v->root))
         return v;
     if (!p->copy[v->id])
-        p->copy[v->id] = make(p, v);
+        make(p, v);
     return p->copy[v->id];
 }
 
@@ -187,7 +253,7 @@ static void provide(struct pass *p, struct value *v)
         stand_in(p, v);
         return;
     }
-    struct again a = rule_of(v);
+    struct again a = maker_of(p, v);
     for (int i = 0; i < a.nin; i++)
         provide(p, a.in[i]);
 }
@@ -244,11 +310,13 @@ void graph_again(struct graph *g, int forward, int backward)
     struct pass p = {.g = g, .forward = forward, .backward = backward};
     p.nnode = g->nnode - first;
     p.node = arena_memdup(g->mem, g->node + first, (size_t)p.nnode * sizeof(*p.node));
-    p.can = arena_calloc(g->mem, n, sizeof(*p.can));
+    p.verdict = arena_calloc(g->mem, n, sizeof(*p.verdict));
     p.read = arena_calloc(g->mem, n, sizeof(*p.read));
     p.written = arena_calloc(g->mem, n, sizeof(*p.written));
+    p.border = arena_calloc(g->mem, n, sizeof(*p.border));
     p.live = arena_calloc(g->mem, n, sizeof(*p.live));
     p.copy = arena_calloc(g->mem, n, sizeof(*p.copy));
+    find_border(&p);
     find_written(&p);
     find_read(&p);
     find_live(&p);

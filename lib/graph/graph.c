@@ -367,6 +367,7 @@ struct node *graph_add(struct graph *g, const struct op *op, const void *attr,
     n->id = g->nnode;
     n->program = g->nprogram - 1;
     n->loop = g->open_loop;
+    n->block = g->block;
     n->where =
         arena_printf(g->mem, "%s%s%s", g->scope, g->scope[0] ? "." : "", op->name);
     n->attr = op->attr_size ? arena_memdup(g->mem, attr, op->attr_size) : NULL;
@@ -378,6 +379,16 @@ struct node *graph_add(struct graph *g, const struct op *op, const void *attr,
     mark_grads(n);
     graph_append(g, n);
     return n;
+}
+
+void graph_block(struct graph *g)
+{
+    g->block = ++g->nblock;
+}
+
+void graph_block_end(struct graph *g)
+{
+    g->block = 0;
 }
 
 void graph_loop_begin(struct graph *g, const struct value *counts, int64_t capacity,

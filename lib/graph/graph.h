@@ -47,8 +47,9 @@ enum storage {
 /* What backward makes again of what forward made, instead of reading it (again.h). */
 enum recompute {
     RECOMPUTE_NOTHING,
-    RECOMPUTE_NORMS,      /* and what else is one pass over memory */
-    RECOMPUTE_ACTIVATIONS /* and what computes more than it reads  */
+    RECOMPUTE_NORMS,       /* and what else is one pass over memory */
+    RECOMPUTE_ACTIVATIONS, /* and what computes more than it reads  */
+    RECOMPUTE_BLOCKS       /* and all that a block keeps to itself  */
 };
 
 /* The numbers of a constant: out[elements of s]. */
@@ -76,6 +77,8 @@ struct value {
 struct node {
     const struct op *op;
     int id, program, loop; /* loop: 0 none, else index into graph.loop   */
+    int block;             /* of forward (graph_block); 0: none */
+    bool again;            /* makes again in backward what forward made (again.h) */
     bool redo;         /* computes again what forward had, in rounds after the first */
     const char *where; /* "layers.3.attn.q" */
     void *attr;        /* op->attr_size bytes */
@@ -151,7 +154,8 @@ struct graph {
     int nplane;
     struct program program[GRAPH_PROGRAMS];
     int nprogram;
-    int open_loop; /* nodes appended now belong to it */
+    int block, nblock; /* that nodes appended now are of, and how many there are */
+    int open_loop;     /* nodes appended now belong to it */
     enum recompute recompute;
     uint32_t next_rng; /* number of the next op that draws random bits */
     char scope[160];
@@ -217,6 +221,11 @@ struct value *graph_grad(struct graph *g, struct param *p);
 
 /* The logical name of the i-th tensor of a stored weight, with "{}" replaced. */
 void param_name(const struct param *p, int i, char *out, size_t size);
+
+/* Nodes appended from now on are a block of their own, until graph_block_end: a part of
+ * forward that backward may run again from what it read of others (again.h). */
+void graph_block(struct graph *g);
+void graph_block_end(struct graph *g);
 
 /* Append a node; its op's shape rule makes the outputs (node->out). */
 struct node *graph_add(struct graph *g, const struct op *op, const void *attr,

@@ -42,7 +42,7 @@ struct again {
     const struct op *op;
     const void *attr;
     struct value *in[GRAPH_INPUTS];
-    int nin;
+    int nin, nout; /* its first nout results are those of the node */
 };
 
 /* By the same call (a rule of struct op). */
@@ -60,7 +60,7 @@ struct op {
     void (*grad)(struct graph *g, const struct node *n);
     bool terminal;
 
-    /* Of operators whose first result is made again in backward for little more than
+    /* Of operators whose results are made again in backward for little more than
      * reading it would cost (again.h): how, to the bit as forward made it; false: not
      * this node's.  NULL: it is kept.  From which `recompute` of a graph on. */
     bool (*again)(const struct node *n, struct again *a);

@@ -77,7 +77,8 @@ struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
 bool op_gelu_again(struct value *x, bool approx, struct again *a)
 {
     static const struct gelu_attr attr[] = {{false}, {true}};
-    *a = (struct again){.op = &op_gelu_fwd, .attr = &attr[approx], .in = {x}, .nin = 1};
+    *a = (struct again){
+        .op = &op_gelu_fwd, .attr = &attr[approx], .in = {x}, .nin = 1, .nout = 1};
     return true;
 }
 

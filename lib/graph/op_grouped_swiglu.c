@@ -217,7 +217,8 @@ static void swiglu_grad(struct graph *g, const struct node *n)
 /* Of a and b. */
 static bool swiglu_again(const struct node *n, struct again *a)
 {
-    *a = (struct again){.op = &op_swiglu_fwd, .in = {n->out[1], n->out[2]}, .nin = 2};
+    *a = (struct again){
+        .op = &op_swiglu_fwd, .in = {n->out[1], n->out[2]}, .nin = 2, .nout = 1};
     return true;
 }
 

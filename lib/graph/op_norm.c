@@ -161,9 +161,11 @@ static bool norm_again(const struct node *n, struct again *a)
 {
     struct value *sum = norm_sum(n);
     again_same(n, a);
-    if (sum)
-        a->in[NORM_X] = sum;
+    if (!sum)
+        return true;
+    a->in[NORM_X] = sum;
     a->in[NORM_ADD] = NULL;
+    a->nout--;
     return true;
 }
 

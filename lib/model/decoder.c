@@ -20,6 +20,7 @@ static void layer(struct build *b, uint32_t i, struct stream *s)
     snprintf(scope, sizeof(scope), "model.layers.%u", i);
     graph_scope(b->g, "%s", scope);
     struct value *a = block_norm_add(b, "input_layernorm", &s->x, s->add, h);
+    graph_block(b->g);
     snprintf(part, sizeof(part), "%s.self_attn", scope);
     s->add = block_attention(b, part, a, &(struct attend_to){.causal = true});
     graph_scope(b->g, "%s", scope);
@@ -35,8 +36,9 @@ static struct value *logits(struct build *b)
         layer(b, i, &s);
     block_moe_finish(b);
     graph_scope(b->g, "model");
-    return block_head(b, "model",
-                      block_norm_add(b, "norm", &s.x, s.add, b->spec->width));
+    struct value *x = block_norm_add(b, "norm", &s.x, s.add, b->spec->width);
+    graph_block_end(b->g);
+    return block_head(b, "model", x);
 }
 
 const struct family family_decoder = {.logits = logits};

@@ -16,6 +16,7 @@ struct sublayer {
     const char *name;           /* "self_attn"; its norm is "self_attn_norm" */
     const struct attend_to *to; /* NULL: feed-forward                        */
     uint32_t number;            /* of the layer, counted through             */
+    bool first;                 /* in its layer, which is a block            */
 };
 
 static struct value *inner(struct build *b, const char *scope, const struct sublayer *f,
@@ -48,10 +49,14 @@ static void residual(struct build *b, const char *scope, struct stream *s,
                      const struct sublayer *f)
 {
     if (b->spec->norm_place == NND__MODEL__NORM_PLACE__POST) {
+        if (f->first)
+            graph_block(b->g);
         s->add = inner(b, scope, f, s->x);
         s->x = norm_of(b, scope, f->name, s);
     } else {
         struct value *a = norm_of(b, scope, f->name, s);
+        if (f->first)
+            graph_block(b->g);
         s->add = inner(b, scope, f, a);
     }
 }
@@ -66,18 +71,19 @@ static struct value *layers(struct build *b, const char *side, uint32_t first,
     char scope[64];
     for (uint32_t i = 0; i < n; i++) {
         snprintf(scope, sizeof(scope), "model.%s.layers.%u", side, i);
-        residual(b, scope, &s, &(struct sublayer){"self_attn", self, 0});
+        residual(b, scope, &s, &(struct sublayer){"self_attn", self, 0, true});
         if (memory) {
             struct attend_to at = *memory;
             at.look = b->step && i + 1 == n;
-            residual(b, scope, &s, &(struct sublayer){"cross_attn", &at, 0});
+            residual(b, scope, &s, &(struct sublayer){"cross_attn", &at, 0, false});
         }
-        residual(b, scope, &s, &(struct sublayer){"mlp", NULL, first + i});
+        residual(b, scope, &s, &(struct sublayer){"mlp", NULL, first + i, false});
     }
     graph_scope(b->g, "model.%s", side);
-    return b->spec->norm_place == NND__MODEL__NORM_PLACE__PRE
-               ? block_norm_add(b, "norm", &s.x, s.add, b->spec->width)
-               : s.x;
+    if (b->spec->norm_place == NND__MODEL__NORM_PLACE__PRE)
+        s.x = block_norm_add(b, "norm", &s.x, s.add, b->spec->width);
+    graph_block_end(b->g);
+    return s.x;
 }
 
 /* The source's rows [B*S,h]. */

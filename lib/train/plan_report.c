@@ -58,7 +58,7 @@ static int64_t program_flops(const struct graph *g, int program)
     int64_t n = 0;
 
     for (int i = p->first; i < p->end; i++)
-        if (g->node[i]->op->flops && !g->node[i]->redo)
+        if (g->node[i]->op->flops && !g->node[i]->redo && !g->node[i]->again)
             n += g->node[i]->op->flops(g->node[i]);
     return n;
 }

@@ -53,6 +53,7 @@ static enum recompute recompute_of(const Nnd__Job *job)
     static const enum recompute all[] = {
         [NND__TRAIN__RECOMPUTE__NORMS] = RECOMPUTE_NORMS,
         [NND__TRAIN__RECOMPUTE__ACTIVATIONS] = RECOMPUTE_ACTIVATIONS,
+        [NND__TRAIN__RECOMPUTE__BLOCKS] = RECOMPUTE_BLOCKS,
         [NND__TRAIN__RECOMPUTE__NOTHING] = RECOMPUTE_NOTHING,
     };
     return all[job->train->recompute];

@@ -114,6 +114,27 @@ static void activations_are_kept_beside_norms(void **state)
     graph_destroy(g);
 }
 
+/* Of a block only what others read is kept; its products run again, once. */
+static void blocks_keep_what_others_read(void **state)
+{
+    (void)state;
+    struct graph *g = new_graph(1, RECOMPUTE_BLOCKS);
+    struct value *x = rows(g);
+    graph_block(g);
+    struct value *z = op_linear(g, x, weight(g, "up", FFN, WIDTH), NULL);
+    struct value *y = op_gelu(g, z, true);
+    struct value *out = op_linear(g, y, weight(g, "down", WIDTH, FFN), NULL);
+    graph_block_end(g);
+    end(g, out);
+    assert_true(kept(x) && kept(out));
+    assert_false(kept(z) || kept(y));
+    int again = 0;
+    for (int i = g->program[1].first; i < g->nnode; i++)
+        again += g->node[i]->again && strcmp(g->node[i]->op->name, "linear") == 0;
+    assert_int_equal(again, 1);
+    graph_destroy(g);
+}
+
 static void nothing_is_made_again_when_asked(void **state)
 {
     (void)state;
@@ -208,6 +229,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_and_activations_are_made_again),
         cmocka_unit_test(activations_are_kept_beside_norms),
+        cmocka_unit_test(blocks_keep_what_others_read),
         cmocka_unit_test(nothing_is_made_again_when_asked),
         cmocka_unit_test(what_nobody_has_is_kept),
         cmocka_unit_test(views_read_what_is_made_again),
