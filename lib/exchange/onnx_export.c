@@ -214,6 +214,13 @@ static void describe(struct exporting *x, Onnx__Model *m)
     char step[32];
 
     snprintf(step, sizeof step, "%lld", (long long)x->from->manifest.state.step);
+    m->doc_string =
+        arena_printf(x->mem,
+                     "%s after %s steps of training by nnd: %u layers of width %u, "
+                     "%lld tokens. A box "
+                     "with a function is a block, called once for each layer.",
+                     x->x->job->name, step, x->x->job->model->layers,
+                     x->x->job->model->width, (long long)x->x->vocab);
     m->n_metadata_props = 3;
     m->metadata_props = arena_calloc(x->mem, 3, sizeof(Onnx__Entry *));
     m->metadata_props[0] = entry(x->mem, "name", x->x->job->name);

@@ -75,6 +75,25 @@ Onnx__ValueInfo *onnx_info(const struct onnx_body *b, const struct value *v,
                       param, dim, n);
 }
 
+const char *onnx_input_doc(const char *name)
+{
+    static const char *const docs[][2] = {
+        {"id", "Tokens of the text. Behind a row's end any will do: what is there "
+               "changes nothing before it."},
+        {"pos", "The token's place in its text, from 0 on."},
+        {"source.id", "Tokens of the source, <eos> included. Behind a row's end any "
+                      "will do."},
+        {"source.len", "How many tokens of each source count."},
+    };
+
+    for (size_t i = 0; i < sizeof docs / sizeof *docs; i++)
+        if (strcmp(docs[i][0], name) == 0)
+            return docs[i][1];
+    return "What the step before, or the encoder, has left; zeros at first where there "
+           "is "
+           "neither.";
+}
+
 /* Names that nodes make, less those of outputs. */
 static struct map *names_of(const struct onnx_body *b, Onnx__ValueInfo *const *outputs,
                             size_t n)

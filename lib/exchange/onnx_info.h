@@ -15,6 +15,9 @@
 Onnx__ValueInfo *onnx_info(const struct onnx_body *b, const struct value *v,
                            const char *name);
 
+/* What an input of the model is for, in a sentence. */
+const char *onnx_input_doc(const char *name);
+
 /* Of every value that a node of the body makes and that is one of ours; not of those
  * that are outputs[n] already. */
 void onnx_infos(const struct onnx_body *b, Onnx__ValueInfo *const *outputs, size_t n,

@@ -223,16 +223,25 @@ static uint8_t *packed(struct making *m, const Onnx__Function *f, size_t *len)
     Onnx__Function plain = *f;
     uint8_t *out;
 
-    plain.name = NULL;
+    plain.name = plain.doc_string = NULL;
     *len = onnx__function__get_packed_size(&plain);
     out = arena_alloc(m->mem, *len + 1);
     onnx__function__pack(&plain, out);
     return out;
 }
 
+/* Viewers show what calls a function beside what is in it. */
+static void add_caller(struct making *m, Onnx__Function *f, const char *block)
+{
+    f->doc_string =
+        f->doc_string && *f->doc_string
+            ? arena_printf(m->mem, "%s, %s", f->doc_string, block)
+            : arena_printf(m->mem, "A block, called with the weights of %s", block);
+}
+
 /* The function that is there already, or this one under a name of its own. */
 static int share_function(struct making *m, Onnx__Function *f, char *name,
-                          const char **out, struct err *e)
+                          const char *block, const char **out, struct err *e)
 {
     size_t len, other_len, kin = 1;
     const uint8_t *bytes = packed(m, f, &len);
@@ -241,6 +250,7 @@ static int share_function(struct making *m, Onnx__Function *f, char *name,
         const uint8_t *other = packed(m, m->function[i], &other_len);
 
         if (len == other_len && memcmp(bytes, other, len) == 0) {
+            add_caller(m, m->function[i], block);
             *out = m->function[i]->name;
             return 0;
         }
@@ -250,6 +260,7 @@ static int share_function(struct making *m, Onnx__Function *f, char *name,
         return err_set(e, ERR_SPEC, "ONNX: wanted at most %d kinds of blocks",
                        FUNCTIONS);
     f->name = kin > 1 ? arena_printf(m->mem, "%s%zu", name, kin) : name;
+    add_caller(m, f, block);
     m->function[m->nfunction++] = f;
     *out = f->name;
     return 0;
@@ -287,7 +298,7 @@ static int emit_block(struct making *m, int first, int end, struct err *e)
     add_residuals(m, b, first, end);
     nout = outputs_of(m, b, first, end, out, 64);
     Onnx__Function *f = make_function(m, b, out, nout);
-    if (share_function(m, f, base_name(m, first, end), &name, e) < 0)
+    if (share_function(m, f, base_name(m, first, end), b->scope, &name, e) < 0)
         return e->code;
     in = arena_calloc(m->mem, (size_t)b->nin + 1, sizeof *in);
     for (int i = 0; i < b->nin; i++)
@@ -385,7 +396,10 @@ static void put_inputs(struct making *m, Onnx__Graph *g, struct onnx_model *out)
         Onnx__Tensor *t;
 
         if (!is_weight(v)) {
-            g->input[g->n_input++] = onnx_info(m->top, v, m->top->name[v->id]);
+            Onnx__ValueInfo *info = onnx_info(m->top, v, m->top->name[v->id]);
+
+            info->doc_string = arena_strdup(m->mem, onnx_input_doc(info->name));
+            g->input[g->n_input++] = info;
             continue;
         }
         t = arena_alloc(m->mem, sizeof *t);

@@ -213,6 +213,10 @@ def case(name, keys):
         functions = [f.name for f in onnx.load(base + parts[0] + ".onnx").functions]
         ok(f"{name}: the checker takes {len(parts)} files; blocks: "
            f"{', '.join(functions)}", None if functions else "no functions")
+        m = onnx.load(base + ".onnx")
+        silent = [x.name for x in [*m.functions, *m.graph.input] if not x.doc_string]
+        ok(f"{name}: functions and inputs say what they are",
+           silent or None if m.doc_string else "the model does not")
         ok(f"{name}: whole, rows of different lengths",
            verdict(whole(base + ".onnx", reads), want))
         ok(f"{name}: shapes of edges", shapes(base + ".onnx", reads))
