@@ -48,12 +48,17 @@ static bool is_step(const struct making *m)
 
 /* ---- blocks --------------------------------------------------------------- */
 
-/* Length of "a.layers.3" at the head of where a node is; 0: it is in no block. */
+#define LOOK "model.attention." /* of recurrent writers at their source */
+
+/* Length of "a.layers.3", or of LOOK, at the head of where a node is; 0: it is in no
+ * block. */
 static size_t block_of(const char *where)
 {
     const char *at = strstr(where, "layers.");
     size_t len;
 
+    if (strncmp(where, LOOK, strlen(LOOK)) == 0)
+        return strlen(LOOK) - 1;
     if (!at || (at != where && at[-1] != '.'))
         return 0;
     at += strlen("layers.");
@@ -177,6 +182,8 @@ static char *base_name(struct making *m, int first, int end)
         experts = experts || op == &op_route_fwd;
         recurrent = recurrent || op == &op_rnn_fwd || op == &op_rnn_cell_fwd;
     }
+    if (strncmp(where, LOOK, strlen(LOOK)) == 0)
+        return arena_strdup(m->mem, "Attention");
     return arena_printf(
         m->mem, "%s%s%s", strstr(where, "encoder.layers") ? "Encoder" : "Decoder",
         recurrent ? "RecurrentLayer" : "Layer", experts ? "OfExperts" : "");
@@ -586,6 +593,21 @@ static int check_loop(const struct making *m, int first, int put, struct err *e)
     return 0;
 }
 
+/* Do nodes [first, end), of one place, become a call?  The keys of a source, which are
+ * made once for all looks at it, do not. */
+static bool is_block(const struct making *m, int first, int end)
+{
+    const char *where = m->g->node[first]->where;
+
+    if (strncmp(where, LOOK, strlen(LOOK)) != 0)
+        return block_of(where) > 0;
+    for (int k = first; k < end; k++)
+        if (m->g->node[k]->op == &op_attend_add_fwd ||
+            m->g->node[k]->op == &op_attend_dot_fwd)
+            return true;
+    return false;
+}
+
 /* Nodes [first, end): blocks as calls, loops, and what is between them. */
 static int emit_range(struct making *m, int first, int end, struct err *e)
 {
@@ -600,8 +622,8 @@ static int emit_range(struct making *m, int first, int end, struct err *e)
             for (next = k + 1; next < end && same_block(n, m->g->node[next]) &&
                                !loop_end(m, next, end);)
                 next++;
-            rc = block_of(n->where) ? emit_block(m, k, next, e)
-                                    : emit_nodes(m, m->top, k, next, 0, e);
+            rc = is_block(m, k, next) ? emit_block(m, k, next, e)
+                                      : emit_nodes(m, m->top, k, next, 0, e);
         }
         if (rc < 0)
             return rc;

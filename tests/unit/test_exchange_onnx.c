@@ -27,10 +27,10 @@ static const struct kind {
     {"family: encdec, layers: 2, norm_place: post, position: sinusoid", true, 2},
     {"family: encdec, layers: 3, share_embeddings: false, qk_norm: true", true, 2},
     {"family: rnnlm, layers: 2, cell: lstm, bias: true", false, 1},
-    {"family: seq2seq, layers: 2, attention: dot, bidirectional: true", true, 2},
+    {"family: seq2seq, layers: 2, attention: dot, bidirectional: true", true, 3},
     {"family: seq2seq, layers: 2, cell: rnn", true, 4},
     {"family: seq2seq, layers: 3, attention: additive, attention_place: before", true,
-     3},
+     4},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds, VOCAB = 40 };
