@@ -296,11 +296,22 @@ static void name_rank(const struct attempt *a, const struct ending *end, char *o
         snprintf(out, size, "rank %d", end->bad_rank);
 }
 
+/* A rank died, and the launcher was ended before it had said how. */
+static bool is_untold(const struct attempt *a, const struct ending *end)
+{
+    return end->exit.self && a->status.asked && a->lost_posted && end->bad_rank >= 0;
+}
+
 static void classify_signal(const struct attempt *a, const char *who,
                             struct ending *end)
 {
     int sig = end->exit.signal;
 
+    if (is_untold(a, end)) {
+        say(end, WIRE__FAILURE__SIGNAL, "%s is gone; %s did not say how it died", who,
+            a->launcher->program);
+        return;
+    }
     say(end, WIRE__FAILURE__SIGNAL, "%s was killed by signal %d (%s)",
         end->exit.self ? a->launcher->program : who, sig, strsignal(sig));
     if (sig == SIGKILL && !end->exit.self && a->status.oom)
@@ -418,8 +429,9 @@ static void blame_kernel(const struct hub *h, const struct attempt *a,
 
     if (end->failure == WIRE__FAILURE__HANG)
         rank = find_stuck(a, &n, &step);
-    else if (end->failure == WIRE__FAILURE__SIGNAL && is_crash(end->exit.signal) &&
-             end->bad_rank >= 0 && find_kernel(a, end->bad_rank, &n, &step))
+    else if (end->failure == WIRE__FAILURE__SIGNAL &&
+             (is_crash(end->exit.signal) || is_untold(a, end)) && end->bad_rank >= 0 &&
+             find_kernel(a, end->bad_rank, &n, &step))
         rank = end->bad_rank;
     if (rank < 0)
         return;
