@@ -204,7 +204,7 @@ of()
 }
 
 awk -v row="$row" -v precision="$precision" -v gflop="$(gflop)" \
-    -v peak="$(sort -g "$kept/$row.$precision.peak" | tail -n 1)" \
+    -v peak="$(of peak)" \
     -v c1="$(of c1.times)" -v c4="$(of c4.times)" -v fast="$(of fast.times)" \
     -v torch="$(of torch.times)" -v compiled="$(of compiled.times)" \
     -v kib="$(of c1.kib)" -v torch_kib="$(of torch.kib)" -v others="$(of others)" '
