@@ -105,22 +105,14 @@ fi
 # half.  Experts: those that a token is sent to.
 gflop()
 {
-    local w l v b t s e moe=0 n
+    local w l v b t s e moe n
     w=$(value model width) l=$(value model layers) v=$(value model vocab)
     b=$(value train batch) t=$context s=$(value model source_context)
     e=$(value model encoder_layers)
     [ "${v:-0}" -gt 0 ] || v=256
-    n=$(value model ffn)
+    n=$(value model ffn) moe=$(value model experts)
+    [ "${moe:-0}" -eq 0 ] || n=$(($(value model expert_ffn) * $(value model top_k)))
     [ "$(value model activation)" = swiglu ] && n=$((n * 3 / 2))
-    case $resolved in
-    *experts:\ 0*) ;;
-    *experts:*)
-        moe=$(sed -n 's/^ *experts: *\([0-9]*\).*/\1/p' <<<"$resolved" | head -n 1)
-        n=$(sed -n 's/^ *expert_ffn: *\([0-9]*\).*/\1/p' <<<"$resolved" | head -n 1)
-        n=$((n * $(sed -n 's/^ *top_k: *\([0-9]*\).*/\1/p' <<<"$resolved" |
-            head -n 1) * 3 / 2))
-        ;;
-    esac
     awk -v family="$family" -v cell="$(value model cell)" -v w="$w" -v l="$l" \
         -v v="$v" -v b="$b" -v t="$t" -v s="$s" -v e="$e" -v ffn="$n" -v moe="$moe" '
         BEGIN {
