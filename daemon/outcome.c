@@ -296,10 +296,14 @@ static void name_rank(const struct attempt *a, const struct ending *end, char *o
         snprintf(out, size, "rank %d", end->bad_rank);
 }
 
-/* A rank died, and the launcher was ended before it had said how. */
+/* A rank died, and the launcher was ended before it had said how: by a signal, or with
+ * the code of one that was told to end. */
 static bool is_untold(const struct attempt *a, const struct ending *end)
 {
-    return end->exit.self && a->status.asked && a->lost_posted && end->bad_rank >= 0;
+    bool ended = end->exit.self ||
+                 (!end->exit.signal && end->exit.code == EXIT_FAILURE && !*end->word);
+
+    return ended && a->status.asked && a->lost_posted && end->bad_rank >= 0;
 }
 
 static void classify_signal(const struct attempt *a, const char *who,
@@ -307,11 +311,6 @@ static void classify_signal(const struct attempt *a, const char *who,
 {
     int sig = end->exit.signal;
 
-    if (is_untold(a, end)) {
-        say(end, WIRE__FAILURE__SIGNAL, "%s is gone; %s did not say how it died", who,
-            a->launcher->program);
-        return;
-    }
     say(end, WIRE__FAILURE__SIGNAL, "%s was killed by signal %d (%s)",
         end->exit.self ? a->launcher->program : who, sig, strsignal(sig));
     if (sig == SIGKILL && !end->exit.self && a->status.oom)
@@ -358,6 +357,9 @@ static void classify_seen(const struct attempt *a, struct ending *end)
         say(end, WIRE__FAILURE__HANG, "%s", a->job->reason ? a->job->reason : "hang");
     else if (end->exit.failure)
         classify_launcher(end);
+    else if (is_untold(a, end))
+        say(end, WIRE__FAILURE__SIGNAL, "%s is gone; %s did not say how it died", who,
+            a->launcher->program);
     else if (end->exit.signal)
         classify_signal(a, who, end);
     else if (code == -ERR_NOMEM)
