@@ -346,9 +346,8 @@ struct nnd_grouped_gemm {
  * causal: query i sees keys j <= i + Tk - Tq (bottom right).  softcap c > 0: a score is
  * c tanh(scale q k^T / c).  bias is then added: [1 or batch,1 or H,max_q,max_k] by
  * places in the sequences; an axis of 1 serves all.  Rows outside every sequence count
- * as fully masked, keys that nobody sees have gradients 0: o, lse, dq, dk, dv and dbias
- * are written whole, dbias as the sum over sequences, then heads, that an axis of 1
- * serves. */
+ * as fully masked, keys that nobody sees have gradients 0: all results are written
+ * whole, dbias as the sum over sequences, then heads, that an axis of 1 serves. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */
@@ -682,9 +681,8 @@ struct nnd_attend {
  * "argmax" have the weights exp(x / temperature); of the first top_k (0: all) the least
  * number is kept whose weights reach the share top_p of theirs (Holtzman et al. 2020);
  * with u = 53 bits of Philox4x32-10 of key seed[r] and counter (pos[r], 0, 0x53414d50,
- * 0) in [0,1), words 0 and 1, the one is drawn in whose part of [0, sum) the mark u *
- * sum lies.  Sums in f64 in that order.  temperature 0: the first.  pos < 0: -1, value
- * 0. */
+ * 0) in [0,1), words 0 and 1, the one is drawn in whose part of [0, sum), summed in f64
+ * in that order, u * sum lies.  temperature 0: the first.  pos < 0: -1, value 0. */
 struct nnd_choose {
     size_t struct_size;
     struct nnd_tensor x;            /* [R,V]                        */

@@ -93,16 +93,15 @@ static void *fill(const struct layout *l)
 static struct spec *job_of(int dp, int ep, const char *optimizer)
 {
     struct spec *s = spec_create();
-    char set[64];
+    char set[3][64];
     struct err e;
 
     assert_int_equal(spec_load_text(s, "job", job_text, sizeof job_text - 1, &e), 0);
-    snprintf(set, sizeof set, "parallel.dp=%d", dp);
-    assert_int_equal(spec_set(s, set, &e), 0);
-    snprintf(set, sizeof set, "parallel.ep=%d", ep);
-    assert_int_equal(spec_set(s, set, &e), 0);
-    snprintf(set, sizeof set, "train.optimizer=%s", optimizer);
-    assert_int_equal(spec_set(s, set, &e), 0);
+    snprintf(set[0], sizeof set[0], "parallel.dp=%d", dp);
+    snprintf(set[1], sizeof set[1], "parallel.ep=%d", ep);
+    snprintf(set[2], sizeof set[2], "train.optimizer=%s", optimizer);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(spec_set(s, set[i], &e), 0);
     if (spec_resolve(s, &e))
         fail_msg("%s", e.text);
     return s;
