@@ -3,7 +3,10 @@
 # include/local.mk - what is installed for those who write plugins.
 
 nndincludedir = $(includedir)/nnd
-nndinclude_HEADERS = include/nnd/plugin.h include/nnd/tokenizer.h
+nndinclude_HEADERS = \
+    include/nnd/ops.h \
+    include/nnd/plugin.h \
+    include/nnd/tokenizer.h
 
 pkgconfigdir = $(libdir)/pkgconfig
 nodist_pkgconfig_DATA = include/nnd-plugin.pc

@@ -149,7 +149,7 @@ struct value *op_teach_step(struct graph *g, const struct chunk *c,
                             int64_t stride);
 
 /* A recurrent layer (op_recurrent.c); formulas, and the order of the gates, stand
- * at "rnn.seq" in <nnd/plugin.h>.  x [B*T,G*H] is what op_linear made of the
+ * at "rnn.seq" in <nnd/ops.h>.  x [B*T,G*H] is what op_linear made of the
  * input; rows in the order of a chunk, b * T + t, or t * B + b when time_major.
  * A row's state stands still after its length, and its outputs there are 0. */
 struct rnn_config {
@@ -190,7 +190,7 @@ struct attend op_attend_dot(struct graph *g, int64_t batch, struct value *q,
                             struct value *len);
 
 /* Columns of rows (op_choose.c), without gradients: the k largest of each row of x,
- * falling; one drawn by the rule of "sample" in <nnd/plugin.h>, seed i64 [R], pos
+ * falling; one drawn by the rule of "sample" in <nnd/ops.h>, seed i64 [R], pos
  * i32 [R]; those that index [R,K] names. */
 struct sample_config {
     double temperature, top_p;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * op.h - the names of the catalogue in <nnd/plugin.h>, for checking what users
+ * op.h - the names of the catalogue in <nnd/ops.h>, for checking what users
  * and plugins write.  What an op means is said there and in lib/graph.
  */
 #ifndef KERNEL_OP_H

@@ -48,6 +48,8 @@ EXTRA_DIST += $(cuda_sources) $(cuda_headers) \
 
 CUDA_CPPFLAGS = -I$(srcdir) $(PLUGIN_INCLUDES)
 
+abi_headers = $(srcdir)/include/nnd/plugin.h $(srcdir)/include/nnd/ops.h
+
 if WITH_CUDA
 plugin_LTLIBRARIES += plugins/cuda/cuda.la
 
@@ -69,7 +71,7 @@ NVCC_FLAGS = -std=c++20 -O3 $(NVCC_GENCODE) -Xptxas -v \
 plugins/cuda/%.lo: $(srcdir)/plugins/cuda/%.cu $(cuda_headers:%=$(srcdir)/%) \
     $(srcdir)/plugins/cuda/hw/hopper_layer.h \
     $(srcdir)/plugins/cuda/hw/layer.h $(srcdir)/plugins/cuda/hw/library.h \
-    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
+    $(srcdir)/plugins/cpu/op.h $(abi_headers)
 	@$(MKDIR_P) plugins/cuda/.libs
 	$(AM_V_GEN)$(NVCC) $(NVCC_FLAGS) $(CUDA_CPPFLAGS) -I$(srcdir)/plugins/cuda/hw \
 	    -c $< -o plugins/cuda/.libs/$*.o 2>plugins/cuda/$*.ptxas || \
@@ -116,7 +118,7 @@ $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(srcdir)/tests/cuda/layer.h $(srcdir)/tests/cuda/library.h \
     $(srcdir)/tests/cuda/hopper_layer.h $(srcdir)/tests/cuda/cuda.h \
     $(srcdir)/tests/cuda/cublasLt.h \
-    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
+    $(srcdir)/plugins/cpu/op.h $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
 tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h \
@@ -136,11 +138,11 @@ tests/cuda/nvidia_ml.o: $(srcdir)/tests/cuda/nvidia_ml.cc \
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
 tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/%) \
-    $(srcdir)/plugins/cpu/op.h $(srcdir)/include/nnd/plugin.h
+    $(srcdir)/plugins/cpu/op.h $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
 tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h \
-    $(srcdir)/include/nnd/plugin.h
+    $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
 MOSTLYCLEANFILES += tests/cuda/*.o tests/cuda/cuda.so
