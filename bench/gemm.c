@@ -5,7 +5,7 @@
  * by turns.  bench/README.md says how to read it.
  *
  *   bench/gemm [-t THREADS] [-r ROUNDS] [-k KERNEL]... [-w WHAT] [-f REGEX]
- *              PLUGIN.so...
+ *              [-m MIB] PLUGIN.so...
  */
 #include "gemm_peer.h"
 
@@ -19,10 +19,10 @@
 #include "base/clock.h"
 #include "kernel/kernel.h"
 
-enum { KERNELS_MOST = 8, ROUNDS_MOST = 64, RUNNERS_MOST = 16 };
+enum { KERNELS_MOST = 8, ROUNDS_MOST = 64, RUNNERS_MOST = 16, COPIES_MOST = 256 };
 
 static struct {
-    int threads, rounds;
+    int threads, rounds, mib;
     cpu_set_t cpus;
     const char *what; /* "" for all */
     const char *named[KERNELS_MOST];
@@ -156,21 +156,25 @@ static void race(const char *label, struct runner *r, int n, double flops, doubl
 
 /* ---- our kernels ---- */
 
+/* A kernel, and calls that differ in where their operands lie; each run is the next. */
 struct ours {
     const struct nnd_kernel *kernel;
-    const void *params;
+    const char *params;
+    size_t size; /* of one call's params */
+    int calls, next;
 };
 
 static void run_ours(void *arg)
 {
-    const struct ours *o = arg;
+    struct ours *o = arg;
+    const void *params = o->params + (size_t)(o->next++ % o->calls) * o->size;
     struct nnd_launch l = {.struct_size = sizeof l,
                            .workspace = bench.workspace,
                            .workspace_size = bench.workspace_size,
                            .nthreads = bench.threads};
     struct nnd_error e = {{0}};
 
-    if (o->kernel->launch(o->kernel->self, NULL, o->params, &l, &e))
+    if (o->kernel->launch(o->kernel->self, NULL, params, &l, &e))
         give_up(e.text);
 }
 
@@ -196,7 +200,7 @@ static int is_named(const struct nnd_kernel *k)
 
 /* The kernels to be measured on a call: those named, or else the best. */
 static int add_ours(struct runner *r, struct ours *o, const char *op,
-                    const void *params)
+                    const void *params, size_t size, int calls)
 {
     const struct nnd_kernel *best = NULL;
     int n = 0;
@@ -220,6 +224,8 @@ static int add_ours(struct runner *r, struct ours *o, const char *op,
         o[n++].kernel = best;
     for (int i = 0; i < n; i++) {
         o[i].params = params;
+        o[i].size = size;
+        o[i].calls = calls;
         need_room(&o[i]);
         snprintf(r[i].name, sizeof r[i].name, "%s", o[i].kernel->name);
         r[i].run = run_ours;
@@ -247,51 +253,104 @@ static int is_wanted(const char *label)
 
 /* ---- plain products ---- */
 
-static void run_peer(void *arg)
+/* A product of the peer's, by operands that lie apart as ours do. */
+struct peers {
+    struct peer_product *one[COPIES_MOST];
+    int n, next;
+};
+
+static void run_peers(void *arg)
 {
-    peer_run(arg);
+    struct peers *p = arg;
+
+    peer_run(p->one[p->next++ % p->n]);
 }
 
-static void one_gemm(int m, int n, int k, int form, int dtype)
+/* op(A) [m,k] op(B) [k,n], form 0: as given, 1: B is a transpose, 2: A is one. */
+struct product {
+    int m, n, k, form, dtype;
+    int calls;
+    struct nnd_gemm p[COPIES_MOST];
+    struct peers peers[2]; /* plain, packed */
+};
+
+/* As many sets of operands as fill what -m says. */
+static int calls_of(const struct product *x)
+{
+    int64_t size = x->dtype == NND_F32 ? 4 : 2, m = x->m, n = x->n, k = x->k;
+    int64_t bytes = (m * k + k * n) * size + m * n * 4;
+    int64_t calls = ((int64_t)bench.mib << 20) / bytes + 1;
+
+    return calls < COPIES_MOST ? (int)calls : COPIES_MOST;
+}
+
+static void make_operands(struct product *x)
+{
+    int m = x->m, n = x->n, k = x->k, ta = x->form == 2, tb = x->form == 1;
+
+    x->calls = calls_of(x);
+    for (int i = 0; i < x->calls; i++) {
+        void *a = numbers((int64_t)m * k, x->dtype);
+        void *b = numbers((int64_t)k * n, x->dtype);
+        float *d = room((size_t)m * (size_t)n * 4);
+
+        x->p[i] = (struct nnd_gemm){
+            .struct_size = sizeof x->p[i], .trans_a = ta, .trans_b = tb};
+        x->p[i].a = ta ? tensor(a, x->dtype, k, m) : tensor(a, x->dtype, m, k);
+        x->p[i].b = tb ? tensor(b, x->dtype, n, k) : tensor(b, x->dtype, k, n);
+        x->p[i].d = tensor(d, NND_F32, m, n);
+        for (int packed = 0; packed < 2; packed++) {
+            struct peers *peers = &x->peers[packed];
+
+            peers->one[i] =
+                peer_product(bench.peer, m, n, k, ta, tb, x->dtype, packed, a, b, d);
+            peers->n += peers->one[i] != NULL;
+        }
+    }
+}
+
+static void free_operands(struct product *x)
+{
+    for (int i = 0; i < x->calls; i++) {
+        peer_product_free(x->peers[0].one[i]);
+        peer_product_free(x->peers[1].one[i]);
+        free(x->p[i].a.data);
+        free(x->p[i].b.data);
+        free(x->p[i].d.data);
+    }
+}
+
+static void one_gemm(const int *shape, int form, int dtype)
 {
     static const char *const forms[] = {"NN", "NT", "TN"};
-    int ta = form == 2, tb = form == 1;
-    void *a, *b;
-    float *d;
-    struct nnd_gemm p = {.struct_size = sizeof p, .trans_a = ta, .trans_b = tb};
+    static struct product x;
     struct runner r[RUNNERS_MOST];
-    struct ours o[KERNELS_MOST];
-    struct peer_product *peer[2] = {NULL, NULL};
+    struct ours o[KERNELS_MOST] = {{0}};
     char label[64];
     int count;
 
+    memset(&x, 0, sizeof x);
+    x.m = shape[0];
+    x.n = shape[1];
+    x.k = shape[2];
+    x.form = form;
+    x.dtype = dtype;
     snprintf(label, sizeof label, "%s %5dx%5dx%5d %s",
-             dtype == NND_F32 ? "f32" : "bf16", m, n, k, forms[form]);
+             dtype == NND_F32 ? "f32" : "bf16", x.m, x.n, x.k, forms[form]);
     if (!is_wanted(label))
         return;
-    a = numbers((int64_t)m * k, dtype);
-    b = numbers((int64_t)k * n, dtype);
-    d = room((size_t)m * (size_t)n * 4);
-    p.a = ta ? tensor(a, dtype, k, m) : tensor(a, dtype, m, k);
-    p.b = tb ? tensor(b, dtype, n, k) : tensor(b, dtype, k, n);
-    p.d = tensor(d, NND_F32, m, n);
-    count = add_ours(r, o, "gemm", &p);
+    make_operands(&x);
+    count = add_ours(r, o, "gemm", x.p, sizeof x.p[0], x.calls);
     for (int packed = 1; packed >= 0; packed--) {
-        peer[packed] =
-            peer_product(bench.peer, m, n, k, ta, tb, dtype, packed, a, b, d);
-        if (!peer[packed])
+        if (x.peers[packed].n < x.calls)
             continue;
         snprintf(r[count].name, sizeof r[count].name, "onednn%s",
                  packed ? "-packed" : "");
-        r[count].run = run_peer;
-        r[count++].arg = peer[packed];
+        r[count].run = run_peers;
+        r[count++].arg = &x.peers[packed];
     }
-    race(label, r, count, 2.0 * m * n * k, bench.peak[dtype == NND_BF16]);
-    peer_product_free(peer[0]);
-    peer_product_free(peer[1]);
-    free(a);
-    free(b);
-    free(d);
+    race(label, r, count, 2.0 * x.m * x.n * x.k, bench.peak[dtype == NND_BF16]);
+    free_operands(&x);
 }
 
 static void all_gemms(void)
@@ -301,13 +360,14 @@ static void all_gemms(void)
         {256, 1024, 512, 7},  {64, 1024, 512, 7},    {8192, 10000, 512, 7},
         {512, 512, 2048, 4},  {10000, 512, 8192, 4}, {4096, 384, 384, 7},
         {4096, 1536, 384, 7}, {1024, 2304, 768, 7},  {1024, 3072, 768, 7},
-        {1024, 768, 3072, 7}, {256, 50304, 768, 7}};
+        {4096, 384, 1536, 7}, {384, 1536, 4096, 4},  {1024, 768, 3072, 7},
+        {256, 50304, 768, 7}};
 
     for (int dtype = NND_F32; dtype <= NND_BF16; dtype += NND_BF16 - NND_F32)
         for (size_t i = 0; i < sizeof shape / sizeof shape[0]; i++)
             for (int form = 0; form < 3; form++)
                 if (shape[i][3] >> form & 1)
-                    one_gemm(shape[i][0], shape[i][1], shape[i][2], form, dtype);
+                    one_gemm(shape[i], form, dtype);
 }
 
 /* ---- grouped products against a loop ---- */
@@ -379,7 +439,7 @@ static void one_grouped(int experts, int rows, int n, int k, int uneven, int for
                                   .stride = {(int64_t)n * k, form ? k : n, 1},
                                   .ndim = 3,
                                   .dtype = dtype};
-    count = add_ours(r, o, "gemm.grouped", &p);
+    count = add_ours(r, o, "gemm.grouped", &p, sizeof p, 1);
     for (int e = 0; e < experts; e++) {
         char *x = a + (int64_t)seg[e].row * (by_k ? n : k) * size;
         char *w = b + (by_k ? (int64_t)seg[e].row : (int64_t)e * n) * k * size;
@@ -446,7 +506,7 @@ int main(int argc, char **argv)
     struct err e;
     int c;
 
-    while ((c = getopt(argc, argv, "t:r:k:w:f:")) != -1)
+    while ((c = getopt(argc, argv, "t:r:k:w:f:m:")) != -1)
         if (c == 't')
             bench.threads = atoi(optarg);
         else if (c == 'r')
@@ -457,11 +517,14 @@ int main(int argc, char **argv)
             bench.what = optarg;
         else if (c == 'f')
             filter = optarg;
+        else if (c == 'm')
+            bench.mib = atoi(optarg);
         else
             give_up("usage: gemm [-t THREADS] [-r ROUNDS] [-k KERNEL]... "
-                    "[-w gemm|grouped] [-f REGEX] PLUGIN.so...");
-    if (bench.rounds < 1 || bench.rounds > ROUNDS_MOST || bench.threads < 1)
-        give_up("-t, -r: out of range");
+                    "[-w gemm|grouped] [-f REGEX] [-m MIB] PLUGIN.so...");
+    if (bench.rounds < 1 || bench.rounds > ROUNDS_MOST || bench.threads < 1 ||
+        bench.mib < 0)
+        give_up("-t, -r, -m: out of range");
     if (regcomp(&bench.filter, filter, REG_EXTENDED | REG_NOSUB))
         give_up("-f: wanted a regular expression");
     sched_getaffinity(0, sizeof bench.cpus, &bench.cpus);
