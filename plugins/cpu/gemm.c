@@ -32,9 +32,13 @@ static void gemm_one(void *arg, int number, void *place)
                              .add = p->beta != 0,
                              .m = t.m,
                              .n = t.n,
+                             .cols = t.n,
                              .k = job->k,
                              .d = element(&p->d, t.i, t.j),
-                             .ld = p->d.stride[0]};
+                             .ld = p->d.stride[0],
+                             .end = &job->end,
+                             .i = t.i,
+                             .j = t.j};
 
     if (job->through_room) {
         task.d = room.d;
@@ -46,7 +50,6 @@ static void gemm_one(void *arg, int number, void *place)
     if (p->sums.ndim && t.j == 0)
         task.sums = (float *)p->sums.data + t.i;
     gemm_product(&task, &room);
-    gemm_end(&job->end, t.i, t.j, t.m, t.n, task.d, task.ld);
 }
 
 static int through_room(const struct nnd_gemm *p)

@@ -53,13 +53,12 @@ struct gemm_room {
     float *a, *b, *d;
 };
 
-/* A packed group of A.  By rows: row i is at p + i * GEMM_ROW_STEP.  Else panel q,
- * of rows [rows * q / panels, rows * (q + 1) / panels), is at p + q *
- * GEMM_LEFT_STEP, and a word of K after the other with GEMM_MR places each. */
+/* A group of A as tiles read it.  By rows: row i is at p + i * row_step.  Else
+ * (row_step 0) panel q, of rows [rows * q / panels, rows * (q + 1) / panels), is at p +
+ * q * GEMM_LEFT_STEP, and a word of K after the other with GEMM_MR places each. */
 struct gemm_left {
     const float *p;
-    int64_t rows, panels;
-    int by_rows;
+    int64_t rows, panels, row_step;
 };
 
 /* Memory that will be packed next, to be brought near while tiles are computed, a
@@ -83,7 +82,8 @@ struct gemm_ahead {
 #define gemm_convert    ISA_NAME(convert, ISA_SUFFIX)
 #define gemm_few        ISA_NAME(few_rows, ISA_SUFFIX)
 
-/* a [m,k], m <= GEMM_GROUP_ROWS, k <= GEMM_K, into `room`. */
+/* a [m,k], m <= GEMM_GROUP_ROWS, k <= GEMM_K, in `room`, or where it is when tiles can
+ * read it there. */
 void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,
                     struct gemm_left *out);
 
@@ -98,20 +98,6 @@ void gemm_pack_right(const struct side *b, const struct side *b2, int64_t k, int
 void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t k,
                    int add, float *d, int64_t ld, struct gemm_ahead *ahead);
 
-/* d [m,n] = a [m,k] b [k,n], or d += with add; m <= GEMM_TASK_ROWS, n <= GEMM_COLS.
- * With `pair` the columns of b and b2 alternate in d, VL by VL, n counts the places of
- * both and is a multiple of GEMM_NR; `cols` are the columns that each has.  sums, when
- * given: [m], the sums over K of a, whose rows then lie along memory. */
-struct gemm_task {
-    struct side a, b, b2;
-    int pair, add;
-    int64_t m, n, k, cols; /* cols: with pair alone */
-    float *d;
-    int64_t ld;
-    float *sums;
-};
-void gemm_product(const struct gemm_task *t, const struct gemm_room *room);
-
 /* What becomes of a task's sums x (rows ld apart): rows [i, i + m) and columns
  * [j, j + n) of D and its like; absent tensors have ndim 0.  x may be d. */
 struct gemm_finish {
@@ -120,6 +106,24 @@ struct gemm_finish {
 };
 void gemm_end(const struct gemm_finish *f, int64_t i, int64_t j, int64_t m, int64_t n,
               const float *x, int64_t ld);
+
+/* d [m,n] = a [m,k] b [k,n], or d += with add; m <= GEMM_TASK_ROWS, n <= GEMM_COLS.
+ * With `pair` the columns of b and b2 alternate in d, VL by VL, n counts the places of
+ * both and is a multiple of GEMM_NR; `cols` are the columns that each has.  sums, when
+ * given: [m], the sums over K of a, whose rows then lie along memory.  end, when given:
+ * what becomes of d, which is rows from i and columns from j on there; it comes group
+ * by group, while rows are in the cache. */
+struct gemm_task {
+    struct side a, b, b2;
+    int pair, add;
+    int64_t m, n, k, cols;
+    float *d;
+    int64_t ld;
+    float *sums;
+    const struct gemm_finish *end;
+    int64_t i, j;
+};
+void gemm_product(const struct gemm_task *t, const struct gemm_room *room);
 
 /* D [m,n] cut into rows x cols tasks of m_step by n_step. */
 struct gemm_grid {

@@ -129,24 +129,36 @@ left_by_words(const struct side *a, int dtype, int64_t m, int64_t k, int64_t pan
     }
 }
 
+/* Rows in memory are rows that tiles can read: f32, and not so far apart that they all
+ * fall into one set of the first-level cache. */
+static int is_fit(const struct side *a)
+{
+    return GEMM_WORD == 1 && a->cs == 1 && a->dtype == NND_F32 && !a->index &&
+           a->rs * 4 % 4096 != 0;
+}
+
 void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,
                     struct gemm_left *out)
 {
     int64_t panels = (m + GEMM_MR - 1) / GEMM_MR;
 
-    *out = (struct gemm_left){room, m, panels, a->cs == 1};
-    if (a->cs == 1 && a->dtype == NND_BF16)
+    *out = (struct gemm_left){room, m, panels, a->cs == 1 ? GEMM_ROW_STEP : 0};
+    if (is_fit(a)) {
+        out->p = a->p;
+        out->row_step = a->rs;
+    } else if (a->cs == 1 && a->dtype == NND_BF16) {
         left_by_rows(a, NND_BF16, m, k, room);
-    else if (a->cs == 1 && a->dtype == NND_F32)
+    } else if (a->cs == 1 && a->dtype == NND_F32) {
         left_by_rows(a, NND_F32, m, k, room);
-    else if (a->cs == 1)
+    } else if (a->cs == 1) {
         left_by_rows(a, NND_F16, m, k, room);
-    else if (a->dtype == NND_BF16)
+    } else if (a->dtype == NND_BF16) {
         left_by_words(a, NND_BF16, m, k, panels, room);
-    else if (a->dtype == NND_F32)
+    } else if (a->dtype == NND_F32) {
         left_by_words(a, NND_F32, m, k, panels, room);
-    else
+    } else {
         left_by_words(a, NND_F16, m, k, panels, room);
+    }
 }
 
 /* ---- right ---- */

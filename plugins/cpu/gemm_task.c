@@ -87,13 +87,20 @@ static struct gemm_ahead ahead_of(const struct side *s, int64_t m, int64_t k)
     return w;
 }
 
+/* Rows [first, last) of d have their sums. */
+static void end_rows(const struct gemm_task *t, int64_t first, int64_t last)
+{
+    if (t->end)
+        gemm_end(t->end, t->i + first, t->j, last - first, t->cols,
+                 t->d + first * t->ld, t->ld);
+}
+
 /* One block of K: B packed once, A group by group, and what comes next brought near
  * meanwhile. */
 static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
                       const struct gemm_room *room)
 {
     int64_t panels = (t->m + GEMM_MR - 1) / GEMM_MR;
-    int64_t cols = t->pair ? t->cols : t->n;
     int64_t after = t->k - at - k < GEMM_K ? t->k - at - k : GEMM_K;
     struct side b = side_at(&t->b, at, 0), b2;
     struct gemm_ahead ahead[2] = {{.rows = 0}, {.rows = 0}};
@@ -101,10 +108,10 @@ static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
 
     if (t->pair)
         b2 = side_at(&t->b2, at, 0);
-    gemm_pack_right(&b, t->pair ? &b2 : NULL, k, cols, room->b);
+    gemm_pack_right(&b, t->pair ? &b2 : NULL, k, t->cols, room->b);
     if (after > 0) {
         b = side_at(&t->b, at + k, 0);
-        ahead[1] = ahead_of(&b, after, cols);
+        ahead[1] = ahead_of(&b, after, t->cols);
     }
     for (int64_t q = 0; q < panels; q += GEMM_GROUP_PANELS) {
         int64_t end = q + GEMM_GROUP_PANELS < panels ? q + GEMM_GROUP_PANELS : panels;
@@ -119,18 +126,31 @@ static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
         ahead[0] = ahead_of(
             &a, t->m - last < GEMM_GROUP_ROWS ? t->m - last : GEMM_GROUP_ROWS, k);
         gemm_multiply(&left, room->b, t->n, k, add, t->d + first * t->ld, t->ld, ahead);
+        if (after == 0)
+            end_rows(t, first, last);
     }
+}
+
+/* Sums over an empty K. */
+static void product_of_none(const struct gemm_task *t)
+{
+    if (!t->add)
+        for (int64_t i = 0; i < t->m; i++)
+            memset(t->d + i * t->ld, 0, (size_t)t->n * sizeof *t->d);
+    if (t->sums)
+        memset(t->sums, 0, (size_t)t->m * sizeof *t->sums);
+    end_rows(t, 0, t->m);
 }
 
 void gemm_product(const struct gemm_task *t, const struct gemm_room *room)
 {
-    if (t->k == 0 && !t->add)
-        for (int64_t i = 0; i < t->m; i++)
-            memset(t->d + i * t->ld, 0, (size_t)t->n * sizeof *t->d);
-    if (t->k == 0 && t->sums)
-        memset(t->sums, 0, (size_t)t->m * sizeof *t->sums);
+    if (t->k == 0) {
+        product_of_none(t);
+        return;
+    }
     if (is_few(t)) {
         product_of_few(t);
+        end_rows(t, 0, t->m);
         return;
     }
     for (int64_t at = 0; at < t->k; at += GEMM_K)

@@ -22,21 +22,22 @@ static inline vf mul_add(vf y, vf x, vf acc)
 }
 
 /* What a tile reads: a panel of A and one of B, `words` of K, and memory that is to
- * be brought near meanwhile, GEMM_PIECE bytes of each. */
+ * be brought near meanwhile, GEMM_PIECE bytes of each.  row_step: of gemm_left. */
 struct source {
     const float *a, *b;
-    int64_t words;
+    int64_t words, row_step;
     const char *next[2];
 };
 
-/* d [rows, vectors * VL] = or += the product; rows, vectors and the steps of A are
- * constants where this is inlined. */
+/* d [rows, vectors * VL] = or += the product; rows and vectors are constants where this
+ * is inlined, and so are A's steps when it is not by rows.  Three rows share a register
+ * for their address. */
 static inline __attribute__((always_inline)) void tile(int rows, int vectors,
                                                        int64_t a_row, int64_t a_word,
                                                        const struct source *s, int add,
                                                        float *d, int64_t ld)
 {
-    const float *a = s->a, *b = s->b;
+    const float *a[(GEMM_MR + 2) / 3], *b = s->b;
     const char *next = s->next[0], *next2 = s->next[1];
 
     vf acc[GEMM_MR][2];
@@ -48,13 +49,15 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors,
             __builtin_prefetch(d + r * ld + v * VL, 1);
             acc[r][v] = vec_all(0);
         }
+#pragma GCC unroll 5
+    for (int r = 0; r < rows; r += 3)
+        a[r / 3] = s->a + r * a_row;
     for (int64_t left = s->words; left > 0; left -= STRETCH) {
         __builtin_prefetch(next, 0, 2);
         __builtin_prefetch(next2, 0, 2);
         next += 64;
         next2 += 64;
-        for (int64_t k = left < STRETCH ? left : STRETCH; k > 0;
-             k--, a += a_word, b += GEMM_NR) {
+        for (int64_t k = left < STRETCH ? left : STRETCH; k > 0; k--, b += GEMM_NR) {
             vf x[2];
 
 #pragma GCC unroll 2
@@ -62,12 +65,15 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors,
                 memcpy(&x[v], b + v * VL, sizeof x[v]);
 #pragma GCC unroll 16
             for (int r = 0; r < rows; r++) {
-                vf y = vec_all(a[r * a_row]);
+                vf y = vec_all(a[r / 3][r % 3 * a_row]);
 
 #pragma GCC unroll 2
                 for (int v = 0; v < vectors; v++)
                     acc[r][v] = mul_add(y, x[v], acc[r][v]);
             }
+#pragma GCC unroll 5
+            for (int r = 0; r < rows; r += 3)
+                a[r / 3] += a_word;
         }
     }
 #pragma GCC unroll 16
@@ -85,65 +91,61 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors,
 }
 
 /* A tile of any height, of a left side by rows or by words. */
-static inline __attribute__((always_inline)) void tile_of(int rows, int vectors,
-                                                          const struct source *s,
-                                                          int by_rows, int add,
-                                                          float *d, int64_t ld)
+static inline __attribute__((always_inline)) void
+tile_of(int rows, int vectors, const struct source *s, int add, float *d, int64_t ld)
 {
-    if (by_rows)
-        tile(rows, vectors, GEMM_ROW_STEP, 1, s, add, d, ld);
+    if (s->row_step)
+        tile(rows, vectors, s->row_step, 1, s, add, d, ld);
     else
         tile(rows, vectors, 1, GEMM_MR, s, add, d, ld);
 }
 
-static inline __attribute__((always_inline)) void tile_high(int rows, int vectors,
-                                                            const struct source *s,
-                                                            int by_rows, int add,
-                                                            float *d, int64_t ld)
+static inline __attribute__((always_inline)) void
+tile_high(int rows, int vectors, const struct source *s, int add, float *d, int64_t ld)
 {
     switch (rows) {
     case 1:
-        tile_of(1, vectors, s, by_rows, add, d, ld);
+        tile_of(1, vectors, s, add, d, ld);
         break;
     case 2:
-        tile_of(2, vectors, s, by_rows, add, d, ld);
+        tile_of(2, vectors, s, add, d, ld);
         break;
     case 3:
-        tile_of(3, vectors, s, by_rows, add, d, ld);
+        tile_of(3, vectors, s, add, d, ld);
         break;
     case 4:
-        tile_of(4, vectors, s, by_rows, add, d, ld);
+        tile_of(4, vectors, s, add, d, ld);
         break;
     case 5:
-        tile_of(5, vectors, s, by_rows, add, d, ld);
+        tile_of(5, vectors, s, add, d, ld);
         break;
     case 6:
-        tile_of(6, vectors, s, by_rows, add, d, ld);
+        tile_of(6, vectors, s, add, d, ld);
         break;
 #if GEMM_MR > 6
     case 7:
-        tile_of(7, vectors, s, by_rows, add, d, ld);
+        tile_of(7, vectors, s, add, d, ld);
         break;
     case 8:
-        tile_of(8, vectors, s, by_rows, add, d, ld);
+        tile_of(8, vectors, s, add, d, ld);
         break;
     case 9:
-        tile_of(9, vectors, s, by_rows, add, d, ld);
+        tile_of(9, vectors, s, add, d, ld);
         break;
     case 10:
-        tile_of(10, vectors, s, by_rows, add, d, ld);
+        tile_of(10, vectors, s, add, d, ld);
         break;
     case 11:
-        tile_of(11, vectors, s, by_rows, add, d, ld);
+        tile_of(11, vectors, s, add, d, ld);
         break;
     case 12:
-        tile_of(12, vectors, s, by_rows, add, d, ld);
+        tile_of(12, vectors, s, add, d, ld);
         break;
     case 13:
-        tile_of(13, vectors, s, by_rows, add, d, ld);
+        tile_of(13, vectors, s, add, d, ld);
         break;
     case 14:
-        tile_of(14, vectors, s, by_rows, add, d, ld);
+        tile_of(14, vectors, s, add, d, ld);
         break;
 #endif
     default:
@@ -151,33 +153,32 @@ static inline __attribute__((always_inline)) void tile_high(int rows, int vector
     }
 }
 
-static __attribute__((noinline)) void
-tile_wide(int rows, const struct source *s, int by_rows, int add, float *d, int64_t ld)
+static __attribute__((noinline)) void tile_wide(int rows, const struct source *s,
+                                                int add, float *d, int64_t ld)
 {
-    tile_high(rows, 2, s, by_rows, add, d, ld);
+    tile_high(rows, 2, s, add, d, ld);
 }
 
 static __attribute__((noinline)) void tile_narrow(int rows, const struct source *s,
-                                                  int by_rows, int add, float *d,
-                                                  int64_t ld)
+                                                  int add, float *d, int64_t ld)
 {
-    tile_high(rows, 1, s, by_rows, add, d, ld);
+    tile_high(rows, 1, s, add, d, ld);
 }
 
 /* The last columns, fewer than a tile has. */
-static void tile_edge(int rows, int64_t cols, const struct source *s, int by_rows,
-                      int add, float *d, int64_t ld)
+static void tile_edge(int rows, int64_t cols, const struct source *s, int add, float *d,
+                      int64_t ld)
 {
     float x[GEMM_MR * GEMM_NR];
 
     if (cols == VL) {
-        tile_narrow(rows, s, by_rows, add, d, ld);
+        tile_narrow(rows, s, add, d, ld);
         return;
     }
     if (cols < VL)
-        tile_narrow(rows, s, by_rows, 0, x, GEMM_NR);
+        tile_narrow(rows, s, 0, x, GEMM_NR);
     else
-        tile_wide(rows, s, by_rows, 0, x, GEMM_NR);
+        tile_wide(rows, s, 0, x, GEMM_NR);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t j = 0; j < cols; j++) {
             float y = x[r * GEMM_NR + j];
@@ -203,22 +204,23 @@ static const char *piece_of(struct gemm_ahead *w, const void *instead)
 void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t k,
                    int add, float *d, int64_t ld, struct gemm_ahead *ahead)
 {
-    struct source s = {.words = (k + GEMM_WORD - 1) / GEMM_WORD};
+    struct source s = {.words = (k + GEMM_WORD - 1) / GEMM_WORD,
+                       .row_step = a->row_step};
 
     for (int64_t q = 0; q < a->panels; q++) {
         int64_t first = a->rows * q / a->panels;
         int rows = (int)(a->rows * (q + 1) / a->panels - first);
         float *at = d + first * ld;
 
-        s.a = a->p + (a->by_rows ? first * GEMM_ROW_STEP : q * GEMM_LEFT_STEP);
+        s.a = a->p + (a->row_step ? first * a->row_step : q * GEMM_LEFT_STEP);
         s.b = b;
         for (int64_t j = 0; j < n; j += GEMM_NR, s.b += GEMM_RIGHT_STEP) {
             s.next[0] = piece_of(&ahead[0], s.a);
             s.next[1] = piece_of(&ahead[1], s.a);
             if (n - j >= GEMM_NR)
-                tile_wide(rows, &s, a->by_rows, add, at + j, ld);
+                tile_wide(rows, &s, add, at + j, ld);
             else
-                tile_edge(rows, n - j, &s, a->by_rows, add, at + j, ld);
+                tile_edge(rows, n - j, &s, add, at + j, ld);
         }
     }
 }

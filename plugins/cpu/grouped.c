@@ -74,15 +74,17 @@ static void rows_one(void *arg, int number, void *place)
         task.d = (float *)row_of(&p->d, seg->row + t.i) + t.j;
         task.ld = p->d.stride[0];
     }
-    gemm_product(&task, &room);
+    task.i = seg->row + t.i;
+    task.j = t.j;
     if (p->a2.ndim) {
+        gemm_product(&task, &room);
         a = gathered(p, side_of(&p->a2, 0));
         task.a = side_at(&a, seg->row + t.i, 0);
         task.b = right_of(p, &p->b2, seg->index, t.j);
         task.add = 1;
-        gemm_product(&task, &room);
     }
-    gemm_end(&job->end, seg->row + t.i, t.j, t.m, t.n, task.d, task.ld);
+    task.end = &job->end;
+    gemm_product(&task, &room);
 }
 
 static int rows_launch(const struct nnd_grouped_gemm *p, const struct nnd_launch *l,
@@ -123,7 +125,7 @@ static void matrix_one(void *arg, int number, void *place)
     struct gemm_tile t = gemm_tile_at(&job->grid, number % tasks);
     struct gemm_room room = gemm_room_at(place);
     struct side a = side_of(&p->a, 1), b = gathered(p, side_of(&p->b, 0));
-    struct gemm_task task = {.m = t.m, .n = t.n, .ld = p->d.stride[1]};
+    struct gemm_task task = {.m = t.m, .n = t.n, .cols = t.n, .ld = p->d.stride[1]};
 
     task.d = (float *)row_of(&p->d, index) + t.i * p->d.stride[1] + t.j;
     for (int i = 0; i < s; i++)
