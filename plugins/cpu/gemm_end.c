@@ -6,69 +6,87 @@
 #include "act.h"
 #include "gemm.h"
 
-/* x [cols] of row r, from column j on; y: where the pair's other result begins. */
+/* A row's x [cols], and where its results and what they need lie, NULL for what is
+ * absent. */
 struct row {
     const struct gemm_finish *f;
     const float *x;
-    int64_t r, j, cols;
+    void *d, *d2, *pre, *pre2;
+    const void *bias;
+    int64_t cols;
+    float scale;
 };
 
-static vf get(const struct nnd_tensor *t, const struct row *w, int64_t i)
+static void *at(const struct nnd_tensor *t, int64_t r, int64_t j)
 {
-    return vec_get(row_of(t, w->r), t->dtype, w->j + i, w->cols - i);
+    return t->ndim ? (char *)row_of(t, r) + j * (int64_t)dtype_size(t->dtype) : NULL;
 }
 
-static void put(const struct nnd_tensor *t, const struct row *w, int64_t i, vf y)
+static inline __attribute__((always_inline)) vf get(const struct row *w, const void *p,
+                                                    int dtype, int64_t i)
 {
-    vec_put(row_of(t, w->r), t->dtype, w->j + i, w->cols - i, y);
+    return vec_get(p, dtype, i, w->cols - i);
+}
+
+static inline __attribute__((always_inline)) void put(const struct row *w, void *p,
+                                                      int dtype, int64_t i, vf y)
+{
+    vec_put(p, dtype, i, w->cols - i, y);
 }
 
 /* Store x where it is wanted for backward; what is there is what counts. */
-static vf keep(const struct nnd_tensor *pre, const struct row *w, int64_t i, vf x)
+static inline __attribute__((always_inline)) vf keep(const struct row *w, void *p,
+                                                     int dtype, int64_t i, vf x)
 {
-    if (pre->ndim == 0)
+    if (!p)
         return x;
-    put(pre, w, i, x);
-    return get(pre, w, i);
+    put(w, p, dtype, i, x);
+    return dtype == NND_F32 ? x : get(w, p, dtype, i);
 }
 
-static vf ended(const struct row *w, int64_t i, vf x)
+/* What the epilogue makes of x; pre: what is at the same place there. */
+static inline __attribute__((always_inline)) vf made_of(int epilogue, vf x, vf pre)
 {
-    const struct nnd_tensor *pre = &w->f->pre;
-
-    switch (w->f->epilogue) {
+    switch (epilogue) {
     case NND_EPI_GELU:
-        return act_gelu(keep(pre, w, i, x), 0);
+        return act_gelu(x, 0);
     case NND_EPI_GELU_TANH:
-        return act_gelu(keep(pre, w, i, x), 1);
+        return act_gelu(x, 1);
     case NND_EPI_SILU:
-        return act_silu(keep(pre, w, i, x));
+        return act_silu(x);
     case NND_EPI_DGELU:
-        return x * act_gelu_slope(get(pre, w, i), 0);
+        return x * act_gelu_slope(pre, 0);
     case NND_EPI_DGELU_TANH:
-        return x * act_gelu_slope(get(pre, w, i), 1);
+        return x * act_gelu_slope(pre, 1);
     case NND_EPI_DSILU:
-        return x * act_silu_slope(get(pre, w, i));
+        return x * act_silu_slope(pre);
     default:
         return x;
     }
 }
 
-static void end_row(const struct row *w, float scale)
+/* epilogue is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void end_as(int epilogue,
+                                                         const struct row *w)
 {
     const struct gemm_finish *f = w->f;
+    int is_slope = epilogue >= NND_EPI_DGELU, pre_type = f->pre.dtype;
 
     for (int64_t i = 0; i < w->cols; i += VL) {
-        vf x = vec_get(w->x, NND_F32, i, w->cols - i);
+        vf x = get(w, w->x, NND_F32, i), pre = x;
 
-        if (f->bias.ndim)
-            x = x + vec_get(f->bias.data, f->bias.dtype, w->j + i, w->cols - i);
-        put(&f->d, w, i, ended(w, i, x) * scale);
+        if (w->bias)
+            x = x + get(w, w->bias, f->bias.dtype, i);
+        if (is_slope)
+            pre = get(w, w->pre, pre_type, i);
+        else
+            x = keep(w, w->pre, pre_type, i, x);
+        put(w, w->d, f->d.dtype, i, made_of(epilogue, x, pre) * w->scale);
     }
 }
 
 /* The two products lie vector by vector beside one another. */
-static void end_swiglu(const struct row *w, float scale)
+static void end_swiglu(const struct row *w)
 {
     const struct gemm_finish *f = w->f;
 
@@ -76,22 +94,55 @@ static void end_swiglu(const struct row *w, float scale)
         vf a = vec_get(w->x, NND_F32, 2 * i, VL);
         vf b = vec_get(w->x, NND_F32, 2 * i + VL, VL);
 
-        a = keep(&f->pre, w, i, a);
-        b = keep(&f->pre2, w, i, b);
-        put(&f->d, w, i, act_silu(a) * b * scale);
+        a = keep(w, w->pre, f->pre.dtype, i, a);
+        b = keep(w, w->pre2, f->pre2.dtype, i, b);
+        put(w, w->d, f->d.dtype, i, act_silu(a) * b * w->scale);
     }
 }
 
-static void end_dswiglu(const struct row *w, float scale)
+static void end_dswiglu(const struct row *w)
 {
     const struct gemm_finish *f = w->f;
 
     for (int64_t i = 0; i < w->cols; i += VL) {
-        vf x = vec_get(w->x, NND_F32, i, w->cols - i) * scale;
-        vf a = get(&f->pre, w, i), b = get(&f->pre2, w, i);
+        vf x = get(w, w->x, NND_F32, i) * w->scale;
+        vf a = get(w, w->pre, f->pre.dtype, i), b = get(w, w->pre2, f->pre2.dtype, i);
 
-        put(&f->d, w, i, x * b * act_silu_slope(a));
-        put(&f->d2, w, i, x * act_silu(a));
+        put(w, w->d, f->d.dtype, i, x * b * act_silu_slope(a));
+        put(w, w->d2, f->d2.dtype, i, x * act_silu(a));
+    }
+}
+
+static void end_row(const struct row *w)
+{
+    switch (w->f->epilogue) {
+    case NND_EPI_GELU:
+        end_as(NND_EPI_GELU, w);
+        break;
+    case NND_EPI_GELU_TANH:
+        end_as(NND_EPI_GELU_TANH, w);
+        break;
+    case NND_EPI_SILU:
+        end_as(NND_EPI_SILU, w);
+        break;
+    case NND_EPI_DGELU:
+        end_as(NND_EPI_DGELU, w);
+        break;
+    case NND_EPI_DGELU_TANH:
+        end_as(NND_EPI_DGELU_TANH, w);
+        break;
+    case NND_EPI_DSILU:
+        end_as(NND_EPI_DSILU, w);
+        break;
+    case NND_EPI_SWIGLU:
+        end_swiglu(w);
+        break;
+    case NND_EPI_DSWIGLU:
+        end_dswiglu(w);
+        break;
+    default:
+        end_as(NND_EPI_NONE, w);
+        break;
     }
 }
 
@@ -107,15 +158,19 @@ void gemm_end(const struct gemm_finish *f, int64_t i, int64_t j, int64_t m, int6
             gemm_convert(d, f->d.dtype, f->d.stride[0], x, NND_F32, ld, m, n, 1.0f);
         return;
     }
-    for (int64_t r = 0; r < m; r++, x += ld) {
-        struct row w = {f, x, i + r, j, n};
-        float scale = f->scale.ndim ? ((const float *)f->scale.data)[i + r] : 1.0f;
+    for (int64_t r = i; r < i + m; r++, x += ld) {
+        struct row w = {f,
+                        x,
+                        at(&f->d, r, j),
+                        at(&f->d2, r, j),
+                        at(&f->pre, r, j),
+                        at(&f->pre2, r, j),
+                        NULL,
+                        n,
+                        f->scale.ndim ? ((const float *)f->scale.data)[r] : 1.0f};
 
-        if (f->epilogue == NND_EPI_SWIGLU)
-            end_swiglu(&w, scale);
-        else if (f->epilogue == NND_EPI_DSWIGLU)
-            end_dswiglu(&w, scale);
-        else
-            end_row(&w, scale);
+        if (f->bias.ndim)
+            w.bias = element_of(f->bias.data, f->bias.dtype, j);
+        end_row(&w);
     }
 }

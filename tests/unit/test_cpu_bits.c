@@ -17,17 +17,29 @@ const char *__asan_default_options(void)
     return "detect_leaks=0";
 }
 
-/* Products and recurrent layers without fused multiply-add, or of pairs of bf16, have
- * bits of their own, and say so by their names; all else is equal on all
+static int begins_as_one_of(const char *op, const char *const *names)
+{
+    for (; *names; names++)
+        if (!strncmp(op, *names, strlen(*names)))
+            return 1;
+    return 0;
+}
+
+/* Without fused multiply-adds, or of pairs of bf16, products and recurrent layers have
+ * bits of their own, and so has without them what takes exponentials and the like
+ * (plugins/cpu/vmath.h).  Those kernels say so by their names; all else is equal on all
  * instruction sets. */
 static int stands_alone(const struct nnd_kernel *k)
 {
-    static const char *const products[] = {"attn.", "gemm", "rnn.", "xent.linear."};
-    int is_product = 0;
+    static const char *const products[] = {"attn.", "gemm", "rnn.", "xent.linear.",
+                                           NULL};
+    static const char *const functions[] = {"act.", "distill.", "moe.route.", "xent.",
+                                            NULL};
+    int is_product = begins_as_one_of(k->op, products);
 
-    for (size_t i = 0; i < sizeof products / sizeof *products; i++)
-        is_product |= !strncmp(k->op, products[i], strlen(products[i]));
-    return is_product && (strstr(k->name, "-v2") || strstr(k->name, "-bf16"));
+    if (strstr(k->name, "-v2"))
+        return is_product || begins_as_one_of(k->op, functions);
+    return is_product && strstr(k->name, "-bf16");
 }
 
 static char *outputs_of(const struct call *c)
