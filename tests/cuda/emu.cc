@@ -79,13 +79,21 @@ static struct fiber *fiber_now(void)
     return (struct fiber *)emu_now;
 }
 
-static void to_scheduler(void)
+/* To the warp's next fiber that can go on, or else to who asks them all. */
+static void hand_over(void)
 {
-    struct fiber *f = fiber_now();
+    struct fiber *f = fiber_now(), *next = f + 1;
+    while ((next - fibers) % 32 && next->state != READY)
+        next++;
+    context *to = &scheduler;
+    if ((next - fibers) % 32) {
+        to = &next->at;
+        emu_now = &next->thread;
+    }
 #if defined(__x86_64__)
-    emu_switch(&f->at, scheduler);
+    emu_switch(&f->at, *to);
 #else
-    swapcontext(&f->at, &scheduler);
+    swapcontext(&f->at, to);
 #endif
 }
 
@@ -94,7 +102,7 @@ static void fiber_main(void)
     for (;;) {
         body(body_arg);
         fiber_now()->state = DONE;
-        to_scheduler();
+        hand_over();
     }
 }
 
@@ -139,7 +147,7 @@ void emu_sync(int where)
 {
     fiber_now()->state = AT_BLOCK;
     fiber_now()->where = where;
-    to_scheduler();
+    hand_over();
 }
 
 void emu_until(int (*ready)(void *arg), void *arg)
@@ -150,7 +158,7 @@ void emu_until(int (*ready)(void *arg), void *arg)
     f->state = UNTIL;
     f->ready = ready;
     f->ready_arg = arg;
-    to_scheduler();
+    hand_over();
 }
 
 const void *emu_exchange(unsigned mask, int where, const void *mine, size_t size)
@@ -164,7 +172,7 @@ const void *emu_exchange(unsigned mask, int where, const void *mine, size_t size
     f->where = where;
     f->mask = mask;
     f->turn++;
-    to_scheduler();
+    hand_over();
     return to;
 }
 
