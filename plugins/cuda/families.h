@@ -11,18 +11,23 @@ extern "C" {
 #endif
 #include "plugins/cpu/op.h"
 
-extern const struct op cuda_act_ops[], cuda_attn_bwd_ops[], cuda_attn_bwd_hopper_ops[],
-    cuda_attn_bwd_mma_ops[], cuda_attn_fwd_ops[], cuda_attn_hopper_ops[],
-    cuda_attn_mma_ops[], cuda_cast_ops[], cuda_distill_ops[], cuda_gemm_ops[],
-    cuda_grouped_ops[], cuda_lt_ops[], cuda_norm_ops[], cuda_optim_ops[],
-    cuda_permute_ops[], cuda_quant_ops[], cuda_rnn_ops[], cuda_rope_ops[],
-    cuda_route_ops[], cuda_rows_ops[], cuda_sample_ops[], cuda_step_ops[],
-    cuda_sum_ops[], cuda_xent_ops[];
+extern const struct op cuda_act_ops[], cuda_attend_ops[], cuda_attn_bwd_ops[],
+    cuda_attn_bwd_hopper_ops[], cuda_attn_bwd_mma_ops[], cuda_attn_fwd_ops[],
+    cuda_attn_hopper_ops[], cuda_attn_mma_ops[], cuda_cast_ops[], cuda_distill_ops[],
+    cuda_gemm_ops[], cuda_grouped_ops[], cuda_lt_ops[], cuda_norm_ops[],
+    cuda_optim_ops[], cuda_permute_ops[], cuda_quant_ops[], cuda_rnn_ops[],
+    cuda_rope_ops[], cuda_route_ops[], cuda_rows_ops[], cuda_sample_ops[],
+    cuda_step_ops[], cuda_sum_ops[], cuda_xent_ops[];
 
 /* Of gemm.cu, for lt.cu: what a call must be, all of it, and its sums. */
 int cuda_gemm_check(const void *params, struct nnd_error *e);
 int cuda_gemm_launch(const void *params, const struct nnd_launch *l);
 int cuda_gemm_sums(const struct nnd_gemm *p, const struct nnd_launch *l);
+
+/* Of rows.cu, for attend.cu: "rows.sum". */
+int cuda_rows_sum_check(const void *params, struct nnd_error *e);
+size_t cuda_rows_sum_workspace(const void *params);
+int cuda_rows_sum(const void *params, const struct nnd_launch *l);
 
 /* nnd_kernel.plan of cuda_lt_ops. */
 int cuda_lt_plan(const void *self, const void *params, void **plan,

@@ -5,6 +5,7 @@
 
 cuda_sources = \
     plugins/cuda/act.cu \
+    plugins/cuda/attend.cu \
     plugins/cuda/attn_bwd.cu \
     plugins/cuda/attn_bwd_hopper.cu \
     plugins/cuda/attn_bwd_mma.cu \

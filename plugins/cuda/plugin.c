@@ -21,6 +21,7 @@ static const struct family {
     int (*plan)(const void *self, const void *params, void **plan, struct nnd_error *e);
 } families[] = {
     {cuda_act_ops, "cuda", 50, 0, NULL},
+    {cuda_attend_ops, "cuda", 50, 0, NULL},
     {cuda_attn_bwd_ops, "cuda", 50, 0, NULL},
     {cuda_attn_fwd_ops, "cuda", 50, 0, NULL},
     {cuda_attn_bwd_hopper_ops, "hopper", 80, 0, NULL},

@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(256)
     y[c] = s;
 }
 
-static int sum_launch(const void *params, const struct nnd_launch *l)
+extern "C" int cuda_rows_sum(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_rows *p = (const struct nnd_rows *)params;
     int64_t rows = p->x.dim[0], n = p->x.dim[1];
@@ -64,14 +64,14 @@ static int sum_launch(const void *params, const struct nnd_launch *l)
                       (const float *)sums, blocks, n, (float *)p->y.data);
 }
 
-static size_t sum_workspace(const void *params)
+extern "C" size_t cuda_rows_sum_workspace(const void *params)
 {
     const struct nnd_rows *p = (const struct nnd_rows *)params;
     return (size_t)(blocks_for(p->x.dim[0], NND_BLOCK_ROWS) * p->x.dim[1]) *
            sizeof(float);
 }
 
-static int sum_check(const void *params, struct nnd_error *e)
+extern "C" int cuda_rows_sum_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_rows *p = (const struct nnd_rows *)params;
     if (blocks_for(p->x.dim[0], NND_BLOCK_ROWS) > 65535)
@@ -216,15 +216,9 @@ template <int DT> struct embed_rows {
 
 static struct embeds embeds_of(const struct nnd_embed *p, const struct nnd_tensor *rows)
 {
-    return {mat_of(&p->table),
-            mat_of(&p->y),
-            mat_of(&p->dy),
-            (float *)p->dtable.data,
-            p->id,
-            p->scale == 0 ? 1 : p->scale,
-            p->accumulate,
-            rows->dim[0],
-            rows->dim[1]};
+    return {mat_of(&p->table),       mat_of(&p->y), mat_of(&p->dy),
+            (float *)p->dtable.data, p->id,         p->scale == 0 ? 1 : p->scale,
+            p->accumulate,           rows->dim[0],  rows->dim[1]};
 }
 
 static int embed_fwd(const void *params, const struct nnd_launch *l)
@@ -357,9 +351,9 @@ extern "C" const struct op cuda_rows_ops[] = {
     {.name = "rows.sum",
      .params_size = sizeof(struct nnd_rows),
      .args = {ARG(nnd_rows, x, "TN", IN_FLOATS, 0), ARG(nnd_rows, y, "N", IN_F32, 0)},
-     .check = sum_check,
-     .workspace = sum_workspace,
-     .launch = sum_launch},
+     .check = cuda_rows_sum_check,
+     .workspace = cuda_rows_sum_workspace,
+     .launch = cuda_rows_sum},
     {.name = "rows.gather",
      .params_size = sizeof(struct nnd_rows),
      .args = {ARG(nnd_rows, x, "RN", IN_FLOATS | IN_I32, 0),

@@ -13,7 +13,7 @@ static const struct {
 } cases[] = {
     {1, 1, 1, 1, 1, false},   {3, 1, 5, 4, 3, true},  {4, 6, 17, 33, 16, true},
     {2, 3, 64, 7, 65, false}, {0, 2, 3, 4, 5, true},  {3, 2, 0, 4, 5, true},
-    {4, 64, 3, 5, 8, true},   {2, 0, 3, 4, 5, false},
+    {4, 64, 3, 5, 8, true},   {2, 0, 3, 4, 5, false}, {1, 2, 150, 140, 133, false},
 };
 
 struct rows {
