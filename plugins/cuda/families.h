@@ -17,12 +17,15 @@ extern const struct op cuda_act_ops[], cuda_attend_ops[], cuda_attn_bwd_ops[],
     cuda_gemm_ops[], cuda_grouped_ops[], cuda_lt_ops[], cuda_norm_ops[],
     cuda_optim_ops[], cuda_permute_ops[], cuda_quant_ops[], cuda_rnn_ops[],
     cuda_rope_ops[], cuda_route_ops[], cuda_rows_ops[], cuda_sample_ops[],
-    cuda_step_ops[], cuda_sum_ops[], cuda_xent_ops[];
+    cuda_step_ops[], cuda_sum_ops[], cuda_xent_ops[], cuda_xent_linear_ops[];
 
-/* Of gemm.cu, for lt.cu: what a call must be, all of it, and its sums. */
+/* Of gemm.cu, for lt.cu and xent_linear.cu: what a call must be, all of it, its sums;
+ * and where rows of B do not count whose mask is negative, whatever they hold. */
 int cuda_gemm_check(const void *params, struct nnd_error *e);
 int cuda_gemm_launch(const void *params, const struct nnd_launch *l);
 int cuda_gemm_sums(const struct nnd_gemm *p, const struct nnd_launch *l);
+int cuda_gemm_masked(const struct nnd_gemm *p, const int32_t *mask,
+                     const struct nnd_launch *l);
 
 /* Of rows.cu, for attend.cu: "rows.sum". */
 int cuda_rows_sum_check(const void *params, struct nnd_error *e);

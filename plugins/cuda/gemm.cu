@@ -88,10 +88,9 @@ extern "C" int cuda_gemm_sums(const struct nnd_gemm *p, const struct nnd_launch 
                   l, g);
 }
 
-extern "C" int cuda_gemm_launch(const void *params, const struct nnd_launch *l)
+static int gemm_launch(const struct nnd_gemm *p, const struct gemms &g,
+                       const struct nnd_launch *l)
 {
-    const struct nnd_gemm *p = (const struct nnd_gemm *)params;
-    struct gemms g = gemms_of(p);
     dim3 grid((unsigned)(blocks_for(g.reach.m, TILE) * g.across));
     int r = NND_OK;
     switch (core_of(p->a.dtype, p->b.dtype)) {
@@ -107,6 +106,20 @@ extern "C" int cuda_gemm_launch(const void *params, const struct nnd_launch *l)
         r = launch(gemm_kernel<simt>, grid, dim3(simt::THREADS), simt::SHARED, l, g);
     }
     return r || !g.sums ? r : cuda_gemm_sums(p, l);
+}
+
+extern "C" int cuda_gemm_launch(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_gemm *p = (const struct nnd_gemm *)params;
+    return gemm_launch(p, gemms_of(p), l);
+}
+
+extern "C" int cuda_gemm_masked(const struct nnd_gemm *p, const int32_t *mask,
+                                const struct nnd_launch *l)
+{
+    struct gemms g = gemms_of(p);
+    g.b.mask = mask;
+    return gemm_launch(p, g, l);
 }
 
 extern "C" int cuda_gemm_check(const void *params, struct nnd_error *e)

@@ -31,7 +31,8 @@ cuda_sources = \
     plugins/cuda/sample.cu \
     plugins/cuda/step.cu \
     plugins/cuda/sum.cu \
-    plugins/cuda/xent.cu
+    plugins/cuda/xent.cu \
+    plugins/cuda/xent_linear.cu
 cuda_headers = \
     plugins/cuda/act.h \
     plugins/cuda/attn.h \

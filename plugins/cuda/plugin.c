@@ -45,6 +45,7 @@ static const struct family {
     {cuda_step_ops, "cuda", 50, 0, NULL},
     {cuda_sum_ops, "cuda", 50, 0, NULL},
     {cuda_xent_ops, "cuda", 50, 0, NULL},
+    {cuda_xent_linear_ops, "cuda", 50, 0, NULL},
 };
 
 static struct op_kernel selves[KERNELS_MAX];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tile.h - a tile of a product, for gemm.cu and grouped.cu: 64 x 64 sums over k.
+ * tile.h - a tile of a product, for gemm.cu, grouped.cu and xent_linear.cu: 64 x 64
+ * sums over k.
  *
  * Two cores with one interface: `mma` where both sides have one 16-bit type, by the
  * tensor cores, three steps of 32 in flight; `simt` for all else, in f32.  A sum runs
@@ -117,6 +118,27 @@ struct simt {
 #pragma unroll
             for (int j = 0; j < 4; j++)
                 f(threadIdx.x / 16 * 4 + i, threadIdx.x % 16 * 4 + j, total.v[i][j]);
+    }
+
+    /* The same part as ROWS rows of COLS columns: where they stand, and which of the
+     * SHARE threads with these rows this is. */
+    static constexpr int ROWS = 4, COLS = 4, SHARE = TILE / COLS;
+
+    static __device__ __forceinline__ int row(int i)
+    {
+        return threadIdx.x / 16 * 4 + i;
+    }
+    static __device__ __forceinline__ int col(int j)
+    {
+        return threadIdx.x % 16 * 4 + j;
+    }
+    static __device__ __forceinline__ int share()
+    {
+        return threadIdx.x % 16;
+    }
+    static __device__ __forceinline__ float sum(const struct sums &total, int i, int j)
+    {
+        return total.v[i][j];
     }
 };
 
@@ -243,6 +265,25 @@ template <bool BF16> struct mma {
             int col = warp % 2 * 32 + i / 4 % 4 * 8 + lane % 4 * 2 + i % 2;
             f(row, col, total.v[i / 16][i / 4 % 4][i % 4]);
         }
+    }
+
+    static constexpr int ROWS = 4, COLS = 8, SHARE = TILE / COLS;
+
+    static __device__ __forceinline__ int row(int i)
+    {
+        return threadIdx.x / 64 * 32 + i / 2 * 16 + i % 2 * 8 + threadIdx.x % 32 / 4;
+    }
+    static __device__ __forceinline__ int col(int j)
+    {
+        return threadIdx.x / 32 % 2 * 32 + j / 2 * 8 + threadIdx.x % 4 * 2 + j % 2;
+    }
+    static __device__ __forceinline__ int share()
+    {
+        return threadIdx.x / 32 % 2 * 4 + threadIdx.x % 4;
+    }
+    static __device__ __forceinline__ float sum(const struct sums &total, int i, int j)
+    {
+        return total.v[i / 2][j / 2][i % 2 * 2 + j % 2];
     }
 };
 

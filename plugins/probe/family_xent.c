@@ -82,7 +82,7 @@ static const struct {
 } linears[] = {
     {1, 2, 3, 0, 0},           {0, 5, 3, 0, 0},       {9, 70, 12, 0, 0},
     {4, 1100, 5, 0, 0},        {300, 33, 8, 0.1f, 0}, {7, 20, 40, 0, 1e-2f},
-    {5, 1030, 3, 0.2f, 1e-3f},
+    {5, 1030, 3, 0.2f, 1e-3f}, {3, 2100, 4, 0.1f, 0},
 };
 
 static void add_linear_target(struct call *c, int i, const int64_t *row, int64_t t)
