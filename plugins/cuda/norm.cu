@@ -5,7 +5,8 @@
  *
  * A row is a warp's, or a block's where it is long; it stays in registers up to
  * 32 numbers a thread and is read again beyond.  The weight gradients are sums over
- * rows: of blocks of rows in one pass, then over the blocks, in order.
+ * rows: of parts of 32 rows in the pass that makes dx, where a row stays in registers,
+ * or of blocks of rows in a pass of their own; then over parts and blocks, in order.
  */
 #include "families.h"
 #include "kern.h"
@@ -217,21 +218,198 @@ __global__ void __launch_bounds__(COLUMN_THREADS)
     }
 }
 
-__global__ void __launch_bounds__(256)
-    add_blocks(const float *sums, int64_t blocks, int64_t n, float *dw, float *db)
-{
-    int64_t c = (int64_t)blockIdx.x * 256 + threadIdx.x;
-    float w = 0, b = 0;
-    if (c >= n)
-        return;
-    for (int64_t i = 0; i < blocks; i++) {
-        w += sums[i * 2 * n + c];
-        b += sums[i * 2 * n + n + c];
+/* ---- rows that stay in registers, once ---- */
+
+/* Eight numbers as they were read. */
+template <int DT> struct held {
+    uint4 u;
+    __device__ __forceinline__ float at(int i) const
+    {
+        const unsigned w = i < 2 ? u.x : i < 4 ? u.y : i < 6 ? u.z : u.w;
+        return half_get(DT, i % 2 ? w >> 16 : w & 0xffff);
     }
-    if (dw)
-        dw[c] = w;
-    if (db)
-        db[c] = b;
+};
+
+template <> struct held<NND_F32> {
+    float v[8];
+    __device__ __forceinline__ float at(int i) const
+    {
+        return v[i];
+    }
+};
+
+/* Columns [c, c + 8) of row r, `left` of which there are, zeros behind. */
+DEVICE void hold(const struct mat &m, int64_t r, int64_t c, int64_t left,
+                 struct held<NND_F32> &h)
+{
+    get8<NND_F32>(m, r, c, left, h.v);
+}
+
+DEVICE void hold(const struct mat &m, int64_t r, int64_t c, int64_t left,
+                 struct held<NND_BF16> &h)
+{
+    const uint16_t *p = (const uint16_t *)(m.data + r * m.step) + c;
+    if (m.wide && left >= 8) {
+        h.u = *(const uint4 *)p;
+        return;
+    }
+    unsigned w[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        w[i] = (2 * i < left ? p[2 * i] : 0u) |
+               (2 * i + 1 < left ? (unsigned)p[2 * i + 1] << 16 : 0u);
+    h.u = make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+/* Two sums over a team of a block's warps; all threads of the block come here. */
+template <int TEAM> DEVICE void team_sums(float &a, float &b, float (&room)[2][8])
+{
+    a = warp_sum(a);
+    b = warp_sum(b);
+    if (TEAM == 32)
+        return;
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) {
+        room[0][threadIdx.x / 32] = a;
+        room[1][threadIdx.x / 32] = b;
+    }
+    __syncthreads();
+    a = b = 0;
+#pragma unroll
+    for (int i = 0; i < TEAM / 32; i++) {
+        a += room[0][threadIdx.x / TEAM * (TEAM / 32) + i];
+        b += room[1][threadIdx.x / TEAM * (TEAM / 32) + i];
+    }
+}
+
+#define PART_ROWS 32 /* of a block of rows, a part's */
+
+/* Groups of eight that a thread holds of a row, beside its sums. */
+template <int DT, bool DB> constexpr int HELD = DT == NND_F32 || DB ? 2 : 4;
+
+/* dx of PART_ROWS rows, and their part of dw and of db, [parts,1 + DB,cols]: a
+ * team has a run of rows, whose sums are added team by team. */
+template <int DT, int TEAM, bool DB>
+__global__ void __launch_bounds__(256, 2)
+    norm_backward_once(struct norms m, float *part)
+{
+    constexpr int KEEP = HELD<DT, DB>, TEAMS = 256 / TEAM, ROWS = PART_ROWS / TEAMS;
+    __shared__ float room[2][8], column[TEAMS][TEAM * 8 * KEEP];
+    const int t = threadIdx.x % TEAM, team = threadIdx.x / TEAM;
+    const int64_t n = m.cols, first = (int64_t)blockIdx.x * PART_ROWS + team * ROWS;
+    float sums[1 + DB][KEEP][8] = {};
+#pragma unroll 1
+    for (int64_t r = first; r < first + ROWS; r++) {
+        struct held<DT> d[KEEP] = {}, x[KEEP] = {
+        };
+        float rstd = 0, mean = 0, sg = 0, sgx = 0;
+        if (r < m.rows) {
+            rstd = m.rstd[r];
+            mean = m.mean ? m.mean[r] : 0;
+#pragma unroll
+            for (int k = 0; k < KEEP; k++) {
+                int64_t c = (k * TEAM + t) * 8;
+                if (c < n) {
+                    hold(m.dy, r, c, n - c, d[k]);
+                    hold(m.x, r, c, n - c, x[k]);
+                }
+            }
+        }
+#pragma unroll
+        for (int k = 0; k < KEEP; k++) {
+            int64_t c = (k * TEAM + t) * 8;
+            float w[8], g[8], gx[8];
+            if (c >= n)
+                continue;
+            get8<0>(m.w, 0, c, n - c, w);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                float xhat = (x[k].at(i) - mean) * rstd;
+                g[i] = d[k].at(i) * w[i];
+                gx[i] = g[i] * xhat;
+                sums[0][k][i] += d[k].at(i) * xhat;
+                if (DB)
+                    sums[DB][k][i] += d[k].at(i);
+            }
+            sg += sum8(g);
+            sgx += sum8(gx);
+        }
+        team_sums<TEAM>(sg, sgx, room);
+        float mg = m.mean ? sg * m.share : 0, mgx = sgx * m.share;
+#pragma unroll
+        for (int k = 0; k < KEEP; k++) {
+            int64_t c = (k * TEAM + t) * 8;
+            float w[8], v[8] = {0};
+            if (c >= n || r >= m.rows)
+                continue;
+            get8<0>(m.w, 0, c, n - c, w);
+            if (m.dsum.data)
+                get8<DT>(m.dsum, r, c, n - c, v);
+#pragma unroll
+            for (int i = 0; i < 8; i++) {
+                float xhat = (x[k].at(i) - mean) * rstd;
+                v[i] = (d[k].at(i) * w[i] - mg - xhat * mgx) * rstd + v[i];
+            }
+            put8<DT>(m.dx, r, c, n - c, v);
+        }
+    }
+#pragma unroll
+    for (int s = 0; s < 1 + DB; s++) {
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < KEEP; k++)
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                column[team][(k * TEAM + t) * 8 + i] = sums[s][k][i];
+        __syncthreads();
+        for (int64_t c = threadIdx.x; c < n; c += 256) {
+            float all = column[0][c];
+#pragma unroll
+            for (int i = 1; i < TEAMS; i++)
+                all += column[i][c];
+            part[((int64_t)blockIdx.x * (1 + DB) + s) * n + c] = all;
+        }
+    }
+}
+
+/* ---- sums over blocks of rows ---- */
+
+#define ADD_COLS   32
+#define ADD_LANES  8   /* that fetch, of a column           */
+#define ADD_BLOCKS 128 /* that are in shared memory at once */
+
+/* What is added up: [parts,kinds,cols], `per` parts to a block of rows. */
+struct parts {
+    const float *part;
+    int64_t parts, cols;
+    int per, kinds;
+    float *to[2];
+};
+
+/* Parts of a block of rows, in order; then the blocks, in order. */
+__global__ void __launch_bounds__(ADD_COLS *ADD_LANES) add_blocks(struct parts m)
+{
+    __shared__ float room[ADD_BLOCKS][ADD_COLS];
+    int col = threadIdx.x % ADD_COLS, lane = threadIdx.x / ADD_COLS;
+    int64_t c = (int64_t)blockIdx.x * ADD_COLS + col;
+    int64_t blocks = (m.parts + m.per - 1) / m.per, step = m.kinds * m.cols;
+    float all = 0;
+    for (int64_t first = 0; first < blocks; first += ADD_BLOCKS) {
+        int64_t n = min(blocks - first, (int64_t)ADD_BLOCKS);
+        for (int64_t i = lane; i < n && c < m.cols; i += ADD_LANES) {
+            int64_t p = (first + i) * m.per, end = min(p + m.per, m.parts);
+            float sum = 0;
+            for (; p < end; p++)
+                sum += m.part[p * step + blockIdx.y * m.cols + c];
+            room[i][col] = sum;
+        }
+        __syncthreads();
+        for (int64_t i = 0; i < n && lane == 0 && c < m.cols; i++)
+            all += room[i][col];
+        __syncthreads();
+    }
+    if (lane == 0 && c < m.cols && m.to[blockIdx.y])
+        m.to[blockIdx.y][c] = all;
 }
 
 static struct norms norms_of(const struct nnd_norm *p, bool centred)
@@ -284,6 +462,60 @@ static int64_t row_blocks(const struct nnd_norm *p)
     return blocks_for(p->x.dim[0], NND_BLOCK_ROWS);
 }
 
+/* The type of the rows of backward. */
+static int back_type(const struct nnd_norm *p)
+{
+    const struct nnd_tensor *t[] = {&p->x, &p->dy, &p->dx, &p->dsum};
+    return common_type(t, 4);
+}
+
+/* Threads of a row that stays in registers while its weights' gradients are made; 0:
+ * it does not, or none are wanted. */
+static int team_of(const struct nnd_norm *p)
+{
+    int dtype = back_type(p), groups = HELD<NND_BF16, false>;
+    if (dtype == NND_F32 || p->db.ndim)
+        groups = HELD<NND_BF16, true>;
+    if (!dtype || (!p->dw.ndim && !p->db.ndim))
+        return 0;
+    for (int team = 32; team <= 256; team *= 2)
+        if (p->x.dim[1] <= team * 8 * groups)
+            return team;
+    return 0;
+}
+
+/* What backward has of weights' gradients before they are added up. */
+static struct parts parts_of(const struct nnd_norm *p, float *workspace)
+{
+    bool once = team_of(p) > 0;
+    struct parts m = {workspace,
+                      once ? blocks_for(p->x.dim[0], PART_ROWS) : row_blocks(p),
+                      p->x.dim[1],
+                      once ? NND_BLOCK_ROWS / PART_ROWS : 1,
+                      once && !p->db.ndim ? 1 : 2,
+                      {}};
+    m.to[0] = p->dw.ndim ? (float *)p->dw.data : NULL;
+    m.to[1] = p->db.ndim ? (float *)p->db.data : NULL;
+    return m;
+}
+
+template <int DT, bool DB>
+static int backward_once(const struct norms &m, int team, float *part,
+                         const struct nnd_launch *l)
+{
+    dim3 grid((unsigned)blocks_for(m.rows, PART_ROWS));
+    switch (team) {
+    case 32:
+        return launch(norm_backward_once<DT, 32, DB>, grid, dim3(256), 0, l, m, part);
+    case 64:
+        return launch(norm_backward_once<DT, 64, DB>, grid, dim3(256), 0, l, m, part);
+    case 128:
+        return launch(norm_backward_once<DT, 128, DB>, grid, dim3(256), 0, l, m, part);
+    default:
+        return launch(norm_backward_once<DT, 256, DB>, grid, dim3(256), 0, l, m, part);
+    }
+}
+
 template <int DT>
 static int backward_typed(const struct norms &m, float *sums,
                           const struct nnd_launch *l)
@@ -304,20 +536,26 @@ static int backward_typed(const struct norms &m, float *sums,
 
 static int backward(const struct nnd_norm *p, bool centred, const struct nnd_launch *l)
 {
-    const struct nnd_tensor *t[] = {&p->x, &p->dy, &p->dx, &p->dsum};
     struct norms m = norms_of(p, centred);
     bool weights = p->dw.ndim || p->db.ndim;
-    float *sums = weights ? (float *)l->workspace : NULL;
-    int dtype = common_type(t, 4);
-    int r = dtype == NND_BF16  ? backward_typed<NND_BF16>(m, sums, l)
-            : dtype == NND_F32 ? backward_typed<NND_F32>(m, sums, l)
-                               : backward_typed<0>(m, sums, l);
+    float *room = weights ? (float *)l->workspace : NULL;
+    int dtype = back_type(p), team = team_of(p), r;
+    if (team && dtype == NND_BF16)
+        r = p->db.ndim ? backward_once<NND_BF16, true>(m, team, room, l)
+                       : backward_once<NND_BF16, false>(m, team, room, l);
+    else if (team)
+        r = p->db.ndim ? backward_once<NND_F32, true>(m, team, room, l)
+                       : backward_once<NND_F32, false>(m, team, room, l);
+    else
+        r = dtype == NND_BF16  ? backward_typed<NND_BF16>(m, room, l)
+            : dtype == NND_F32 ? backward_typed<NND_F32>(m, room, l)
+                               : backward_typed<0>(m, room, l);
     if (r || !weights)
         return r;
-    return launch(add_blocks, dim3((unsigned)blocks_for(m.cols, 256)), dim3(256), 0, l,
-                  (const float *)sums, row_blocks(p), m.cols,
-                  p->dw.ndim ? (float *)p->dw.data : NULL,
-                  p->db.ndim ? (float *)p->db.data : NULL);
+    struct parts all = parts_of(p, room);
+    return launch(add_blocks,
+                  dim3((unsigned)blocks_for(m.cols, ADD_COLS), (unsigned)all.kinds),
+                  dim3(ADD_COLS * ADD_LANES), 0, l, all);
 }
 
 static int rms_fwd(const void *params, const struct nnd_launch *l)
@@ -343,7 +581,9 @@ static int layer_bwd(const void *params, const struct nnd_launch *l)
 static size_t backward_workspace(const void *params)
 {
     const struct nnd_norm *p = (const struct nnd_norm *)params;
-    return (size_t)(row_blocks(p) * 2 * p->x.dim[1]) * sizeof(float);
+    struct parts m = parts_of(p, NULL);
+    bool weights = p->dw.ndim || p->db.ndim;
+    return weights ? (size_t)(m.parts * m.kinds * m.cols) * sizeof(float) : 0;
 }
 
 static int norm_check(const void *params, struct nnd_error *e)

@@ -15,7 +15,7 @@ static const struct {
     {1, 1, 0, 1, false},        {0, 8, 0, 1e-5f, true},     {3, 5, 0, 1e-5f, false},
     {17, 64, 0, 1e-5f, true},   {5, 127, 3, 1e-5f, false},  {300, 16, 0, 1e-5f, true},
     {2, 1000, 0, 1e-5f, false}, {257, 33, 0, 1e-5f, false}, {256, 9, 0, 1e-5f, false},
-    {5, 70, 0, 1e-5f, true},
+    {5, 70, 0, 1e-5f, true},    {35, 2100, 0, 1e-5f, true}, {3, 4200, 2, 1e-5f, false},
 };
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
