@@ -226,6 +226,9 @@ const struct rule rules[] = {
      "of the kernels that could serve, take the fastest as measured at the start"},
     {"kernels.capture", 0, 0, 0, 0,
      "let a device keep what a program launches and run it in one call (CUDA graphs)"},
+    {"kernels.collectives", 0, 0, 0, 0,
+     "in fast mode, where each rank has a device of its own, have those add gradients "
+     "(NCCL)"},
 
     {"retry.max", 0, 1000, 0, 0, "attempts after the first, when one fails"},
     {"retry.delay", 0, 300, 0, 0, "seconds before the first retry; doubled each time"},

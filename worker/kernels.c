@@ -64,3 +64,22 @@ Wire__Kernel **kernels_rows(const char *table, const char *device,
     }
     return row;
 }
+
+Wire__Kernel *kernels_way(const struct exec_way *way, const char *device,
+                          struct arena *a)
+{
+    Wire__Kernel *k = way->nodes > 0 && way->by ? arena_alloc(a, sizeof *k) : NULL;
+
+    if (!k)
+        return NULL;
+    wire__kernel__init(k);
+    k->op = "grad.reduce";
+    k->dtype = "f32";
+    k->name = (char *)way->by;
+    k->plugin = (char *)(strcmp(way->by, "host") == 0 ? "nnd" : device);
+    k->device = (char *)device;
+    k->why = (char *)way->why;
+    k->has_nodes = 1;
+    k->nodes = (uint32_t)way->nodes;
+    return k;
+}

@@ -6,6 +6,7 @@
 #define WORKER_KERNELS_H
 
 #include "base/arena.h"
+#include "graph/exec.h"
 #include "kernel/kernel.h"
 #include "proto/wire.pb-c.h"
 
@@ -14,5 +15,9 @@
 Wire__Kernel **kernels_rows(const char *table, const char *device,
                             const struct kernel_want *want, size_t nwant,
                             struct arena *a, size_t *n);
+
+/* How gradients go between ranks with devices: a row, or NULL where none go. */
+Wire__Kernel *kernels_way(const struct exec_way *way, const char *device,
+                          struct arena *a);
 
 #endif

@@ -392,7 +392,7 @@ static void tell_kernels(struct run *r)
 {
     struct arena *a = arena_create();
     struct kernel_want *want;
-    Wire__Kernel **rows;
+    Wire__Kernel **rows, **all;
     size_t nwant, n;
     struct err e;
 
@@ -400,15 +400,24 @@ static void tell_kernels(struct run *r)
         nwant = 0;
     rows = kernels_rows(trainer_kernels(r->trainer), r->job->kernels->device, want,
                         nwant, a, &n);
-    agent_kernels(r->agent, rows, n);
+    all = arena_calloc(a, n + PARAM_GROUPS, sizeof *all);
+    memcpy(all, rows, n * sizeof *all);
+    for (int i = 0; i < PARAM_GROUPS; i++) {
+        struct exec_way way = exec_way(trainer_exec(r->trainer), (enum param_group)i);
+
+        if ((all[n] = kernels_way(&way, r->job->kernels->device, a)))
+            n++;
+    }
+    agent_kernels(r->agent, all, n);
     arena_destroy(a);
 }
 
-static void tell_eager(struct run *r)
+static void tell_device(struct run *r)
 {
     struct buf lines = {0};
 
     trainer_eager(r->trainer, &lines);
+    trainer_ways(r->trainer, &lines);
     if (lines.len)
         printf("%.*s", (int)lines.len, (const char *)lines.data);
     buf_free(&lines);
@@ -424,7 +433,7 @@ static void tell_start(struct run *r)
     if (r->rank != 0)
         return;
     tell_kernels(r);
-    tell_eager(r);
+    tell_device(r);
     if (r->from[0])
         printf("took up step %lld: %s\n", (long long)step, r->from);
     if (step >= (int64_t)r->job->train->steps)

@@ -113,6 +113,32 @@ struct nnd_stream {
     void *native; /* "cpu": NULL; "cuda": cudaStream_t */
 };
 
+#define NND_GROUP_ID 128 /* bytes */
+
+/* What ranks with a device each do together.  All ranks of a group make the same calls
+ * in the same order, from one thread; parts are in bytes, as many as there are ranks.
+ * Where a rank is lost, stream_sync and event_query give NND_EDEVICE, not waiting for
+ * it, and health() says why. */
+struct nnd_collectives {
+    size_t struct_size;
+    const char *name; /* "nccl" */
+    /* A text that no other device has, on whatever machine; or why there are none. */
+    int (*place)(int dev, char *text, size_t len, struct nnd_error *e);
+    /* By one rank; all others of the group are given what it wrote. */
+    int (*make_id)(void *id, struct nnd_error *e);
+    int (*join)(int dev, const void *id, int rank, int ranks, void **group,
+                struct nnd_error *e);
+    /* All ranks together, with nothing under way; or one alone, at once. */
+    int (*leave)(void *group, int at_once);
+    /* Enqueue, in place: numbers in buf[off[r], +len[r]) of all ranks are added, in any
+     * order, into those of rank r; others' parts are as they were. */
+    int (*reduce)(void *group, const struct nnd_stream *, void *buf, int32_t dtype,
+                  const size_t *len, const size_t *off, struct nnd_error *e);
+    /* Enqueue, in place: rank r's buf[off[r], +len[r]) reaches all ranks. */
+    int (*gather)(void *group, const struct nnd_stream *, void *buf, const size_t *len,
+                  const size_t *off, struct nnd_error *e);
+};
+
 /* One table per kind of device.  The host calls it; kernels may too. */
 struct nnd_device_ops {
     size_t struct_size;
@@ -141,6 +167,7 @@ struct nnd_device_ops {
     int (*graph_end)(const struct nnd_stream *, void **graph);
     int (*graph_launch)(const struct nnd_stream *, void *graph);
     int (*graph_del)(void *graph);
+    const struct nnd_collectives *collectives; /* optional */
 };
 
 struct nnd_dtype_def; /* both at the end of this file */

@@ -10,6 +10,7 @@
 #include "graph/exec_impl.h"
 #include "graph/mirror.h"
 #include "graph/overlap.h"
+#include "graph/peers.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
 #include "trust/crumb.h"
@@ -72,7 +73,14 @@ int exec_fetch(struct exec *x, const struct value *const *v, int n, struct err *
     for (int i = 0; x->mirror && i < n; i++)
         if (v[i] && mirror_gather(x->mirror, v[i], exec_address(x, v[i], 0, 0), e))
             return e->code;
-    return x->mirror ? mirror_sync(x->mirror, e) : 0;
+    if (!x->mirror)
+        return 0;
+    /* Others may be waited for on the device. */
+    atomic_store_explicit(&x->progress.waits, x->peers[PARAM_DENSE] != NULL,
+                          memory_order_relaxed);
+    int rc = mirror_sync(x->mirror, e);
+    atomic_store_explicit(&x->progress.waits, false, memory_order_relaxed);
+    return rc;
 }
 
 /* ------------------------------------------------------------------------- */
@@ -143,9 +151,10 @@ static int exchange(struct exec *x, const struct node *n, bool back, struct err 
     return back ? 0 : mirror_sync(x->mirror, e);
 }
 
+/* What goes from device to device touches nothing of the host's. */
 static int run_host(struct exec *x, const struct node *n, struct err *e)
 {
-    if (!x->mirror)
+    if (!x->mirror || zero_peers(x, n))
         return n->op->run(x, n, e);
     if (exchange(x, n, false, e))
         return e->code;
@@ -340,9 +349,26 @@ struct overlap *exec_overlap(const struct exec *x)
     return x->overlap;
 }
 
+struct peers *exec_peers(const struct exec *x, int plane)
+{
+    return x->peers[x->g->plane[plane].group];
+}
+
+struct exec_way exec_way(const struct exec *x, enum param_group group)
+{
+    return x->way[group];
+}
+
 struct exec_sent exec_sent(const struct exec *x)
 {
-    return overlap_sent(x->overlap);
+    struct exec_sent s = overlap_sent(x->overlap);
+    for (int i = 0; i < PARAM_GROUPS; i++)
+        if (x->peers[i] && (i == 0 || x->peers[i] != x->peers[0])) {
+            int64_t ns = peers_ns(x->peers[i]);
+            s.ns += ns;
+            s.exposed += ns; /* behind all that was enqueued before */
+        }
+    return s;
 }
 
 const struct exec_cost *exec_profile(const struct exec *x)

@@ -29,6 +29,7 @@ struct exec_comms {
 struct lane;    /* comm/lane.h */
 struct mirror;  /* mirror.h  */
 struct overlap; /* overlap.h  */
+struct peers;   /* peers.h    */
 
 /* Where a rank is, readable from any thread (heartbeats). */
 struct exec_progress {
@@ -47,6 +48,8 @@ struct exec_config {
     struct lane *lane; /* or NULL: gradients and weights wait for each other; else */
     struct exec_comms lane_comms; /* world and edp once more, for the lane alone  */
     const char *device;
+    const char *staged; /* why gradients and weights that ranks exchange must pass the
+                           host; NULL: between devices where that can be (peers.h) */
     const struct kernels *kernels;
     const struct kernel_table *table;
     int threads;
@@ -127,8 +130,18 @@ void *exec_plane(const struct exec *x, int plane); /* its weights */
 const struct tree *exec_tree_of(const struct exec *x, int plane);
 void *exec_grad_buffer(const struct exec *x, int plane, int buffer);
 
-/* Who sends gradients and weights (overlap.h). */
+/* Who sends gradients and weights (overlap.h); the plane's from device to device
+ * (peers.h), or NULL. */
 struct overlap *exec_overlap(const struct exec *x);
+struct peers *exec_peers(const struct exec *x, int plane);
+
+/* How gradients and weights of a group go between ranks whose devices have memory of
+ * their own, and why so; `by` is NULL where none go. */
+struct exec_way {
+    const char *by, *why; /* "nccl", "host" */
+    int nodes;            /* of grad.reduce */
+};
+struct exec_way exec_way(const struct exec *x, enum param_group group);
 
 /* What each node took since the last reset: nanoseconds, calls, and what it gave
  * to collectives - bytes to other ranks, of routed ops those kept as well. */

@@ -14,6 +14,7 @@
 #include "graph/mirror.h"
 #include "graph/op_list.h"
 #include "graph/overlap.h"
+#include "graph/peers.h"
 #include "tensor/dtype.h"
 #include "trust/crumb.h"
 
@@ -278,20 +279,70 @@ int exec_plan(struct graph *g, const struct kernel_table *table, int slots,
     return rc;
 }
 
-/* What ranks exchange must lie where MPI finds it: the largest of the planes. */
-static size_t exchanged(const struct exec *x)
+/* The plane that a node exchanges with other ranks, or -1. */
+static int exchanged(const struct node *n)
+{
+    const struct zero_attr *at = n->attr;
+    return n->op == &op_grad_reduce || n->op == &op_param_gather ? at->plane : -1;
+}
+
+/* What passes the host must lie where MPI finds it: the largest of those planes. */
+static size_t room_of(const struct exec *x)
 {
     size_t most = 0;
     for (int i = 0; i < x->g->nnode; i++) {
-        const struct op *op = x->g->node[i]->op;
-        if (op != &op_grad_reduce && op != &op_param_gather)
-            continue;
-        for (int j = 0; j < x->g->nplane; j++)
-            if ((size_t)x->g->plane[j].elements > most)
-                most = (size_t)x->g->plane[j].elements;
-        break;
+        int plane = exchanged(x->g->node[i]);
+        if (plane >= 0 && !exec_peers(x, plane) &&
+            (size_t)x->g->plane[plane].elements > most)
+            most = (size_t)x->g->plane[plane].elements;
     }
     return most * dtype_size(x->g->wide);
+}
+
+/* How the planes of a group travel, of which `plane` is one. */
+static int find_way(struct exec *x, enum param_group group, int plane, struct err *e)
+{
+    const bool alike = group == PARAM_EXPERT && x->g->mesh.ep == 1; /* the same ranks */
+    const char *why = x->c.staged;
+    struct exec_way *way = &x->way[group];
+    if (alike && x->way[PARAM_DENSE].by) {
+        x->peers[group] = x->peers[PARAM_DENSE];
+        way->by = x->way[PARAM_DENSE].by;
+        way->why = x->way[PARAM_DENSE].why;
+        return 0;
+    }
+    if (!why && peers_create(x->dev, &x->stream, zero_comm(x->g, &x->c.comms, plane),
+                             x->mem, &x->peers[group], &why, e))
+        return e->code;
+    way->by = x->peers[group] ? peers_name(x->peers[group]) : "host";
+    way->why = x->peers[group] ? "a device for each rank" : why;
+    return 0;
+}
+
+/* With memory that MPI does not reach, ranks look whether their devices do. */
+static int find_ways(struct exec *x, struct err *e)
+{
+    int plane[PARAM_GROUPS] = {-1, -1};
+    for (int i = 0; i < x->g->nnode; i++) {
+        const struct node *n = x->g->node[i];
+        int p = exchanged(n);
+        if (p < 0)
+            continue;
+        plane[x->g->plane[p].group] = p;
+        x->way[x->g->plane[p].group].nodes += n->op == &op_grad_reduce;
+    }
+    for (int i = 0; x->mirror && i < PARAM_GROUPS; i++)
+        if (plane[i] >= 0 && find_way(x, (enum param_group)i, plane[i], e))
+            return e->code;
+    return 0;
+}
+
+static void leave_peers(struct exec *x)
+{
+    struct peers *dense = x->peers[PARAM_DENSE], *expert = x->peers[PARAM_EXPERT];
+    if (expert != dense)
+        peers_destroy(expert, !x->whole);
+    peers_destroy(dense, !x->whole);
 }
 
 /* A stream; and copies of what the host needs, unless it is the host's memory. */
@@ -316,7 +367,7 @@ static int prepare(struct exec *x, struct err *e)
     for (int i = 0; i < g->nplane; i++)
         if (exec_tree(g, i, x->c.positions, x->mem, &x->tree[i], e))
             return e->code;
-    if ((x->mirror && mirror_room(x->mirror, exchanged(x), e)) ||
+    if (find_ways(x, e) || (x->mirror && mirror_room(x->mirror, room_of(x), e)) ||
         allocate_regions(x, e) ||
         allocate(x, x->m.workspace, "kernels' workspace", &x->workspace, e) ||
         allocate(x, x->m.packed, "packed weights", &x->packed, e))
@@ -402,6 +453,7 @@ int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
         exec_destroy(x);
         return rc;
     }
+    x->whole = true;
     *out = x;
     return 0;
 }
@@ -421,7 +473,8 @@ void exec_destroy(struct exec *x)
 {
     if (!x)
         return;
-    mirror_destroy(x->mirror);
+    mirror_destroy(x->mirror); /* waits for the stream */
+    leave_peers(x);
     exec_record_free(x);
     free_plans(x);
     for (int i = 0; x->dev && i < REGION_COUNT; i++)

@@ -38,8 +38,11 @@ struct exec {
     const struct nnd_device_ops *dev;
     struct nnd_stream stream;
     bool has_stream;
-    struct mirror *mirror; /* NULL: the device's memory is the host's */
-    bool hosting;          /* an operator of the host runs            */
+    struct mirror *mirror;             /* NULL: the device's memory is the host's */
+    bool hosting;                      /* an operator of the host runs            */
+    bool whole;                        /* exec_create has done all it does        */
+    struct peers *peers[PARAM_GROUPS]; /* NULL: by way of the host    */
+    struct exec_way way[PARAM_GROUPS];
     char *region[REGION_COUNT];
     void *workspace;
     struct packs packs;

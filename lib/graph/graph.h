@@ -88,6 +88,7 @@ struct node {
 };
 
 enum param_group { PARAM_DENSE, PARAM_EXPERT };
+#define PARAM_GROUPS 2
 
 /* How a weight begins: normal with deviation std, or all `fill` when std is 0. */
 struct param_init {

@@ -48,7 +48,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_xent_linear.c \
     lib/graph/op_zero.c \
     lib/graph/overlap.c lib/graph/overlap.h \
-    lib/graph/pack.c lib/graph/pack.h
+    lib/graph/pack.c lib/graph/pack.h \
+    lib/graph/peers.c lib/graph/peers.h
 
 unit_tests += tests/unit/test_graph_again
 unit_tests += tests/unit/test_graph_ops

@@ -8,7 +8,8 @@
  *   norm.gather   partial sums of squares of all owners, added in one order
  *   param.gather  every owner's weights to all replicas
  *
- * On the way gradients are g->wire, and wide again before they are added.
+ * On the way gradients are g->wire, and wide again before they are added; between
+ * devices (peers.h) they stay wide, and the first and the last are the device's.
  * Chunks below a replica were added by the same tree (plan/tree.h), so the sum
  * has the same bits however many replicas there are.  What is sent when, and by
  * which thread, is overlap.h's business: each element is added once, in one order.
@@ -21,6 +22,7 @@
 #include "graph/op_list.h"
 #include "graph/ops.h"
 #include "graph/overlap.h"
+#include "graph/peers.h"
 #include "tensor/dtype.h"
 
 /* Elements that a rank sends another at once: they stay in the cache until they are
@@ -62,6 +64,13 @@ static int64_t at_least(int64_t x, int64_t least)
 }
 
 /* ------------------------------------------------------------------------- */
+
+struct peers *zero_peers(const struct exec *x, const struct node *n)
+{
+    const struct zero_attr *at = n->attr;
+    bool sends = n->op == &op_grad_reduce || n->op == &op_param_gather;
+    return sends ? exec_peers(x, at->plane) : NULL;
+}
 
 /* Where the host finds [at, at + bytes): there, or in a copy that it returns. */
 static int fetch(const struct zero_part *z, void *at, size_t bytes, void **host,
@@ -114,29 +123,45 @@ static const struct comm_wire bf16_wire = {
     .widen = from_bf16,
 };
 
-int zero_reduce(const struct zero_part *z, struct err *e)
+/* Through the host. */
+static int reduce_staged(const struct zero_part *z, void *at0, const size_t *len,
+                         const size_t *off, struct err *e)
 {
     const struct graph *g = exec_graph(z->exec);
-    const struct zero_attr *at = z->node->attr;
-    const struct shard *s = &at->shard;
-    size_t size = dtype_size(g->wide), len[MESH_MAX], off[MESH_MAX];
+    int plane = ((const struct zero_attr *)z->node->attr)->plane;
+    size_t size = dtype_size(g->wide);
     struct comm_sum sum = {.add = add_window,
                            .arg = (void *)z,
                            .scratch = scratch_of(z),
                            .window = REDUCE_WINDOW * size,
                            .wire = g->wire == g->wide ? NULL : &bf16_wire};
-    for (int r = 0; r < s->replicas; r++) {
-        int64_t lo = at_least(s->begin[r], z->lo), hi = at_most(s->end[r], z->hi);
-        len[r] = (size_t)at_least(hi - lo, 0) * size;
-        off[r] = (size_t)lo * size;
-    }
-    size_t all = (size_t)g->plane[at->plane].elements * size;
-    void *at0 = exec_grad_buffer(z->exec, at->plane, 0), *host;
-    int me = zero_rank(g, at->plane);
+    size_t all = (size_t)g->plane[plane].elements * size;
+    int me = zero_rank(g, plane);
+    void *host;
     if (fetch(z, at0, all, &host, e) ||
         comm_reduce_scatter(z->comm, host, len, off, &sum, e))
         return e->code;
     return give_back(z, at0, off[me], len[me], e);
+}
+
+int zero_reduce(const struct zero_part *z, struct err *e)
+{
+    const struct graph *g = exec_graph(z->exec);
+    const struct zero_attr *at = z->node->attr;
+    const struct shard *s = &at->shard;
+    struct peers *peers = exec_peers(z->exec, at->plane);
+    size_t size = dtype_size(g->wide), len[MESH_MAX], off[MESH_MAX], given = 0;
+    for (int r = 0; r < s->replicas; r++) {
+        int64_t lo = at_least(s->begin[r], z->lo), hi = at_most(s->end[r], z->hi);
+        len[r] = (size_t)at_least(hi - lo, 0) * size;
+        off[r] = (size_t)lo * size;
+        given += r == zero_rank(g, at->plane) ? 0 : len[r];
+    }
+    void *at0 = exec_grad_buffer(z->exec, at->plane, 0);
+    if (!peers)
+        return reduce_staged(z, at0, len, off, e);
+    exec_add_wire(z->exec, z->node, (int64_t)given);
+    return peers_reduce(peers, at0, g->wide, len, off, e);
 }
 
 static int reduce_run(struct exec *x, const struct node *n, struct err *e)
@@ -193,6 +218,13 @@ void op_reduce(struct graph *g, int plane, const struct shard *s)
 
 /* ------------------------------------------------------------------------- */
 
+static int64_t gather_wire(const struct graph *g, const struct node *n)
+{
+    const struct zero_attr *at = n->attr;
+    return zero_owned(&at->shard, zero_rank(g, at->plane)) * (at->shard.replicas - 1) *
+           (int64_t)dtype_size(g->plane[at->plane].dtype);
+}
+
 int zero_gather(const struct zero_part *z, struct err *e)
 {
     const struct zero_attr *at = z->node->attr;
@@ -206,6 +238,11 @@ int zero_gather(const struct zero_part *z, struct err *e)
         off[r] = (size_t)(s->begin[r] + lo) * size;
     }
     void *at0 = exec_plane(z->exec, at->plane), *host;
+    struct peers *peers = exec_peers(z->exec, at->plane);
+    if (peers) {
+        exec_add_wire(z->exec, z->node, gather_wire(exec_graph(z->exec), z->node));
+        return peers_gather(peers, at0, len, off, e);
+    }
     size_t all = (size_t)exec_graph(z->exec)->plane[at->plane].elements * size;
     if (fetch(z, at0, all, &host, e) || comm_allgatherv(z->comm, host, len, off, e))
         return e->code;
@@ -217,13 +254,6 @@ static int gather_run(struct exec *x, const struct node *n, struct err *e)
     const struct zero_attr *at = n->attr;
     struct zero_part all = {.hi = zero_largest(&at->shard)};
     return overlap_run(exec_overlap(x), n, zero_gather, &all, e);
-}
-
-static int64_t gather_wire(const struct graph *g, const struct node *n)
-{
-    const struct zero_attr *at = n->attr;
-    return zero_owned(&at->shard, zero_rank(g, at->plane)) * (at->shard.replicas - 1) *
-           (int64_t)dtype_size(g->plane[at->plane].dtype);
 }
 
 const struct op op_param_gather = {

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "comm/lane.h"
 #include "graph/op_list.h"
+#include "graph/peers.h"
 
 /* Elements that go at once, at least of gradients, at most of weights: long enough
  * that sending takes longer than meeting the others. */
@@ -239,6 +240,8 @@ static int send_here(struct overlap *o, const struct node *n, zero_send_f *send,
     z.node = n;
     z.comm = zero_comm(exec_graph(o->x), &o->c->comms, at->plane);
     int rc = send(&z, e);
+    if (exec_peers(o->x, at->plane))
+        return rc; /* only enqueued: the device knows what it took */
     begin = clock_mono_ns() - begin;
     o->own.ns += begin;
     o->own.exposed += begin;

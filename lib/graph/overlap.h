@@ -37,6 +37,7 @@ typedef int zero_send_f(const struct zero_part *z, struct err *e);
 
 /* op_zero.c: */
 zero_send_f zero_reduce, zero_gather;
+struct peers *zero_peers(const struct exec *x, const struct node *n); /* or NULL */
 struct comm *zero_comm(const struct graph *g, const struct exec_comms *c, int plane);
 int zero_rank(const struct graph *g, int plane);  /* this rank among the replicas  */
 int64_t zero_owned(const struct shard *s, int r); /* elements of replica r        */

@@ -85,6 +85,15 @@ bool since_graphs(const struct nnd_device_ops *d)
            d->graph_launch && d->graph_del;
 }
 
+const struct nnd_collectives *since_collectives(const struct nnd_device_ops *d)
+{
+    const struct nnd_collectives *c =
+        NND_HAS(nnd_device_ops, d, collectives) ? d->collectives : NULL;
+    bool whole = c && NND_HAS(nnd_collectives, c, gather) && c->name && c->place &&
+                 c->make_id && c->join && c->leave && c->reduce && c->gather;
+    return whole ? c : NULL;
+}
+
 bool since_newer(const struct nnd_plugin *p, const char *op, const void *params,
                  char *text, size_t size)
 {

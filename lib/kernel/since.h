@@ -21,4 +21,7 @@ bool since_newer(const struct nnd_plugin *p, const char *op, const void *params,
 /* Does a device's table have what keeps launches (ABI 1.1)? */
 bool since_graphs(const struct nnd_device_ops *d);
 
+/* What ranks with a device each do together (ABI 1.1), or NULL. */
+const struct nnd_collectives *since_collectives(const struct nnd_device_ops *d);
+
 #endif

@@ -161,11 +161,31 @@ void trainer_eager(const struct trainer *t, struct buf *out)
     }
 }
 
+static void put_way(struct buf *out, const char *what, struct exec_way w)
+{
+    bool host = strcmp(w.by, "host") == 0;
+    buf_printf(out, "%s %s %s: %s\n", what,
+               host ? "pass the" : "go from device to device by", w.by, w.why);
+}
+
+void trainer_ways(const struct trainer *t, struct buf *out)
+{
+    struct exec_way dense = exec_way(t->x, PARAM_DENSE),
+                    expert = exec_way(t->x, PARAM_EXPERT);
+    bool alike = !expert.by || (dense.by && strcmp(dense.by, expert.by) == 0 &&
+                                strcmp(dense.why, expert.why) == 0);
+    if (dense.by)
+        put_way(out, "gradients and weights", dense);
+    if (!alike)
+        put_way(out, "gradients and weights of experts", expert);
+}
+
 void trainer_profile(struct trainer *t, struct buf *out)
 {
     by_operator(t, out);
     buf_printf(out, "\n");
     by_layer(t, out);
     trainer_eager(t, out);
+    trainer_ways(t, out);
     exec_profile_reset(t->x);
 }

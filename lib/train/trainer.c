@@ -48,6 +48,14 @@ static int wire_dtype(const Nnd__Job *job)
     return fast && act_dtype(job) != NND_F32 ? NND_BF16 : NND_F32;
 }
 
+/* Why gradients and weights may not go from device to device, or NULL. */
+static const char *why_staged(const Nnd__Job *job)
+{
+    if (job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE)
+        return "train.mode is reproducible, which adds in an order of its own";
+    return job->kernels->collectives ? NULL : "kernels.collectives is false";
+}
+
 static enum recompute recompute_of(const Nnd__Job *job)
 {
     static const enum recompute all[] = {
@@ -244,6 +252,7 @@ static int create(struct trainer *t, struct err *e)
                             .positions = t->p.g->mesh.chunks_local,
                             .repeats = t->p.g->mesh.chunks_local,
                             .device = job->kernels->device,
+                            .staged = why_staged(job),
                             .kernels = t->c.kernels,
                             .table = t->table,
                             .lane = t->c.lane,

@@ -104,13 +104,17 @@ const char *trainer_kernels(const struct trainer *t);
 struct exec_progress *trainer_progress(struct trainer *t);
 
 /* Time since the last call by operator, a line each, and by layer, a line each with
- * forward and backward; on a device, which programs it does not keep, and why; then
- * forget it. */
+ * forward and backward; on a device, which programs it does not keep, how ranks
+ * exchange gradients, and why; then forget it. */
 void trainer_profile(struct trainer *t, struct buf *out);
 
 /* Which programs a device does not keep to run them in one call, and why, a line for
  * those in a row that have the same reason. */
 void trainer_eager(const struct trainer *t, struct buf *out);
+
+/* How gradients and weights go between ranks with devices, and why, a line; two where
+ * those of experts go another way.  Nothing on processors, and of one rank. */
+void trainer_ways(const struct trainer *t, struct buf *out);
 
 /* What sending gradients and weights has taken since the first step (exec.h). */
 struct exec_sent trainer_sent(const struct trainer *t);

@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "families.h"
 
@@ -30,6 +31,21 @@ extern "C" const char *cuda_last_text(void)
     return given[0] ? given : "no reason given";
 }
 
+static void keep(const char *text)
+{
+    pthread_mutex_lock(&lock);
+    if (!sticky[0])
+        snprintf(sticky, sizeof sticky, "%s", text);
+    pthread_mutex_unlock(&lock);
+}
+
+extern "C" int cuda_lost(const char *text)
+{
+    snprintf(last_text, sizeof last_text, "%s", text);
+    keep(text);
+    return NND_EDEVICE;
+}
+
 int cuda_status(int error, const char *what)
 {
     cudaError_t rc = (cudaError_t)error;
@@ -44,10 +60,7 @@ int cuda_status(int error, const char *what)
     if (rc >= cudaErrorStreamCaptureUnsupported &&
         rc <= cudaErrorStreamCaptureWrongThread)
         return NND_EUNSUPPORTED; /* the graph is lost, the device is not */
-    pthread_mutex_lock(&lock);
-    if (!sticky[0])
-        memcpy(sticky, last_text, sizeof sticky);
-    pthread_mutex_unlock(&lock);
+    keep(last_text);
     return NND_EDEVICE;
 }
 
@@ -151,9 +164,25 @@ static int stream_del(struct nnd_stream *s)
     return r ? r : cuda_status(cudaStreamDestroy(stream_of(s)), "stream");
 }
 
+/* What other ranks are waited for in ends when one of them is lost; the runtime would
+ * wait on. */
+static int watch(cudaStream_t s)
+{
+    const struct timespec nap = {.tv_sec = 0, .tv_nsec = 20000};
+    int r = cuda_groups_fault();
+    while (r == NND_OK && cudaStreamQuery(s) == cudaErrorNotReady) {
+        cudaGetLastError();
+        nanosleep(&nap, NULL);
+        r = cuda_groups_fault();
+    }
+    return r;
+}
+
 static int stream_sync(const struct nnd_stream *s)
 {
     int r = cuda_enter(s->device);
+    if (r == NND_OK && cuda_groups_any())
+        r = watch(stream_of(s));
     return r ? r : cuda_status(cudaStreamSynchronize(stream_of(s)), "stream");
 }
 
@@ -192,7 +221,7 @@ static int event_query(void *ev)
     cudaError_t rc = cudaEventQuery((cudaEvent_t)ev);
     if (rc == cudaErrorNotReady) {
         cudaGetLastError();
-        return 0;
+        return cuda_groups_any() ? cuda_groups_fault() : 0;
     }
     return rc == cudaSuccess ? 1 : cuda_status(rc, "event");
 }
@@ -287,4 +316,5 @@ extern "C" const struct nnd_device_ops cuda_device = {
     .graph_end = graph_end,
     .graph_launch = graph_launch,
     .graph_del = graph_del,
+    .collectives = &cuda_collectives,
 };

@@ -37,6 +37,15 @@ int cuda_lt_plan(const void *self, const void *params, void **plan,
                  struct nnd_error *e);
 
 extern const struct nnd_device_ops cuda_device;
+extern const struct nnd_collectives cuda_collectives;
+
+/* Of nccl.cu, for device.cu, which waits: is this process in a group; has one lost a
+ * rank?  Then it was left, so that nothing waits for it. */
+int cuda_groups_any(void);
+int cuda_groups_fault(void);
+
+/* The device is of no use from now on, for this reason: NND_EDEVICE. */
+int cuda_lost(const char *text);
 
 /* What NVML says of the device on PCI bus `bus`: members of a JSON object, or why it
  * says nothing. */

@@ -19,6 +19,7 @@ cuda_sources = \
     plugins/cuda/grouped.cu \
     plugins/cuda/hopper.cu \
     plugins/cuda/lt.cu \
+    plugins/cuda/nccl.cu \
     plugins/cuda/norm.cu \
     plugins/cuda/nvml.cu \
     plugins/cuda/optim.cu \
@@ -85,7 +86,8 @@ plugins/cuda/%.lo: $(srcdir)/plugins/cuda/%.cu $(cuda_headers:%=$(srcdir)/%) \
 MOSTLYCLEANFILES += $(cuda_objects) $(cuda_sources:.cu=.ptxas) plugins/cuda/.libs/*.o
 endif
 
-sys_tests += tests/sys/cuda_build.test tests/sys/cuda_emulated.test
+sys_tests += tests/sys/cuda_build.test tests/sys/cuda_emulated.test \
+    tests/sys/cuda_nccl.test
 EXTRA_DIST += \
     tests/cuda/cublasLt.h \
     tests/cuda/cublaslt.cc \
@@ -99,6 +101,7 @@ EXTRA_DIST += \
     tests/cuda/hopper_layer.h \
     tests/cuda/layer.h \
     tests/cuda/library.h \
+    tests/cuda/nccl.cc \
     tests/cuda/nvidia_ml.cc
 
 if HAVE_CXX
@@ -111,10 +114,10 @@ EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPP
     -DCUDA_BUILD='"emulated"'
 emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
-check_DATA = tests/cuda/cuda.so
+check_DATA = tests/cuda/cuda.so tests/cuda/libnccl.so.2 tests/cuda/old/libnccl.so.2
 tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o \
     tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o tests/cuda/plugin.o tests/cuda/op.o
-	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread
+	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread -ldl
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
     $(srcdir)/tests/cuda/layer.h $(srcdir)/tests/cuda/library.h \
@@ -147,5 +150,13 @@ tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h \
     $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
-MOSTLYCLEANFILES += tests/cuda/*.o tests/cuda/cuda.so
+# In NCCL's place, and a version of it that is too old.
+tests/cuda/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc
+	@$(MKDIR_P) tests/cuda
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -shared $< -o $@
+tests/cuda/old/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc
+	@$(MKDIR_P) tests/cuda/old
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -DNCCL_OLD -shared $< -o $@
+MOSTLYCLEANFILES += tests/cuda/*.o tests/cuda/cuda.so tests/cuda/libnccl.so.2 \
+    tests/cuda/old/libnccl.so.2
 endif

@@ -276,6 +276,7 @@ cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t s);
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned flags, int prio);
 cudaError_t cudaStreamDestroy(cudaStream_t s);
 cudaError_t cudaStreamSynchronize(cudaStream_t s);
+cudaError_t cudaStreamQuery(cudaStream_t s);
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t e);

@@ -10,7 +10,7 @@
  * "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch breaks
  * the device; "nograph", captures end in an error; "count=FILE", a line at the end of
  * the process: how often the host read memory, a stream was waited for, a kernel and a
- * graph launched.
+ * graph launched; "gpus=N", so many devices.
  */
 #include "cuda.h"
 #include "emu.h"
@@ -303,13 +303,14 @@ struct emu_event {
 };
 
 static struct {
-    int known, none, sm, nograph;
+    int known, gpus, sm, nograph;
     size_t bytes, used;
     long fault, launches, reads, waits, graphs;
     int capturing;
     char *count; /* file, or NULL */
     cudaError_t sticky, last;
 } device;
+static thread_local int current; /* the one that a thread's calls go to */
 
 /* What cudaMalloc gave. */
 enum { BLOCKS = 4096 };
@@ -344,12 +345,15 @@ static void device_know(void)
     device.known = 1;
     device.bytes = (size_t)1 << 30;
     device.sm = 90;
+    device.gpus = 1;
     const char *s = getenv("NND_EMU");
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
         if (strncmp(s, "nograph", 7) == 0)
             device.nograph = 1;
         if (strncmp(s, "none", 4) == 0)
-            device.none = 1;
+            device.gpus = 0;
+        if (strncmp(s, "gpus=", 5) == 0)
+            device.gpus = (int)strtol(s + 5, NULL, 10);
         if (strncmp(s, "sm=", 3) == 0)
             device.sm = (int)strtol(s + 3, NULL, 10);
         if (strncmp(s, "bytes=", 6) == 0)
@@ -400,18 +404,22 @@ cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
 cudaError_t cudaGetDeviceCount(int *n)
 {
     device_know();
-    *n = device.none ? 0 : 1;
-    return device.none ? answer(cudaErrorNoDevice) : cudaSuccess;
+    *n = device.gpus;
+    return device.gpus ? cudaSuccess : answer(cudaErrorNoDevice);
 }
 
 cudaError_t cudaSetDevice(int dev)
 {
-    return answer(dev == 0 ? cudaSuccess : cudaErrorInvalidValue);
+    device_know();
+    if (dev < 0 || (dev > 0 && dev >= device.gpus))
+        return answer(cudaErrorInvalidValue);
+    current = dev;
+    return answer(cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int *dev)
 {
-    *dev = 0;
+    *dev = current;
     return answer(cudaSuccess);
 }
 
@@ -614,6 +622,11 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
         return answer(cudaErrorStreamCaptureUnsupported);
     device.waits++;
     return answer(cudaSuccess);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    return answer(emu_is_captured(s) ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)

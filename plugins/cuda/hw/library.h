@@ -18,6 +18,13 @@ static inline void *library_open(const char *const *names)
     return at;
 }
 
+/* Why the last one was not opened. */
+static inline const char *library_why(void)
+{
+    const char *why = dlerror();
+    return why ? why : "no reason given";
+}
+
 static inline void *library_symbol(void *library, const char *name)
 {
     return dlsym(library, name);

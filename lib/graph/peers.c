@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * peers.c - who has which device, the group, and what it took.
+ */
+#include "graph/peers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "kernel/since.h"
+
+enum { CALLS = 32 }; /* timed at once; more wait for those */
+
+/* What each rank tells the others. */
+struct told {
+    char place[128]; /* of its device, or "" */
+    char why[256];   /* there is none       */
+};
+
+struct call {
+    void *begin, *end; /* events */
+};
+
+struct peers {
+    const struct nnd_device_ops *dev;
+    const struct nnd_stream *stream;
+    const struct nnd_collectives *ops;
+    void *group;
+    struct call call[CALLS];
+    int calls; /* not added to ns yet */
+    int64_t ns;
+};
+
+/* --- meeting -------------------------------------------------------------- */
+
+static void tell(const struct nnd_device_ops *dev, int number, struct told *t)
+{
+    const struct nnd_collectives *ops = since_collectives(dev);
+    struct nnd_error why = {{0}};
+    if (!ops)
+        snprintf(t->why, sizeof t->why, "the device %s has no collectives", dev->type);
+    else if (ops->place(number, t->place, sizeof t->place, &why) != NND_OK)
+        snprintf(t->why, sizeof t->why, "%s",
+                 why.text[0] ? why.text : "no reason given");
+}
+
+/* The first reason that they are no group, the same on all ranks; or NULL. */
+static const char *why_not(const struct told *t, int ranks, struct arena *a)
+{
+    for (int i = 0; i < ranks; i++)
+        if (t[i].why[0])
+            return arena_printf(a, "rank %d of %d: %s", i, ranks, t[i].why);
+    for (int i = 0; i < ranks; i++)
+        for (int j = 0; j < i; j++)
+            if (strcmp(t[i].place, t[j].place) == 0)
+                return arena_printf(a, "ranks %d and %d of %d share a device", j, i,
+                                    ranks);
+    return NULL;
+}
+
+static int ask(const struct nnd_device_ops *dev, int number, struct comm *c,
+               struct arena *a, const char **why, struct err *e)
+{
+    int ranks = comm_size(c), me = comm_rank(c);
+    struct told *t = arena_calloc(a, (size_t)ranks, sizeof *t);
+    size_t *len = arena_calloc(a, (size_t)ranks, sizeof *len);
+    size_t *off = arena_calloc(a, (size_t)ranks, sizeof *off);
+    for (int i = 0; i < ranks; i++) {
+        len[i] = sizeof *t;
+        off[i] = (size_t)i * sizeof *t;
+    }
+    tell(dev, number, &t[me]);
+    if (comm_allgatherv(c, t, len, off, e))
+        return e->code;
+    *why = why_not(t, ranks, a);
+    return 0;
+}
+
+static int failed(const struct nnd_error *why, struct err *e)
+{
+    return err_set(e, ERR_FAILED, "device: %s",
+                   why->text[0] ? why->text : "no reason given between ranks");
+}
+
+/* The first rank makes an id, with which all join. */
+static int join(struct peers *p, struct comm *c, struct err *e)
+{
+    unsigned char id[NND_GROUP_ID] = {0};
+    struct nnd_error why = {{0}};
+    if (comm_rank(c) == 0 && p->ops->make_id(id, &why) != NND_OK)
+        return failed(&why, e);
+    if (comm_bcast(c, id, sizeof id, 0, e))
+        return e->code;
+    if (p->ops->join(p->stream->device, id, comm_rank(c), comm_size(c), &p->group,
+                     &why) == NND_OK)
+        return 0;
+    return err_set(e, ERR_FAILED, "device: %s; kernels.collectives: false does without",
+                   why.text[0] ? why.text : "no reason given for not joining");
+}
+
+static int make_events(struct peers *p, struct err *e)
+{
+    for (int i = 0; i < CALLS; i++)
+        if (p->dev->event_new(p->stream->device, &p->call[i].begin) != NND_OK ||
+            p->dev->event_new(p->stream->device, &p->call[i].end) != NND_OK)
+            return err_set(e, ERR_FAILED, "device: cannot be given an event on %s",
+                           p->dev->type);
+    return 0;
+}
+
+int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stream,
+                 struct comm *c, struct arena *a, struct peers **out, const char **why,
+                 struct err *e)
+{
+    *out = NULL;
+    if (ask(dev, stream->device, c, a, why, e))
+        return e->code;
+    if (*why)
+        return 0;
+    struct peers *p = arena_calloc(a, 1, sizeof *p);
+    *p = (struct peers){.dev = dev, .stream = stream, .ops = since_collectives(dev)};
+    if (make_events(p, e) || join(p, c, e)) {
+        peers_destroy(p, true);
+        return e->code;
+    }
+    *out = p;
+    return 0;
+}
+
+void peers_destroy(struct peers *p, bool at_once)
+{
+    if (!p)
+        return;
+    if (p->group)
+        p->ops->leave(p->group, at_once);
+    for (int i = 0; i < CALLS; i++) {
+        if (p->call[i].begin)
+            p->dev->event_del(p->call[i].begin);
+        if (p->call[i].end)
+            p->dev->event_del(p->call[i].end);
+    }
+}
+
+const char *peers_name(const struct peers *p)
+{
+    return p->ops->name;
+}
+
+/* --- work ----------------------------------------------------------------- */
+
+int64_t peers_ns(struct peers *p)
+{
+    if (p->calls && p->dev->event_query(p->call[p->calls - 1].end) == 1) {
+        for (int i = 0; i < p->calls; i++) {
+            float ms = 0;
+            if (p->dev->event_ms(p->call[i].begin, p->call[i].end, &ms) == NND_OK)
+                p->ns += (int64_t)((double)ms * 1e6);
+        }
+        p->calls = 0;
+    }
+    return p->ns;
+}
+
+static int lost(const struct peers *p, struct err *e)
+{
+    struct nnd_error why = {{0}};
+    p->dev->health(p->stream->device, &why);
+    return failed(&why, e);
+}
+
+static int begin(struct peers *p, struct err *e)
+{
+    if (p->calls == CALLS) {
+        if (p->dev->stream_sync(p->stream) != NND_OK)
+            return lost(p, e);
+        peers_ns(p);
+    }
+    return p->dev->event_record(p->call[p->calls].begin, p->stream) == NND_OK
+               ? 0
+               : lost(p, e);
+}
+
+static int end(struct peers *p, int rc, const struct nnd_error *why, struct err *e)
+{
+    if (rc != NND_OK)
+        return failed(why, e);
+    return p->dev->event_record(p->call[p->calls++].end, p->stream) == NND_OK
+               ? 0
+               : lost(p, e);
+}
+
+int peers_reduce(struct peers *p, void *buf, int dtype, const size_t *len,
+                 const size_t *off, struct err *e)
+{
+    struct nnd_error why = {{0}};
+    if (begin(p, e))
+        return e->code;
+    int rc = p->ops->reduce(p->group, p->stream, buf, dtype, len, off, &why);
+    return end(p, rc, &why, e);
+}
+
+int peers_gather(struct peers *p, void *buf, const size_t *len, const size_t *off,
+                 struct err *e)
+{
+    struct nnd_error why = {{0}};
+    if (begin(p, e))
+        return e->code;
+    int rc = p->ops->gather(p->group, p->stream, buf, len, off, &why);
+    return end(p, rc, &why, e);
+}
