@@ -173,6 +173,7 @@ check()
             { echo "exit status $? of $op" >>"$work/log"; failed=1; }
         cat "$work/log"
     done >"$out/check.log"
+    timed 60 "$probe" check --mode group "$plugin" >>"$out/check.log" 2>&1 || failed=1
     {
         echo "## Conformance"
         echo

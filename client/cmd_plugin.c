@@ -30,7 +30,7 @@ static const struct opt table[] = {
     {OPT_TEXT, 0, "dtype", "TYPE", offsetof(struct options, dtype),
      "check, bench, why: only with inputs of this type, such as bf16"},
     {OPT_TEXT, 0, "mode", "MODE", offsetof(struct options, mode),
-     "check: only support, correct, grad, perf, hygiene, endure or huge"},
+     "check: only support, correct, grad, perf, hygiene, endure, huge or group"},
     {OPT_FLAG, 0, "full", NULL, offsetof(struct options, full),
      "check: more threads, more repetitions"},
     {OPT_TEXT, 0, "shape", "SHAPE", offsetof(struct options, shape),

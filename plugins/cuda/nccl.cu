@@ -234,9 +234,12 @@ static int type_of(int32_t dtype, size_t *size)
     return -1;
 }
 
-/* Are all parts as long, and one behind the other?  */
+/* Are all parts as long, and one behind the other?  One part alone goes the way that
+ * most models' do, so that it is gone where there is one GPU. */
 static bool is_even(const struct group *g, const size_t *len, const size_t *off)
 {
+    if (g->ranks == 1)
+        return false;
     for (int r = 1; r < g->ranks; r++)
         if (len[r] != len[0] || off[r] != off[0] + (size_t)r * len[0])
             return false;

@@ -258,10 +258,12 @@ int probe_check(const struct options *o)
 {
     if (o->mode && strcmp(o->mode, "perf") == 0)
         return probe_bench(o);
+    if (o->mode && strcmp(o->mode, "group") == 0)
+        return probe_group(o);
     if (!scope_of(o).what) {
         fprintf(stderr,
                 "nnd-plugin-probe: --mode wants support, correct, grad, perf, hygiene, "
-                "endure[=N] or huge[=N], not %s\n",
+                "endure[=N], huge[=N] or group, not %s\n",
                 o->mode);
         return 2;
     }

@@ -30,6 +30,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_step.c \
     plugins/probe/family_xent.c \
     plugins/probe/grad.c plugins/probe/grad.h \
+    plugins/probe/group.c \
     plugins/probe/info.c \
     plugins/probe/judge.c plugins/probe/judge.h \
     plugins/probe/list.c \

@@ -61,6 +61,7 @@ int probe_list(const struct options *o);
 int probe_meet(const struct options *o);
 int probe_info(const struct options *o);
 int probe_check(const struct options *o);
+int probe_group(const struct options *o); /* check --mode group */
 int probe_bench(const struct options *o);
 int probe_why(const struct options *o);
 
