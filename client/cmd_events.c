@@ -48,6 +48,8 @@ static void print_event(const Wire__Event *v)
         printf("  attempt %u", v->attempt);
     if (v->step)
         printf("  step %llu", (unsigned long long)v->step);
+    if (v->has_priority)
+        printf("  priority %u", v->priority);
     if (v->failure != WIRE__FAILURE__NO_FAILURE)
         printf("  %s", wire_failure_name(v->failure));
     if (v->text && *v->text)

@@ -357,8 +357,12 @@ static bool event_take(void *arg, const struct event *ev)
     m->exit_code = ev->exit_code;
     m->has_signal = ev->signal != 0;
     m->signal = (uint32_t)ev->signal;
-    m->has_step = ev->step != 0;
-    m->step = ev->step;
+    m->has_priority = ev->kind == EVENT_SUBMIT || ev->kind == EVENT_PRIORITY;
+    if (m->has_priority)
+        m->priority = (uint32_t)ev->step;
+    m->has_step = ev->step != 0 && !m->has_priority;
+    if (m->has_step)
+        m->step = ev->step;
     m->has_epoch = ev->kind == EVENT_START;
     m->epoch = ev->seq;
     g->bytes += wire__event__get_packed_size(m) + 8;
