@@ -26,7 +26,7 @@ static const struct opt table[] = {
     {OPT_TEXT, 0, "dir", "DIR", offsetof(struct options, dir),
      "start a private nnd in folder DIR, even when one runs already"},
     {OPT_FLAG, 0, "oversubscribe", NULL, offsetof(struct options, oversubscribe),
-     "let the private nnd run more threads than there are processors"},
+     "start a private nnd, which may run more threads than there are processors"},
     {0},
 };
 
@@ -151,7 +151,7 @@ static int find_nnd(struct client *c, const struct options *o, struct err *e)
     const char *uri = getenv("NND_URI");
     int rc;
 
-    if (o->dir)
+    if (o->dir || o->oversubscribe)
         return 1;
     rc = client_connect(c, e);
     return rc == ERR_UNREACHABLE && !c->opt.uri && !(uri && *uri) ? 1 : rc;
