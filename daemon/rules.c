@@ -243,5 +243,5 @@ int rules_check(struct hub *h, const Nnd__Job *job, const void *data, size_t siz
     }
     if (q->child)
         return 1;
-    return *q->text ? err_set(e, ERR_SPEC, "kernels.rule: %s", q->text) : 0;
+    return *q->text ? err_set(e, ERR_SPEC, "%s", q->text) : 0;
 }
