@@ -29,7 +29,7 @@ DEVICE void load_tile(const struct heads &x, uint16_t *to, int64_t first, int64_
             (const uint16_t *)(real ? row_at(x, first + r, head) : x.data);
         uint16_t *p = to + r * (DP + 8) + c;
         if (!real || (x.wide && c + 8 <= d)) {
-            copy_async(p, real ? from + c : from, real && x.wide);
+            copy_async(p, real ? from + c : aligned(from), real);
             continue;
         }
 #pragma unroll

@@ -171,6 +171,12 @@ DEVICE int bytes_of(int dtype)
     return dtype == NND_F32 || dtype == NND_I32 ? 4 : 2;
 }
 
+/* An address of 16 bytes for copies that take nothing from it. */
+template <class T> DEVICE const T *aligned(const T *p)
+{
+    return (const T *)((uintptr_t)p & ~(uintptr_t)15);
+}
+
 /* Columns [c, c + 8) of row r; c is a multiple of 8. */
 template <int DT>
 DEVICE void get8(const struct mat &m, int64_t r, int64_t c, int64_t left, float (&v)[8],

@@ -169,7 +169,7 @@ template <bool BF16> struct mma {
                 line < (s.kmajor ? ends : depth) && left > 0 ? line_of(s, line) : NULL;
             uint16_t *p = to + at * room + c;
             if (!from || (s.wide && left >= 8)) {
-                copy_async(p, from ? from + col * 2 : s.data, from != NULL);
+                copy_async(p, from ? from + col * 2 : aligned(s.data), from != NULL);
                 continue;
             }
 #pragma unroll

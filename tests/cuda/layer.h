@@ -9,6 +9,7 @@
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "cuda_runtime.h"
+#include "emu.h"
 
 /* The block's dynamic shared memory. */
 extern unsigned char *emu_dynamic;
@@ -63,6 +64,8 @@ static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4],
 template <bool TRANS>
 static inline void load_matrices(uint32_t (&r)[4], const void *row)
 {
+    if ((uintptr_t)row % 16)
+        emu_die("a matrix's row at an odd place", (int)((uintptr_t)row % 16), 0);
     const char *from =
         (const char *)emu_exchange(0xffffffffu, __LINE__, &row, sizeof row);
     int lane = EMU_LANE_ID;
@@ -99,9 +102,12 @@ template <bool BF16> static inline uint32_t half_pack(float low, float high)
 }
 
 /* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
- * are waited for in order. */
+ * are waited for in order.  Both addresses are multiples of 16 in any case. */
 static inline void copy_async(void *to, const void *from, bool take)
 {
+    if (((uintptr_t)to | (uintptr_t)from) % 16)
+        emu_die("a copy of 16 bytes between odd places", (int)((uintptr_t)to % 16),
+                (int)((uintptr_t)from % 16));
     if (take)
         memcpy(to, from, 16);
     else

@@ -73,7 +73,7 @@ static __device__ __forceinline__ uint32_t half_pack(float low, float high)
 }
 
 /* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
- * are waited for in order. */
+ * are waited for in order.  Both addresses are multiples of 16 in any case. */
 static __device__ __forceinline__ void copy_async(void *to, const void *from, bool take)
 {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(to);
