@@ -32,6 +32,7 @@ static int split(struct lines *l, struct err *e)
     const char *at = l->all.data ? l->all.data : "", *end = at + l->all.len;
     size_t room = 1;
 
+    at += str_mark(at, l->all.len);
     for (const char *c = at; c < end; c++)
         room += *c == '\n';
     l->line = calloc(room, sizeof *l->line);

@@ -171,3 +171,8 @@ bool str_is_utf8(const char *text, size_t len)
     }
     return true;
 }
+
+size_t str_mark(const char *text, size_t len)
+{
+    return len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}

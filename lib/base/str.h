@@ -27,4 +27,8 @@ bool str_ends(const char *text, const char *ending);
 /* True when text is valid UTF-8 (RFC 3629) without NUL. */
 bool str_is_utf8(const char *text, size_t len);
 
+/* The bytes of a byte order mark (U+FEFF) that a text begins with: 3, or 0.  Editors of
+ * other systems write one before UTF-8; it is no part of what is said. */
+size_t str_mark(const char *text, size_t len);
+
 #endif

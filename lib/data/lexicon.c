@@ -82,6 +82,20 @@ static int learn(const Nnd__Data *d, struct lexicon *l, struct err *e)
                                                  : learn_text(d, l, e);
 }
 
+/* What cannot be learned from the text is told with its name. */
+static int seal(const Nnd__Data *d, struct lexicon *l, struct err *e)
+{
+    int rc = tokenizer_seal(l->target, e);
+
+    if (rc == 0 && l->source)
+        rc = tokenizer_seal(l->source, e);
+    if (rc == ERR_SPEC && d->n_train > 1)
+        err_prefix(e, "data.train: %s and %zu more", d->train[0], d->n_train - 1);
+    else if (rc == ERR_SPEC && d->n_train)
+        err_prefix(e, "data.train: %s", d->train[0]);
+    return rc;
+}
+
 static int create(const Nnd__Data *d, struct lexicon *l, struct err *e)
 {
     struct tokenizer_config c = config_of(d);
@@ -91,11 +105,7 @@ static int create(const Nnd__Data *d, struct lexicon *l, struct err *e)
         rc = tokenizer_create(&c, &l->source, e);
     if (rc == 0)
         rc = learn(d, l, e);
-    if (rc == 0)
-        rc = tokenizer_seal(l->target, e);
-    if (rc == 0 && l->source)
-        rc = tokenizer_seal(l->source, e);
-    return rc;
+    return rc < 0 ? rc : seal(d, l, e);
 }
 
 /* The job's tokenizers are there already. */

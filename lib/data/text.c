@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "data/utf8.h"
 
 #define TEXT_DEPTH 2 /* a folder named in the job, and the folders in it */
@@ -187,9 +188,20 @@ static int check_line(const struct text_reader *r, size_t len, struct err *e)
     return 1;
 }
 
+/* 0 where there is nothing but the mark. */
+static int skip_mark(struct text_reader *r, size_t *len)
+{
+    size_t mark = str_mark(r->line, *len);
+
+    *len -= mark;
+    memmove(r->line, r->line + mark, *len);
+    return mark == 0 || *len > 0;
+}
+
 int text_next(struct text_reader *r, size_t *len, struct err *e)
 {
     ssize_t n;
+    int rc;
 
     errno = 0;
     n = getline(&r->line, &r->cap, r->file);
@@ -200,7 +212,8 @@ int text_next(struct text_reader *r, size_t *len, struct err *e)
         return 0;
     r->number++;
     *len = (size_t)n;
-    return check_line(r, (size_t)n, e);
+    rc = check_line(r, (size_t)n, e);
+    return rc == 1 && r->number == 1 ? skip_mark(r, len) : rc;
 }
 
 static int each_line_of(const char *path, text_line_f *fn, void *arg, struct err *e)

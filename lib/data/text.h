@@ -2,8 +2,8 @@
 /*
  * text.h - text files, found and read line by line, checked strictly.
  *
- * Nothing is skipped in silence: a file that is not text is an error with its
- * name and line.
+ * Nothing is skipped in silence but a byte order mark at the begin of a file: one that
+ * is not text is an error with its name and line.
  */
 #ifndef DATA_TEXT_H
 #define DATA_TEXT_H

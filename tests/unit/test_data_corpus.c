@@ -222,8 +222,10 @@ static void too_little_text_is_refused(void **state)
     must_fail(state, &s, ERR_SPEC,
               "data.train: wanted at least 8 tokens, found 0 in DIR/none and 1 more");
     s.data.tokenizer = NND__DATA__TOKENIZER__CHAR;
-    must_fail(state, &s, ERR_SPEC,
-              "tokenizer char: wanted a training text, found none");
+    must_fail(
+        state, &s, ERR_SPEC,
+        "data.train: DIR/none and 1 more: tokenizer char: wanted a training text, "
+        "found none");
     s.data.format = NND__DATA__FORMAT__LINES;
     must_fail(state, &s, ERR_SPEC,
               "data.train: wanted at least 1 lines that are not "
@@ -252,6 +254,23 @@ static void stream_is_cut_at_its_end(void **state)
     assert_string_equal(part_text(&c->train), "0123456789");
     assert_string_equal(part_text(&c->valid), "abc");
     corpus_destroy(c);
+}
+
+static void byte_order_mark_is_no_text(void **state)
+{
+    struct setting s;
+    struct corpus *c;
+
+    setting_init(&s, 4,
+                 put_text(state, "marked",
+                          "\xef\xbb\xbf"
+                          "01234\n\xef\xbb\xbf"));
+    c = must_open(&s);
+    assert_string_equal(part_text(&c->train), "01234\n\xef\xbb\xbf");
+    corpus_destroy(c);
+    setting_init(&s, 4, put_text(state, "mark", "\xef\xbb\xbf"));
+    must_fail(state, &s, ERR_SPEC,
+              "data.train: wanted at least 5 tokens, found 0 in DIR/mark");
 }
 
 static void lines_are_cut_by_lines(void **state)
@@ -353,6 +372,7 @@ int main(void)
         TEST(unreadable_file_is_denied),
         TEST(too_little_text_is_refused),
         TEST(stream_is_cut_at_its_end),
+        TEST(byte_order_mark_is_no_text),
         TEST(lines_are_cut_by_lines),
         TEST(validation_may_not_have_new_chars),
         TEST(tokenizer_of_another_kind_is_refused),
