@@ -121,7 +121,7 @@ int fs_replace(const char *path, const void *data, size_t len, struct err *e)
         return err_sys(e, ERR_FAILED, ENAMETOOLONG, "write %s", path);
     fd = mkostemp(beside, O_CLOEXEC);
     if (fd < 0)
-        return failed("create", beside, e);
+        return failed("create", path, e);
     rc = write_new(fd, beside, data, len, e);
     if (rc == 0 && rename(beside, path) < 0)
         rc = failed("rename to", path, e);

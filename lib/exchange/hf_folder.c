@@ -225,7 +225,10 @@ int hf_folder_open(const char *path, struct hf_folder *out, struct err *e)
     *out = (struct hf_folder){.mem = arena_create(), .path = path, .prefix = ""};
     rc = read_json(out, HF_CONFIG, &out->config, e);
     if (rc == 1)
-        return err_set(e, ERR_NOTFOUND, "%s: wanted " HF_CONFIG ", found none", path);
+        return fs_exists(path)
+                   ? err_set(e, ERR_NOTFOUND, "%s: wanted " HF_CONFIG ", found none",
+                             path)
+                   : err_set(e, ERR_NOTFOUND, "%s: wanted a folder, found none", path);
     if (rc == 0)
         rc = open_tensors(out, e);
     if (rc == 0)
