@@ -20,6 +20,7 @@ dist_examples_DATA = \
     examples/summarize-en.yaml \
     examples/summarize-zh.yaml \
     examples/translate.yaml \
+    examples/zh-en.yaml \
     examples/zh-en.tsv
 EXTRA_DIST += examples/demo.sh examples/scored.sh
 
