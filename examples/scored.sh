@@ -7,8 +7,8 @@
 #   examples/scored.sh JOB.yaml DIR SOURCE REFERENCE [OPTION...]
 #
 # SOURCE and REFERENCE have a text a line; OPTIONs are nnctl run's, and say where the
-# texts to learn from are.  DIR is made, and keeps the job; the checkpoint that writes is
-# the best one where the job has train.best, else the newest.  WORDS=zh or char cuts words
+# texts to learn from are.  DIR is made, and keeps the job; what writes is the best
+# checkpoint where the job has train.best, else the newest.  WORDS=zh or char cuts words
 # for BLEU otherwise than 13a; BEAM is how many texts are looked at side by side (5).
 #
 #   examples/scored.sh examples/en-de.yaml run test.en test.de \
