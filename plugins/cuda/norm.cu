@@ -287,6 +287,32 @@ template <int TEAM> DEVICE void team_sums(float &a, float &b, float (&room)[2][8
 /* Groups of eight that a thread holds of a row, beside its sums. */
 template <int DT, bool DB> constexpr int HELD = DT == NND_F32 || DB ? 2 : 4;
 
+/* to [KINDS,n] = what each thread has of its columns, added team by team. */
+template <int TEAM, int KINDS, int KEEP>
+DEVICE void add_teams(const float (&sums)[KINDS][KEEP][8],
+                      float (&column)[256 / TEAM][TEAM * 8 * KEEP], int64_t n,
+                      float *to)
+{
+    const int t = threadIdx.x % TEAM, team = threadIdx.x / TEAM;
+#pragma unroll
+    for (int s = 0; s < KINDS; s++) {
+        __syncthreads();
+#pragma unroll
+        for (int k = 0; k < KEEP; k++)
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                column[team][(k * TEAM + t) * 8 + i] = sums[s][k][i];
+        __syncthreads();
+        for (int64_t c = threadIdx.x; c < n; c += 256) {
+            float all = column[0][c];
+#pragma unroll
+            for (int i = 1; i < 256 / TEAM; i++)
+                all += column[i][c];
+            to[s * n + c] = all;
+        }
+    }
+}
+
 /* dx of PART_ROWS rows, and their part of dw and of db, [parts,1 + DB,cols]: a
  * team has a run of rows, whose sums are added team by team. */
 template <int DT, int TEAM, bool DB>
@@ -300,8 +326,7 @@ __global__ void __launch_bounds__(256, 2)
     float sums[1 + DB][KEEP][8] = {};
 #pragma unroll 1
     for (int64_t r = first; r < first + ROWS; r++) {
-        struct held<DT> d[KEEP] = {}, x[KEEP] = {
-        };
+        struct held<DT> d[KEEP] = {}, x[KEEP] = {};
         float rstd = 0, mean = 0, sg = 0, sgx = 0;
         if (r < m.rows) {
             rstd = m.rstd[r];
@@ -353,23 +378,7 @@ __global__ void __launch_bounds__(256, 2)
             put8<DT>(m.dx, r, c, n - c, v);
         }
     }
-#pragma unroll
-    for (int s = 0; s < 1 + DB; s++) {
-        __syncthreads();
-#pragma unroll
-        for (int k = 0; k < KEEP; k++)
-#pragma unroll
-            for (int i = 0; i < 8; i++)
-                column[team][(k * TEAM + t) * 8 + i] = sums[s][k][i];
-        __syncthreads();
-        for (int64_t c = threadIdx.x; c < n; c += 256) {
-            float all = column[0][c];
-#pragma unroll
-            for (int i = 1; i < TEAMS; i++)
-                all += column[i][c];
-            part[((int64_t)blockIdx.x * (1 + DB) + s) * n + c] = all;
-        }
-    }
+    add_teams<TEAM>(sums, column, n, part + (int64_t)blockIdx.x * (1 + DB) * n);
 }
 
 /* ---- sums over blocks of rows ---- */

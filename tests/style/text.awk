@@ -40,7 +40,7 @@ function check_length()
         complain(columns($0) " columns, at most 88 are allowed")
     if (FNR == 801)
         complain("more than 800 lines; split the file by noun")
-    if (FILENAME !~ /\.[ch]$/)
+    if (FILENAME !~ /\.([ch]|cu|cc)$/)
         return
     if ($0 == "{")
         open = FNR
