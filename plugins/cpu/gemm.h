@@ -107,12 +107,12 @@ struct gemm_finish {
 void gemm_end(const struct gemm_finish *f, int64_t i, int64_t j, int64_t m, int64_t n,
               const float *x, int64_t ld);
 
-/* d [m,n] = a [m,k] b [k,n], or d += with add; m <= GEMM_TASK_ROWS, n <= GEMM_COLS.
+/* d [m,n] = a [m,k] b [k,n], or d += with add; n <= GEMM_COLS.
  * With `pair` the columns of b and b2 alternate in d, VL by VL, n counts the places of
- * both and is a multiple of GEMM_NR; `cols` are the columns that each has.  sums, when
- * given: [m], the sums over K of a, whose rows then lie along memory.  end, when given:
- * what becomes of d, which is rows from i and columns from j on there; it comes group
- * by group, while rows are in the cache. */
+ * both and is a multiple of GEMM_NR; `cols` are the columns that each has, else n.
+ * sums, when given: [m], the sums over K of a, whose rows then lie along memory.  end,
+ * when given: what becomes of d, which is rows from i and columns from j on there; it
+ * comes group by group, while rows are in the cache. */
 struct gemm_task {
     struct side a, b, b2;
     int pair, add;

@@ -279,23 +279,19 @@ static double number(const json_t *j, const char *key)
     return json_real_value(json_object_get(j, key));
 }
 
-static const char *word(const json_t *j, const char *key)
-{
-    return json_string_value(json_object_get(j, key));
-}
-
 static void print_race(const json_t *other)
 {
     if (number(other, "times") > 0)
-        printf("  %.2fx %s", number(other, "times"), word(other, "kernel"));
+        printf("  %.2fx %s", number(other, "times"), probe_text(other, "kernel"));
 }
 
 static void print_rows(const json_t *rows)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *r = json_array_get(rows, i);
-        printf("%-20s %-15s %-4s %-26s %10.3f ms", word(r, "kernel"), word(r, "op"),
-               word(r, "dtype"), word(r, "shape"), number(r, "seconds") * 1e3);
+        printf("%-20s %-15s %-4s %-26s %10.3f ms", probe_text(r, "kernel"),
+               probe_text(r, "op"), probe_text(r, "dtype"), probe_text(r, "shape"),
+               number(r, "seconds") * 1e3);
         if (number(r, "gflops") > 0)
             printf(" %8.1f GFLOP/s", number(r, "gflops"));
         else

@@ -137,20 +137,14 @@ static int judge(void *arg, struct buf *out, struct err *e)
     return 0;
 }
 
-static const char *word(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 static void print(const json_t *v)
 {
-    const char *failed = word(v, "failed"), *skip = word(v, "skip");
+    const char *failed = probe_text(v, "failed"), *skip = probe_text(v, "skip");
     printf("%-6s %-20s %-16s %s\n",
            *failed ? "FAILED"
            : *skip ? "skip"
                    : "ok",
-           word(v, "name"), word(v, "device"),
+           probe_text(v, "name"), probe_text(v, "device"),
            *failed ? failed
            : *skip ? skip
                    : "a group of one");
@@ -168,7 +162,7 @@ int probe_group(const struct options *o)
     }
     json_t *all = json_loads(out.data, 0, NULL);
     for (size_t i = 0; i < json_array_size(all); i++) {
-        status |= *word(json_array_get(all, i), "failed") != '\0';
+        status |= *probe_text(json_array_get(all, i), "failed") != '\0';
         if (!o->json)
             print(json_array_get(all, i));
     }

@@ -30,18 +30,14 @@ static json_t *notes_of(const struct options *o, const char *sha256)
     return list;
 }
 
-static const char *text(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 static void print_kernel(const json_t *k)
 {
     const json_t *flags = json_object_get(k, "flags");
-    printf("kernel     %s: %s version %d on %s, priority %d", text(k, "name"),
-           text(k, "op"), (int)json_integer_value(json_object_get(k, "op_version")),
-           text(k, "device"), (int)json_integer_value(json_object_get(k, "priority")));
+    printf("kernel     %s: %s version %d on %s, priority %d", probe_text(k, "name"),
+           probe_text(k, "op"),
+           (int)json_integer_value(json_object_get(k, "op_version")),
+           probe_text(k, "device"),
+           (int)json_integer_value(json_object_get(k, "priority")));
     for (size_t i = 0; i < json_array_size(flags); i++)
         printf(", %s", json_string_value(json_array_get(flags, i)));
     putchar('\n');
@@ -56,7 +52,7 @@ static void print_words(const json_t *list)
 /* "toy.squash(x; slope) > y, backward toy.squash.bwd" */
 static void print_op(const json_t *op)
 {
-    printf("operator   %s(", text(op, "name"));
+    printf("operator   %s(", probe_text(op, "name"));
     print_words(json_object_get(op, "in"));
     if (json_array_size(json_object_get(op, "attributes"))) {
         printf("; ");
@@ -64,7 +60,8 @@ static void print_op(const json_t *op)
     }
     printf(") > ");
     print_words(json_object_get(op, "out"));
-    printf("%s%s\n", *text(op, "backward") ? ", backward " : "", text(op, "backward"));
+    printf("%s%s\n", *probe_text(op, "backward") ? ", backward " : "",
+           probe_text(op, "backward"));
 }
 
 static void print_text(const json_t *p)
@@ -77,19 +74,19 @@ static void print_text(const json_t *p)
     const json_t *ops = json_object_get(p, "operators");
     const json_t *notes = json_object_get(p, "quarantine");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
-        printf("%-10s %s\n", keys[i], text(p, keys[i]));
-    if (*text(p, "odd"))
-        printf("odd        loading it %s\n", text(p, "odd"));
+        printf("%-10s %s\n", keys[i], probe_text(p, keys[i]));
+    if (*probe_text(p, "odd"))
+        printf("odd        loading it %s\n", probe_text(p, "odd"));
     for (size_t i = 0; i < json_array_size(devices); i++) {
         const char *type = json_string_value(json_array_get(devices, i));
-        const char *why = text(json_object_get(p, "unavailable"), type);
+        const char *why = probe_text(json_object_get(p, "unavailable"), type);
         printf("device     %s%s%s%s\n", type, *why ? ": unavailable (" : "", why,
                *why ? ")" : "");
     }
     for (size_t i = 0; i < json_array_size(dtypes); i++)
         printf(
             "dtype      %s, %d bits, blocks of %d\n",
-            text(json_array_get(dtypes, i), "name"),
+            probe_text(json_array_get(dtypes, i), "name"),
             (int)json_integer_value(json_object_get(json_array_get(dtypes, i), "bits")),
             (int)json_integer_value(
                 json_object_get(json_array_get(dtypes, i), "block")));
@@ -102,8 +99,8 @@ static void print_text(const json_t *p)
         printf("%s %s%s%s: %s (%s)\n",
                json_is_true(json_object_get(n, "suspect")) ? "suspect   "
                                                            : "quarantine",
-               text(n, "kernel"), *text(n, "kernel") ? ", " : "", text(n, "stage"),
-               text(n, "reason"), text(n, "time"));
+               probe_text(n, "kernel"), *probe_text(n, "kernel") ? ", " : "",
+               probe_text(n, "stage"), probe_text(n, "reason"), probe_text(n, "time"));
     }
 }
 
@@ -111,7 +108,7 @@ int probe_info(const struct options *o)
 {
     json_t *p = probe_describe(o, o->files[0]);
     bool ok = json_is_true(json_object_get(p, "ok"));
-    json_object_set_new(p, "quarantine", notes_of(o, text(p, "sha256")));
+    json_object_set_new(p, "quarantine", notes_of(o, probe_text(p, "sha256")));
     if (o->json) {
         json_object_set_new(p, "v", json_integer(1));
         json_dumpf(p, stdout, JSON_INDENT(2));
@@ -119,7 +116,7 @@ int probe_info(const struct options *o)
     } else if (ok) {
         print_text(p);
     } else {
-        fprintf(stderr, "nnd-plugin-probe: %s\n", text(p, "error"));
+        fprintf(stderr, "nnd-plugin-probe: %s\n", probe_text(p, "error"));
     }
     json_decref(p);
     return ok ? 0 : 1;

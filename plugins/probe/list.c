@@ -200,7 +200,7 @@ static json_t *error_of(const char *path, struct err *e)
     return json_pack("{s:s, s:b, s:s}", "path", path, "ok", 0, "error", e->text);
 }
 
-static const char *field(const json_t *j, const char *key)
+const char *probe_text(const json_t *j, const char *key)
 {
     const char *s = json_string_value(json_object_get(j, key));
     return s ? s : "";
@@ -209,13 +209,13 @@ static const char *field(const json_t *j, const char *key)
 void probe_condemn(const struct options *o, const json_t *plugin, const char *kernel,
                    const char *op, const char *stage, const char *reason)
 {
-    struct quarantine_file f = {.path = field(plugin, "path"),
-                                .plugin = field(plugin, "name"),
-                                .version = field(plugin, "version")};
+    struct quarantine_file f = {.path = probe_text(plugin, "path"),
+                                .plugin = probe_text(plugin, "name"),
+                                .version = probe_text(plugin, "version")};
     char abi[32];
     struct err e;
     snprintf(abi, sizeof abi, "%d.%d", NND_ABI_MAJOR, NND_ABI_MINOR);
-    snprintf(f.sha256, sizeof f.sha256, "%s", field(plugin, "sha256"));
+    snprintf(f.sha256, sizeof f.sha256, "%s", probe_text(plugin, "sha256"));
     struct quarantine_note n = {
         .kernel = kernel, .op = op, .stage = stage, .reason = reason, .abi = abi};
     if (o->quarantine && quarantine_add(o->quarantine, &f, &n, &e) < 0)
@@ -243,7 +243,7 @@ json_t *probe_describe(const struct options *o, const char *path)
     if (file)
         json_object_set_new(j, "sha256", json_string(hex));
     if (rc == CHILD_DIED) /* the next process shall not try it */
-        probe_condemn(o, j, "", "", "loading", field(j, "error"));
+        probe_condemn(o, j, "", "", "loading", probe_text(j, "error"));
     buf_free(&out);
     free(file);
     return j;
@@ -277,13 +277,14 @@ static void print_devices(const json_t *p)
 static void print_plugin(const json_t *p)
 {
     const json_t *kernels = json_object_get(p, "kernels");
-    printf("%s %s  abi %s  sha256 %.12s  %s\n", field(p, "name"), field(p, "version"),
-           field(p, "abi"), field(p, "sha256"), field(p, "path"));
+    printf("%s %s  abi %s  sha256 %.12s  %s\n", probe_text(p, "name"),
+           probe_text(p, "version"), probe_text(p, "abi"), probe_text(p, "sha256"),
+           probe_text(p, "path"));
     print_devices(p);
     for (size_t i = 0; i < json_array_size(kernels); i++) {
         const json_t *k = json_array_get(kernels, i);
-        printf("  %-20s %-16s %-5s priority %3d ", field(k, "name"), field(k, "op"),
-               field(k, "device"),
+        printf("  %-20s %-16s %-5s priority %3d ", probe_text(k, "name"),
+               probe_text(k, "op"), probe_text(k, "device"),
                (int)json_integer_value(json_object_get(k, "priority")));
         print_flags(json_object_get(k, "flags"));
         putchar('\n');
@@ -301,7 +302,7 @@ int probe_list(const struct options *o)
         if (!o->json && ok)
             print_plugin(p);
         if (!o->json && !ok)
-            fprintf(stderr, "nnd-plugin-probe: %s\n", field(p, "error"));
+            fprintf(stderr, "nnd-plugin-probe: %s\n", probe_text(p, "error"));
         json_array_append_new(all, p);
     }
     if (o->json) {

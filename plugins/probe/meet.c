@@ -17,12 +17,6 @@
 
 enum { KERNEL_SECONDS = 30, ALL_SECONDS = 20 };
 
-static const char *word(const json_t *j, const char *key)
-{
-    const char *s = json_string_value(json_object_get(j, key));
-    return s ? s : "";
-}
-
 static bool try_kernels(const struct options *o, const json_t *plugin, int64_t end)
 {
     const struct judge_scope scope = {.what = JUDGE_MEET, .threads = 2};
@@ -49,11 +43,12 @@ int probe_meet(const struct options *o)
         bool loaded = json_is_true(json_object_get(p, "ok"));
         struct err e;
         if (!loaded)
-            fprintf(stderr, "nnd-plugin-probe: %s\n", word(p, "error"));
-        if (!loaded || (!kernel_in_tree(word(p, "name")) && !try_kernels(o, p, end)))
+            fprintf(stderr, "nnd-plugin-probe: %s\n", probe_text(p, "error"));
+        if (!loaded ||
+            (!kernel_in_tree(probe_text(p, "name")) && !try_kernels(o, p, end)))
             status = 1;
         if (loaded && o->quarantine &&
-            quarantine_trust(o->quarantine, word(p, "sha256"), &e) < 0)
+            quarantine_trust(o->quarantine, probe_text(p, "sha256"), &e) < 0)
             fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
         json_decref(p);
     }

@@ -45,6 +45,9 @@ void probe_condemn_kernel(const struct options *o, const json_t *plugin,
                           const json_t *kernel, const json_t *verdict,
                           const char *stage);
 
+/* The text at a key of an object, or "". */
+const char *probe_text(const json_t *j, const char *key);
+
 /* Append the folders that plugins lie in for this program, separated by ':'. */
 void probe_folders(struct buf *out);
 
