@@ -42,6 +42,7 @@ cuda_headers = \
     plugins/cuda/families.h \
     plugins/cuda/hopper.h \
     plugins/cuda/kern.h \
+    plugins/cuda/lazy.h \
     plugins/cuda/tile.h
 EXTRA_DIST += $(cuda_sources) $(cuda_headers) \
     plugins/cuda/plugin.c \

@@ -14,7 +14,7 @@
 
 #include "act.h"
 #include "families.h"
-#include "library.h"
+#include "lazy.h"
 
 #define WORKSPACE ((size_t)32 << 20)
 #define ENTRIES   512
@@ -40,7 +40,8 @@ static const char *const functions[] = {"cublasLtCreate",
                                         "cublasLtMatmulPreferenceSetAttribute",
                                         "cublasLtMatmulPreferenceDestroy",
                                         "cublasLtMatmulAlgoGetHeuristic",
-                                        "cublasLtMatmul"};
+                                        "cublasLtMatmul",
+                                        NULL};
 
 /* What decides the choice. */
 struct key {
@@ -58,7 +59,7 @@ struct entry {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static bool is_open;
+static char why[200]; /* the library cannot be used, or "" */
 static cublasLtHandle_t handle;
 static struct entry *entries[ENTRIES];
 static int count;
@@ -66,13 +67,7 @@ static int count;
 static void open_library(void)
 {
     static const char *const names[] = {"libcublasLt.so.13", "libcublasLt.so.12", NULL};
-    void *library = library_open(names);
-    void **to = (void **)&lt;
-    is_open = library != NULL;
-    for (size_t i = 0; is_open && i < sizeof functions / sizeof *functions; i++) {
-        to[i] = library_symbol(library, functions[i]);
-        is_open = to[i] != NULL;
-    }
+    lazy_open(names, functions, (void **)&lt, why, sizeof why);
 }
 
 static cudaDataType type_of(int dtype)
@@ -287,8 +282,8 @@ static int lt_check(const void *params, struct nnd_error *e)
     pthread_once(&once, open_library);
     if (r)
         return r;
-    if (!is_open)
-        return op_refuse(e, NND_EKERNEL, "libcublasLt.so.13 cannot be opened");
+    if (why[0])
+        return op_refuse(e, NND_EKERNEL, "%s", why);
     if (p->a.dtype != p->b.dtype || (d->dtype != p->a.dtype && d->dtype != NND_F32) ||
         (p->beta != 0 && p->c.dtype != d->dtype) ||
         (p->bias.ndim && p->bias.dtype != d->dtype))

@@ -17,7 +17,7 @@
 
 #include "families.h"
 #include "kern.h"
-#include "library.h"
+#include "lazy.h"
 
 enum { NCCL_OK = 0, NCCL_IN_PROGRESS = 7, NCCL_SUM = 0, NCCL_BYTES = 1 };
 struct nccl_id {
@@ -25,6 +25,7 @@ struct nccl_id {
 };
 typedef void *nccl_comm;
 
+/* The library's functions, in the order of their names below. */
 static struct {
     int (*unique_id)(struct nccl_id *id);
     int (*init)(nccl_comm *comm, int ranks, struct nccl_id id, int rank);
@@ -43,27 +44,17 @@ static struct {
                           nccl_comm comm, cudaStream_t s);
     int (*all_gather)(const void *from, void *to, size_t each, int type, nccl_comm comm,
                       cudaStream_t s);
-    char why[200]; /* it cannot be used, or "" */
 } nccl;
 
-static const struct {
-    const char *name;
-    void **to;
-} symbols[] = {
-    {"ncclGetUniqueId", (void **)&nccl.unique_id},
-    {"ncclCommInitRank", (void **)&nccl.init},
-    {"ncclCommDestroy", (void **)&nccl.destroy},
-    {"ncclCommAbort", (void **)&nccl.abort},
-    {"ncclCommGetAsyncError", (void **)&nccl.async_error},
-    {"ncclGetErrorString", (void **)&nccl.error},
-    {"ncclGetLastError", (void **)&nccl.last},
-    {"ncclGroupStart", (void **)&nccl.begin},
-    {"ncclGroupEnd", (void **)&nccl.end},
-    {"ncclReduce", (void **)&nccl.reduce},
-    {"ncclBroadcast", (void **)&nccl.broadcast},
-    {"ncclReduceScatter", (void **)&nccl.reduce_scatter},
-    {"ncclAllGather", (void **)&nccl.all_gather},
-};
+static const char *const functions[] = {"ncclGetUniqueId",       "ncclCommInitRank",
+                                        "ncclCommDestroy",       "ncclCommAbort",
+                                        "ncclCommGetAsyncError", "ncclGetErrorString",
+                                        "ncclGetLastError",      "ncclGroupStart",
+                                        "ncclGroupEnd",          "ncclReduce",
+                                        "ncclBroadcast",         "ncclReduceScatter",
+                                        "ncclAllGather",         NULL};
+
+static char why[200]; /* the library cannot be used, or "" */
 
 struct group {
     nccl_comm comm; /* NULL: aborted */
@@ -78,15 +69,7 @@ static struct group *groups;
 static void nccl_open(void)
 {
     static const char *const names[] = {"libnccl.so.2", NULL};
-    void *library = library_open(names);
-    if (!library)
-        snprintf(nccl.why, sizeof nccl.why, "%s", library_why());
-    for (size_t i = 0; !nccl.why[0] && i < sizeof symbols / sizeof *symbols; i++) {
-        *symbols[i].to = library_symbol(library, symbols[i].name);
-        if (!*symbols[i].to)
-            snprintf(nccl.why, sizeof nccl.why, "%s has no %s", names[0],
-                     symbols[i].name);
-    }
+    lazy_open(names, functions, (void **)&nccl, why, sizeof why);
 }
 
 /* "nccl: CALL: its name for the error (number): what it says of the last one". */
@@ -135,8 +118,8 @@ static int nccl_place(int dev, char *text, size_t len, struct nnd_error *e)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     char bus[32] = "", machine[64] = "";
     pthread_once(&once, nccl_open);
-    if (nccl.why[0]) {
-        snprintf(e->text, sizeof e->text, "%s", nccl.why);
+    if (why[0]) {
+        snprintf(e->text, sizeof e->text, "%s", why);
         return NND_EUNSUPPORTED;
     }
     int r = said(cuda_status(cudaDeviceGetPCIBusId(bus, sizeof bus, dev), "device"), e);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "families.h"
-#include "library.h"
+#include "lazy.h"
 
 /* Of NVML's interface, which stays as it is from version to version. */
 enum { NVML_CLOCK_SM = 1, NVML_CLOCK_MEM = 2, NVML_TOO_SMALL = 7, PROCESSES = 64 };
@@ -23,6 +23,7 @@ struct nvml_process {
 
 typedef void *nvml_device;
 
+/* The library's functions, in the order of their names below. */
 static struct {
     int (*init)(void);
     int (*by_bus)(const char *bus, nvml_device *device);
@@ -30,33 +31,24 @@ static struct {
     int (*clock)(nvml_device device, int which, unsigned *mhz);
     int (*most)(nvml_device device, int which, unsigned *mhz);
     int (*processes)(nvml_device device, unsigned *n, struct nvml_process *all);
-    const char *why; /* it cannot be used, or NULL */
 } nvml;
 
-static const struct {
-    const char *name;
-    void **to;
-} symbols[] = {
-    {"nvmlInit_v2", (void **)&nvml.init},
-    {"nvmlDeviceGetHandleByPciBusId_v2", (void **)&nvml.by_bus},
-    {"nvmlSystemGetDriverVersion", (void **)&nvml.driver},
-    {"nvmlDeviceGetClockInfo", (void **)&nvml.clock},
-    {"nvmlDeviceGetMaxClockInfo", (void **)&nvml.most},
-    {"nvmlDeviceGetComputeRunningProcesses_v3", (void **)&nvml.processes},
-};
+static const char *const functions[] = {"nvmlInit_v2",
+                                        "nvmlDeviceGetHandleByPciBusId_v2",
+                                        "nvmlSystemGetDriverVersion",
+                                        "nvmlDeviceGetClockInfo",
+                                        "nvmlDeviceGetMaxClockInfo",
+                                        "nvmlDeviceGetComputeRunningProcesses_v3",
+                                        NULL};
+
+static char why[200]; /* the library cannot be used, or "" */
 
 static void nvml_open(void)
 {
     static const char *const names[] = {"libnvidia-ml.so.1", NULL};
-    void *library = library_open(names);
-    nvml.why = library ? NULL : "libnvidia-ml.so.1 is not here";
-    for (size_t i = 0; !nvml.why && i < sizeof symbols / sizeof *symbols; i++) {
-        *symbols[i].to = library_symbol(library, symbols[i].name);
-        if (!*symbols[i].to)
-            nvml.why = "libnvidia-ml.so.1 is too old";
-    }
-    if (!nvml.why && nvml.init())
-        nvml.why = "libnvidia-ml.so.1 does not start";
+    lazy_open(names, functions, (void **)&nvml, why, sizeof why);
+    if (!why[0] && nvml.init())
+        snprintf(why, sizeof why, "%s does not start", names[0]);
 }
 
 extern "C" void cuda_nvml(const char *bus, char *json, size_t len)
@@ -67,9 +59,9 @@ extern "C" void cuda_nvml(const char *bus, char *json, size_t len)
     char driver[80] = "";
     nvml_device device;
     pthread_once(&once, nvml_open);
-    if (nvml.why || nvml.by_bus(bus, &device)) {
+    if (why[0] || nvml.by_bus(bus, &device)) {
         snprintf(json, len, "\"nvml\":\"%s\"",
-                 nvml.why ? nvml.why : "it does not know the device");
+                 why[0] ? why : "it does not know the device");
         return;
     }
     nvml.driver(driver, sizeof driver);
