@@ -215,6 +215,7 @@ int graph_backward(struct graph *g, int forward, const char *name)
     const struct program p = g->program[forward];
     count_uses(g, &p);
     int back = graph_program(g, name);
+    g->program[back].behind = forward + 1;
     for (int i = p.end - 1; i >= p.first && !g->err.code; i--) {
         int loop = g->node[i]->loop;
         if (!loop) {

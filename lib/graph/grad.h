@@ -9,7 +9,7 @@
 #include "graph/graph.h"
 
 /* Append program `name`: the gradients of every terminal node of `forward` with
- * respect to every weight it used. */
+ * respect to every weight it used.  It has to run right behind `forward`. */
 int graph_backward(struct graph *g, int forward, const char *name);
 
 /* For gradient rules: the gradient of a value (contributions summed), NULL when

@@ -61,7 +61,8 @@ struct value {
     struct shape shape;
     enum storage storage;
     bool wants_grad;
-    bool saved;            /* ARENA: crosses programs, lives in a slot (memory.h) */
+    bool saved;            /* ARENA: crosses programs (memory.h)            */
+    bool slotted;          /* and lives in a slot                           */
     struct node *maker;    /* NULL when not computed                        */
     struct value *root;    /* the value whose memory this one is; often itself */
     int64_t root_offset;   /* elements behind root's start                  */
@@ -124,6 +125,7 @@ struct plane {
 struct program {
     const char *name;
     int first, end; /* nodes [first, end) */
+    int behind;     /* 1 + the program that always runs right before it; 0: none does */
 };
 
 /* Nodes [first, end) run `trips` times (known only when they start). */

@@ -5,9 +5,13 @@
  * Node numbers are time.  A value lives from its maker to the last node that
  * reads it or a view of it; whatever touches a loop from outside lives through
  * the whole loop, because the loop's nodes run again.
+ *
+ * Which value is placed first decides how much is left between them: several orders
+ * are tried, and the one that takes least is kept.
  */
 #include "graph/memory.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,14 +36,24 @@ enum region memory_region(const struct value *v)
         [STORAGE_ARENA] = REGION_ARENA,
     };
     const struct value *r = v->root;
-    return r->storage == STORAGE_ARENA && r->saved ? REGION_SLOT
-                                                   : by_storage[r->storage];
+    return r->storage == STORAGE_ARENA && r->slotted ? REGION_SLOT
+                                                     : by_storage[r->storage];
+}
+
+/* Node n touches the root of another program's.  With one slot, what a program leaves
+ * to the one that runs right behind it is in nobody's way: all of both is one time. */
+static void cross(const struct graph *g, struct value *root, const struct node *n,
+                  int slots)
+{
+    root->saved = true;
+    if (slots > 1 || g->program[n->program].behind != root->maker->program + 1)
+        root->slotted = true;
 }
 
 /* Node n touches v: stretch the life of v's root.  `loop` is where the root is
  * made (0: outside). */
 static void touch(const struct graph *g, struct life *lives, const struct value *v,
-                  const struct node *n)
+                  const struct node *n, int slots)
 {
     struct value *root = v->root;
     struct life *l = &lives[root->id];
@@ -58,27 +72,46 @@ static void touch(const struct graph *g, struct life *lives, const struct value 
     l->v = root;
     if (root->storage == STORAGE_ARENA && root->maker &&
         n->program != root->maker->program)
-        root->saved = true;
+        cross(g, root, n, slots);
 }
 
-static void find_lives(const struct graph *g, struct life *lives)
+static void find_lives(const struct graph *g, struct life *lives, int slots)
 {
     for (int i = 0; i < g->nnode; i++) {
         const struct node *n = g->node[i];
         for (int j = 0; j < n->nin; j++)
             if (n->in[j])
-                touch(g, lives, n->in[j], n);
+                touch(g, lives, n->in[j], n, slots);
         for (int j = 0; j < n->nout; j++)
-            touch(g, lives, n->out[j], n);
+            touch(g, lives, n->out[j], n, slots);
     }
 }
 
+/* Orders of placing; ids make them the same everywhere. */
 static int by_birth(const void *a, const void *b)
 {
     const struct life *x = a, *y = b;
     if (x->from != y->from)
         return x->from < y->from ? -1 : 1;
-    return (x->bytes < y->bytes) - (x->bytes > y->bytes);
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return (x->v->id > y->v->id) - (x->v->id < y->v->id);
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const struct life *x = a, *y = b;
+    if (x->bytes != y->bytes)
+        return x->bytes > y->bytes ? -1 : 1;
+    return by_birth(a, b);
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct life *x = a, *y = b;
+    if (x->to - x->from != y->to - y->from)
+        return x->to - x->from > y->to - y->from ? -1 : 1;
+    return by_birth(a, b);
 }
 
 /* The lowest offset at which l fits beside the earlier lives it overlaps;
@@ -124,11 +157,29 @@ static size_t place(struct life *lives, int n, enum region region, struct life *
     return top;
 }
 
+/* The same in the order that takes least; sorts the lives. */
+static size_t place_best(struct life *lives, int n, enum region region,
+                         struct life **placed)
+{
+    static int (*const order[])(const void *, const void *) = {by_birth, by_size,
+                                                               by_age};
+    size_t least = SIZE_MAX;
+    int best = 0;
+    for (int i = 0; i < 3; i++) {
+        qsort(lives, (size_t)n, sizeof(*lives), order[i]);
+        size_t top = place(lives, n, region, placed);
+        best = top < least ? i : best;
+        least = top < least ? top : least;
+    }
+    qsort(lives, (size_t)n, sizeof(*lives), order[best]);
+    return place(lives, n, region, placed);
+}
+
 static void plan_arena(struct graph *g, struct memory *m)
 {
     struct life *lives = arena_calloc(g->mem, (size_t)g->nvalue + 1, sizeof(*lives));
     struct life **placed = arena_calloc(g->mem, (size_t)g->nvalue + 1, sizeof(*placed));
-    find_lives(g, lives);
+    find_lives(g, lives, m->slots);
     int n = 0;
     for (int i = 0; i < g->nvalue; i++) {
         if (!lives[i].v || lives[i].v->storage != STORAGE_ARENA)
@@ -137,9 +188,8 @@ static void plan_arena(struct graph *g, struct memory *m)
         lives[n].bytes = align_up(value_bytes(lives[i].v));
         n++;
     }
-    qsort(lives, (size_t)n, sizeof(*lives), by_birth);
-    m->bytes[REGION_SLOT] = place(lives, n, REGION_SLOT, placed);
-    m->bytes[REGION_ARENA] = place(lives, n, REGION_ARENA, placed);
+    m->bytes[REGION_SLOT] = place_best(lives, n, REGION_SLOT, placed);
+    m->bytes[REGION_ARENA] = place_best(lives, n, REGION_ARENA, placed);
 }
 
 /* States and inputs stay where they are put, one after the other. */

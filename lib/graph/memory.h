@@ -2,9 +2,11 @@
 /*
  * memory.h - a place for every value, before anything runs.
  *
- * Liveness over the nodes gives arena values offsets; a value that crosses
- * programs (what forward saves for backward) belongs to a slot.  The same
- * numbers are allocated by exec.h and printed by `nnctl plan`.
+ * Liveness over the nodes gives arena values offsets.  A value that crosses programs
+ * belongs to a slot; but where there is one slot, what forward saves for its backward
+ * lies in the arena too, since nothing runs between them: what backward makes has the
+ * place of what it has read.  The same numbers are allocated by exec.h and printed by
+ * `nnctl plan`.
  */
 #ifndef GRAPH_MEMORY_H
 #define GRAPH_MEMORY_H
@@ -30,7 +32,7 @@ struct memory {
     size_t packed;    /* and weights as kernels have packed them (pack.h)  */
 };
 
-/* Plan for `slots` slots in flight.  Sets value.offset, value.saved and the
+/* Plan for `slots` slots in flight.  Sets value.offset, saved and slotted and the
  * planes' offsets.  Call once, after the last node. */
 int memory_plan(struct graph *g, int slots, struct memory *out, struct err *e);
 

@@ -5,6 +5,7 @@
  */
 #include "graph/again.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/grad.h"
@@ -42,6 +43,35 @@ static struct value *rows(struct graph *g)
                      weight(g, "in", WIDTH, WIDTH), NULL);
 }
 
+/* Values that are alive at the same node have places of their own: every one of the
+ * arena by the first and last node that name it. */
+static void nothing_shares_a_place(const struct graph *g)
+{
+    int *first = calloc((size_t)g->nvalue, sizeof(*first)),
+        *last = calloc((size_t)g->nvalue, sizeof(*last));
+    assert_true(first && last);
+    for (int i = g->nnode - 1; i >= 0; i--)
+        for (int j = 0; j < g->node[i]->nin + g->node[i]->nout; j++) {
+            const struct node *n = g->node[i];
+            const struct value *v = j < n->nin ? n->in[j] : n->out[j - n->nin];
+            if (!v || v->root->storage != STORAGE_ARENA)
+                continue;
+            first[v->root->id] = i + 1;
+            if (!last[v->root->id])
+                last[v->root->id] = i + 1;
+        }
+    for (int i = 0; i < g->nvalue; i++)
+        for (int j = 0; j < i && first[i]; j++) {
+            const struct value *a = g->value[i], *b = g->value[j];
+            if (first[j] && first[i] <= last[j] && first[j] <= last[i] &&
+                memory_region(a) == memory_region(b))
+                assert_true(a->offset + value_bytes(a) <= b->offset ||
+                            b->offset + value_bytes(b) <= a->offset);
+        }
+    free(first);
+    free(last);
+}
+
 static void end(struct graph *g, struct value *x)
 {
     struct chunk c = {.target = graph_input(g, "target", NND_I32, S(1, I(ROWS))),
@@ -53,6 +83,8 @@ static void end(struct graph *g, struct value *x)
     for (int i = 0; i < g->nplane; i++)
         g->plane[i].buffers = 1;
     assert_int_equal(memory_plan(g, 1, &m, &e), 0);
+    assert_int_equal(m.bytes[REGION_SLOT], 0);
+    nothing_shares_a_place(g);
 }
 
 /* Nodes of operator `name` in a program. */
@@ -67,7 +99,7 @@ static int count(const struct graph *g, int program, const char *name)
 static bool kept(const struct value *v)
 {
     assert_non_null(v);
-    return memory_region(v) == REGION_SLOT;
+    return v->root->saved;
 }
 
 /* ------------------------------------------------------------------------- */
@@ -224,6 +256,47 @@ static void rounds_make_their_own_again(void **state)
     graph_destroy(g);
 }
 
+/* x [ROWS,WIDTH] to logits by way of n products whose results are kept. */
+static struct graph *build_chain(int n)
+{
+    struct graph *g = new_graph(1, RECOMPUTE_NORMS);
+    struct value *x = rows(g);
+    char name[8];
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof(name), "w%d", i);
+        x = op_linear(g, x, weight(g, name, WIDTH, WIDTH), NULL);
+    }
+    struct chunk c = {.target = graph_input(g, "target", NND_I32, S(1, I(ROWS))),
+                      .seed = graph_input(g, "seed", NND_F32, S(1, I(1)))};
+    op_xent(g, op_linear(g, x, weight(g, "head", 5, WIDTH), NULL), &c);
+    graph_backward(g, 0, "backward");
+    return g;
+}
+
+/* With one slot gradients of activations lie where saved ones were that have been read:
+ * no more than two of those, besides what forward saves.  Of several slots each keeps
+ * its own. */
+static void backward_goes_where_forward_was(void **state)
+{
+    (void)state;
+    enum { LAYERS = 16, ONE = ROWS * WIDTH * 2 };
+    struct memory m;
+    struct err e;
+    struct graph *g = build_chain(LAYERS);
+    assert_int_equal(memory_plan(g, 1, &m, &e), 0);
+    assert_int_equal(m.bytes[REGION_SLOT], 0);
+    assert_true(m.bytes[REGION_ARENA] >= LAYERS * ONE);
+    assert_true(m.bytes[REGION_ARENA] <= (LAYERS + 3) * ONE);
+    nothing_shares_a_place(g);
+    graph_destroy(g);
+    g = build_chain(LAYERS);
+    assert_int_equal(memory_plan(g, 2, &m, &e), 0);
+    assert_true(m.bytes[REGION_SLOT] >= LAYERS * ONE);
+    assert_true(m.bytes[REGION_ARENA] < 4 * ONE);
+    nothing_shares_a_place(g);
+    graph_destroy(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,6 +307,7 @@ int main(void)
         cmocka_unit_test(what_nobody_has_is_kept),
         cmocka_unit_test(views_read_what_is_made_again),
         cmocka_unit_test(rounds_make_their_own_again),
+        cmocka_unit_test(backward_goes_where_forward_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
