@@ -62,6 +62,7 @@ EXTRA_DIST += \
     tests/fixtures/parity-qwen3-norm.safetensors \
     tests/fixtures/parity-qwen3-raw.safetensors \
     tests/fixtures/parity-rnnlm-gru.safetensors \
+    tests/fixtures/parity-rnnlm-lines.safetensors \
     tests/fixtures/parity-rnnlm-lstm.safetensors \
     tests/fixtures/parity-rnnlm-own.safetensors \
     tests/fixtures/parity-rnnlm-rnn.safetensors \
@@ -70,8 +71,10 @@ EXTRA_DIST += \
     tests/fixtures/parity-seq2seq-before.safetensors \
     tests/fixtures/parity-seq2seq-concat.safetensors \
     tests/fixtures/parity-seq2seq-dot.safetensors \
+    tests/fixtures/parity-seq2seq-lstm.safetensors \
     tests/fixtures/parity-seq2seq-none.safetensors \
     tests/fixtures/parity-seq2seq-own.safetensors \
+    tests/fixtures/parity-seq2seq-rnn.safetensors \
     tests/fixtures/parity-seq2seq-taught.safetensors
 
 unit_tests += \
