@@ -183,7 +183,7 @@ static int open_text(const struct trained *t, const char *path, struct corpus **
     d.n_train = 1;
     d.n_valid = 0;
     d.valid_fraction = 0;
-    return corpus_open(&d, &t->lexicon, lines ? INT32_MAX : 1, 0, out, e);
+    return corpus_open_text(&d, &t->lexicon, "--text", lines ? INT32_MAX : 1, out, e);
 }
 
 /* With a state a row reads on; without, as much as it has seen at once in training. */

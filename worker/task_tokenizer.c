@@ -85,7 +85,7 @@ static int train(const struct tokenizer_options *o, struct err *e)
     d.tokenizer = NND__DATA__TOKENIZER__BPE;
     d.vocab_size = (uint32_t)o->vocab_size;
     d.min_count = (uint32_t)o->min_count;
-    rc = lexicon_learn(&d, &l, e);
+    rc = lexicon_learn_text(&d, "tokenizer train", &l, e);
     if (rc == 0)
         rc = export(o, l.target, e);
     if (rc == 0)

@@ -202,9 +202,9 @@ static bool by_lines(const Nnd__Data *d)
     return d->format != NND__DATA__FORMAT__STREAM;
 }
 
-/* The text of data.train, or of data.valid. */
-static int read_text(const struct reading *r, bool valid, struct arena *a,
-                     struct err *e)
+/* The text of data.train, or of data.valid, which errors call `key`. */
+static int read_text(const struct reading *r, bool valid, const char *key,
+                     struct arena *a, struct err *e)
 {
     const Nnd__Data *d = r->data;
     struct text_files files;
@@ -212,7 +212,7 @@ static int read_text(const struct reading *r, bool valid, struct arena *a,
                    : text_find(d->train, d->n_train, a, &files, e);
 
     if (rc < 0)
-        return err_prefix(e, valid ? "data.valid" : "data.train");
+        return err_prefix(e, "%s", key);
     r->corpus->files += files.count;
     rc = text_each_line(&files, by_lines(d) ? sample_line : stream_line, (void *)r, e);
     if (rc == 0 && r->open->len)
@@ -223,7 +223,7 @@ static int read_text(const struct reading *r, bool valid, struct arena *a,
 
 /* Fill the stores of part 0 (training) or 1 (validation). */
 static int read_part(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
-                     int part, struct arena *a, struct err *e)
+                     int part, const char *key, struct arena *a, struct err *e)
 {
     struct buf open = {0};
     struct reading r = {l, d, c, &c->store[part], &c->source[part], &open};
@@ -232,7 +232,7 @@ static int read_part(struct corpus *c, const Nnd__Data *d, const struct lexicon 
     tokens_init(&r.store->tokens, tokenizer_vocab(l->target));
     tokens_init(&r.source->tokens, tokenizer_vocab(lexicon_source(l)));
     if (d->format != NND__DATA__FORMAT__PAIRS)
-        rc = read_text(&r, part, a, e);
+        rc = read_text(&r, part, key, a, e);
     else
         rc = part ? pairs_valid(d, sample_pair, &r, e)
                   : pairs_train(d, sample_pair, &r, e);
@@ -295,7 +295,8 @@ static const char *paths_text(struct arena *a, char *const *path, size_t n)
     return n == 1 ? path[0] : arena_printf(a, "%s and %zu more", path[0], n - 1);
 }
 
-static int cut(struct corpus *c, const Nnd__Data *d, const char *from, struct err *e)
+static int cut(struct corpus *c, const Nnd__Data *d, const char *key, const char *from,
+               struct err *e)
 {
     const struct corpus_store *s = &c->store[0];
     bool lines = by_lines(d);
@@ -306,20 +307,20 @@ static int cut(struct corpus *c, const Nnd__Data *d, const char *from, struct er
         keep = (uint64_t)((double)n * (1 - d->valid_fraction));
     c->train = part_of(c, 0, lines, 0, keep);
     c->valid = part_of(c, 0, lines, keep, n);
-    rc = check_part(&c->train, lines, (uint64_t)c->context + 1, "data.train", from, e);
+    rc = check_part(&c->train, lines, (uint64_t)c->context + 1, key, from, e);
     if (rc == 0 && d->n_valid == 0 && d->valid_fraction > 0)
         rc = check_part(&c->valid, lines, 2, "data.valid_fraction", from, e);
     return rc;
 }
 
 static int open_train(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
-                      struct arena *a, struct err *e)
+                      const char *key, struct arena *a, struct err *e)
 {
-    int rc = d->n_train ? read_part(c, d, l, 0, a, e)
+    int rc = d->n_train ? read_part(c, d, l, 0, key, a, e)
                         : err_set(e, ERR_SPEC,
-                                  "data.train: wanted files or folders, found none");
+                                  "%s: wanted files or folders, found none", key);
 
-    return rc < 0 ? rc : cut(c, d, paths_text(a, d->train, d->n_train), e);
+    return rc < 0 ? rc : cut(c, d, key, paths_text(a, d->train, d->n_train), e);
 }
 
 static int open_valid(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
@@ -330,7 +331,7 @@ static int open_valid(struct corpus *c, const Nnd__Data *d, const struct lexicon
 
     if (d->n_valid == 0)
         return ERR_OK;
-    rc = read_part(c, d, l, 1, a, e);
+    rc = read_part(c, d, l, 1, "data.valid", a, e);
     if (rc < 0)
         return rc;
     c->valid = part_of(c, 1, lines, 0, units(&c->store[1], lines));
@@ -347,8 +348,9 @@ static int check_job(const Nnd__Data *d, const struct lexicon *l, struct err *e)
     return lexicon_check(l, d, e);
 }
 
-int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
-                uint32_t source_context, struct corpus **out, struct err *e)
+static int open_corpus(const Nnd__Data *d, const struct lexicon *l, const char *key,
+                       uint32_t context, uint32_t source_context, struct corpus **out,
+                       struct err *e)
 {
     struct corpus *c;
     struct arena *a;
@@ -363,7 +365,7 @@ int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
     c->source_context = source_context;
     c->sequential = d->sampling == NND__DATA__SAMPLING__SEQUENTIAL;
     a = arena_create();
-    rc = open_train(c, d, l, a, e);
+    rc = open_train(c, d, l, key, a, e);
     if (rc == 0)
         rc = open_valid(c, d, l, a, e);
     arena_destroy(a);
@@ -372,6 +374,18 @@ int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
     else
         *out = c;
     return rc;
+}
+
+int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
+                uint32_t source_context, struct corpus **out, struct err *e)
+{
+    return open_corpus(d, l, "data.train", context, source_context, out, e);
+}
+
+int corpus_open_text(const Nnd__Data *d, const struct lexicon *l, const char *key,
+                     uint32_t context, struct corpus **out, struct err *e)
+{
+    return open_corpus(d, l, key, context, 0, out, e);
 }
 
 void corpus_destroy(struct corpus *c)

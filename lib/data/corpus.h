@@ -62,6 +62,11 @@ struct corpus {
  * the text names file and line, or the job's key, what was wanted and found. */
 int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
                 uint32_t source_context, struct corpus **out, struct err *e);
+
+/* The same of a text that is no job's, though d->train has its files: errors call it
+ * `key`. */
+int corpus_open_text(const Nnd__Data *d, const struct lexicon *l, const char *key,
+                     uint32_t context, struct corpus **out, struct err *e);
 void corpus_destroy(struct corpus *c);
 
 /* Heap bytes that the corpus holds. */

@@ -45,16 +45,17 @@ static int learn_line(void *arg, const char *line, size_t len, struct err *e)
     return tokenizer_learn(arg, line, len, e);
 }
 
-static int learn_text(const Nnd__Data *d, struct lexicon *l, struct err *e)
+static int learn_text(const Nnd__Data *d, const char *key, struct lexicon *l,
+                      struct err *e)
 {
     struct arena *a = arena_create();
     struct text_files files;
     int rc = ERR_OK;
 
     if (d->n_train == 0)
-        rc = err_set(e, ERR_SPEC, "data.train: wanted files or folders, found none");
+        rc = err_set(e, ERR_SPEC, "%s: wanted files or folders, found none", key);
     if (rc == 0 && (rc = text_find(d->train, d->n_train, a, &files, e)) < 0)
-        err_prefix(e, "data.train");
+        err_prefix(e, "%s", key);
     if (rc == 0 && d->format == NND__DATA__FORMAT__LINES)
         rc = tokenizer_learn(l->target, "\n", 1, e);
     if (rc == 0)
@@ -74,29 +75,29 @@ static int learn_pair(void *arg, const struct pair *p, struct err *e)
                                     p->len[PAIR_TARGET], e);
 }
 
-static int learn(const Nnd__Data *d, struct lexicon *l, struct err *e)
+static int learn(const Nnd__Data *d, const char *key, struct lexicon *l, struct err *e)
 {
     if (!tokenizer_learns(l->target))
         return ERR_OK;
     return d->format == NND__DATA__FORMAT__PAIRS ? pairs_train(d, learn_pair, l, e)
-                                                 : learn_text(d, l, e);
+                                                 : learn_text(d, key, l, e);
 }
 
 /* What cannot be learned from the text is told with its name. */
-static int seal(const Nnd__Data *d, struct lexicon *l, struct err *e)
+static int seal(const Nnd__Data *d, const char *key, struct lexicon *l, struct err *e)
 {
     int rc = tokenizer_seal(l->target, e);
 
     if (rc == 0 && l->source)
         rc = tokenizer_seal(l->source, e);
     if (rc == ERR_SPEC && d->n_train > 1)
-        err_prefix(e, "data.train: %s and %zu more", d->train[0], d->n_train - 1);
+        err_prefix(e, "%s: %s and %zu more", key, d->train[0], d->n_train - 1);
     else if (rc == ERR_SPEC && d->n_train)
-        err_prefix(e, "data.train: %s", d->train[0]);
+        err_prefix(e, "%s: %s", key, d->train[0]);
     return rc;
 }
 
-static int create(const Nnd__Data *d, struct lexicon *l, struct err *e)
+static int create(const Nnd__Data *d, const char *key, struct lexicon *l, struct err *e)
 {
     struct tokenizer_config c = config_of(d);
     int rc = tokenizer_create(&c, &l->target, e);
@@ -104,8 +105,8 @@ static int create(const Nnd__Data *d, struct lexicon *l, struct err *e)
     if (rc == 0 && has_source(d))
         rc = tokenizer_create(&c, &l->source, e);
     if (rc == 0)
-        rc = learn(d, l, e);
-    return rc < 0 ? rc : seal(d, l, e);
+        rc = learn(d, key, l, e);
+    return rc < 0 ? rc : seal(d, key, l, e);
 }
 
 /* The job's tokenizers are there already. */
@@ -128,8 +129,14 @@ static bool has_files(const Nnd__Data *d)
 
 int lexicon_learn(const Nnd__Data *d, struct lexicon *out, struct err *e)
 {
+    return lexicon_learn_text(d, "data.train", out, e);
+}
+
+int lexicon_learn_text(const Nnd__Data *d, const char *key, struct lexicon *out,
+                       struct err *e)
+{
     struct lexicon l = {0};
-    int rc = has_files(d) ? open_files(d, &l, e) : create(d, &l, e);
+    int rc = has_files(d) ? open_files(d, &l, e) : create(d, key, &l, e);
 
     if (rc < 0)
         lexicon_free(&l);

@@ -21,6 +21,11 @@ struct lexicon {
  * from all files of data.train (and data.source), before a validation part is cut from
  * them. */
 int lexicon_learn(const Nnd__Data *d, struct lexicon *out, struct err *e);
+
+/* The same of a text that is no job's, though d->train has its files: errors call it
+ * `key`. */
+int lexicon_learn_text(const Nnd__Data *d, const char *key, struct lexicon *out,
+                       struct err *e);
 void lexicon_free(struct lexicon *l);
 
 /* That of the text that a model reads. */
