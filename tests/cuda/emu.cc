@@ -176,6 +176,57 @@ const void *emu_exchange(unsigned mask, int where, const void *mine, size_t size
     return to;
 }
 
+/* ---- copies ---- */
+
+enum { COPIES = 128 };
+
+/* What a thread has asked for and not waited for; group: that copies join now. */
+static struct {
+    struct {
+        void *to;
+        const void *from; /* NULL: zeros */
+        int group;
+    } list[COPIES];
+    int n, group;
+} copies[THREADS];
+
+/* From now on nobody may count on what was there. */
+void emu_copy(void *to, const void *from, bool take)
+{
+    auto *c = &copies[emu_now->id];
+    if (c->n == COPIES)
+        emu_die("too many copies in flight", c->n, 0);
+    memset(to, 0xff, 16);
+    c->list[c->n++] = {to, take ? from : NULL, c->group};
+}
+
+void copy_commit(void)
+{
+    copies[emu_now->id].group++;
+}
+
+void emu_copy_wait(int left)
+{
+    auto *c = &copies[emu_now->id];
+    int done = 0;
+    for (; done < c->n && c->list[done].group < c->group - left; done++)
+        if (c->list[done].from)
+            memcpy(c->list[done].to, c->list[done].from, 16);
+        else
+            memset(c->list[done].to, 0, 16);
+    memmove(c->list, c->list + done, (size_t)(c->n - done) * sizeof c->list[0]);
+    c->n -= done;
+}
+
+static void check_copies(int threads)
+{
+    for (int i = 0; i < threads; i++) {
+        if (copies[i].n)
+            emu_die("copies that nobody waits for", i, copies[i].n);
+        copies[i].group = 0;
+    }
+}
+
 /* All 32 lanes at one exchange, which is nearly always so. */
 static int open_all(struct fiber *warp, int lanes)
 {
@@ -282,6 +333,7 @@ static void run_block(int n)
             emu_die("threads that wait for each other", done, n);
         open_block(n);
     }
+    check_copies(n);
     emu_hopper_end();
 }
 

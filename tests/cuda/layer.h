@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * layer.h - what plugins/cuda/hw/layer.h writes in PTX, in plain C: the tensor
- * cores' products by the layouts of the PTX manual, copies that are done at once.
+ * cores' products by the layouts of the PTX manual, copies that are done as late as
+ * they may be.
  */
 #ifndef EMU_LAYER_H
 #define EMU_LAYER_H
@@ -103,21 +104,19 @@ template <bool BF16> static inline uint32_t half_pack(float low, float high)
 
 /* 16 bytes of global memory to shared memory, zeros when not `take`; in groups that
  * are waited for in order.  Both addresses are multiples of 16 in any case. */
+void emu_copy(void *to, const void *from, bool take);
+void emu_copy_wait(int left);
 static inline void copy_async(void *to, const void *from, bool take)
 {
     if (((uintptr_t)to | (uintptr_t)from) % 16)
         emu_die("a copy of 16 bytes between odd places", (int)((uintptr_t)to % 16),
                 (int)((uintptr_t)from % 16));
-    if (take)
-        memcpy(to, from, 16);
-    else
-        memset(to, 0, 16);
+    emu_copy(to, from, take);
 }
-static inline void copy_commit(void)
-{
-}
+void copy_commit(void);
 template <int LEFT> static inline void copy_wait(void)
 {
+    emu_copy_wait(LEFT);
 }
 
 static inline float exp2_fast(float x)
