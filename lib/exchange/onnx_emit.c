@@ -128,7 +128,23 @@ static void emit_view(struct onnx_body *b, const struct node *n)
         same = same && from->dim[i - skip_to + skip_from] == to->dim[i];
     }
     const char *x = in(b, n, 0);
+    same = same || (n->in[0]->maker && n->in[0]->maker->op == &op_rows_put_fwd);
     onnx_let(b, n->out[0], same ? x : onnx_reshape(b, x, dims, count), form);
+}
+
+enum { PUT_X, PUT_INTO = 2 };
+
+/* Rows put between those that are there, for a view of twice as wide ones: they stand
+ * side by side at once.  Those of a loop's steps are the loop's. */
+static void emit_put(struct onnx_body *b, const struct node *n)
+{
+    const char *x = in(b, n, PUT_X);
+
+    if (n->in[PUT_INTO]) {
+        x = onnx_op(b, "Concat", in(b, n, PUT_INTO), x, NULL);
+        onnx_int(b, "axis", -1);
+    }
+    onnx_let(b, n->out[0], x, form_of(b, n, PUT_X));
 }
 
 static void emit_embed(struct onnx_body *b, const struct node *n)
@@ -443,7 +459,7 @@ static const struct form {
     {&op_rnn_fwd, onnx_emit_rnn},
     {&op_rope_fwd, emit_rope},
     {&op_route_fwd, emit_route},
-    {&op_rows_put_fwd, NULL},
+    {&op_rows_put_fwd, emit_put},
     {&op_rows_scatter_fwd, emit_scatter},
     {&op_rows_take_fwd, NULL},
     {&op_sort_fwd, NULL},

@@ -98,7 +98,7 @@ static bool reads(const struct making *m, const struct node *n, const struct val
     const struct value *sum = onnx_norm_sum(n);
     bool summed = sum && m->top->form[sum->id].summed;
 
-    if (!onnx_has_form(n) && n->op != &op_xent_fwd && n->op != &op_rows_put_fwd)
+    if (!onnx_has_form(n) && n->op != &op_xent_fwd)
         return false;
     for (int i = 0; i < n->nin; i++)
         if (n->in[i] == v && !(summed && (i == ONNX_NORM_X || i == ONNX_NORM_ADD)))
