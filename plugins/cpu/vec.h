@@ -106,6 +106,15 @@ static inline vf vec_fma(vf a, vf b, vf c)
 #endif
 }
 
+static inline vd vec_to_f64(vfhalf x)
+{
+#if defined(__AVX512F__)
+    return (vd)_mm512_cvtps_pd((__m256)x);
+#else
+    return __builtin_convertvector(x, vd);
+#endif
+}
+
 /* ---- 16-bit floats ---- */
 
 static inline vf vec_from_bf16(vh h)
