@@ -22,7 +22,8 @@ dist_examples_DATA = \
     examples/translate.yaml \
     examples/zh-en.yaml \
     examples/zh-en.tsv
-EXTRA_DIST += examples/demo.sh examples/scored.sh
+dist_examples_SCRIPTS = examples/scored.sh
+EXTRA_DIST += examples/demo.sh
 
 # What doc/plugins.md tells of; plugin_kit.test builds it as a stranger would.
 pluginexampledir = $(examplesdir)/plugin-attention
