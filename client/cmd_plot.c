@@ -258,7 +258,7 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     if (rc == 0)
         draw(&p, id, &out);
     if (rc == 0 && o->output)
-        rc = fs_replace(o->output, out.data, out.len, e);
+        rc = fs_publish(o->output, out.data, out.len, e);
     else if (rc == 0)
         fwrite(out.data, 1, out.len, stdout);
     for (int i = 0; i < PANELS; i++)

@@ -119,9 +119,7 @@ static int write_file(const char *dir, const char *name, const char *template,
     }
     buf_puts(&text, template);
     snprintf(path, sizeof path, "%s/%s", dir, file);
-    rc = fs_replace(path, text.data, text.len, e);
-    if (rc == 0)
-        chmod(path, 0644);
+    rc = fs_publish(path, text.data, text.len, e);
     buf_free(&text);
     return rc;
 }

@@ -219,7 +219,7 @@ int heat_write(const char *path, const struct lexicon *l, const struct heat *h,
     int rc = str_ends(path, ".svg") ? as_svg(l, h, n, &b, e) : as_json(l, h, n, &b, e);
 
     if (rc == 0)
-        rc = fs_replace(path, b.data, b.len, e);
+        rc = fs_publish(path, b.data, b.len, e);
     buf_free(&b);
     return rc;
 }

@@ -312,7 +312,7 @@ int lengths_write(const struct lengths *l, const char *path, struct err *e)
         free(text);
         json_decref(all);
     }
-    rc = fs_replace(path, b.data, b.len, e);
+    rc = fs_publish(path, b.data, b.len, e);
     buf_free(&b);
     return rc;
 }

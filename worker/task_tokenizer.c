@@ -52,7 +52,7 @@ static int write_out(const struct tokenizer_options *o, const struct buf *b,
                      struct err *e)
 {
     if (o->output)
-        return fs_replace(o->output, b->data, b->len, e);
+        return fs_publish(o->output, b->data, b->len, e);
     if (fwrite(b->data, 1, b->len, stdout) == b->len)
         return 0;
     return err_set(e, ERR_FAILED, "standard output: cannot be written");

@@ -94,14 +94,18 @@ static int parent_of(const char *path, char *dir, struct err *e)
     return 0;
 }
 
+enum { MODE_NEW = 0600 }; /* that of mkostemp */
+
 /* Write and sync the new file under its passing name. */
 static int write_new(int fd, const char *name, const void *data, size_t len,
-                     struct err *e)
+                     mode_t mode, struct err *e)
 {
     int rc = 0;
 
     if (write_all(fd, data, len) < 0)
         rc = failed("write", name, e);
+    else if (mode != MODE_NEW && fchmod(fd, mode) < 0)
+        rc = failed("set the mode of", name, e);
     else if (fsync(fd) < 0)
         rc = failed("sync", name, e);
     if (close(fd) < 0 && rc == 0)
@@ -109,7 +113,8 @@ static int write_new(int fd, const char *name, const void *data, size_t len,
     return rc;
 }
 
-int fs_replace(const char *path, const void *data, size_t len, struct err *e)
+static int replace(const char *path, const void *data, size_t len, mode_t mode,
+                   struct err *e)
 {
     char dir[PATH_MAX], beside[PATH_MAX];
     int fd, rc;
@@ -122,7 +127,7 @@ int fs_replace(const char *path, const void *data, size_t len, struct err *e)
     fd = mkostemp(beside, O_CLOEXEC);
     if (fd < 0)
         return failed("create", path, e);
-    rc = write_new(fd, beside, data, len, e);
+    rc = write_new(fd, beside, data, len, mode, e);
     if (rc == 0 && rename(beside, path) < 0)
         rc = failed("rename to", path, e);
     if (rc < 0) {
@@ -130,6 +135,19 @@ int fs_replace(const char *path, const void *data, size_t len, struct err *e)
         return rc;
     }
     return fs_sync_dir(dir, e);
+}
+
+int fs_replace(const char *path, const void *data, size_t len, struct err *e)
+{
+    return replace(path, data, len, MODE_NEW, e);
+}
+
+int fs_publish(const char *path, const void *data, size_t len, struct err *e)
+{
+    mode_t mask = umask(077);
+
+    umask(mask);
+    return replace(path, data, len, 0666 & ~mask, e);
 }
 
 static int make_dir(const char *path, struct err *e)

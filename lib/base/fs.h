@@ -19,6 +19,9 @@ int fs_read(const char *path, size_t max, struct buf *out, struct err *e);
  * old or the new contents are there, whole.  The new file has mode 0600. */
 int fs_replace(const char *path, const void *data, size_t len, struct err *e);
 
+/* The same of what a person asked for by its name: its mode is as umask has it. */
+int fs_publish(const char *path, const void *data, size_t len, struct err *e);
+
 /* mkdir -p with mode 0700 for what it makes. */
 int fs_mkdirs(const char *path, struct err *e);
 

@@ -237,7 +237,7 @@ static int write_model(struct exporting *x, const Onnx__Model *m, struct err *e)
     if (!bytes)
         return err_set(e, ERR_NOMEM, "%s: no memory for %zu bytes", x->path, len);
     onnx__model__pack(m, bytes);
-    rc = fs_replace(x->path, bytes, len, e);
+    rc = fs_publish(x->path, bytes, len, e);
     free(bytes);
     return rc;
 }

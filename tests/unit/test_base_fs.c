@@ -48,6 +48,21 @@ static void replace_and_read(void **state)
     assert_int_equal(entries(*state), 1);
 }
 
+static void what_is_asked_for_is_as_umask_has_it(void **state)
+{
+    const char *path = unit_path(state, "file");
+    mode_t mask = umask(027);
+    struct stat st;
+    struct err e;
+
+    assert_int_equal(fs_publish(path, "one", 3, &e), 0);
+    assert_int_equal(umask(mask), 027);
+    assert_contents(path, "one");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_int_equal(entries(*state), 1);
+}
+
 static void read_appends_and_obeys_its_limit(void **state)
 {
     const char *path = unit_path(state, "big");
@@ -140,6 +155,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replace_and_read),
+        cmocka_unit_test(what_is_asked_for_is_as_umask_has_it),
         cmocka_unit_test(read_appends_and_obeys_its_limit),
         cmocka_unit_test(missing_file_is_not_found),
         cmocka_unit_test(failed_replace_changes_nothing),
