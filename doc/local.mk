@@ -11,6 +11,7 @@ dist_man_MANS += \
 dist_doc_DATA = \
     README.md \
     doc/exchange.md \
+    doc/multi30k-by-length.svg \
     doc/operating.md \
     doc/daemon-figures.md \
     doc/performance.md \
