@@ -192,6 +192,8 @@ const struct rule rules[] = {
     {"train.teacher_c", 0, 1, 0, 0,
      "linear_decay: how much it falls a step; 0: down to teacher_min at the end"},
     {"train.teacher_min", 0, 1, 0, 0, "linear_decay: it does not fall below this"},
+    {"train.teacher_own", 0, 0, 0, 0,
+     "the model's own token: the likeliest, or one drawn as likely as it is to it"},
     {"train.memory", 0, 268435456, 0, 0,
      "MiB a rank may take, for batch fit; 0: a share of what is free where it is "
      "submitted"},

@@ -447,6 +447,10 @@ static int check_teacher(const struct spec *s, const Nnd__Job *j, struct err *e)
     if (t->teacher == NND__TRAIN__TEACHER__ALWAYS && t->teacher_k > 0)
         return spec_refuse(s, e, "train.teacher_k", "train.teacher",
                            "wanted train.teacher beside it, found always");
+    if (t->teacher == NND__TRAIN__TEACHER__ALWAYS &&
+        t->teacher_own != NND__TRAIN__TEACHER_OWN__ARGMAX)
+        return spec_refuse(s, e, "train.teacher_own", "train.teacher",
+                           "wanted train.teacher beside it, found always");
     if (!linear && (t->teacher_c > 0 || t->teacher_min > 0))
         return spec_refuse(
             s, e, t->teacher_c > 0 ? "train.teacher_c" : "train.teacher_min",
@@ -738,10 +742,9 @@ static const struct {
     {check_validation,
      "Without data to validate on, train.valid_every is 0 or left out."},
     {check_teacher,
-     "train.teacher_k, _c and _min need train.teacher: for linear_decay k is at most "
-     "1, "
-     "c and min belong to it alone; for exponential k is below 1, for inverse_sigmoid "
-     "at least 1."},
+     "train.teacher_k, _c, _min and _own need train.teacher: for linear_decay k is at "
+     "most 1, c and min belong to it alone; for exponential k is below 1, for "
+     "inverse_sigmoid at least 1."},
     {check_distill,
      "distill.teacher leaves train.label_smoothing 0, train.teacher always and "
      "data.sampling random."},

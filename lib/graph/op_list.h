@@ -76,6 +76,7 @@ extern const struct op op_stats_sum;
 extern const struct op op_swiglu_bwd;
 extern const struct op op_swiglu_fwd;
 extern const struct op op_teach_fwd;
+extern const struct op op_teach_seed;
 extern const struct op op_turn_fwd;
 extern const struct op op_unpermute_dgate;
 extern const struct op op_unpermute_fwd;

@@ -9,6 +9,7 @@
  *   turn        [B,T] to [T,B] of whole numbers, the host's
  *   teach       scheduled sampling (Bengio et al. 2015), the host's: a coin for every
  *               token, whose bits are a function of (seed, step, sample, place)
+ *   teach.seed  what a drawn token's bits are a function of, besides its place
  */
 #include "graph/exec.h"
 #include "graph/grad.h"
@@ -274,6 +275,48 @@ const struct op op_teach_fwd = {.name = "teach",
                                 .attr_size = sizeof(struct teach_attr),
                                 .shape = teach_shape,
                                 .run = teach_run};
+
+/* ------------------------------------------------------------------------- */
+
+/* As TEACH_STREAM, of what is drawn. */
+#define DRAW_STREAM 0x64726177u
+
+static int seed_shape(struct graph *g, struct node *n, struct err *e)
+{
+    if (op_want(n, 0, "samples", NND_I32, 1, -1, e) ||
+        op_want(n, 1, "seed and step", NND_I64, 1, 2, e))
+        return -1;
+    graph_out(g, n, NND_I64, n->in[0]->shape);
+    return 0;
+}
+
+static int seed_run(struct exec *x, const struct node *n, struct err *e)
+{
+    const int32_t *sample = exec_data(x, n->in[0]);
+    const uint64_t *rng = exec_data(x, n->in[1]);
+    uint64_t *out = exec_data(x, n->out[0]), key = nnd_rng_key(rng, DRAW_STREAM);
+    (void)e;
+    for (int64_t i = 0; i < shape_elements(&n->in[0]->shape); i++)
+        out[i] = nnd_rng_mix(key ^ (uint32_t)sample[i]);
+    return 0;
+}
+
+const struct op op_teach_seed = {
+    .name = "teach.seed", .shape = seed_shape, .run = seed_run};
+
+struct value *op_teach_guess(struct graph *g, const struct chunk *c,
+                             const struct teach *t, struct value *logits)
+{
+    static const struct sample_config all = {.temperature = 1, .top_p = 1};
+    struct value *in[] = {c->sample, c->rng};
+    struct node *seed;
+    if (!t->drawn)
+        return op_argmax(g, logits, 1).index;
+    seed = graph_add(g, &op_teach_seed, NULL, in, 2);
+    return op_sample(g, logits, all, seed ? seed->out[0] : NULL, c->pos).index;
+}
+
+/* ------------------------------------------------------------------------- */
 
 static struct value *teach(struct graph *g, const struct chunk *c,
                            const struct teach *t, struct value *guess,

@@ -74,6 +74,7 @@ const struct op *const op_table[] = {
     &op_swiglu_bwd,
     &op_swiglu_fwd,
     &op_teach_fwd,
+    &op_teach_seed,
     &op_turn_fwd,
     &op_unpermute_dgate,
     &op_unpermute_fwd,

@@ -138,10 +138,14 @@ struct value *op_turn(struct graph *g, struct value *x, int64_t batch);
  * a sample.  What is given is written to mixed (i32, a state), and returned.
  * op_teach: guess [T,1], that of a row is about the one behind it.  op_teach_step: c
  * has the rows of one step, that go to the rows first, first + stride, ... of mixed;
- * guess is about these rows, NULL: there is none. */
+ * guess is about these rows, NULL: there is none.
+ * op_teach_guess: what logits of c's rows say comes next, the likeliest, or drawn. */
 struct teach {
     struct value *share, *mixed;
+    bool drawn;
 };
+struct value *op_teach_guess(struct graph *g, const struct chunk *c,
+                             const struct teach *t, struct value *logits);
 struct value *op_teach(struct graph *g, const struct chunk *c, const struct teach *t,
                        struct value *guess);
 struct value *op_teach_step(struct graph *g, const struct chunk *c,

@@ -155,7 +155,9 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
     init_carry(m);
     if (job->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
         m->teach = (struct teach){.share = graph_input(g, "teacher", g->wide, one),
-                                  .mixed = graph_state(g, "mixed", NND_I32, rows)};
+                                  .mixed = graph_state(g, "mixed", NND_I32, rows),
+                                  .drawn = job->train->teacher_own ==
+                                           NND__TRAIN__TEACHER_OWN__SAMPLE};
     if (job->distill && *job->distill->teacher)
         m->taught = graph_input(g, "taught", g->wide, shape_of(2, total, vocab));
     m->aux_scale = graph_input(g, "aux_scale", g->wide, one);
@@ -249,8 +251,9 @@ int model_guess(struct model *m, int *program, struct err *e)
     if (f->guess) {
         f->guess(&b);
     } else {
-        struct value *best = op_argmax(m->g, f->logits(&b), 1).index;
-        op_teach(m->g, &m->chunk, &m->teach, best);
+        struct value *z = f->logits(&b);
+        op_teach(m->g, &m->chunk, &m->teach,
+                 op_teach_guess(m->g, &m->chunk, &m->teach, z));
     }
     return graph_status(m->g, e);
 }

@@ -164,7 +164,7 @@ void block_guess(struct build *b, const char *scope, block_step_f *next, void *a
             break;
         b->chunk = &c;
         struct value *x = block_embed(b, scope, scope, b->m->vocab);
-        guess = op_argmax(b->g, next(b, x, arg), 1).index;
+        guess = op_teach_guess(b->g, &c, &b->m->teach, next(b, x, arg));
         b->chunk = all;
     }
 }

@@ -250,6 +250,28 @@ static int check_teach(struct lab_world *w, const int32_t *want, struct err *e)
     return 0;
 }
 
+/* A drawn token's bits differ from sample to sample, and are the same each time. */
+static const int32_t drawn_for[6] = {0, 1, 0, -1, 1, 7};
+
+static void build_seed(struct lab *l, const void *arg)
+{
+    (void)arg;
+    lab_chunk(l, 1, 1, 0, 2);
+    struct value *in[] = {lab_ints(l, "samples", S(1, I(6)), drawn_for), l->c.rng};
+    graph_add(l->g, &op_teach_seed, NULL, in, 2);
+}
+
+static int check_seed(struct lab_world *w, struct err *e)
+{
+    const int64_t *s = exec_data(w->lab[0].x, out_of_op(&w->lab[0], &op_teach_seed));
+    for (int i = 0; i < 6; i++)
+        for (int k = 0; k < i; k++)
+            if (lab_expect("as another", i, drawn_for[i] == drawn_for[k], s[i] == s[k],
+                           e))
+                return e->code;
+    return 0;
+}
+
 static int check_own(struct lab_world *w, struct err *e)
 {
     return check_teach(w, (const int32_t[]){0, 50, 51, 10, 60, 12}, e);
@@ -304,6 +326,7 @@ const struct op_case op_cases_recurrent[] = {
      .check = check_own},
     {"teach: the target's", &op_teach_fwd, build_teach, .arg = &(double){1},
      .check = check_given},
+    {"teach.seed: one a sample", &op_teach_seed, build_seed, .check = check_seed},
     {"argmax: ties", &op_argmax_fwd, build_argmax, .check = check_argmax},
     {"select: what argmax found", &op_select_fwd, build_argmax, .check = check_argmax},
     {"sample: no choice, no row", &op_sample_fwd, build_sample, .check = check_sample},

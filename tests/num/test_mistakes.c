@@ -389,6 +389,38 @@ static void t03_scheduled_sampling_throws_a_coin_per_token(void **state)
     hand_close(&h);
 }
 
+/* What a first step gives, nearly none of it the target's. */
+static void given_by(const char *model, const char *train, int32_t *out)
+{
+    char text[200];
+    struct hand h;
+    snprintf(text, sizeof text, "batch: 4, teacher: linear_decay, teacher_k: 1e-9%s",
+             train);
+    open_model(&h, pairs, model, text, texts_of(SOURCE));
+    step_of(&h);
+    memcpy(out, exec_data(h.t->x, h.t->p.model.teach.mixed),
+           sizeof *out * BATCH * CONTEXT);
+    hand_close(&h);
+}
+
+/* T3: the model's own token is drawn from what it holds for likely, not its first
+ * choice alone, where that is asked for; the same each time. */
+static void t03_own_tokens_may_be_drawn(void **state)
+{
+    int32_t best[BATCH * CONTEXT], drawn[BATCH * CONTEXT], again[BATCH * CONTEXT];
+    (void)state;
+    for (size_t m = 0; m < sizeof readers / sizeof *readers; m++) {
+        int differ = 0;
+        given_by(readers[m], "", best);
+        given_by(readers[m], ", teacher_own: sample", drawn);
+        given_by(readers[m], ", teacher_own: sample", again);
+        assert_memory_equal(drawn, again, sizeof drawn);
+        for (int i = 0; i < BATCH * CONTEXT; i++)
+            differ += best[i] != drawn[i];
+        assert_true(differ > 0);
+    }
+}
+
 static void build_route(struct lab *l, const void *arg)
 {
     (void)arg;
@@ -719,6 +751,7 @@ int main(void)
         cmocka_unit_test(t01_seq2seq_embeds_and_projects),
         cmocka_unit_test(t02_targets_are_the_next_tokens),
         cmocka_unit_test(t03_scheduled_sampling_throws_a_coin_per_token),
+        cmocka_unit_test(t03_own_tokens_may_be_drawn),
         cmocka_unit_test(t06_t07_t13_t27_t28_heads_attend_to_places),
         cmocka_unit_test(t06_attention_tells_its_weights),
         cmocka_unit_test(t08_positions_turn_queries_and_keys),

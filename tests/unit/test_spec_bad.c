@@ -376,7 +376,7 @@ static const struct bad_option bad_options[] = {
      "beta1, beta2, eps, momentum, weight_decay, clip, loss_scale, loss_scale_window, "
      "nonfinite, valid_every, valid_batches, log_every, threads, label_smoothing, "
      "batch_tokens, best, patience, ema, teacher, teacher_k, teacher_c, teacher_min, "
-     "memory, recompute"},
+     "teacher_own, memory, recompute"},
     {"train.lr=", ERR_SPEC,
      "-S: train.lr: wanted a number from 0 to 1000, found nothing"},
     {"train.lr=fast", ERR_SPEC,
