@@ -61,6 +61,9 @@ static struct job job_begin(const struct nnd_rnn *p, const struct nnd_launch *l)
     j.acc = (float *)(at += s.in);
     j.acc2 = (float *)(at += s.acc);
     j.parts = parts_of(&j, l);
+    j.plain = PAIR == 1 && is_plain(&p->dx) && is_plain(&p->y) && is_plain(&p->gates) &&
+              is_plain(&p->c) && is_plain(&p->dy) && is_plain(&p->da) &&
+              is_plain(&p->h_prev) && is_plain(&p->h0) && is_plain(&p->c0);
     for (int i = 0; i < j.parts; i++)
         atomic_init(&j.turn[i], 0);
     return j;
@@ -106,44 +109,60 @@ static void pack_panels(const void *arg, int64_t lo, int64_t hi)
 
 /* ---- one step ---- */
 
-/* A vector of units of one slot at one step. */
+/* A vector of units of one slot at one step.  plain is a constant where this is
+ * inlined: then types and ends need no looking at. */
 struct spot {
-    int64_t slot, b, t, before, unit, left; /* before: -1 at the first step */
+    int plain;
+    int64_t slot, b, before, unit, left; /* before: -1 at the first step */
+    const void *gates, *y, *c, *dy;      /* these at this step; NULL: absent */
+    void *dx, *da, *h_prev;
+    float *in;
 };
 
-static inline vf kept(const struct job *j, const struct spot *s, int gate)
+static inline __attribute__((always_inline)) vf
+spot_get(const struct spot *s, const void *row, int dtype, int64_t i)
 {
-    const struct nnd_tensor *t = &j->p->gates;
+    return vec_get(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left);
+}
 
-    return vec_get(step_at(t, s->b, s->t), t->dtype, gate * j->hidden + s->unit,
-                   s->left);
+static inline __attribute__((always_inline)) void
+spot_put(const struct spot *s, void *row, int dtype, int64_t i, vf x)
+{
+    vec_put(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left, x);
+}
+
+static inline __attribute__((always_inline)) vf kept(const struct job *j,
+                                                     const struct spot *s, int gate)
+{
+    return spot_get(s, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit);
 }
 
 /* A state before the step: of all the states, or the first. */
-static inline vf state_before(const struct spot *s, const struct nnd_tensor *all,
-                              const struct nnd_tensor *first)
+static inline __attribute__((always_inline)) vf
+state_before(const struct spot *s, const struct nnd_tensor *all,
+             const struct nnd_tensor *first)
 {
     if (s->before >= 0)
-        return vec_get(step_at(all, s->b, s->before), all->dtype, s->unit, s->left);
-    return first->ndim ? vec_get(row_of(first, s->b), first->dtype, s->unit, s->left)
+        return spot_get(s, step_at(all, s->b, s->before), all->dtype, s->unit);
+    return first->ndim ? spot_get(s, row_of(first, s->b), first->dtype, s->unit)
                        : vec_all(0);
 }
 
 /* The gradient d of a gate's recurrent part; dx is the same but for gru's n. */
-static inline void put_gate(const struct job *j, const struct spot *s, int gate, vf dx,
-                            vf da)
+static inline __attribute__((always_inline)) void
+put_gate(const struct job *j, const struct spot *s, int gate, vf dx, vf da)
 {
     const struct nnd_rnn *p = j->p;
-    float *in = j->in[j->step & 1] + s->slot * j->ld;
     int64_t at = gate * j->hidden + s->unit;
 
-    vec_put(step_at(&p->dx, s->b, s->t), p->dx.dtype, at, s->left, dx);
-    if (p->da.ndim)
-        vec_put(step_at(&p->da, s->b, s->t), p->da.dtype, at, s->left, da);
-    words_put(in, gate * (j->words / j->gates * PAIR) + s->unit, NND_F32, da);
+    spot_put(s, s->dx, p->dx.dtype, at, dx);
+    if (s->da)
+        spot_put(s, s->da, p->da.dtype, at, da);
+    words_put(s->in, gate * (j->words / j->gates * PAIR) + s->unit, NND_F32, da);
 }
 
-static inline vf back_gru(const struct job *j, const struct spot *s, vf dh, vf h)
+static inline __attribute__((always_inline)) vf
+back_gru(const struct job *j, const struct spot *s, vf dh, vf h)
 {
     vf r = kept(j, s, 0), z = kept(j, s, 1), n = kept(j, s, 2), a = kept(j, s, 3);
     vf dn = dh * (1.0f - z) * (1.0f - n * n);
@@ -154,13 +173,13 @@ static inline vf back_gru(const struct job *j, const struct spot *s, vf dh, vf h
     return dh * z;
 }
 
-static inline vf back_lstm(const struct job *j, const struct spot *s, vf dh)
+static inline __attribute__((always_inline)) vf back_lstm(const struct job *j,
+                                                          const struct spot *s, vf dh)
 {
     const struct nnd_rnn *p = j->p;
     float *state = j->acc2 + s->slot * j->units + s->unit;
     vf i = kept(j, s, 0), f = kept(j, s, 1), g = kept(j, s, 2), o = kept(j, s, 3);
-    vf tc =
-        gate_tanh(vec_get(step_at(&p->c, s->b, s->t), p->c.dtype, s->unit, s->left));
+    vf tc = gate_tanh(spot_get(s, s->c, p->c.dtype, s->unit));
     vf before = state_before(s, &p->c, &p->c0), dc, d[4];
 
     memcpy(&dc, state, sizeof dc);
@@ -180,31 +199,53 @@ static inline vf back_lstm(const struct job *j, const struct spot *s, vf dh)
 static inline __attribute__((always_inline)) vf
 back_any(int cell, const struct job *j, const struct spot *s, vf dh, vf h)
 {
-    const struct nnd_tensor *y = &j->p->y;
     vf x;
 
     if (cell == NND_CELL_GRU)
         return back_gru(j, s, dh, h);
     if (cell == NND_CELL_LSTM)
         return back_lstm(j, s, dh);
-    x = vec_get(step_at(y, s->b, s->t), y->dtype, s->unit, s->left);
+    x = spot_get(s, s->y, j->p->y.dtype, s->unit);
     x = cell == NND_CELL_TANH ? dh * (1.0f - x * x)
                               : vec_pick(x > 0.0f, dh, vec_all(0));
     put_gate(j, s, 0, x, x);
     return vec_all(0);
 }
 
+static inline void *step_or_none(const struct nnd_tensor *t, int64_t b, int64_t step)
+{
+    return t->ndim ? step_at(t, b, step) : NULL;
+}
+
+static inline __attribute__((always_inline)) struct spot
+spot_at(int plain, const struct job *j, int64_t slot)
+{
+    const struct nnd_rnn *p = j->p;
+    int64_t b = j->row[slot], t = place(j, slot, j->step);
+
+    return (struct spot){.plain = plain,
+                         .slot = slot,
+                         .b = b,
+                         .before = j->step > 0 ? place(j, slot, j->step - 1) : -1,
+                         .gates = step_or_none(&p->gates, b, t),
+                         .y = step_at(&p->y, b, t),
+                         .c = step_or_none(&p->c, b, t),
+                         .dy = step_or_none(&p->dy, b, t),
+                         .dx = step_at(&p->dx, b, t),
+                         .da = step_or_none(&p->da, b, t),
+                         .h_prev = step_at(&p->h_prev, b, t),
+                         .in = j->in[j->step & 1] + slot * j->ld};
+}
+
 static inline __attribute__((always_inline)) void
-panel_gates(int cell, const struct job *j, int64_t panel)
+panel_gates(int cell, int plain, const struct job *j, int64_t panel)
 {
     const struct nnd_rnn *p = j->p;
     int64_t n = active(j, j->step);
 
     for (int64_t slot = 0; slot < n; slot++) {
-        struct spot s = {slot, j->row[slot], place(j, slot, j->step), -1, 0, 0};
+        struct spot s = spot_at(plain, j, slot);
 
-        if (j->step > 0)
-            s.before = place(j, slot, j->step - 1);
         for (int v = 0; v < j->nv; v++) {
             s.unit = (panel * j->nv + v) * VL;
             s.left = j->hidden - s.unit;
@@ -214,14 +255,26 @@ panel_gates(int cell, const struct job *j, int64_t panel)
             vf h = state_before(&s, &p->y, &p->h0), dh;
 
             memcpy(&dh, at, sizeof dh);
-            if (p->dy.ndim)
-                dh = dh +
-                     vec_get(step_at(&p->dy, s.b, s.t), p->dy.dtype, s.unit, s.left);
-            vec_put(step_at(&p->h_prev, s.b, s.t), p->h_prev.dtype, s.unit, s.left, h);
+            if (s.dy)
+                dh = dh + spot_get(&s, s.dy, p->dy.dtype, s.unit);
+            spot_put(&s, s.h_prev, p->h_prev.dtype, s.unit, h);
             dh = back_any(cell, j, &s, dh, h);
             memcpy(at, &dh, sizeof dh);
         }
     }
+}
+
+static inline __attribute__((always_inline)) void
+cell_gates(int plain, const struct job *j, int64_t panel)
+{
+    if (j->p->cell == NND_CELL_LSTM)
+        panel_gates(NND_CELL_LSTM, plain, j, panel);
+    else if (j->p->cell == NND_CELL_GRU)
+        panel_gates(NND_CELL_GRU, plain, j, panel);
+    else if (j->p->cell == NND_CELL_TANH)
+        panel_gates(NND_CELL_TANH, plain, j, panel);
+    else
+        panel_gates(NND_CELL_RELU, plain, j, panel);
 }
 
 /* What the gates of step i give to the state before it, of one panel's units. */
@@ -254,14 +307,10 @@ static void part_step(void *arg, int task)
             panel_gradient(j, j->step + 1, i);
         if (j->step < 0)
             continue;
-        if (j->p->cell == NND_CELL_LSTM)
-            panel_gates(NND_CELL_LSTM, j, i);
-        else if (j->p->cell == NND_CELL_GRU)
-            panel_gates(NND_CELL_GRU, j, i);
-        else if (j->p->cell == NND_CELL_TANH)
-            panel_gates(NND_CELL_TANH, j, i);
+        if (j->plain)
+            cell_gates(1, j, i);
         else
-            panel_gates(NND_CELL_RELU, j, i);
+            cell_gates(0, j, i);
     }
 }
 

@@ -67,6 +67,8 @@ static struct job job_begin(const struct nnd_rnn *p, const struct nnd_launch *l)
     j.in[1] = (float *)(at += s.in);
     j.acc = (float *)(at += s.in);
     j.parts = parts_of(&j, l);
+    j.plain = PAIR == 1 && is_plain(&p->x) && is_plain(&p->y) && is_plain(&p->gates) &&
+              is_plain(&p->c) && is_plain(&p->h_last) && is_plain(&p->c_last);
     for (int i = 0; i < j.parts; i++)
         atomic_init(&j.turn[i], 0);
     return j;
@@ -141,30 +143,43 @@ static void pack_panels(const void *arg, int64_t lo, int64_t hi)
 
 /* ---- one step ---- */
 
-/* A vector of units of one slot at one step. */
+/* A vector of units of one slot at one step.  plain is a constant where this is
+ * inlined: then types and ends need no looking at. */
 struct spot {
-    int64_t slot, b, t, unit, left;
+    int plain;
+    int64_t slot, b, unit, left;
+    const void *x; /* these at this step; NULL: absent */
+    void *y, *gates, *c;
     int last; /* the row's last step */
 };
 
-static inline vf gate_in(const struct job *j, const struct spot *s, int gate)
+static inline __attribute__((always_inline)) vf
+spot_get(const struct spot *s, const void *row, int dtype, int64_t i)
 {
-    const struct nnd_tensor *x = &j->p->x;
-
-    return vec_get(step_at(x, s->b, s->t), x->dtype, gate * j->hidden + s->unit,
-                   s->left);
+    return vec_get(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left);
 }
 
-static inline void keep_gate(const struct job *j, const struct spot *s, int gate, vf g)
+static inline __attribute__((always_inline)) void
+spot_put(const struct spot *s, void *row, int dtype, int64_t i, vf x)
 {
-    const struct nnd_tensor *t = &j->p->gates;
-
-    if (t->ndim)
-        vec_put(step_at(t, s->b, s->t), t->dtype, gate * j->hidden + s->unit, s->left,
-                g);
+    vec_put(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left, x);
 }
 
-static inline vf cell_gru(const struct job *j, const struct spot *s, const float *sum)
+static inline __attribute__((always_inline)) vf gate_in(const struct job *j,
+                                                        const struct spot *s, int gate)
+{
+    return spot_get(s, s->x, j->p->x.dtype, gate * j->hidden + s->unit);
+}
+
+static inline __attribute__((always_inline)) void
+keep_gate(const struct job *j, const struct spot *s, int gate, vf g)
+{
+    if (s->gates)
+        spot_put(s, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit, g);
+}
+
+static inline __attribute__((always_inline)) vf
+cell_gru(const struct job *j, const struct spot *s, const float *sum)
 {
     vf a[3], h, r, z, n;
 
@@ -180,10 +195,11 @@ static inline vf cell_gru(const struct job *j, const struct spot *s, const float
     return n + z * (h - n);
 }
 
-static inline vf cell_lstm(const struct job *j, const struct spot *s, const float *sum)
+static inline __attribute__((always_inline)) vf
+cell_lstm(const struct job *j, const struct spot *s, const float *sum)
 {
     float *state = j->acc + s->slot * j->units + s->unit;
-    const struct nnd_tensor *all = &j->p->c, *last = &j->p->c_last;
+    const struct nnd_tensor *last = &j->p->c_last;
     vf a[4], c;
 
     memcpy(a, sum, sizeof a);
@@ -195,10 +211,10 @@ static inline vf cell_lstm(const struct job *j, const struct spot *s, const floa
     memcpy(state, &c, sizeof c);
     for (int g = 0; g < 4; g++)
         keep_gate(j, s, g, a[g]);
-    if (all->ndim)
-        vec_put(step_at(all, s->b, s->t), all->dtype, s->unit, s->left, c);
+    if (s->c)
+        spot_put(s, s->c, j->p->c.dtype, s->unit, c);
     if (s->last && last->ndim)
-        vec_put(row_of(last, s->b), last->dtype, s->unit, s->left, c);
+        spot_put(s, row_of(last, s->b), last->dtype, s->unit, c);
     return a[3] * gate_tanh(c);
 }
 
@@ -216,21 +232,32 @@ cell_any(int cell, const struct job *j, const struct spot *s, const float *sum)
     return cell == NND_CELL_TANH ? gate_tanh(a) : vec_max(a, vec_all(0));
 }
 
+static inline __attribute__((always_inline)) struct spot
+spot_at(int plain, const struct job *j, int64_t slot)
+{
+    const struct nnd_rnn *p = j->p;
+    int64_t b = j->row[slot], t = place(j, slot, j->step);
+
+    return (struct spot){.plain = plain,
+                         .slot = slot,
+                         .b = b,
+                         .x = step_at(&p->x, b, t),
+                         .y = step_at(&p->y, b, t),
+                         .gates = p->gates.ndim ? step_at(&p->gates, b, t) : NULL,
+                         .c = p->c.ndim ? step_at(&p->c, b, t) : NULL,
+                         .last = j->step + 1 == j->len[slot]};
+}
+
 /* The new states of one panel's units, slots [lo, hi), from their sums. */
 static inline __attribute__((always_inline)) void
-panel_states(int cell, const struct job *j, int64_t panel, int64_t lo, int64_t hi,
-             const float *sum)
+panel_states(int cell, int plain, const struct job *j, int64_t panel, int64_t lo,
+             int64_t hi, const float *sum)
 {
     const struct nnd_rnn *p = j->p;
     int vectors = panel_vectors(cell);
 
     for (int64_t slot = lo; slot < hi; slot++, sum += j->nv * VL) {
-        struct spot s = {slot,
-                         j->row[slot],
-                         place(j, slot, j->step),
-                         0,
-                         0,
-                         j->step + 1 == j->len[slot]};
+        struct spot s = spot_at(plain, j, slot);
         float *next = j->in[(j->step + 1) & 1] + slot * j->ld;
 
         for (int v = 0; v < vectors; v++) {
@@ -240,33 +267,42 @@ panel_states(int cell, const struct job *j, int64_t panel, int64_t lo, int64_t h
             s.left = j->hidden - s.unit;
             if (s.left <= 0)
                 break;
-            h = words_put(next, s.unit, p->y.dtype,
+            h = words_put(next, s.unit, plain ? NND_F32 : p->y.dtype,
                           cell_any(cell, j, &s, sum + v * VL));
-            vec_put(step_at(&p->y, s.b, s.t), p->y.dtype, s.unit, s.left, h);
+            spot_put(&s, s.y, p->y.dtype, s.unit, h);
             if (s.last && p->h_last.ndim)
-                vec_put(row_of(&p->h_last, s.b), p->h_last.dtype, s.unit, s.left, h);
+                spot_put(&s, row_of(&p->h_last, s.b), p->h_last.dtype, s.unit, h);
         }
     }
+}
+
+static inline __attribute__((always_inline)) void
+cell_states(int plain, const struct job *j, int64_t panel, int64_t lo, int64_t hi,
+            const float *sum)
+{
+    if (j->p->cell == NND_CELL_LSTM)
+        panel_states(NND_CELL_LSTM, plain, j, panel, lo, hi, sum);
+    else if (j->p->cell == NND_CELL_GRU)
+        panel_states(NND_CELL_GRU, plain, j, panel, lo, hi, sum);
+    else if (j->p->cell == NND_CELL_TANH)
+        panel_states(NND_CELL_TANH, plain, j, panel, lo, hi, sum);
+    else
+        panel_states(NND_CELL_RELU, plain, j, panel, lo, hi, sum);
 }
 
 static void panel_step(const struct job *j, int64_t panel, int64_t lo, int64_t hi)
 {
     float sum[ROW_BLOCK * PANEL * VL];
     const float *bias = j->bias + panel * j->nv * VL;
-    int cell = j->p->cell;
 
     for (int64_t r = 0; r < hi - lo; r++)
         memcpy(sum + r * j->nv * VL, bias, (size_t)(j->nv * VL) * sizeof *sum);
     panel_product(j->nv, sum, hi - lo, j->in[j->step & 1] + lo * j->ld, j->ld,
                   j->w + panel * j->words * j->nv * VL, j->words);
-    if (cell == NND_CELL_LSTM)
-        panel_states(NND_CELL_LSTM, j, panel, lo, hi, sum);
-    else if (cell == NND_CELL_GRU)
-        panel_states(NND_CELL_GRU, j, panel, lo, hi, sum);
-    else if (cell == NND_CELL_TANH)
-        panel_states(NND_CELL_TANH, j, panel, lo, hi, sum);
+    if (j->plain)
+        cell_states(1, j, panel, lo, hi, sum);
     else
-        panel_states(NND_CELL_RELU, j, panel, lo, hi, sum);
+        cell_states(0, j, panel, lo, hi, sum);
 }
 
 static void part_step(void *arg, int task)

@@ -208,6 +208,7 @@ struct job {
     int64_t panels, words; /* words: of a panel's sum  */
     int nv;                /* vectors of a panel              */
     int parts;             /* of the panels, for the threads  */
+    int plain;             /* f32 and whole vectors, nothing else */
     int32_t *row, *len;    /* of a slot                   */
     float *w;              /* [panels][words][nv * VL]        */
     float *in[2];          /* [rows][ld] words: what is multiplied, by turns */
@@ -237,6 +238,12 @@ static inline int take_part(const struct job *j, int64_t turn)
         }
     }
     return -1;
+}
+
+/* Absent, or f32 with rows of whole vectors. */
+static inline int is_plain(const struct nnd_tensor *t)
+{
+    return !t->ndim || (t->dtype == NND_F32 && t->dim[t->ndim - 1] % VL == 0);
 }
 
 static inline void *step_at(const struct nnd_tensor *t, int64_t b, int64_t step)
