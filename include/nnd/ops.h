@@ -51,18 +51,22 @@ static inline uint64_t nnd_rng_key(const uint64_t *state, uint32_t op)
 #define NND_SUM_MAX     16   /* tensors that "sum" adds                 */
 
 /* What a product does with its sum x before it is D.  Where `pre` is stored, the
- * activation is that of the stored, rounded value. */
+ * activation is that of the stored, rounded value.  Those that multiply by a slope have
+ * a second result where `act` is given, which may be `pre`: what the activation itself
+ * makes of pre, so that backward has it once more without its having been kept. */
 enum nnd_epilogue {
     NND_EPI_NONE,       /* D = x                                          */
     NND_EPI_GELU,       /* D = gelu(x), by erf; pre = x when given        */
     NND_EPI_GELU_TANH,  /* the same by tanh                               */
     NND_EPI_SILU,       /* D = x sigmoid(x)                               */
-    NND_EPI_DGELU,      /* D = x gelu'(pre): pre is an input              */
+    NND_EPI_DGELU,      /* D = x gelu'(pre): pre is an input;
+                         * act = gelu(pre)                                */
     NND_EPI_DGELU_TANH, /* the same by tanh                               */
-    NND_EPI_DSILU,      /* D = x silu'(pre)                               */
+    NND_EPI_DSILU,      /* D = x silu'(pre); act = silu(pre)              */
     NND_EPI_SWIGLU,     /* grouped, with b2: D = silu(x) x2; pre = x,
                          * pre2 = x2 when given                           */
-    NND_EPI_DSWIGLU     /* grouped: D = x pre2 silu'(pre), d2 = x silu(pre) */
+    NND_EPI_DSWIGLU     /* grouped: D = x pre2 silu'(pre), d2 = x silu(pre);
+                         * act = silu(pre) pre2, without scale           */
 };
 
 /* "gemm": D [M,N] = op(A) op(B) + beta C (+ bias [N], broadcast over rows), then
@@ -80,6 +84,7 @@ struct nnd_gemm {
     struct nnd_tensor pre;    /* [M,N]             */
     struct nnd_tensor sums;   /* f32 [M]          */
     struct nnd_tensor packed; /* u8 [bytes]     */
+    struct nnd_tensor act;    /* [M,N], or absent */
 };
 
 /* A run of rows that belong together: rows [row, row + rows) of the packed
@@ -119,6 +124,7 @@ struct nnd_grouped_gemm {
     struct nnd_tensor pre, pre2;  /* [T,N]                          */
     struct nnd_tensor scale;      /* f32 [T]                        */
     struct nnd_tensor packed;     /* u8 [bytes]                     */
+    struct nnd_tensor act;        /* [T,N], or absent               */
 };
 
 /* "attn.fwd", "attn.bwd": o = softmax(scale q k^T + mask) v, by sequences.

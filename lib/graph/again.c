@@ -143,13 +143,23 @@ static bool has_rule(struct pass *p, const struct value *v)
     return rule(p, v, &a) && all_available(p, v->maker, a.in, a.nin, true);
 }
 
+/* Its maker may run once more in backward. */
+static bool is_of_block(const struct graph *g, const struct node *n)
+{
+    return g->recompute == RECOMPUTE_BLOCKS && n->block && !n->loop && n->op->kernel;
+}
+
 /* What a block keeps to itself is made again from what it reads of others. */
 static bool goes_whole(struct pass *p, const struct value *v)
 {
     const struct node *n = v->maker;
-    return p->g->recompute == RECOMPUTE_BLOCKS && n->block && !n->loop &&
-           n->op->kernel && !p->border[v->id] &&
+    return is_of_block(p->g, n) && !p->border[v->id] &&
            all_available(p, n, n->in, n->nin, false);
+}
+
+bool again_beside(const struct graph *g, const struct node *n)
+{
+    return g->recompute != RECOMPUTE_NOTHING && !is_of_block(g, n);
 }
 
 static enum verdict judge(struct pass *p, const struct value *v)

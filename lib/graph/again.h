@@ -16,4 +16,9 @@
 /* Change program `backward`, the graph's last, in this way. */
 void graph_again(struct graph *g, int forward, int backward);
 
+/* Some products of backward make, as a second result, what an activation made of the
+ * values that they read, which costs less than a pass of its own.  May they do so for
+ * forward's node n?  Not where all is kept, nor where n itself runs again. */
+bool again_beside(const struct graph *g, const struct node *n);
+
 #endif

@@ -159,12 +159,15 @@ static void grouped_grad(struct graph *g, const struct node *n)
     struct value *dy = grad_of(g, n->out[0]);
     struct sort order = {.place = n->in[GROUPED_PLACE],
                          .source = n->in[GROUPED_SOURCE]};
+    bool behind = grouped_swiglu_behind(g, x), again = grouped_swiglu_again(g, n, x);
+    if (again)
+        x = grouped_through_swiglu(g, x, dy, w, n->in[GROUPED_SEG_M], true);
     if (w->wants_grad)
         grad_add(g, w,
                  grouped_wgrad(g, dy, x, n->in[GROUPED_SEG_K], at.leaves, &order));
-    if (grouped_through_swiglu(g, x, dy, w, n->in[GROUPED_SEG_M]))
-        return;
-    if (x->wants_grad) {
+    if (behind && !again) {
+        grouped_through_swiglu(g, x, dy, w, n->in[GROUPED_SEG_M], false);
+    } else if (!behind && x->wants_grad) {
         struct value *in[GROUPED_INPUTS] = {dy, w, n->in[GROUPED_SEG_M],
                                             n->in[GROUPED_SEG_K]};
         at.trans_b = false;

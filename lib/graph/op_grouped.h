@@ -23,10 +23,16 @@ struct value *grouped_wgrad(struct graph *g, struct value *dy, struct value *x,
 void grouped_flow(struct graph *g, struct value *x, struct value *dx,
                   struct sort *order);
 
-/* y, whose users give dz W as its gradient, was made by grouped.swiglu and has no
- * other user: append the product that goes on to gradients of what the activation
- * was made of.  False when it is not so. */
-bool grouped_through_swiglu(struct graph *g, struct value *y, struct value *dz,
-                            struct value *w, struct value *seg_m);
+/* Was y made by grouped.swiglu, and has no more than one user?  If so, may backward of
+ * n, that user, make it once more beside its gradient? */
+bool grouped_swiglu_behind(const struct graph *g, const struct value *y);
+bool grouped_swiglu_again(const struct graph *g, const struct node *n,
+                          const struct value *y);
+
+/* Such a y, whose user gives dz W as its gradient: append the product that goes on to
+ * gradients of what the activation was made of.  Returns y, as the weight's gradient
+ * reads it: with `again` as that product has made it once more. */
+struct value *grouped_through_swiglu(struct graph *g, struct value *y, struct value *dz,
+                                     struct value *w, struct value *seg_m, bool again);
 
 #endif

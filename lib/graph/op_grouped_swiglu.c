@@ -6,9 +6,11 @@
  *   grouped.swiglu    both products, and the activation where they end; what it was
  *                     made of, a and b, are outputs two and three
  *   grouped.dswiglu   da and db from the gradient dz of the next product z = y W^T:
- *                     dz W ends in the activation's slope and is never stored
+ *                     dz W ends in the activation's slope and is never stored; y
+ *                     once more, in the place of a, where it is not kept for dW
  *   grouped.two       dx = da G + db U
  */
+#include "graph/again.h"
 #include "graph/grad.h"
 #include "graph/op_grouped.h"
 #include "graph/op_list.h"
@@ -91,10 +93,16 @@ static int swiglu_bind(const struct node *n, const struct bind *b, void *params)
 
 /* ------------------------------------------------------------------------- */
 
+struct dswiglu_attr {
+    bool act; /* a third result: y */
+};
+
 enum { BACK_DZ, BACK_W, BACK_A, BACK_B, BACK_SEG_M };
+enum { BACK_DA, BACK_DB, BACK_ACT };
 
 static int dswiglu_shape(struct graph *g, struct node *n, struct err *e)
 {
+    const struct dswiglu_attr *at = n->attr;
     const struct value *w = n->in[BACK_W], *a = n->in[BACK_A];
     if (stack_want(n, BACK_W, w, e) ||
         op_want(n, BACK_DZ, "grouped gradient", w->dtype, shape_rows(&a->shape),
@@ -104,6 +112,8 @@ static int dswiglu_shape(struct graph *g, struct node *n, struct err *e)
         return -1;
     for (int i = BACK_A; i <= BACK_B; i++)
         graph_out(g, n, grad_dtype(g, n->in[i]), n->in[i]->shape);
+    if (at->act)
+        graph_out_view(g, n, n->in[BACK_A], 0, a->shape);
     return 0;
 }
 
@@ -114,17 +124,20 @@ static int64_t dswiglu_flops(const struct node *n)
 
 static int dswiglu_bind(const struct node *n, const struct bind *b, void *params)
 {
+    const struct dswiglu_attr *at = n->attr;
     struct nnd_grouped_gemm *p = params;
     *p = product(b, n->in, n->out[0], n->in[BACK_SEG_M], false);
     p->epilogue = NND_EPI_DSWIGLU;
-    p->d2 = bind_matrix(b, n->out[1]);
+    p->d2 = bind_matrix(b, n->out[BACK_DB]);
     p->pre = bind_matrix(b, n->in[BACK_A]);
     p->pre2 = bind_matrix(b, n->in[BACK_B]);
+    p->act = bind_matrix(b, at->act ? n->out[BACK_ACT] : NULL);
     return 0;
 }
 
 const struct op op_grouped_dswiglu = {
     .name = "grouped.dswiglu",
+    .attr_size = sizeof(struct dswiglu_attr),
     .shape = dswiglu_shape,
     .flops = dswiglu_flops,
     .kernel = "gemm.grouped",
@@ -133,18 +146,30 @@ const struct op op_grouped_dswiglu = {
     .bind = dswiglu_bind,
 };
 
-bool grouped_through_swiglu(struct graph *g, struct value *y, struct value *dz,
-                            struct value *w, struct value *seg_m)
+bool grouped_swiglu_behind(const struct graph *g, const struct value *y)
 {
     const struct node *m = y->maker;
-    if (!m || m->op != &op_grouped_swiglu_fwd || y != m->out[0] ||
-        grad_users(g, y) != 1)
-        return false;
+    return m && m->op == &op_grouped_swiglu_fwd && y == m->out[0] &&
+           grad_users(g, y) == 1;
+}
+
+bool grouped_swiglu_again(const struct graph *g, const struct node *n,
+                          const struct value *y)
+{
+    return grouped_swiglu_behind(g, y) && y->maker->loop == n->loop &&
+           grad_alone(g, n, y->maker->out[1]) && again_beside(g, y->maker);
+}
+
+struct value *grouped_through_swiglu(struct graph *g, struct value *y, struct value *dz,
+                                     struct value *w, struct value *seg_m, bool again)
+{
+    const struct node *m = y->maker;
     struct value *in[] = {dz, w, m->out[1], m->out[2], seg_m};
-    struct node *d = graph_add(g, &op_grouped_dswiglu, NULL, in, 5);
+    struct dswiglu_attr at = {.act = again};
+    struct node *d = graph_add(g, &op_grouped_dswiglu, &at, in, 5);
     for (int i = 0; d && i < 2; i++)
         grad_add(g, m->out[1 + i], d->out[i]);
-    return true;
+    return d && again ? d->out[BACK_ACT] : y;
 }
 
 /* ------------------------------------------------------------------------- */

@@ -7,8 +7,10 @@
  *
  * A linear layer may end in an activation, y = gelu(z): z is its second output.
  * Where another linear layer alone reads y, its product for dy ends in gelu'(z), and
- * so gives dz at once; dy itself is never stored.
+ * so gives dz at once; dy itself is never stored.  Nor need y be kept: that product
+ * makes it once more in the place of z, in front of dW, which alone reads it.
  */
+#include "graph/again.h"
 #include "graph/grad.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
@@ -17,6 +19,7 @@ struct linear_attr {
     bool trans_a, trans_b;
     bool sums;        /* out[1]: the sums over K of op(a), wide  */
     int epilogue;     /* enum nnd_epilogue; forward: out[1] is z */
+    bool act;         /* of a slope: out[1] is gelu(z), where z was */
     int dtype;        /* of the result */
     struct shape out; /* of the result */
 };
@@ -41,6 +44,8 @@ static int linear_shape(struct graph *g, struct node *n, struct err *e)
     graph_out(g, n, at->dtype, at->out);
     if (is_forward(at->epilogue))
         graph_out(g, n, at->dtype, at->out);
+    if (at->act)
+        graph_out_view(g, n, n->in[LINEAR_PRE], 0, at->out);
     if (at->sums)
         graph_out(g, n, g->wide, shape_of(1, shape_cols(a)));
     return 0;
@@ -83,10 +88,11 @@ static struct value *product_grad(struct graph *g, const struct node *n)
     return grad_of(g, z);
 }
 
-/* dW, and the bias's gradient beside it. */
-static void weight_grad(struct graph *g, const struct node *n, struct value *dy)
+/* dW, and the bias's gradient beside it; x: what n read, or the same once more. */
+static void weight_grad(struct graph *g, const struct node *n, struct value *x,
+                        struct value *dy)
 {
-    struct value *x = n->in[LINEAR_A], *w = n->in[LINEAR_B], *bias = n->in[LINEAR_BIAS];
+    struct value *w = n->in[LINEAR_B], *bias = n->in[LINEAR_BIAS];
     bool sums = bias && bias->wants_grad;
     if (sums && w->wants_grad) {
         struct linear_attr at = {
@@ -101,28 +107,63 @@ static void weight_grad(struct graph *g, const struct node *n, struct value *dy)
     }
 }
 
+/* What made x = gelu(z), when x is nobody else's; or NULL. */
+static const struct node *gelu_behind(const struct graph *g, const struct value *x)
+{
+    const struct node *m = x->maker;
+    const struct linear_attr *at = m && m->op == &op_gemm ? m->attr : NULL;
+    bool is_gelu = at && is_forward(at->epilogue) && x == m->out[0];
+    return is_gelu && grad_users(g, x) == 1 ? m : NULL;
+}
+
+/* dz from dy; with act gelu(z) beside it. */
+static struct node *slope_node(struct graph *g, const struct node *n,
+                               const struct node *gelu, struct value *dy, bool act)
+{
+    const struct linear_attr *of = gelu->attr;
+    struct linear_attr at = {.act = act,
+                             .epilogue = of->epilogue + NND_EPI_DGELU - NND_EPI_GELU,
+                             .dtype = grad_dtype(g, gelu->out[0]),
+                             .out = gelu->out[0]->shape};
+    return gemm_node(g, dy, n->in[LINEAR_B], NULL, gelu->out[1], at);
+}
+
 /* dx, or dz where x = gelu(z) is nobody else's. */
 static void input_grad(struct graph *g, const struct node *n, struct value *dy)
 {
-    struct value *x = n->in[LINEAR_A], *w = n->in[LINEAR_B];
+    struct value *x = n->in[LINEAR_A];
     struct linear_attr at = {.dtype = grad_dtype(g, x), .out = x->shape};
-    const struct linear_attr *made = x->maker ? x->maker->attr : NULL;
-    if (x->maker && x->maker->op == &op_gemm && is_forward(made->epilogue) &&
-        x == x->maker->out[0] && grad_users(g, x) == 1) {
-        struct value *z = x->maker->out[1];
-        at.epilogue = made->epilogue + NND_EPI_DGELU - NND_EPI_GELU;
-        struct node *d = gemm_node(g, dy, w, NULL, z, at);
-        grad_add(g, z, d ? d->out[0] : NULL);
+    const struct node *gelu = gelu_behind(g, x);
+    if (gelu) {
+        struct node *d = slope_node(g, n, gelu, dy, false);
+        grad_add(g, gelu->out[1], d ? d->out[0] : NULL);
     } else if (x->wants_grad) {
-        grad_add(g, x, gemm(g, dy, w, NULL, at));
+        grad_add(g, x, gemm(g, dy, n->in[LINEAR_B], NULL, at));
     }
+}
+
+/* May x = gelu(z) be made beside dz, for dW, in the place of z? */
+static bool makes_again(const struct graph *g, const struct node *n,
+                        const struct node *gelu)
+{
+    return gelu && n->in[LINEAR_B]->wants_grad && gelu->loop == n->loop &&
+           grad_alone(g, n, gelu->out[1]) && again_beside(g, gelu);
 }
 
 static void linear_grad(struct graph *g, const struct node *n)
 {
-    struct value *dy = product_grad(g, n);
-    weight_grad(g, n, dy);
-    input_grad(g, n, dy);
+    struct value *dy = product_grad(g, n), *x = n->in[LINEAR_A];
+    const struct node *gelu = gelu_behind(g, x);
+    if (!makes_again(g, n, gelu)) {
+        weight_grad(g, n, x, dy);
+        input_grad(g, n, dy);
+        return;
+    }
+    struct node *d = slope_node(g, n, gelu, dy, true);
+    if (d) {
+        weight_grad(g, n, d->out[1], dy);
+        grad_add(g, gelu->out[1], d->out[0]);
+    }
 }
 
 /* y = gelu(z) of z, where the product ended in it. */
@@ -157,6 +198,7 @@ static int linear_bind(const struct node *n, const struct bind *b, void *params)
         .epilogue = at->epilogue,
         .pre = bind_matrix(b, z),
         .sums = bind_tensor(b, at->sums ? n->out[1] : NULL),
+        .act = bind_matrix(b, at->act ? n->out[1] : NULL),
     };
     return 0;
 }

@@ -81,13 +81,17 @@ static const struct layout layouts[] = {
     {"gemm",
      sizeof(struct nnd_gemm),
      {IN(nnd_gemm, a, "MK"), IN(nnd_gemm, b, "KN"), IN(nnd_gemm, c, "MN"),
-      IN(nnd_gemm, bias, "N"), OUT(nnd_gemm, d, "MN")},
+      IN(nnd_gemm, bias, "N"), IN(nnd_gemm, pre, "MN"), OUT(nnd_gemm, d, "MN"),
+      OUT(nnd_gemm, sums, "M"), OUT(nnd_gemm, act, "MN")},
      {{'M', 16}, {'N', 32}},
      0},
     {"gemm.grouped",
      sizeof(struct nnd_grouped_gemm),
      {IN(nnd_grouped_gemm, a, "TK"), IN(nnd_grouped_gemm, b, "GKN"),
-      OUT(nnd_grouped_gemm, d, "TN")},
+      OUT(nnd_grouped_gemm, d, "TN"), IN(nnd_grouped_gemm, a2, "TK"),
+      IN(nnd_grouped_gemm, b2, "GKN"), IN(nnd_grouped_gemm, scale, "T"),
+      IN(nnd_grouped_gemm, pre, "TN"), IN(nnd_grouped_gemm, pre2, "TN"),
+      OUT(nnd_grouped_gemm, d2, "TN"), OUT(nnd_grouped_gemm, act, "TN")},
      {{'M', 8}, {'N', 8}},
      0},
     {"norm.rms.fwd", sizeof(struct nnd_norm), {NORM_FWD}, {{'T', 32}}, 0},
@@ -268,6 +272,15 @@ static void cut_letter(const struct field *fields, void *params, const struct cu
     }
 }
 
+/* What an activation is made of is an input of its slope, and an output else. */
+static enum role role_of_pre(int epilogue)
+{
+    return (epilogue >= NND_EPI_DGELU && epilogue <= NND_EPI_DSILU) ||
+                   epilogue == NND_EPI_DSWIGLU
+               ? IN
+               : OUT;
+}
+
 /* Transposed matrices have their letters the other way round. */
 static void orient(const struct layout *l, const void *params, struct field *f)
 {
@@ -276,12 +289,14 @@ static void orient(const struct layout *l, const void *params, struct field *f)
     if (strcmp(l->op, "gemm") == 0) {
         f[0].dims = g->trans_a ? "KM" : "MK";
         f[1].dims = g->trans_b ? "NK" : "KN";
+        f[4].role = role_of_pre(g->epilogue);
     } else if (strcmp(l->op, "gemm.grouped") == 0 && gg->mode == NND_GROUP_K) {
         f[0].dims = "TM";
         f[1].dims = "TN";
         f[2].dims = "GMN";
     } else if (strcmp(l->op, "gemm.grouped") == 0) {
-        f[1].dims = gg->trans_b ? "GNK" : "GKN";
+        f[1].dims = f[4].dims = gg->trans_b ? "GNK" : "GKN";
+        f[6].role = f[7].role = role_of_pre(gg->epilogue);
     }
 }
 

@@ -41,7 +41,7 @@ static const struct layout {
     {"gemm",
      sizeof(struct nnd_gemm),
      {AT(nnd_gemm, a), AT(nnd_gemm, b), AT(nnd_gemm, c), AT(nnd_gemm, d),
-      AT(nnd_gemm, bias), AT(nnd_gemm, pre), AT(nnd_gemm, sums)}},
+      AT(nnd_gemm, bias), AT(nnd_gemm, pre), AT(nnd_gemm, sums), AT(nnd_gemm, act)}},
     {"attn.fwd", sizeof(struct nnd_attn), {ATTN}},
     {"attn.bwd", sizeof(struct nnd_attn), {ATTN}},
     {"norm.rms.fwd", sizeof(struct nnd_norm), {NORM}},

@@ -68,8 +68,11 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
     j.k = p->a.dim[p->trans_a ? 0 : 1];
     j.a = side_of(&p->a, p->trans_a);
     j.b = side_of(&p->b, p->trans_b);
-    j.end = (struct gemm_finish){
-        .epilogue = p->epilogue, .bias = p->bias, .d = p->d, .pre = p->pre};
+    j.end = (struct gemm_finish){.epilogue = p->epilogue,
+                                 .bias = p->bias,
+                                 .d = p->d,
+                                 .pre = p->pre,
+                                 .act = p->act};
     j.grid = gemm_cut(m, n, j.k, l->nthreads, j.through_room ? GEMM_ROOM_ROWS : m,
                       GEMM_COLS);
     return work_run(l, j.grid.rows * j.grid.cols, gemm_room_bytes(j.through_room),
@@ -108,6 +111,8 @@ static int gemm_check(const void *params, struct nnd_error *e)
         return op_refuse(e, NND_EINVAL, "epilogue %d and pre is absent", p->epilogue);
     if (p->sums.ndim && !p->trans_a)
         return op_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
+    if (p->act.ndim && p->epilogue < NND_EPI_DGELU)
+        return op_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return NND_OK;
 }
 
@@ -119,6 +124,7 @@ const struct op OPS(gemm)[] = {
               ARG(nnd_gemm, c, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, bias, "N", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, pre, "MN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, act, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, sums, "M", IN_F32, ARG_OPTIONAL)},
      .check = gemm_check,
      .workspace = gemm_workspace,

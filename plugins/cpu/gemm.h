@@ -102,7 +102,7 @@ void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t
  * [j, j + n) of D and its like; absent tensors have ndim 0.  x may be d. */
 struct gemm_finish {
     int epilogue; /* enum nnd_epilogue */
-    struct nnd_tensor bias, d, d2, pre, pre2, scale;
+    struct nnd_tensor bias, d, d2, pre, pre2, scale, act;
 };
 void gemm_end(const struct gemm_finish *f, int64_t i, int64_t j, int64_t m, int64_t n,
               const float *x, int64_t ld);

@@ -11,7 +11,7 @@
 struct row {
     const struct gemm_finish *f;
     const float *x;
-    void *d, *d2, *pre, *pre2;
+    void *d, *d2, *pre, *pre2, *act;
     const void *bias;
     int64_t cols;
     float scale;
@@ -65,6 +65,19 @@ static inline __attribute__((always_inline)) vf made_of(int epilogue, vf x, vf p
     }
 }
 
+/* What the activation makes of pre, to the bit as the epilogue that stored pre did. */
+static inline __attribute__((always_inline)) vf activation_of(int epilogue, vf pre)
+{
+    switch (epilogue) {
+    case NND_EPI_DGELU:
+        return act_gelu(pre, 0);
+    case NND_EPI_DGELU_TANH:
+        return act_gelu(pre, 1);
+    default:
+        return act_silu(pre);
+    }
+}
+
 /* epilogue is a constant where this is inlined. */
 static inline __attribute__((always_inline)) void end_as(int epilogue,
                                                          const struct row *w)
@@ -81,7 +94,10 @@ static inline __attribute__((always_inline)) void end_as(int epilogue,
             pre = get(w, w->pre, pre_type, i);
         else
             x = keep(w, w->pre, pre_type, i, x);
-        put(w, w->d, f->d.dtype, i, made_of(epilogue, x, pre) * w->scale);
+        x = made_of(epilogue, x, pre) * w->scale;
+        if (is_slope && w->act) /* of what the slope has computed already */
+            put(w, w->act, f->act.dtype, i, activation_of(epilogue, pre));
+        put(w, w->d, f->d.dtype, i, x);
     }
 }
 
@@ -110,6 +126,8 @@ static void end_dswiglu(const struct row *w)
 
         put(w, w->d, f->d.dtype, i, x * b * act_silu_slope(a));
         put(w, w->d2, f->d2.dtype, i, x * act_silu(a));
+        if (w->act)
+            put(w, w->act, f->act.dtype, i, act_silu(a) * b);
     }
 }
 
@@ -165,6 +183,7 @@ void gemm_end(const struct gemm_finish *f, int64_t i, int64_t j, int64_t m, int6
                         at(&f->d2, r, j),
                         at(&f->pre, r, j),
                         at(&f->pre2, r, j),
+                        at(&f->act, r, j),
                         NULL,
                         n,
                         f->scale.ndim ? ((const float *)f->scale.data)[r] : 1.0f};

@@ -189,7 +189,8 @@ static int grouped_launch(const void *params, const struct nnd_launch *l)
                                     .d2 = p->d2,
                                     .pre = p->pre,
                                     .pre2 = p->pre2,
-                                    .scale = p->scale}};
+                                    .scale = p->scale,
+                                    .act = p->act}};
 
     if (p->mode == NND_GROUP_K)
         return matrix_launch(p, l, &j, rooms, l->workspace_size - table);
@@ -233,6 +234,9 @@ static int check_pair(const struct nnd_grouped_gemm *p, struct nnd_error *e)
     if (back && (!is_like(&p->pre, &p->d) || !is_like(&p->pre2, &p->d) ||
                  !is_like(&p->d2, &p->d)))
         return op_refuse(e, NND_EINVAL, "pre, pre2, d2 are not all like d");
+    if (p->act.ndim && (!back || !is_like(&p->act, &p->d)))
+        return op_refuse(e, NND_EINVAL, "act with epilogue %d, or not like d",
+                         p->epilogue);
     if (swiglu && ((p->pre.ndim && !is_like(&p->pre, &p->d)) ||
                    (p->pre2.ndim && !is_like(&p->pre2, &p->d))))
         return op_refuse(e, NND_EINVAL, "pre, pre2 are not both like d");
@@ -275,7 +279,8 @@ static int matrix_check(const struct nnd_grouped_gemm *p, struct nnd_error *e)
                          (long long)p->a.dim[0], (long long)p->a.dim[1],
                          (long long)p->b.dim[0], (long long)p->b.dim[1],
                          (long long)p->d.dim[1], (long long)p->d.dim[2]);
-    if (p->epilogue != NND_EPI_NONE || p->scale.ndim || p->a2.ndim || p->b2.ndim)
+    if (p->epilogue != NND_EPI_NONE || p->scale.ndim || p->a2.ndim || p->b2.ndim ||
+        p->act.ndim)
         return op_refuse(e, NND_EUNSUPPORTED, "mode K: an epilogue, scale or pair");
     return NND_OK;
 }
@@ -310,7 +315,7 @@ static int check_tensors(const struct nnd_grouped_gemm *p, struct nnd_error *e)
                {&p->a2, "a2", FLOATS},      {&p->b2, "b2", FLOATS},
                {&p->d, "d", IN_FLOATS},     {&p->d2, "d2", IN_FLOATS},
                {&p->pre, "pre", IN_FLOATS}, {&p->pre2, "pre2", IN_FLOATS},
-               {&p->scale, "scale", IN_F32}};
+               {&p->act, "act", IN_FLOATS}, {&p->scale, "scale", IN_F32}};
 
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         int r = check_tensor(all[i].t, all[i].name, all[i].dtypes, e);

@@ -41,6 +41,13 @@ DEVICE float silu_slope(float x)
     return s * (1.0f + x * (1.0f - s));
 }
 
+/* What the activation of a slope's epilogue, NND_EPI_DGELU .. NND_EPI_DSILU, makes. */
+DEVICE float activation_of(int kind, float pre)
+{
+    return kind == NND_EPI_DSILU ? silu_of(pre)
+                                 : gelu_of(pre, kind == NND_EPI_DGELU_TANH);
+}
+
 /* Epilogues of one number: NND_EPI_GELU .. NND_EPI_DSILU. */
 DEVICE float epilogue_of(int kind, float x, float pre)
 {

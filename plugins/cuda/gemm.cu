@@ -9,7 +9,7 @@
 
 struct gemms {
     struct side a, b;
-    struct mat c, d, bias, pre;
+    struct mat c, d, bias, pre, act;
     struct reach reach;
     float *sums;
     float beta;
@@ -24,9 +24,12 @@ DEVICE float finish(const struct gemms &g, int64_t m, int64_t n, float x)
         x += g.beta * get1(g.c, m, n);
     if (g.bias.data)
         x += get1(g.bias, 0, n);
-    if (g.epilogue >= NND_EPI_DGELU)
+    if (g.epilogue >= NND_EPI_DGELU) {
         pre = get1(g.pre, m, n);
-    else if (g.epilogue != NND_EPI_NONE && g.pre.data) {
+        if (g.act.data)
+            put_at(g.act.dtype, g.act.data + m * g.act.step, n,
+                   activation_of(g.epilogue, pre));
+    } else if (g.epilogue != NND_EPI_NONE && g.pre.data) {
         x = rounded(g.pre.dtype, x);
         put_at(g.pre.dtype, g.pre.data + m * g.pre.step, n, x);
     }
@@ -72,6 +75,7 @@ static struct gemms gemms_of(const struct nnd_gemm *p)
             mat_of(&p->d),
             mat_of(&p->bias),
             mat_of(&p->pre),
+            mat_of(&p->act),
             {p->d.dim[0], p->d.dim[1], p->a.dim[p->trans_a ? 0 : 1]},
             p->sums.ndim ? (float *)p->sums.data : NULL,
             p->beta,
@@ -139,6 +143,8 @@ extern "C" int cuda_gemm_check(const void *params, struct nnd_error *e)
         return op_refuse(e, NND_EINVAL, "epilogue %d and pre is absent", p->epilogue);
     if (p->sums.ndim && !p->trans_a)
         return op_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
+    if (p->act.ndim && p->epilogue < NND_EPI_DGELU)
+        return op_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return NND_OK;
 }
 
@@ -151,6 +157,7 @@ extern "C" const struct op cuda_gemm_ops[] = {
               ARG(nnd_gemm, c, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, bias, "N", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, pre, "MN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, act, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, sums, "M", IN_F32, ARG_OPTIONAL)},
      .check = cuda_gemm_check,
      .launch = cuda_gemm_launch},

@@ -13,7 +13,7 @@
 
 struct groups {
     struct side a, b, a2, b2;
-    struct mat d, d2, pre, pre2;
+    struct mat d, d2, pre, pre2, act;
     const float *scale;
     const struct nnd_segment *segments;
     int32_t nsegments, epilogue;
@@ -67,9 +67,11 @@ DEVICE void finish(const struct groups &g, int64_t r, int64_t n, float x, float 
         x2 = kept(g.pre2, r, n, x2);
         x = silu_of(kept(g.pre, r, n, x)) * x2;
     } else if (g.epilogue == NND_EPI_DSWIGLU) {
-        float a = get1(g.pre, r, n);
+        float a = get1(g.pre, r, n), b = get1(g.pre2, r, n);
         put_at(g.d2.dtype, g.d2.data + r * g.d2.step, n, x * scale * silu_of(a));
-        x = x * silu_slope(a) * get1(g.pre2, r, n);
+        if (g.act.data)
+            put_at(g.act.dtype, g.act.data + r * g.act.step, n, silu_of(a) * b);
+        x = x * silu_slope(a) * b;
     }
     put_at(g.d.dtype, g.d.data + r * g.d.step, n, x * scale);
 }
@@ -156,6 +158,7 @@ static struct groups groups_of(const struct nnd_grouped_gemm *p)
         g.b2 = stack_side(&p->b2, p->trans_b != 0);
     g.d = mat_of(&p->d), g.d2 = mat_of(&p->d2);
     g.pre = mat_of(&p->pre), g.pre2 = mat_of(&p->pre2);
+    g.act = mat_of(&p->act);
     g.scale = p->scale.ndim ? (const float *)p->scale.data : NULL;
     g.segments = p->segments;
     g.nsegments = p->nsegments;
@@ -256,6 +259,8 @@ static int check_m(const struct nnd_grouped_gemm *p, struct nnd_error *e)
         (p->a2.ndim && p->epilogue != NND_EPI_NONE))
         return op_refuse(e, NND_EINVAL, "epilogue %d with a2 of %d and b2 of %d dims",
                          p->epilogue, p->a2.ndim, p->b2.ndim);
+    if (p->act.ndim && !back)
+        return op_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     if (back && (!p->d2.ndim || !p->pre.ndim || !p->pre2.ndim))
         return op_refuse(e, NND_EINVAL, "epilogue %d without d2, pre or pre2",
                          p->epilogue);
@@ -271,7 +276,8 @@ static int check_k(const struct nnd_grouped_gemm *p, struct nnd_error *e)
     if (!p->gather_div && p->a.dim[0] != p->b.dim[0])
         return op_refuse(e, NND_EINVAL, "mode K: %lld rows and %lld",
                          (long long)p->a.dim[0], (long long)p->b.dim[0]);
-    if (p->epilogue != NND_EPI_NONE || p->scale.ndim || p->a2.ndim || p->b2.ndim)
+    if (p->epilogue != NND_EPI_NONE || p->scale.ndim || p->a2.ndim || p->b2.ndim ||
+        p->act.ndim)
         return op_refuse(e, NND_EUNSUPPORTED, "mode K: an epilogue, scale or pair");
     if (p->d.dim[0] > 65535)
         return op_refuse(e, NND_EUNSUPPORTED, "mode K: %lld matrices, wanted <= 65535",
@@ -322,6 +328,7 @@ extern "C" const struct op cuda_grouped_ops[] = {
               ARG(nnd_grouped_gemm, d2, "TN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_grouped_gemm, pre, "TN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_grouped_gemm, pre2, "TN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_grouped_gemm, act, "TN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_grouped_gemm, scale, "T", IN_F32, ARG_OPTIONAL)},
      .check = grouped_check,
      .workspace = grouped_workspace,

@@ -201,7 +201,7 @@ static bool suits(const struct nnd_gemm *p)
 /* ---- the activation ---- */
 
 struct ends {
-    struct mat from, d, pre;
+    struct mat from, d, pre, act;
     int32_t epilogue;
 };
 
@@ -213,6 +213,13 @@ template <int DT> struct end_numbers {
         get8<DT>(m.from, r, c, left, x);
         if (m.epilogue >= NND_EPI_DGELU)
             get8<0>(m.pre, r, c, left, pre);
+        if (m.act.data) {
+            float act[8];
+#pragma unroll
+            for (int i = 0; i < 8; i++)
+                act[i] = activation_of(m.epilogue, pre[i]);
+            put8<0>(m.act, r, c, left, act);
+        }
 #pragma unroll
         for (int i = 0; i < 8; i++)
             x[i] = epilogue_of(m.epilogue, x[i], pre[i]);
@@ -223,7 +230,8 @@ template <int DT> struct end_numbers {
 static int finish(const struct nnd_gemm *p, const struct nnd_launch *l)
 {
     const struct nnd_tensor *t[] = {target_of(p), &p->d};
-    struct ends m = {mat_of(t[0]), mat_of(&p->d), mat_of(&p->pre), p->epilogue};
+    struct ends m = {mat_of(t[0]), mat_of(&p->d), mat_of(&p->pre), mat_of(&p->act),
+                     p->epilogue};
     return each_typed<end_numbers>(l, common_type(t, 2), p->d.dim[0], p->d.dim[1], m);
 }
 
@@ -301,6 +309,7 @@ extern "C" const struct op cuda_lt_ops[] = {
               ARG(nnd_gemm, c, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, bias, "N", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, pre, "MN", IN_FLOATS, ARG_OPTIONAL),
+              ARG(nnd_gemm, act, "MN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_gemm, sums, "M", IN_F32, ARG_OPTIONAL)},
      .check = lt_check,
      .workspace = lt_workspace,

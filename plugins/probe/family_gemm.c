@@ -14,7 +14,8 @@ static const struct {
     float beta;
     bool in_place, bias;
     int epilogue;
-    bool pre, sums; /* pre: stored by forward epilogues */
+    enum { NO, PRE, PRE_ACT, PRE_IS_ACT } pre; /* stored by forward epilogues */
+    bool sums;
 } gemms[] = {
     {1, 1, 1, false, false, 0, false, false, NND_EPI_NONE, false, false},
     {3, 5, 7, false, false, 0, false, false, NND_EPI_NONE, false, false},
@@ -37,11 +38,30 @@ static const struct {
     {16, 33, 65, false, false, 0, false, false, NND_EPI_DGELU, true, false},
     {65, 31, 64, false, false, 0, false, false, NND_EPI_DGELU_TANH, true, false},
     {3, 70, 20, false, true, 0, false, false, NND_EPI_DSILU, true, false},
+    {17, 40, 33, false, false, 0, false, false, NND_EPI_DGELU, PRE_ACT, false},
+    {15, 67, 64, false, true, 0, false, false, NND_EPI_DGELU_TANH, PRE_IS_ACT, false},
+    {33, 5, 300, false, false, 0, false, false, NND_EPI_DSILU, PRE_IS_ACT, false},
     {37, 18, 300, true, false, 0, false, false, NND_EPI_NONE, false, true},
     {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, false, true},
 };
 
-/* The two tensors of an epilogue. */
+/* The activation's value, beside its input or in its place. */
+static void add_act(struct call *c, struct slot *pre, bool own)
+{
+    struct nnd_gemm *p = &c->params.gemm;
+    struct slot *act = pre;
+    if (own) {
+        act = call_tensor(c, "act", &p->act, ROLE_OUT, KIND_RESULT, pre->dim[0],
+                          pre->dim[1], -1);
+        act->row = pre->row;
+    } else {
+        act->role = ROLE_INOUT;
+        act->alias = &p->act;
+    }
+    act->slack = SLACK_FORWARD;
+}
+
+/* The tensors of an epilogue. */
 static void add_extras(struct call *c, int i, const struct slot *d)
 {
     struct nnd_gemm *p = &c->params.gemm;
@@ -53,6 +73,8 @@ static void add_extras(struct call *c, int i, const struct slot *d)
         pre->row = d->row;
         pre->slack = SLACK_FORWARD;
         pre->terms = gemms[i].k;
+        if (gemms[i].pre != PRE)
+            add_act(c, pre, gemms[i].pre == PRE_ACT);
     }
     if (gemms[i].sums) {
         struct slot *sums =
@@ -64,6 +86,7 @@ static void add_extras(struct call *c, int i, const struct slot *d)
 
 bool family_gemm(struct call *c, int i, const struct window *w)
 {
+    static const char *const with[] = {"", " pre", " pre act", " act=pre"};
     if (i >= COUNT(gemms))
         return false;
     struct nnd_gemm *p = &c->params.gemm;
@@ -97,8 +120,7 @@ bool family_gemm(struct call *c, int i, const struct window *w)
              gemms[i].m, gemms[i].n, gemms[i].k, ta ? " trans_a" : "",
              tb ? " trans_b" : "", (double)gemms[i].beta,
              gemms[i].in_place ? " c=d" : "", gemms[i].bias ? " bias" : "",
-             gemms[i].epilogue, gemms[i].pre ? " pre" : "",
-             gemms[i].sums ? " sums" : "");
+             gemms[i].epilogue, with[gemms[i].pre], gemms[i].sums ? " sums" : "");
     return true;
 }
 
@@ -109,7 +131,7 @@ static const struct {
     bool tb;
     int rows[SEGMENTS], index[SEGMENTS];
     bool accumulate;
-    enum { PLAIN, SWIGLU, DSWIGLU, TWO } form;
+    enum { PLAIN, SWIGLU, TWO, DSWIGLU, DSWIGLU_ACT, DSWIGLU_IN_PLACE } form;
     int gather; /* the divisor of its indices, or 0 */
     bool scale;
 } grouped[] = {
@@ -214,6 +236,26 @@ static const struct {
      0,
      false},
     {NND_GROUP_M,
+     37,
+     20,
+     false,
+     {8, 1, 33, 0, 2},
+     {0, 1, 2, 3, 4},
+     false,
+     DSWIGLU_ACT,
+     0,
+     true},
+    {NND_GROUP_M,
+     18,
+     65,
+     false,
+     {3, 17, 0, 1, 20},
+     {4, 1, 2, 3, 0},
+     false,
+     DSWIGLU_IN_PLACE,
+     0,
+     false},
+    {NND_GROUP_M,
      21,
      300,
      false,
@@ -280,7 +322,8 @@ static void add_pair(struct call *c, int i, int64_t t, const int64_t *row)
 {
     struct nnd_grouped_gemm *p = &c->params.grouped;
     int64_t n = grouped[i].n, k = grouped[i].k;
-    bool forward = grouped[i].form == SWIGLU, back = grouped[i].form == DSWIGLU;
+    bool forward = grouped[i].form == SWIGLU, back = grouped[i].form >= DSWIGLU;
+    bool in_place = grouped[i].form == DSWIGLU_IN_PLACE;
     if (forward || grouped[i].form == TWO)
         call_tensor(c, "b2", &p->b2, ROLE_IN, KIND_WEIGHT, SEGMENTS,
                     grouped[i].tb ? n : k, grouped[i].tb ? k : n);
@@ -294,6 +337,14 @@ static void add_pair(struct call *c, int i, int64_t t, const int64_t *row)
         s->row = row;
         s->slack = SLACK_FORWARD;
         s->terms = k;
+        s->role = in_place && !j ? ROLE_INOUT : s->role;
+        s->alias = in_place && !j ? &p->act : NULL;
+    }
+    if (grouped[i].form == DSWIGLU_ACT) {
+        struct slot *s =
+            call_tensor(c, "act", &p->act, ROLE_OUT, KIND_RESULT, t, n, -1);
+        s->row = row;
+        s->slack = SLACK_FORWARD;
     }
     if (back) {
         struct slot *s = call_tensor(c, "d2", &p->d2, ROLE_OUT, KIND_RESULT, t, n, -1);

@@ -23,6 +23,7 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
          2,
          {m, n}},
         {"sums", &p->sums, REF_WIDE | REF_OPTIONAL, 1, {m}},
+        {"act", &p->act, REF_FLOAT | REF_OPTIONAL, 2, {m, n}},
     };
     (void)self;
     if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
@@ -30,7 +31,15 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
                           p->epilogue, NND_EPI_DSILU);
     if (ref_given(&p->sums) && !p->trans_a)
         return ref_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
-    return ref_check(p->struct_size, sizeof *p, shapes, 7, e);
+    if (ref_given(&p->act) && p->epilogue < NND_EPI_DGELU)
+        return ref_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
+    return ref_check(p->struct_size, sizeof *p, shapes, 8, e);
+}
+
+double ref_activation(int kind, double pre)
+{
+    return kind == NND_EPI_DSILU ? pre * ref_sigmoid(pre)
+                                 : ref_gelu(pre, kind == NND_EPI_DGELU_TANH);
 }
 
 double ref_epilogue(int kind, double x, double pre)
@@ -56,8 +65,12 @@ double ref_epilogue(int kind, double x, double pre)
 static double finish(const struct nnd_gemm *p, int64_t m, int64_t n, double x)
 {
     int64_t at = ref_given(&p->pre) ? at2(&p->pre, m, n) : 0;
-    if (p->epilogue >= NND_EPI_DGELU)
-        return ref_epilogue(p->epilogue, x, ref_get(&p->pre, at));
+    if (p->epilogue >= NND_EPI_DGELU) {
+        double pre = ref_get(&p->pre, at);
+        if (ref_given(&p->act))
+            ref_put(&p->act, at2(&p->act, m, n), ref_activation(p->epilogue, pre));
+        return ref_epilogue(p->epilogue, x, pre);
+    }
     if (p->epilogue != NND_EPI_NONE && ref_given(&p->pre)) {
         ref_put(&p->pre, at, x);
         x = ref_get(&p->pre, at);

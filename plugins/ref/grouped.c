@@ -20,6 +20,8 @@ static int supports_pair(const struct nnd_grouped_gemm *p, struct nnd_error *e)
     if (ref_given(&p->b2) != (swiglu || sum) || (sum && p->epilogue != NND_EPI_NONE))
         return ref_refuse(e, NND_EINVAL, "epilogue %d with a2 of %d and b2 of %d dims",
                           p->epilogue, p->a2.ndim, p->b2.ndim);
+    if (ref_given(&p->act) && !back)
+        return ref_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return NND_OK;
 }
 
@@ -42,8 +44,9 @@ static int supports_m(const struct nnd_grouped_gemm *p, struct nnd_error *e)
         {"pre", &p->pre, back, 2, {rows, n}},
         {"pre2", &p->pre2, back, 2, {rows, n}},
         {"scale", &p->scale, REF_WIDE | REF_OPTIONAL, 1, {rows}},
+        {"act", &p->act, REF_FLOAT | REF_OPTIONAL, 2, {rows, n}},
     };
-    int r = ref_check(p->struct_size, sizeof *p, shapes, 9, e);
+    int r = ref_check(p->struct_size, sizeof *p, shapes, 10, e);
     return r ? r : supports_pair(p, e);
 }
 
@@ -55,7 +58,7 @@ static int supports_k(const struct nnd_grouped_gemm *p, struct nnd_error *e)
         {"d", &p->d, REF_WIDE, 3, {REF_ANY, p->a.dim[1], p->b.dim[1]}},
     };
     if (p->epilogue != NND_EPI_NONE || ref_given(&p->scale) || ref_given(&p->a2) ||
-        ref_given(&p->b2))
+        ref_given(&p->b2) || ref_given(&p->act))
         return ref_refuse(e, NND_EUNSUPPORTED, "mode K: an epilogue, scale or pair");
     return ref_check(p->struct_size, sizeof *p, shapes, 3, e);
 }
@@ -119,8 +122,11 @@ static void element_m(const struct nnd_grouped_gemm *p, int64_t index, int64_t r
         x = x * ref_sigmoid(x) * x2;
     } else if (p->epilogue == NND_EPI_DSWIGLU) {
         double a = ref_get(&p->pre, at2(&p->pre, r, n));
+        double b = ref_get(&p->pre2, at2(&p->pre2, r, n));
         ref_put(&p->d2, at2(&p->d2, r, n), x * scale * a * ref_sigmoid(a));
-        x = ref_epilogue(NND_EPI_DSILU, x, a) * ref_get(&p->pre2, at2(&p->pre2, r, n));
+        if (ref_given(&p->act))
+            ref_put(&p->act, at2(&p->act, r, n), ref_activation(NND_EPI_DSILU, a) * b);
+        x = ref_epilogue(NND_EPI_DSILU, x, a) * b;
     }
     ref_put(&p->d, at2(&p->d, r, n), x * scale);
 }

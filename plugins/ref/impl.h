@@ -146,6 +146,9 @@ double ref_gelu_slope(double x, bool approx);
 /* Epilogues NND_EPI_GELU to NND_EPI_DSILU of x; pre is read by the last three. */
 double ref_epilogue(int kind, double x, double pre);
 
+/* What the activation of these three makes of pre. */
+double ref_activation(int kind, double pre);
+
 /* ---- cross entropy of one row ---- */
 
 struct ref_xent {

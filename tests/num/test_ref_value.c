@@ -285,6 +285,28 @@ static void activations(void **state)
     num_near("gelu(1)", *num_at(&p.y, 0, 0, 0), 0.84119199060827676, 1e-15);
 }
 
+/* Of pre = 1, beside x = 2 times the slope there; act may be pre. */
+static void slopes_with_their_activation(void **state)
+{
+    static const struct {
+        int epilogue;
+        double d, act;
+    } want[] = {{NND_EPI_DGELU, 2 * 1.0833154705876864, 0.84134474606854293},
+                {NND_EPI_DGELU_TANH, 2 * 1.0829640838457826, 0.84119199060827676},
+                {NND_EPI_DSILU, 2 * 0.92767051187148668, 0.73105857863000487}};
+    (void)state;
+    for (int i = 0; i < 6; i++) {
+        struct nnd_gemm p = {.struct_size = sizeof p, .epilogue = want[i / 2].epilogue};
+        p.a = num_f64(1, 1, 0), p.b = num_f64(1, 1, 0), p.d = num_f64(1, 1, 0);
+        p.pre = num_f64(1, 1, 0), p.act = i % 2 ? p.pre : num_f64(1, 1, 0);
+        *num_at(&p.a, 0, 0, 0) = 0.5, *num_at(&p.b, 0, 0, 0) = 4;
+        *num_at(&p.pre, 0, 0, 0) = 1;
+        num_run("gemm", &p);
+        num_near("slope", *num_at(&p.d, 0, 0, 0), want[i / 2].d, 1e-15);
+        num_near("act", *num_at(&p.act, 0, 0, 0), want[i / 2].act, 1e-15);
+    }
+}
+
 static void cross_entropy(void **state)
 {
     static const int32_t target[] = {3, 0, -1};
@@ -499,6 +521,8 @@ static void refusals_name_the_tensor(void **state)
     p.d.dtype = NND_F64, p.a.ndim = 0;
     assert_int_equal(num_try("gemm", &p, &e), NND_EINVAL);
     assert_string_equal(e.text, "a has 0 dimensions, wanted 2");
+    p.a = num_f64(2, 3, 0), p.act = num_f64(2, 5, 0), p.epilogue = NND_EPI_GELU;
+    assert_int_equal(num_try("gemm", &p, &e), NND_EINVAL);
     p.struct_size = 8;
     assert_int_equal(num_try("gemm", &p, &e), NND_EINVAL);
 }
@@ -517,6 +541,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(norms, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(slopes_with_their_activation, num_setup,
+                                        num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(distilled, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(route, num_setup, num_teardown),
