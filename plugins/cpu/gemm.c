@@ -57,6 +57,89 @@ static int through_room(const struct nnd_gemm *p)
     return p->d.dtype != NND_F32;
 }
 
+#if VL == 16 && GEMM_WORD == 1
+
+/* Up to so many rows, a matrix twice as large whose rows lie along K is not packed: its
+ * rows are read where they lie, what is packed is A, and it is the transpose of D that
+ * comes of it and is turned.  Each sum is the same, term by term. */
+#define TURNED_ROWS 128
+
+static int is_turned(const struct nnd_gemm *p)
+{
+    return p->trans_b && !p->trans_a && p->a.dtype == NND_F32 &&
+           p->b.dtype == NND_F32 && p->d.dtype == NND_F32 && p->beta == 0 &&
+           p->d.dim[0] > FEW_ROWS && p->d.dim[0] <= TURNED_ROWS &&
+           p->d.dim[1] >= 2 * p->d.dim[0];
+}
+
+/* d [m,n] = the transpose of x [n,m]. */
+static void turn(float *d, int64_t ld, const float *x, int64_t ldx, int64_t m,
+                 int64_t n)
+{
+    for (int64_t i = 0; i < m; i += VL)
+        for (int64_t j = 0; j < n; j += VL) {
+            const float *from = x + j * ldx + i;
+            float *to = d + i * ld + j;
+
+            if (m - i >= VL && n - j >= VL) {
+                turn_block(to, ld, from, ldx);
+                continue;
+            }
+            for (int64_t r = 0; r < VL && r < m - i; r++)
+                for (int64_t c = 0; c < VL && c < n - j; c++)
+                    to[r * ld + c] = from[c * ldx + r];
+        }
+}
+
+static void turned_one(void *arg, int number, void *place)
+{
+    const struct gemm_job *job = arg;
+    const struct nnd_gemm *p = job->p;
+    struct gemm_tile t = gemm_tile_at(&job->grid, number);
+    struct gemm_room room = gemm_room_at(place);
+    struct gemm_task task = {.a = side_at(&job->a, t.i, 0),
+                             .b = side_at(&job->b, 0, t.j),
+                             .m = t.m,
+                             .n = t.n,
+                             .cols = t.n,
+                             .k = job->k,
+                             .d = room.d,
+                             .ld = (t.n + VL - 1) / VL * VL + VL};
+    float *d = element(&p->d, t.j, t.i);
+
+    gemm_product(&task, &room);
+    turn(d, p->d.stride[0], task.d, task.ld, t.n, t.m);
+    gemm_end(&job->end, t.j, t.i, t.n, t.m, d, p->d.stride[0]);
+}
+
+static int turned_launch(struct gemm_job *j, const struct nnd_launch *l)
+{
+    const struct nnd_gemm *p = j->p;
+
+    j->a = side_of(&p->b, !p->trans_b);
+    j->b = side_of(&p->a, !p->trans_a);
+    j->grid = gemm_cut(p->d.dim[1], p->d.dim[0], j->k, l->nthreads, GEMM_ROOM_ROWS,
+                       GEMM_COLS);
+    return work_run(l, j->grid.rows * j->grid.cols, gemm_room_bytes(1), l->workspace,
+                    l->workspace_size, turned_one, j);
+}
+
+#else
+
+static int is_turned(const struct nnd_gemm *p)
+{
+    (void)p;
+    return 0;
+}
+
+static int turned_launch(struct gemm_job *j, const struct nnd_launch *l)
+{
+    (void)j, (void)l;
+    return NND_EUNSUPPORTED;
+}
+
+#endif
+
 static int gemm_launch(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_gemm *p = params;
@@ -73,6 +156,8 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
                                  .d = p->d,
                                  .pre = p->pre,
                                  .act = p->act};
+    if (is_turned(p))
+        return turned_launch(&j, l);
     j.grid = gemm_cut(m, n, j.k, l->nthreads, j.through_room ? GEMM_ROOM_ROWS : m,
                       GEMM_COLS);
     return work_run(l, j.grid.rows * j.grid.cols, gemm_room_bytes(j.through_room),
@@ -81,7 +166,7 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
 
 static size_t gemm_workspace(const void *params)
 {
-    return work_room(gemm_room_bytes(through_room(params)));
+    return work_room(gemm_room_bytes(through_room(params) || is_turned(params)));
 }
 
 static int check_shapes(const struct nnd_gemm *p, struct nnd_error *e)

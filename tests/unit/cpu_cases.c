@@ -467,6 +467,23 @@ static void add_gemm(struct calls *c, int64_t m, int64_t n, int64_t k, int dtype
     }
 }
 
+/* A layer's forward product: [m,k] times the transpose of [n,k], D its own. */
+static void add_linear(struct calls *c, int64_t m, int64_t n, int64_t k)
+{
+    struct nnd_gemm *p = params(c, sizeof *p);
+    struct call *call;
+    char label[60];
+
+    snprintf(label, sizeof label, "linear %dx%dx%d", (int)m, (int)n, (int)k);
+    call = add(c, "gemm", p, label);
+    p->trans_b = 1;
+    p->a = matrix(c, NND_F32, m, k, 2);
+    p->b = matrix(c, NND_F32, n, k, 1);
+    p->d = matrix(c, NND_F32, m, n, 4);
+    p->bias = vector(c, NND_F32, n);
+    output(c, call, &p->d);
+}
+
 static void add_grouped(struct calls *c, int64_t m, int64_t n, int dtype)
 {
     static const struct nnd_segment rows[] = {
@@ -632,6 +649,8 @@ static void add_all(struct calls *c)
         add_grouped(c, 60, 90, t);
     }
     add_sum(c, 5, 90, NND_F64, NND_F64);
+    add_linear(c, 140, 333, 300);
+    add_linear(c, 37, 90, 270);
     add_gemm(c, 1, 70, 300, NND_F32, NND_F32);
     add_gemm(c, 9, 3, 1, NND_F32, NND_F32);
     add_gemm(c, 9, 30, 0, NND_F32, NND_F32);
