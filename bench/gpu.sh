@@ -270,8 +270,13 @@ moe.unpermute bf16 T=8192,E=64,K=2,N=2048
 gemm bf16 M=4096,N=4096,K=4096
 gemm bf16 M=8192,N=8192,K=8192
 gemm bf16 M=16384,N=768,K=768
+gemm bf16 M=65536,N=2048,K=2048
 gemm.grouped bf16 E=8,M=8192,N=2048,K=2048
-gemm.grouped bf16 E=128,M=32768,N=1536,K=2048
+gemm.grouped bf16 E=8,M=8192,N=2048,K=2048,swiglu
+gemm.grouped bf16 E=8,M=8192,N=2048,K=2048,wgrad
+gemm bf16 M=32768,N=1536,K=2048
+gemm.grouped bf16 E=128,M=256,N=1536,K=2048
+gemm.grouped bf16 E=128,M=256,N=1536,K=2048,wgrad
 attn.fwd bf16 B=4,T=1024,H=12,G=12,D=64
 attn.fwd bf16 B=1,T=2048,H=16,G=2,D=128
 attn.fwd bf16 B=1,T=8192,H=16,G=2,D=128

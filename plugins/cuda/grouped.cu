@@ -9,30 +9,18 @@
  */
 #include "act.h"
 #include "families.h"
-#include "tile.h"
-
-struct groups {
-    struct side a, b, a2, b2;
-    struct mat d, d2, pre, pre2, act;
-    const float *scale;
-    const struct nnd_segment *segments;
-    int32_t nsegments, epilogue;
-    int64_t rows, n, k, b_step, b2_step; /* bytes from matrix to matrix */
-    int64_t across, m;
-    int2 *map;
-};
+#include "grouped.h"
 
 #define MAP_THREADS 256
 
-/* map[tile] = {segment, first row within it}; {-1, 0} behind the last. */
-__global__ void __launch_bounds__(MAP_THREADS) map_tiles(struct groups g, int64_t most)
+__global__ void __launch_bounds__(MAP_THREADS) map_tiles(struct groups g, int high)
 {
     __shared__ int32_t end[MAP_THREADS];
     int64_t before = 0;
     int t = threadIdx.x;
     for (int first = 0; first < g.nsegments; first += MAP_THREADS) {
         int s = first + t;
-        int32_t tiles = s < g.nsegments ? (g.segments[s].rows + TILE - 1) / TILE : 0;
+        int32_t tiles = s < g.nsegments ? (g.segments[s].rows + high - 1) / high : 0;
         __syncthreads();
         end[t] = tiles;
         __syncthreads();
@@ -43,11 +31,18 @@ __global__ void __launch_bounds__(MAP_THREADS) map_tiles(struct groups g, int64_
             __syncthreads();
         }
         for (int32_t i = 0; i < tiles; i++)
-            g.map[before + end[t] - tiles + i] = make_int2(s, i * TILE);
+            g.map[before + end[t] - tiles + i] = make_int2(s, i * high);
         before += end[MAP_THREADS - 1];
     }
-    for (int64_t i = before + t; i < most; i += MAP_THREADS)
+    for (int64_t i = before + t; i < g.tiles; i += MAP_THREADS)
         g.map[i] = make_int2(-1, 0);
+    if (t == 0)
+        g.map[g.tiles] = make_int2((int)before, 0);
+}
+
+int cuda_grouped_map(const struct groups *g, int high, const struct nnd_launch *l)
+{
+    return launch(map_tiles, dim3(1), dim3(MAP_THREADS), 0, l, *g, high);
 }
 
 DEVICE float kept(const struct mat &to, int64_t r, int64_t n, float x)
@@ -146,7 +141,7 @@ static struct side stack_side(const struct nnd_tensor *t, int kmajor)
     return s;
 }
 
-static struct groups groups_of(const struct nnd_grouped_gemm *p)
+struct groups cuda_groups_of(const struct nnd_grouped_gemm *p)
 {
     struct groups g = {};
     bool by_rows = p->mode == NND_GROUP_M;
@@ -177,11 +172,6 @@ static struct groups groups_of(const struct nnd_grouped_gemm *p)
     return g;
 }
 
-static int64_t tiles_of(const struct nnd_grouped_gemm *p)
-{
-    return p->d.dim[0] / TILE + p->nsegments;
-}
-
 template <class CORE>
 static int run_m(const struct nnd_grouped_gemm *p, struct groups g,
                  const struct nnd_launch *l)
@@ -191,11 +181,10 @@ static int run_m(const struct nnd_grouped_gemm *p, struct groups g,
     g.b2_step = p->b2.ndim ? p->b2.stride[0] * size_of(p->b2.dtype) : 0;
     g.across = blocks_for(g.n, TILE);
     g.map = (int2 *)l->workspace;
-    int r = tiles_of(p)
-                ? launch(map_tiles, dim3(1), dim3(MAP_THREADS), 0, l, g, tiles_of(p))
-                : NND_OK;
+    g.tiles = grouped_tiles(p, TILE);
+    int r = g.tiles ? cuda_grouped_map(&g, TILE, l) : NND_OK;
     return r ? r
-             : launch(grouped_m<CORE>, dim3((unsigned)(tiles_of(p) * g.across)),
+             : launch(grouped_m<CORE>, dim3((unsigned)(g.tiles * g.across)),
                       dim3(CORE::THREADS), CORE::SHARED, l, g);
 }
 
@@ -216,7 +205,7 @@ static int run_k(const struct nnd_grouped_gemm *p, struct groups g,
 template <class CORE>
 static int run(const struct nnd_grouped_gemm *p, const struct nnd_launch *l)
 {
-    struct groups g = groups_of(p);
+    struct groups g = cuda_groups_of(p);
     return p->mode == NND_GROUP_M ? run_m<CORE>(p, g, l) : run_k<CORE>(p, g, l);
 }
 
@@ -236,7 +225,8 @@ static int grouped_launch(const void *params, const struct nnd_launch *l)
 static size_t grouped_workspace(const void *params)
 {
     const struct nnd_grouped_gemm *p = (const struct nnd_grouped_gemm *)params;
-    return p->mode == NND_GROUP_M ? (size_t)tiles_of(p) * sizeof(int2) : 0;
+    return p->mode == NND_GROUP_M ? (size_t)(grouped_tiles(p, TILE) + 1) * sizeof(int2)
+                                  : 0;
 }
 
 static int check_m(const struct nnd_grouped_gemm *p, struct nnd_error *e)
@@ -301,7 +291,7 @@ static int check_lines(const struct nnd_tensor *t, const char *name,
     return NND_OK;
 }
 
-static int grouped_check(const void *params, struct nnd_error *e)
+int cuda_grouped_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_grouped_gemm *p = (const struct nnd_grouped_gemm *)params;
     static const char *const names[] = {"b", "d", "b2"};
@@ -330,7 +320,7 @@ extern "C" const struct op cuda_grouped_ops[] = {
               ARG(nnd_grouped_gemm, pre2, "TN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_grouped_gemm, act, "TN", IN_FLOATS, ARG_OPTIONAL),
               ARG(nnd_grouped_gemm, scale, "T", IN_F32, ARG_OPTIONAL)},
-     .check = grouped_check,
+     .check = cuda_grouped_check,
      .workspace = grouped_workspace,
      .launch = grouped_launch},
     {},

@@ -46,15 +46,22 @@ DEVICE void release(uint64_t *empty)
         barrier_arrive(empty);
 }
 
-/* `high` rows of a head, from `row` on: tiles of 64 columns, one after another. */
+/* `high` rows of a head, from `row` on: tiles of 64 of its columns from `column` on,
+ * one after another. */
 template <int DP>
 DEVICE void load_tiles(uint16_t *to, int high, const CUtensorMap *map, uint64_t *full,
-                       int head, int64_t row)
+                       int head, int64_t row, int64_t column = 0)
 {
 #pragma unroll
     for (int c = 0; c < DP / TILE_COLUMNS; c++)
-        tile_load(to + c * high * TILE_COLUMNS, map, full, c * TILE_COLUMNS, head,
-                  (int)row);
+        tile_load(to + c * high * TILE_COLUMNS, map, full,
+                  (int)column + c * TILE_COLUMNS, head, (int)row);
+}
+
+/* Chunk c, 8 columns, of a tile's row, for who fills or reads a tile by hand. */
+DEVICE uint16_t *chunk_at(uint16_t *tile, int row, int c)
+{
+    return tile + row * TILE_COLUMNS + (c ^ (row & 7)) * 8;
 }
 
 /* Zeros in the rows of tiles from `rows` on, by so many threads. */

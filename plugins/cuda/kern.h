@@ -194,6 +194,37 @@ DEVICE void put8(const struct mat &m, int64_t r, int64_t c, int64_t left,
     store8<DT>(m.dtype, p, m.wide, left, v);
 }
 
+/* Two numbers next to each other, of which `left` are there. */
+DEVICE void get2(int dtype, const char *p, bool wide, int left, float (&v)[2])
+{
+    v[0] = v[1] = 0;
+    if (wide && left > 1 && dtype != NND_F32) {
+        uint32_t two = *(const uint32_t *)p;
+        v[0] = half_get(dtype, two & 0xffff);
+        v[1] = half_get(dtype, two >> 16);
+    } else if (wide && left > 1) {
+        float2 two = *(const float2 *)p;
+        v[0] = two.x, v[1] = two.y;
+    } else {
+        if (left > 0)
+            v[0] = get_at(dtype, p, 0);
+        if (left > 1)
+            v[1] = get_at(dtype, p, 1);
+    }
+}
+
+DEVICE void put2(float *p, bool wide, int left, float v0, float v1)
+{
+    if (wide && left > 1) {
+        *(float2 *)p = make_float2(v0, v1);
+        return;
+    }
+    if (left > 0)
+        p[0] = v0;
+    if (left > 1)
+        p[1] = v1;
+}
+
 DEVICE float get1(const struct mat &m, int64_t r, int64_t c)
 {
     return get_at(m.dtype, m.data + r * m.step, c);

@@ -17,6 +17,7 @@ cuda_sources = \
     plugins/cuda/distill.cu \
     plugins/cuda/gemm.cu \
     plugins/cuda/grouped.cu \
+    plugins/cuda/grouped_hopper.cu \
     plugins/cuda/hopper.cu \
     plugins/cuda/lt.cu \
     plugins/cuda/nccl.cu \
@@ -40,6 +41,7 @@ cuda_headers = \
     plugins/cuda/attn_grad.h \
     plugins/cuda/attn_tile.h \
     plugins/cuda/families.h \
+    plugins/cuda/grouped.h \
     plugins/cuda/hopper.h \
     plugins/cuda/kern.h \
     plugins/cuda/lazy.h \

@@ -31,6 +31,7 @@ static const struct family {
     {cuda_cast_ops, "cuda", 50, 0, NULL},
     {cuda_gemm_ops, "cuda", 50, 0, NULL},
     {cuda_grouped_ops, "cuda", 50, 0, NULL},
+    {cuda_grouped_hopper_ops, "hopper", 80, 0, NULL},
     {cuda_lt_ops, "lt", 70, 1, cuda_lt_plan},
     {cuda_distill_ops, "cuda", 50, 0, NULL},
     {cuda_norm_ops, "cuda", 50, 0, NULL},

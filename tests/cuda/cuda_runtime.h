@@ -47,6 +47,13 @@ static inline int2 make_int2(int x, int y)
 {
     return {x, y};
 }
+struct alignas(8) float2 {
+    float x, y;
+};
+static inline float2 make_float2(float x, float y)
+{
+    return {x, y};
+}
 struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };

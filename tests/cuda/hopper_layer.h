@@ -50,7 +50,7 @@ struct emu_product {
     float *d;
     uint64_t a, b;
     const uint32_t *registers;
-    int n, bf16, turned, add, group;
+    int n, bf16, turned, a_turned, add, group;
 };
 void emu_product(const struct emu_product *p);
 void emu_product_wait(int left);
@@ -64,10 +64,10 @@ template <int LEFT> static inline void product_wait(void)
     emu_product_wait(LEFT);
 }
 
-template <bool BF16, bool TURNED, int N>
+template <bool BF16, bool TURNED, int N, bool A_TURNED = false>
 static inline void product(float (&d)[N / 2], uint64_t a, uint64_t b, int add)
 {
-    const struct emu_product p = {d, a, b, NULL, N, BF16, TURNED, add, 0};
+    const struct emu_product p = {d, a, b, NULL, N, BF16, TURNED, A_TURNED, add, 0};
     emu_product(&p);
 }
 
@@ -75,7 +75,7 @@ template <bool BF16, bool TURNED, int N>
 static inline void product(float (&d)[N / 2], const uint32_t (&a)[4], uint64_t b,
                            int add)
 {
-    const struct emu_product p = {d, 0, b, a, N, BF16, TURNED, add, 0};
+    const struct emu_product p = {d, 0, b, a, N, BF16, TURNED, 0, add, 0};
     emu_product(&p);
 }
 

@@ -381,8 +381,9 @@ static void check_alike(int first, int at)
     for (int i = first + 1; i < first + WARPGROUP; i++) {
         const struct emu_product *q = &flights[i].list[at];
         if (flights[i].n <= at || q->a != p->a || q->b != p->b || q->n != p->n ||
-            q->bf16 != p->bf16 || q->turned != p->turned || !q->add != !p->add ||
-            q->group != p->group || !q->registers != !p->registers)
+            q->bf16 != p->bf16 || q->turned != p->turned ||
+            q->a_turned != p->a_turned || !q->add != !p->add || q->group != p->group ||
+            !q->registers != !p->registers)
             emu_die("threads with different products", i, at);
     }
 }
@@ -395,6 +396,8 @@ static void multiply(int first, int at)
     const struct emu_product *p = &flights[first].list[at];
     if (p->registers)
         read_registers(first, at, p->bf16, a);
+    else if (p->a_turned)
+        read_turned(p->a, 64, p->bf16, a);
     else
         read_rows(p->a, 64, p->bf16, a);
     if (p->turned)

@@ -156,8 +156,9 @@ template <int LEFT> static __device__ __forceinline__ void product_wait()
 
 /* d = a b + (add ? d : 0) of four warps, d f32 [64,N], in flight until it is waited
  * for.  a: 16 columns of 64 rows in shared memory, as shared_matrix says.  b: N columns
- * of 16 rows, columns one after another; TURNED: rows one after another. */
-template <bool BF16, bool TURNED, int N>
+ * of 16 rows, columns one after another; TURNED: rows one after another.  A_TURNED:
+ * a's columns one after another. */
+template <bool BF16, bool TURNED, int N, bool A_TURNED = false>
 static __device__ __forceinline__ void product(float (&d)[N / 2], uint64_t a,
                                                uint64_t b, int add)
 {
@@ -165,27 +166,27 @@ static __device__ __forceinline__ void product(float (&d)[N / 2], uint64_t a,
     if constexpr (N == 64 && BF16)
         SM90A("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32
-              "}, %32, %33, p, 1, 1, 0, %35;\n}"
+              "}, %32, %33, p, 1, 1, %36, %35;\n}"
               : D_32(0)
-              : "l"(a), "l"(b), "r"(add), "n"(TURNED));
+              : "l"(a), "l"(b), "r"(add), "n"(TURNED), "n"(A_TURNED));
     else if constexpr (N == 64)
         SM90A("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
               "wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {" NAMES_32
-              "}, %32, %33, p, 1, 1, 0, %35;\n}"
+              "}, %32, %33, p, 1, 1, %36, %35;\n}"
               : D_32(0)
-              : "l"(a), "l"(b), "r"(add), "n"(TURNED));
+              : "l"(a), "l"(b), "r"(add), "n"(TURNED), "n"(A_TURNED));
     else if constexpr (BF16)
         SM90A("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" NAMES_64
-              "}, %64, %65, p, 1, 1, 0, %67;\n}"
+              "}, %64, %65, p, 1, 1, %68, %67;\n}"
               : D_32(0), D_32(32)
-              : "l"(a), "l"(b), "r"(add), "n"(TURNED));
+              : "l"(a), "l"(b), "r"(add), "n"(TURNED), "n"(A_TURNED));
     else
         SM90A("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
               "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" NAMES_64
-              "}, %64, %65, p, 1, 1, 0, %67;\n}"
+              "}, %64, %65, p, 1, 1, %68, %67;\n}"
               : D_32(0), D_32(32)
-              : "l"(a), "l"(b), "r"(add), "n"(TURNED));
+              : "l"(a), "l"(b), "r"(add), "n"(TURNED), "n"(A_TURNED));
 }
 
 /* The same with a in registers, each warp its 16 rows as in mma_16816; they may not
