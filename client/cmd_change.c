@@ -185,7 +185,6 @@ const struct verb verb_cancel = {
             "saved stays.",
     .options = {select_options, cancel_table},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = cancel,
 };
 
@@ -197,7 +196,6 @@ const struct verb verb_hold = {
     .text = "For jobs that are queued, or wait for another attempt.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = hold,
 };
 
@@ -209,7 +207,6 @@ const struct verb verb_release = {
     .text = "Undoes nnctl hold and nnctl submit --hold.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = release,
 };
 
@@ -221,7 +218,6 @@ const struct verb verb_suspend = {
     .text = "The processes stay in memory and use no processor.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = suspend,
 };
 
@@ -233,7 +229,6 @@ const struct verb verb_resume = {
     .text = "Undoes nnctl suspend.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = resume,
 };
 
@@ -247,7 +242,6 @@ const struct verb verb_requeue = {
         "its turn comes, and no retry is used up.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = requeue,
 };
 
@@ -262,6 +256,5 @@ const struct verb verb_prio = {
         "queue.priority, which is 50, until then. A running job keeps running.",
     .options = {select_options},
     .size = sizeof(struct options),
-    .preset = select_preset,
     .run = prio,
 };

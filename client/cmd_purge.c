@@ -28,7 +28,6 @@ static const struct opt table[] = {
 
 static void preset(void *values)
 {
-    select_preset(values);
     ((struct options *)values)->keep = KEEP_ALL;
 }
 

@@ -35,8 +35,8 @@ static const struct opt table[] = {
      "only jobs of this name"},
     {OPT_LIST, 0, "state", "STATE", offsetof(struct options, which.states),
      "only jobs in this state, also one that has ended; may be repeated"},
-    {OPT_COUNT, 0, "user", "UID", offsetof(struct options, which.user),
-     "only jobs of this user"},
+    {OPT_TEXT, 0, "user", "USER", offsetof(struct options, which.user),
+     "only jobs of this user, by the name of a key, or by number"},
     {OPT_SPAN, 0, "since", "TIME", offsetof(struct options, since),
      "only jobs submitted or ended in the last 90s, 6h or 2d"},
     {OPT_COUNT, 'c', "count", "N", offsetof(struct options, count),
@@ -50,7 +50,6 @@ static const struct opt table[] = {
 
 static void preset(void *values)
 {
-    select_preset(values);
     ((struct options *)values)->count = PAGE;
 }
 
@@ -228,13 +227,21 @@ static void speed_cells(struct table *t, const Wire__JobInfo *j)
         table_cell(t, HIDDEN, "%.0f%%", 100 * j->send_hidden);
 }
 
+static void user_cell(struct table *t, const Wire__JobInfo *j)
+{
+    if (j->user && *j->user)
+        table_cell(t, USER, "%s", j->user);
+    else
+        table_cell(t, USER, "%u", j->uid);
+}
+
 static void job_row(struct table *t, const Wire__JobInfo *j, bool ended)
 {
     table_row(t);
     table_cell(t, ID, "%llu", (unsigned long long)j->id);
     table_cell(t, NAME, "%s", j->name ? j->name : "");
     if (j->has_uid && j->uid != getuid())
-        table_cell(t, USER, "%u", j->uid);
+        user_cell(t, j);
     table_cell(t, ST, "%s", wire_state_code(j->state));
     table_paint(t, ST, wire_state_paint(j->state));
     table_cell(t, STEP, "%llu/%llu", (unsigned long long)j->step,

@@ -12,8 +12,6 @@
 
 enum { STATES = WIRE__STATE__TIMEOUT + 1, PAGE = 1000 };
 
-#define NO_USER UINT64_MAX
-
 const struct opt select_options[] = {
     {OPT_FLAG, 0, "all", NULL, offsetof(struct select, all),
      "all jobs that can be meant"},
@@ -23,17 +21,12 @@ const struct opt select_options[] = {
      "the jobs of this name"},
     {OPT_LIST, 0, "state", "STATE", offsetof(struct select, states),
      "the jobs in this state, for example queued; may be repeated"},
-    {OPT_COUNT, 0, "user", "UID", offsetof(struct select, user),
-     "the jobs of this user"},
+    {OPT_TEXT, 0, "user", "USER", offsetof(struct select, user),
+     "the jobs of this user, by the name of a key, or by number"},
     {OPT_FLAG, 'n', "dry-run", NULL, offsetof(struct select, dry_run),
      "only say which jobs would be meant"},
     {0},
 };
-
-void select_preset(void *values)
-{
-    ((struct select *)values)->user = NO_USER;
-}
 
 static int find_state(const char *word, Wire__State *out, struct err *e)
 {
@@ -54,6 +47,7 @@ static int find_state(const char *word, Wire__State *out, struct err *e)
 
 int select_fill(struct client *c, const struct select *o, Wire__List *q, struct err *e)
 {
+    uint64_t uid = 0;
     int rc = 0;
 
     q->states = arena_calloc(c->arena, STATES + o->states.n, sizeof *q->states);
@@ -61,15 +55,16 @@ int select_fill(struct client *c, const struct select *o, Wire__List *q, struct 
         rc = find_state(o->states.items[i], &q->states[q->n_states++], e);
     q->has_array = o->array != 0;
     q->array = o->array;
-    q->has_uid = o->user != NO_USER;
-    q->uid = (uint32_t)o->user;
+    q->has_uid = o->user && str_to_u64(o->user, &uid) && uid <= UINT32_MAX;
+    q->uid = q->has_uid ? (uint32_t)uid : 0;
+    q->user = q->has_uid ? NULL : (char *)o->user;
     q->name = (char *)o->name;
     return rc;
 }
 
 static bool has_condition(const struct select *o)
 {
-    return o->all || o->array || o->name || o->states.n || o->user != NO_USER;
+    return o->all || o->array || o->name || o->states.n || o->user;
 }
 
 static void only_ended(Wire__List *q)

@@ -13,11 +13,10 @@ struct select {
     uint64_t array;
     const char *name;
     struct opt_list states;
-    uint64_t user;
+    const char *user;
 };
 
 extern const struct opt select_options[];
-void select_preset(void *values);
 
 /* Fill the conditions of a list; ERR_USAGE for a state that there is none of.  The
  * states live in the client's arena. */

@@ -439,3 +439,21 @@ bool access_sees(const Nnd__Access *conf, const struct asker *who, uint32_t uid)
 {
     return !conf->private_ || access_owns(who, uid);
 }
+
+const char *access_user(const struct access *a, uint32_t uid)
+{
+    for (size_t i = 0; a && i < a->list.n; i++)
+        if (a->list.items[i].uid == uid)
+            return a->list.items[i].user;
+    return NULL;
+}
+
+bool access_uid(const struct access *a, const char *user, uint32_t *uid)
+{
+    for (size_t i = 0; a && i < a->list.n; i++)
+        if (strcmp(a->list.items[i].user, user) == 0) {
+            *uid = a->list.items[i].uid;
+            return true;
+        }
+    return false;
+}

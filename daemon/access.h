@@ -75,6 +75,11 @@ int access_check(struct access *a, const Nnd__Access *conf, const struct asker *
 bool access_sees(const Nnd__Access *conf, const struct asker *who, uint32_t uid);
 bool access_owns(const struct asker *who, uint32_t uid);
 
+/* The name by which the allow list has the owner of jobs `uid`, NULL: it has none; and
+ * the owner's number by the name, 1 when it is there.  NULL is legal: nobody is. */
+const char *access_user(const struct access *a, uint32_t uid);
+bool access_uid(const struct access *a, const char *user, uint32_t *uid);
+
 /* The server's public key. */
 const char *access_public(const struct access *a);
 

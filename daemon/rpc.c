@@ -350,6 +350,16 @@ bool rpc_sees(const struct rpc_call *call, uint32_t uid)
     return access_sees(call->hub->opt.conf->access, call->who, uid);
 }
 
+const char *rpc_user(const struct rpc_call *call, uint32_t uid)
+{
+    return access_user(call->access, uid);
+}
+
+bool rpc_uid(const struct rpc_call *call, const char *user, uint32_t *uid)
+{
+    return access_uid(call->access, user, uid);
+}
+
 /* --- handling ------------------------------------------------------------- */
 
 static rpc_handler_f *find_handler(uint16_t type)
@@ -443,6 +453,7 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
         .arena = arena_create(),
         .request = v->request,
         .who = &v->who,
+        .access = r->access,
         .uid = v->who.uid,
         .pid = v->who.pid,
         .late = h->now >= v->until || h->leaving,

@@ -27,7 +27,8 @@ struct rpc_call {
     const ProtobufCMessage *request;
     ProtobufCMessage *reply; /* set by the handler                      */
     const struct asker *who;
-    uid_t uid; /* who->uid: the owner of what is submitted */
+    const struct access *access; /* NULL: nobody comes from elsewhere */
+    uid_t uid;                   /* who->uid: the owner of what is submitted */
     pid_t pid;
     bool late;               /* a long poll whose time is up: answer now */
     uint32_t retry_after_ms; /* with ERR_RETRY                          */
@@ -80,8 +81,11 @@ const char *rpc_public(const struct rpc *r);
 /* Long polls that wait. */
 size_t rpc_waiting(const struct rpc *r);
 
-/* Whether the asker may see what belongs to this user. */
+/* Whether the asker may see what belongs to this user; the user's name by keys, or
+ * NULL, and the number by the name. */
 bool rpc_sees(const struct rpc_call *call, uint32_t uid);
+const char *rpc_user(const struct rpc_call *call, uint32_t uid);
+bool rpc_uid(const struct rpc_call *call, const char *user, uint32_t *uid);
 
 /* Allocate an answer in the call's arena and make it the reply. */
 #define RPC_REPLY(call, type, lower)                                                   \

@@ -70,6 +70,8 @@ static Wire__JobInfo *info(struct rpc_call *call, const struct job *j)
     m->label = keep(call->arena, m->label);
     m->after = keep(call->arena, m->after);
     m->nodes = keep(call->arena, m->nodes);
+    if (rpc_user(call, j->uid))
+        m->user = arena_strdup(call->arena, rpc_user(call, j->uid));
     return m;
 }
 
@@ -79,6 +81,8 @@ struct listing {
     Wire__ListReply *reply;
     unsigned states;
     size_t limit, bytes;
+    bool has_uid;
+    uint32_t uid; /* only this user's */
 };
 
 static bool is_asked_for(const struct listing *l, const struct job *j)
@@ -86,7 +90,7 @@ static bool is_asked_for(const struct listing *l, const struct job *j)
     const Wire__List *m = l->asked;
 
     return (l->states & 1u << j->state) && (!m->has_array || j->array == m->array) &&
-           (!m->has_uid || j->uid == m->uid) &&
+           (!l->has_uid || j->uid == l->uid) &&
            (!m->name || strcmp(j->name, m->name) == 0) &&
            (!m->has_since_us || j->submitted_us >= (int64_t)m->since_us ||
             j->ended_us >= (int64_t)m->since_us);
@@ -136,12 +140,31 @@ static unsigned state_set(const Wire__List *m)
     return set;
 }
 
+/* Whose jobs are asked for. */
+static int find_user(struct listing *l, struct err *e)
+{
+    const Wire__List *m = l->asked;
+
+    l->has_uid = m->has_uid || m->user;
+    l->uid = m->uid;
+    if (m->user && !rpc_uid(l->call, m->user, &l->uid))
+        return err_set(e, ERR_NOTFOUND,
+                       "user: nobody here has a key as %.40s; wanted "
+                       "such a name, or a number",
+                       m->user);
+    return 0;
+}
+
 static int on_list(struct rpc_call *call, struct err *e)
 {
     const Wire__List *m = (const Wire__List *)call->request;
     Wire__ListReply *reply = RPC_REPLY(call, Wire__ListReply, list_reply);
-    struct listing l = {call, m, reply, state_set(m), LIST_MAX, 0};
+    struct listing l = {call, m, reply, state_set(m), LIST_MAX, 0, false, 0};
     struct store_filter f = {.states = l.states};
+    int rc = find_user(&l, e);
+
+    if (rc < 0)
+        return rc;
 
     if (m->has_limit && m->limit > 0 && m->limit < LIST_MAX)
         l.limit = m->limit;
