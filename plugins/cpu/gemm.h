@@ -53,12 +53,13 @@ struct gemm_room {
     float *a, *b, *d;
 };
 
-/* A group of A as tiles read it.  By rows: row i is at p + i * row_step.  Else
- * (row_step 0) panel q, of rows [rows * q / panels, rows * (q + 1) / panels), is at p +
- * q * GEMM_LEFT_STEP, and a word of K after the other with GEMM_MR places each. */
+/* A group of A as tiles read it.  By rows: row i is at p + i * row_step.  By words
+ * where A is (word_step): row i is at p + i, a word of K every word_step.  Else (both
+ * 0) panel q, of rows [rows * q / panels, rows * (q + 1) / panels), is at p + q *
+ * GEMM_LEFT_STEP, and a word of K after the other with GEMM_MR places each. */
 struct gemm_left {
     const float *p;
-    int64_t rows, panels, row_step;
+    int64_t rows, panels, row_step, word_step;
 };
 
 /* Memory that will be packed next, to be brought near while tiles are computed, a

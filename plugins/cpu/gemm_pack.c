@@ -137,15 +137,27 @@ static int is_fit(const struct side *a)
            a->rs * 4 % 4096 != 0;
 }
 
+/* Columns in memory that tiles can read there, because they are so short that a block
+ * of them stays in the cache. */
+#define SHORT_COLUMN 512
+static int is_short(const struct side *a)
+{
+    return GEMM_WORD == 1 && a->rs == 1 && a->dtype == NND_F32 && !a->index &&
+           a->cs * 4 <= SHORT_COLUMN;
+}
+
 void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,
                     struct gemm_left *out)
 {
     int64_t panels = (m + GEMM_MR - 1) / GEMM_MR;
 
-    *out = (struct gemm_left){room, m, panels, a->cs == 1 ? GEMM_ROW_STEP : 0};
+    *out = (struct gemm_left){room, m, panels, a->cs == 1 ? GEMM_ROW_STEP : 0, 0};
     if (is_fit(a)) {
         out->p = a->p;
         out->row_step = a->rs;
+    } else if (is_short(a)) {
+        out->p = a->p;
+        out->word_step = a->cs;
     } else if (a->cs == 1 && a->dtype == NND_BF16) {
         left_by_rows(a, NND_BF16, m, k, room);
     } else if (a->cs == 1 && a->dtype == NND_F32) {

@@ -23,7 +23,7 @@ static double now(void)
 double RATE(void)
 {
     static float a[GEMM_LEFT_STEP], b[GEMM_RIGHT_STEP], d[GEMM_MR * GEMM_NR];
-    struct gemm_left left = {a, GEMM_MR, 1, 0};
+    struct gemm_left left = {a, GEMM_MR, 1, 0, 0};
     double least = 1;
 
     for (int i = 0; i < TURNS; i++) {

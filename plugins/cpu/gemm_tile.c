@@ -22,10 +22,11 @@ static inline vf mul_add(vf y, vf x, vf acc)
 }
 
 /* What a tile reads: a panel of A and one of B, `words` of K, and memory that is to
- * be brought near meanwhile, GEMM_PIECE bytes of each.  row_step: of gemm_left. */
+ * be brought near meanwhile, GEMM_PIECE bytes of each.  row_step, word_step: of
+ * gemm_left. */
 struct source {
     const float *a, *b;
-    int64_t words, row_step;
+    int64_t words, row_step, word_step;
     const char *next[2];
 };
 
@@ -90,12 +91,14 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors,
         }
 }
 
-/* A tile of any height, of a left side by rows or by words. */
+/* A tile of any height, of a left side by rows or by words, packed or not. */
 static inline __attribute__((always_inline)) void
 tile_of(int rows, int vectors, const struct source *s, int add, float *d, int64_t ld)
 {
     if (s->row_step)
         tile(rows, vectors, s->row_step, 1, s, add, d, ld);
+    else if (s->word_step)
+        tile(rows, vectors, 1, s->word_step, s, add, d, ld);
     else
         tile(rows, vectors, 1, GEMM_MR, s, add, d, ld);
 }
@@ -205,14 +208,17 @@ void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t
                    int add, float *d, int64_t ld, struct gemm_ahead *ahead)
 {
     struct source s = {.words = (k + GEMM_WORD - 1) / GEMM_WORD,
-                       .row_step = a->row_step};
+                       .row_step = a->row_step,
+                       .word_step = a->word_step};
 
     for (int64_t q = 0; q < a->panels; q++) {
         int64_t first = a->rows * q / a->panels;
         int rows = (int)(a->rows * (q + 1) / a->panels - first);
         float *at = d + first * ld;
 
-        s.a = a->p + (a->row_step ? first * a->row_step : q * GEMM_LEFT_STEP);
+        s.a = a->p + (a->row_step    ? first * a->row_step
+                      : a->word_step ? first
+                                     : q * GEMM_LEFT_STEP);
         s.b = b;
         for (int64_t j = 0; j < n; j += GEMM_NR, s.b += GEMM_RIGHT_STEP) {
             s.next[0] = piece_of(&ahead[0], s.a);
