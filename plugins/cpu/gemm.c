@@ -63,6 +63,7 @@ static int through_room(const struct nnd_gemm *p)
  * rows are read where they lie, what is packed is A, and it is the transpose of D that
  * comes of it and is turned.  Each sum is the same, term by term. */
 #define TURNED_ROWS 128
+#define TURNED_ROOM ((size_t)GEMM_ROOM_ROWS * (TURNED_ROWS + VL))
 
 static int is_turned(const struct nnd_gemm *p)
 {
@@ -120,11 +121,13 @@ static int turned_launch(struct gemm_job *j, const struct nnd_launch *l)
     j->b = side_of(&p->a, !p->trans_a);
     j->grid = gemm_cut(p->d.dim[1], p->d.dim[0], j->k, l->nthreads, GEMM_ROOM_ROWS,
                        GEMM_COLS);
-    return work_run(l, j->grid.rows * j->grid.cols, gemm_room_bytes(1), l->workspace,
-                    l->workspace_size, turned_one, j);
+    return work_run(l, j->grid.rows * j->grid.cols, gemm_room_bytes(TURNED_ROOM),
+                    l->workspace, l->workspace_size, turned_one, j);
 }
 
 #else
+
+#define TURNED_ROOM 0
 
 static int is_turned(const struct nnd_gemm *p)
 {
@@ -139,6 +142,14 @@ static int turned_launch(struct gemm_job *j, const struct nnd_launch *l)
 }
 
 #endif
+
+/* Bytes of a worker's room. */
+static size_t room_of(const struct nnd_gemm *p)
+{
+    return gemm_room_bytes(through_room(p) ? GEMM_ROOM_D
+                           : is_turned(p)  ? TURNED_ROOM
+                                           : 0);
+}
 
 static int gemm_launch(const void *params, const struct nnd_launch *l)
 {
@@ -160,13 +171,13 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
         return turned_launch(&j, l);
     j.grid = gemm_cut(m, n, j.k, l->nthreads, j.through_room ? GEMM_ROOM_ROWS : m,
                       GEMM_COLS);
-    return work_run(l, j.grid.rows * j.grid.cols, gemm_room_bytes(j.through_room),
-                    l->workspace, l->workspace_size, gemm_one, &j);
+    return work_run(l, j.grid.rows * j.grid.cols, room_of(p), l->workspace,
+                    l->workspace_size, gemm_one, &j);
 }
 
 static size_t gemm_workspace(const void *params)
 {
-    return work_room(gemm_room_bytes(through_room(params) || is_turned(params)));
+    return work_room(room_of(params));
 }
 
 static int check_shapes(const struct nnd_gemm *p, struct nnd_error *e)

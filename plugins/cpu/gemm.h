@@ -40,6 +40,7 @@
 #define GEMM_GROUP_ROWS   (GEMM_GROUP_PANELS * GEMM_MR)
 #define GEMM_COLS         512
 #define GEMM_ROOM_ROWS    512
+#define GEMM_ROOM_D       ((size_t)GEMM_ROOM_ROWS * GEMM_COLS)
 
 /* Distances within packed blocks, in words; the odd 16 keep rows and panels that
  * are written by turns out of one another's cache sets. */
@@ -140,8 +141,9 @@ struct gemm_tile {
 };
 struct gemm_tile gemm_tile_at(const struct gemm_grid *g, int i);
 
-/* Bytes of a worker's room, with or without one for D; and where its parts lie. */
-size_t gemm_room_bytes(int with_d);
+/* Bytes of a worker's room, with one for `d` numbers of D, which are GEMM_ROOM_D for
+ * any task; and where its parts lie. */
+size_t gemm_room_bytes(size_t d);
 struct gemm_room gemm_room_at(void *p);
 
 extern convert_f gemm_convert;

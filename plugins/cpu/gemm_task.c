@@ -221,12 +221,10 @@ struct gemm_tile gemm_tile_at(const struct gemm_grid *g, int i)
 #define LEFT_WORDS   ((LEFT_ROWS > LEFT_COLUMNS ? LEFT_ROWS : LEFT_COLUMNS) + 64)
 #define RIGHT_WORDS  ((size_t)GEMM_COLS / GEMM_NR * GEMM_RIGHT_STEP + 64)
 
-size_t gemm_room_bytes(int with_d)
+size_t gemm_room_bytes(size_t d)
 {
-    size_t words = LEFT_WORDS + RIGHT_WORDS;
+    size_t words = LEFT_WORDS + RIGHT_WORDS + d;
 
-    if (with_d)
-        words += (size_t)GEMM_ROOM_ROWS * GEMM_COLS;
     return (words * sizeof(float) + 255) & ~(size_t)255;
 }
 

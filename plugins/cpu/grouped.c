@@ -109,8 +109,8 @@ static int rows_launch(const struct nnd_grouped_gemm *p, const struct nnd_launch
         tasks += (rows + step - 1) / step * j->grid.cols;
     }
     j->first[p->nsegments] = (int32_t)tasks;
-    return work_run(l, (int)tasks, gemm_room_bytes(j->through_room), rooms, size,
-                    rows_one, j);
+    return work_run(l, (int)tasks, gemm_room_bytes(j->through_room ? GEMM_ROOM_D : 0),
+                    rooms, size, rows_one, j);
 }
 
 /* ---- mode K: a matrix from the rows of its segments ---- */
@@ -201,7 +201,8 @@ static size_t grouped_workspace(const void *params)
 {
     const struct nnd_grouped_gemm *p = params;
 
-    return table_bytes(p) + work_room(gemm_room_bytes(through_room(p)));
+    return table_bytes(p) +
+           work_room(gemm_room_bytes(through_room(p) ? GEMM_ROOM_D : 0));
 }
 
 /* ---- what is refused ---- */
