@@ -109,32 +109,19 @@ static void pack_panels(const void *arg, int64_t lo, int64_t hi)
 
 /* ---- one step ---- */
 
-/* A vector of units of one slot at one step.  plain is a constant where this is
- * inlined: then types and ends need no looking at. */
+/* A vector of units of one slot at one step. */
 struct spot {
-    int plain;
-    int64_t slot, b, before, unit, left; /* before: -1 at the first step */
-    const void *gates, *y, *c, *dy;      /* these at this step; NULL: absent */
+    struct units units;
+    int64_t slot, b, before, unit;  /* before: -1 at the first step */
+    const void *gates, *y, *c, *dy; /* these at this step; NULL: absent */
     void *dx, *da, *h_prev;
     float *in;
 };
 
-static inline __attribute__((always_inline)) vf
-spot_get(const struct spot *s, const void *row, int dtype, int64_t i)
-{
-    return vec_get(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left);
-}
-
-static inline __attribute__((always_inline)) void
-spot_put(const struct spot *s, void *row, int dtype, int64_t i, vf x)
-{
-    vec_put(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left, x);
-}
-
 static inline __attribute__((always_inline)) vf kept(const struct job *j,
                                                      const struct spot *s, int gate)
 {
-    return spot_get(s, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit);
+    return units_get(s->units, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit);
 }
 
 /* A state before the step: of all the states, or the first. */
@@ -143,8 +130,8 @@ state_before(const struct spot *s, const struct nnd_tensor *all,
              const struct nnd_tensor *first)
 {
     if (s->before >= 0)
-        return spot_get(s, step_at(all, s->b, s->before), all->dtype, s->unit);
-    return first->ndim ? spot_get(s, row_of(first, s->b), first->dtype, s->unit)
+        return units_get(s->units, step_at(all, s->b, s->before), all->dtype, s->unit);
+    return first->ndim ? units_get(s->units, row_of(first, s->b), first->dtype, s->unit)
                        : vec_all(0);
 }
 
@@ -155,9 +142,9 @@ put_gate(const struct job *j, const struct spot *s, int gate, vf dx, vf da)
     const struct nnd_rnn *p = j->p;
     int64_t at = gate * j->hidden + s->unit;
 
-    spot_put(s, s->dx, p->dx.dtype, at, dx);
+    units_put(s->units, s->dx, p->dx.dtype, at, dx);
     if (s->da)
-        spot_put(s, s->da, p->da.dtype, at, da);
+        units_put(s->units, s->da, p->da.dtype, at, da);
     words_put(s->in, gate * (j->words / j->gates * PAIR) + s->unit, NND_F32, da);
 }
 
@@ -179,7 +166,7 @@ static inline __attribute__((always_inline)) vf back_lstm(const struct job *j,
     const struct nnd_rnn *p = j->p;
     float *state = j->acc2 + s->slot * j->units + s->unit;
     vf i = kept(j, s, 0), f = kept(j, s, 1), g = kept(j, s, 2), o = kept(j, s, 3);
-    vf tc = gate_tanh(spot_get(s, s->c, p->c.dtype, s->unit));
+    vf tc = gate_tanh(units_get(s->units, s->c, p->c.dtype, s->unit));
     vf before = state_before(s, &p->c, &p->c0), dc, d[4];
 
     memcpy(&dc, state, sizeof dc);
@@ -205,7 +192,7 @@ back_any(int cell, const struct job *j, const struct spot *s, vf dh, vf h)
         return back_gru(j, s, dh, h);
     if (cell == NND_CELL_LSTM)
         return back_lstm(j, s, dh);
-    x = spot_get(s, s->y, j->p->y.dtype, s->unit);
+    x = units_get(s->units, s->y, j->p->y.dtype, s->unit);
     x = cell == NND_CELL_TANH ? dh * (1.0f - x * x)
                               : vec_pick(x > 0.0f, dh, vec_all(0));
     put_gate(j, s, 0, x, x);
@@ -223,7 +210,7 @@ spot_at(int plain, const struct job *j, int64_t slot)
     const struct nnd_rnn *p = j->p;
     int64_t b = j->row[slot], t = place(j, slot, j->step);
 
-    return (struct spot){.plain = plain,
+    return (struct spot){.units.plain = plain,
                          .slot = slot,
                          .b = b,
                          .before = j->step > 0 ? place(j, slot, j->step - 1) : -1,
@@ -248,16 +235,16 @@ panel_gates(int cell, int plain, const struct job *j, int64_t panel)
 
         for (int v = 0; v < j->nv; v++) {
             s.unit = (panel * j->nv + v) * VL;
-            s.left = j->hidden - s.unit;
-            if (s.left <= 0)
+            s.units.left = j->hidden - s.unit;
+            if (s.units.left <= 0)
                 break;
             float *at = j->acc + slot * j->units + s.unit;
             vf h = state_before(&s, &p->y, &p->h0), dh;
 
             memcpy(&dh, at, sizeof dh);
             if (s.dy)
-                dh = dh + spot_get(&s, s.dy, p->dy.dtype, s.unit);
-            spot_put(&s, s.h_prev, p->h_prev.dtype, s.unit, h);
+                dh = dh + units_get(s.units, s.dy, p->dy.dtype, s.unit);
+            units_put(s.units, s.h_prev, p->h_prev.dtype, s.unit, h);
             dh = back_any(cell, j, &s, dh, h);
             memcpy(at, &dh, sizeof dh);
         }

@@ -143,39 +143,26 @@ static void pack_panels(const void *arg, int64_t lo, int64_t hi)
 
 /* ---- one step ---- */
 
-/* A vector of units of one slot at one step.  plain is a constant where this is
- * inlined: then types and ends need no looking at. */
+/* A vector of units of one slot at one step. */
 struct spot {
-    int plain;
-    int64_t slot, b, unit, left;
+    struct units units;
+    int64_t slot, b, unit;
     const void *x; /* these at this step; NULL: absent */
     void *y, *gates, *c;
     int last; /* the row's last step */
 };
 
-static inline __attribute__((always_inline)) vf
-spot_get(const struct spot *s, const void *row, int dtype, int64_t i)
-{
-    return vec_get(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left);
-}
-
-static inline __attribute__((always_inline)) void
-spot_put(const struct spot *s, void *row, int dtype, int64_t i, vf x)
-{
-    vec_put(row, s->plain ? NND_F32 : dtype, i, s->plain ? VL : s->left, x);
-}
-
 static inline __attribute__((always_inline)) vf gate_in(const struct job *j,
                                                         const struct spot *s, int gate)
 {
-    return spot_get(s, s->x, j->p->x.dtype, gate * j->hidden + s->unit);
+    return units_get(s->units, s->x, j->p->x.dtype, gate * j->hidden + s->unit);
 }
 
 static inline __attribute__((always_inline)) void
 keep_gate(const struct job *j, const struct spot *s, int gate, vf g)
 {
     if (s->gates)
-        spot_put(s, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit, g);
+        units_put(s->units, s->gates, j->p->gates.dtype, gate * j->hidden + s->unit, g);
 }
 
 static inline __attribute__((always_inline)) vf
@@ -212,9 +199,9 @@ cell_lstm(const struct job *j, const struct spot *s, const float *sum)
     for (int g = 0; g < 4; g++)
         keep_gate(j, s, g, a[g]);
     if (s->c)
-        spot_put(s, s->c, j->p->c.dtype, s->unit, c);
+        units_put(s->units, s->c, j->p->c.dtype, s->unit, c);
     if (s->last && last->ndim)
-        spot_put(s, row_of(last, s->b), last->dtype, s->unit, c);
+        units_put(s->units, row_of(last, s->b), last->dtype, s->unit, c);
     return a[3] * gate_tanh(c);
 }
 
@@ -238,7 +225,7 @@ spot_at(int plain, const struct job *j, int64_t slot)
     const struct nnd_rnn *p = j->p;
     int64_t b = j->row[slot], t = place(j, slot, j->step);
 
-    return (struct spot){.plain = plain,
+    return (struct spot){.units.plain = plain,
                          .slot = slot,
                          .b = b,
                          .x = step_at(&p->x, b, t),
@@ -264,14 +251,14 @@ panel_states(int cell, int plain, const struct job *j, int64_t panel, int64_t lo
             vf h;
 
             s.unit = (panel * vectors + v) * VL;
-            s.left = j->hidden - s.unit;
-            if (s.left <= 0)
+            s.units.left = j->hidden - s.unit;
+            if (s.units.left <= 0)
                 break;
             h = words_put(next, s.unit, plain ? NND_F32 : p->y.dtype,
                           cell_any(cell, j, &s, sum + v * VL));
-            spot_put(&s, s.y, p->y.dtype, s.unit, h);
+            units_put(s.units, s.y, p->y.dtype, s.unit, h);
             if (s.last && p->h_last.ndim)
-                spot_put(&s, row_of(&p->h_last, s.b), p->h_last.dtype, s.unit, h);
+                units_put(s.units, row_of(&p->h_last, s.b), p->h_last.dtype, s.unit, h);
         }
     }
 }

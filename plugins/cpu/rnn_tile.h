@@ -246,6 +246,25 @@ static inline int is_plain(const struct nnd_tensor *t)
     return !t->ndim || (t->dtype == NND_F32 && t->dim[t->ndim - 1] % VL == 0);
 }
 
+/* How the rows of units lie.  plain is a constant where these are inlined: no vector is
+ * cut and all is f32. */
+struct units {
+    int plain;
+    int64_t left; /* from the vector's first unit to the row's end */
+};
+
+static inline __attribute__((always_inline)) vf
+units_get(struct units u, const void *row, int dtype, int64_t i)
+{
+    return vec_get(row, u.plain ? NND_F32 : dtype, i, u.plain ? VL : u.left);
+}
+
+static inline __attribute__((always_inline)) void units_put(struct units u, void *row,
+                                                            int dtype, int64_t i, vf x)
+{
+    vec_put(row, u.plain ? NND_F32 : dtype, i, u.plain ? VL : u.left, x);
+}
+
 static inline void *step_at(const struct nnd_tensor *t, int64_t b, int64_t step)
 {
     return (char *)t->data +

@@ -24,7 +24,17 @@ struct groups {
 
 struct groups cuda_groups_of(const struct nnd_grouped_gemm *p);
 
-/* What calls must be. */
+/* The tensors of a call whose shapes the table tells; the others are checked there. */
+#define GROUPED_ARGS                                                                   \
+    ARG(nnd_grouped_gemm, a, "**", IN_FLOATS, 0),                                      \
+        ARG(nnd_grouped_gemm, a2, "**", IN_FLOATS, ARG_OPTIONAL),                      \
+        ARG(nnd_grouped_gemm, d2, "TN", IN_FLOATS, ARG_OPTIONAL),                      \
+        ARG(nnd_grouped_gemm, pre, "TN", IN_FLOATS, ARG_OPTIONAL),                     \
+        ARG(nnd_grouped_gemm, pre2, "TN", IN_FLOATS, ARG_OPTIONAL),                    \
+        ARG(nnd_grouped_gemm, act, "TN", IN_FLOATS, ARG_OPTIONAL),                     \
+        ARG(nnd_grouped_gemm, scale, "T", IN_F32, ARG_OPTIONAL)
+
+/* What calls must be, besides. */
 int cuda_grouped_check(const void *params, struct nnd_error *e);
 
 /* Tiles of `high` rows that mode M can have at most. */
