@@ -78,6 +78,7 @@ struct attempt {
     Wire__Stop stop;    /* what ranks are told                       */
     int64_t term_at;    /* when to send TERM, 0 never                */
     int64_t moved_at;   /* when any rank last moved                  */
+    uint64_t noted;     /* step of the last note, or 0               */
     int64_t suspect_at; /* since when it seems to hang, or 0         */
     double slowest[WIRE__PHASE__DONE + 1]; /* longest phase of each kind, s */
     double steps[ATTEMPT_STEPS];           /* a ring of the last ones', s   */

@@ -95,6 +95,13 @@ static void apply_end(struct job *j, const struct event *ev)
     set_text(&j->reason, ev->text);
 }
 
+/* Does it leave the job where and as it is? */
+static bool is_aside(enum event_kind kind)
+{
+    return kind == EVENT_SAVED || kind == EVENT_LOST || kind == EVENT_NOTE ||
+           kind == EVENT_PRIORITY;
+}
+
 /* Clocks may be set back, and rows may be damaged: a pause is never less than nothing,
  * and one of more than 64 bits is none. */
 static void apply_pause(struct job *j, const struct event *ev)
@@ -103,8 +110,7 @@ static void apply_pause(struct job *j, const struct event *ev)
 
     if (ev->kind == EVENT_SUSPEND) {
         j->paused_at_us = ev->time_us;
-    } else if (j->paused_at_us && ev->kind != EVENT_SAVED && ev->kind != EVENT_LOST &&
-               ev->kind != EVENT_PRIORITY) {
+    } else if (j->paused_at_us && !is_aside(ev->kind)) {
         if (ev->time_us > j->paused_at_us &&
             __builtin_sub_overflow(ev->time_us, j->paused_at_us, &pause) == 0 &&
             __builtin_add_overflow(j->paused_us, pause, &sum) == 0)
@@ -127,7 +133,7 @@ bool job_apply(struct job *j, const struct event *ev)
         apply_end(j, ev);
     else if (ev->kind == EVENT_PRIORITY || ev->kind == EVENT_SUBMIT)
         j->priority = (uint32_t)ev->step;
-    else if (ev->kind != EVENT_LOST && ev->kind != EVENT_UP)
+    else if (!is_aside(ev->kind) && ev->kind != EVENT_UP)
         set_text(&j->reason, ev->text);
     apply_pause(j, ev);
     j->cancel_asked |= ev->kind == EVENT_CANCEL;

@@ -165,6 +165,27 @@ static int on_saved(struct rpc_call *call, struct err *e)
     return rc < 0 ? rc : go_on(call, &s);
 }
 
+/* Said twice it is one note. */
+static int on_note(struct rpc_call *call, struct err *e)
+{
+    const Wire__RankNote *m = (const Wire__RankNote *)call->request;
+    struct event ev = {.kind = EVENT_NOTE, .bad_rank = -1, .step = m->step};
+    char text[1000];
+    struct speaker s;
+    int rc = 0;
+
+    if (!identify(call, m->who, &s))
+        return 0;
+    snprintf(text, sizeof text, "%.990s", m->text ? m->text : "");
+    ev.text = text;
+    if (s.attempt->noted != m->step)
+        rc = hub_post(call->hub, s.job, &ev, e);
+    if (rc == 0)
+        s.attempt->noted = m->step;
+    s.attempt->moved_at = call->hub->now;
+    return rc < 0 ? rc : go_on(call, &s);
+}
+
 /* The first rank that says what is wrong is the cause; others follow it down. */
 static int on_ended(struct rpc_call *call, struct err *e)
 {
@@ -193,5 +214,6 @@ const struct rpc_row rpc_rank_rows[] = {
     {WIRE__TYPE__RANK_HELLO, on_hello},   {WIRE__TYPE__RANK_BEAT, on_beat},
     {WIRE__TYPE__RANK_METRIC, on_metric}, {WIRE__TYPE__RANK_KERNELS, on_kernels},
     {WIRE__TYPE__RANK_SAVED, on_saved},   {WIRE__TYPE__RANK_ENDED, on_ended},
+    {WIRE__TYPE__RANK_NOTE, on_note},
 };
 const size_t rpc_rank_nrows = sizeof rpc_rank_rows / sizeof *rpc_rank_rows;

@@ -36,6 +36,10 @@ static const struct {
     {EVENT_LOST, IN(RUNNING), WIRE__STATE__RUNNING},
     {EVENT_LOST, IN(SUSPENDED), WIRE__STATE__SUSPENDED},
     {EVENT_LOST, IN(STOPPING), WIRE__STATE__STOPPING},
+    {EVENT_NOTE, IN(STARTING), WIRE__STATE__STARTING},
+    {EVENT_NOTE, IN(RUNNING), WIRE__STATE__RUNNING},
+    {EVENT_NOTE, IN(SUSPENDED), WIRE__STATE__SUSPENDED},
+    {EVENT_NOTE, IN(STOPPING), WIRE__STATE__STOPPING},
     {EVENT_CANCEL, BEFORE, WIRE__STATE__CANCELED},
     {EVENT_CANCEL, LIVE, WIRE__STATE__STOPPING},
     {EVENT_STOP, GOING, WIRE__STATE__STOPPING},
@@ -98,7 +102,7 @@ const char *event_name(enum event_kind kind)
     static const char *const names[EVENT_COUNT] = {
         "?",       "submit",  "queue", "hold",     "release", "start",    "up",
         "suspend", "resume",  "saved", "lost",     "cancel",  "stop",     "complete",
-        "retry",   "requeue", "fail",  "canceled", "timeout", "priority",
+        "retry",   "requeue", "fail",  "canceled", "timeout", "priority", "note",
     };
 
     return (unsigned)kind < EVENT_COUNT ? names[kind] : "?";

@@ -33,6 +33,7 @@ enum event_kind {
     EVENT_CANCELED = 17, /* the last process of a canceled job is gone           */
     EVENT_TIMEOUT = 18,  /* its time was up                                      */
     EVENT_PRIORITY = 19, /* asked by a user                                      */
+    EVENT_NOTE = 20,     /* a rank has found something out; nothing changes      */
     EVENT_COUNT
 };
 

@@ -37,6 +37,7 @@ static const struct chan_op ops[] = {
     OP(RANK_KERNELS, "rank-kernels", rank_kernels, rank_reply),
     OP(RANK_SAVED, "rank-saved", rank_saved, rank_reply),
     OP(RANK_ENDED, "rank-ended", rank_ended, rank_reply),
+    OP(RANK_NOTE, "rank-note", rank_note, rank_reply),
 };
 
 const struct chan_op *chan_op(unsigned type)

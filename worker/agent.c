@@ -196,6 +196,21 @@ void agent_saved(struct agent *a, int64_t step, const char *path)
     say(a, WIRE__TYPE__RANK_SAVED, &m.base);
 }
 
+void agent_note(struct agent *a, int64_t step, const char *text)
+{
+    Wire__RankNote m = WIRE__RANK_NOTE__INIT;
+    Wire__Rank who;
+
+    if (!a)
+        return;
+    who = who_of(a);
+    m.who = &who;
+    m.has_step = 1;
+    m.step = (uint64_t)step;
+    m.text = (char *)text;
+    say(a, WIRE__TYPE__RANK_NOTE, &m.base);
+}
+
 void agent_kernels(struct agent *a, Wire__Kernel **kernels, size_t n)
 {
     Wire__RankKernels m = WIRE__RANK_KERNELS__INIT;

@@ -51,6 +51,7 @@ void agent_watch(struct agent *a, struct exec_progress *p);
 /* For rank 0. */
 void agent_metrics(struct agent *a, const struct metrics *m);
 void agent_saved(struct agent *a, int64_t step, const char *path);
+void agent_note(struct agent *a, int64_t step, const char *text); /* one line */
 void agent_kernels(struct agent *a, Wire__Kernel **kernels, size_t n);
 
 /* Did nnd ask to save and leave?  (When it says that the attempt is over, the

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "train/retrace.h"
 #include "worker/measure.h"
 #include "worker/run.h"
 #include "worker/stop.h"
@@ -196,10 +197,46 @@ static int roll_back(struct run *r, struct err *e)
     return metrics_drop(r->metrics, r->saved, e);
 }
 
+/* Computing it again takes a few times a step's time: of several in a row the first,
+ * second, fourth, eighth, ... */
+static bool is_looked_into(const struct run *r)
+{
+    return (r->nonfinite & (r->nonfinite - 1)) == 0;
+}
+
+/* Whose fault is it?  A kernel's ends the attempt, on all ranks, as a wrong first call
+ * does: it is in quarantine, and the next one does without it. */
+static int look_into(struct run *r, struct err *e)
+{
+    long long step = (long long)r->last.report.step;
+    char text[sizeof(struct finding) + 64];
+    struct finding f;
+
+    if (!is_looked_into(r))
+        return 0;
+    if (trainer_retrace(r->trainer, &f, e) < 0)
+        return e->code;
+    if (f.kind == FINDING_KERNEL)
+        return run_agree(r,
+                         r->rank == f.rank
+                             ? err_set(e, ERR_FAILED, "step %lld: %s", step, f.text)
+                             : 0,
+                         e);
+    if (r->rank != 0)
+        return 0;
+    snprintf(text, sizeof text, "step %lld is not finite: %s", step, f.text);
+    log_warn("%s", text);
+    agent_note(r->agent, r->last.report.step, text);
+    return 0;
+}
+
 static int on_nonfinite(struct run *r, struct err *e)
 {
     const struct step_report *s = &r->last.report;
 
+    r->nonfinite++;
+    if (!is_overflow(r) && look_into(r, e) < 0)
+        return e->code;
     if (is_overflow(r) || r->job->train->nonfinite == NND__TRAIN__NONFINITE__SKIP) {
         if (r->rank == 0 && !is_overflow(r))
             log_warn("step %lld is not finite: loss %g, gradient norm %g; skipped",
@@ -255,7 +292,7 @@ static int do_step(struct run *r, struct err *e)
     m->val_loss = NAN;
     m->attempt = (int)r->o->attempt;
     agent_step(r->agent, m->report.step);
-    if (m->report.skipped && on_nonfinite(r, e) < 0)
+    if (m->report.skipped ? on_nonfinite(r, e) < 0 : (r->nonfinite = 0))
         return e->code;
     if (step_of(r) != m->report.step) /* rolled back: there is nothing to tell */
         return 0;

@@ -11,6 +11,7 @@
 #include "graph/mirror.h"
 #include "graph/overlap.h"
 #include "graph/peers.h"
+#include "graph/trace.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
 #include "trust/crumb.h"
@@ -110,7 +111,9 @@ static int launch(struct exec *x, const struct node *n, const struct record *r,
     struct nnd_error why = {{0}};
     crumb_enter(x->crumb, n->id);
     int rc = refresh(x, r, &l, &why), checked = 0;
-    if (rc == NND_OK)
+    if (rc == NND_OK && x->trace)
+        rc = trace_launch(x, n, r, &l, &why);
+    else if (rc == NND_OK)
         checked = verify_launch(x->c.verify, k, r->plan, r->params, &l, &why, &rc, e);
     crumb_leave(x->crumb);
     if (checked < 0)
@@ -189,9 +192,13 @@ static int run_node(struct exec *x, const struct node *n, const struct record *r
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
     atomic_fetch_add_explicit(&x->progress.nodes, 1, memory_order_relaxed);
     int64_t begin = clock_mono_ns();
+    if (x->trace)
+        trace_before(x, n);
     int rc = r->kernel     ? launch(x, n, r, e)
              : n->op->wire ? run_collective(x, n, e)
                            : run_host(x, n, e);
+    if (x->trace && rc == 0)
+        trace_behind(x, n, r);
     x->cost[n->id].ns += clock_mono_ns() - begin;
     x->cost[n->id].calls++;
     return rc;
@@ -228,10 +235,12 @@ static int run_loop(struct exec *x, const struct program *p, const struct record
     int n = rounds_count(&rounds);
     for (int i = 0; i < n; i++) {
         x->round = l->descending ? n - 1 - i : i;
+        x->later = i > 0;
         if (run_range(x, p, r, l->first, l->end, e))
             return e->code;
     }
     x->round = 0;
+    x->later = false;
     return 0;
 }
 
@@ -259,6 +268,8 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
     x->slot = slot;
     x->position = position;
     x->weights += b->changes_weights;
+    if (x->trace)
+        trace_program(x->trace);
     return exec_record_run(x, program, at, run_nodes, e);
 }
 

@@ -30,6 +30,8 @@ struct lane;    /* comm/lane.h */
 struct mirror;  /* mirror.h  */
 struct overlap; /* overlap.h  */
 struct peers;   /* peers.h    */
+struct record;  /* exec_impl.h */
+struct trace;   /* trace.h     */
 
 /* Where a rank is, readable from any thread (heartbeats). */
 struct exec_progress {

@@ -133,8 +133,7 @@ static void find_extent(const struct exec *x, int program, struct bound *b)
     }
 }
 
-/* "64x128 128x256 > 64x256". */
-static void shapes_text(const struct node *n, char *out, size_t size)
+void exec_shapes(const struct node *n, char *out, size_t size)
 {
     size_t at = 0;
     for (int i = 0; i < n->nin + n->nout && at < size; i++) {
@@ -164,7 +163,7 @@ static void describe(const struct exec *x, const struct node *n,
     snprintf(c.kernel, sizeof c.kernel, "%s", k->name);
     snprintf(c.sha256, sizeof c.sha256, "%s",
              kernels_plugin_sha256(x->c.kernels, (size_t)plugin));
-    shapes_text(n, c.shapes, sizeof c.shapes);
+    exec_shapes(n, c.shapes, sizeof c.shapes);
     crumb_describe(x->crumb, n->id, &c);
 }
 

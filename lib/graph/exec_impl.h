@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exec_impl.h - what exec.c, exec_create.c and exec_record.c share.
+ * exec_impl.h - what exec.c, exec_create.c, exec_record.c and trace.c share.
  */
 #ifndef GRAPH_EXEC_IMPL_H
 #define GRAPH_EXEC_IMPL_H
@@ -54,8 +54,13 @@ struct exec {
     struct overlap *overlap;
     struct exec_progress progress;
     struct crumb *crumb; /* NULL: nobody asked */
+    struct trace *trace; /* trace.h, or NULL   */
     int slot, position, round;
+    bool later; /* of a loop's rounds it is not the first that runs */
 };
+
+/* "64x128 128x256 > 64x256": what goes into a node, and what comes out. */
+void exec_shapes(const struct node *n, char *out, size_t size);
 
 /* Find out which programs can be recorded, once all are bound. */
 void exec_record_plan(struct exec *x);

@@ -49,7 +49,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_zero.c \
     lib/graph/overlap.c lib/graph/overlap.h \
     lib/graph/pack.c lib/graph/pack.h \
-    lib/graph/peers.c lib/graph/peers.h
+    lib/graph/peers.c lib/graph/peers.h \
+    lib/graph/trace.c lib/graph/trace.h
 
 unit_tests += tests/unit/test_graph_again
 unit_tests += tests/unit/test_graph_ops

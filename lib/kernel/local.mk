@@ -16,7 +16,9 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/op.c lib/kernel/op.h \
     lib/kernel/registry.c \
     lib/kernel/rule.c lib/kernel/rule.h \
-    lib/kernel/sample.c lib/kernel/sample.h \
+    lib/kernel/sample.c lib/kernel/sample.h lib/kernel/sample_impl.h \
+    lib/kernel/sample_attn.c \
+    lib/kernel/sample_compare.c \
     lib/kernel/select.c \
     lib/kernel/since.c lib/kernel/since.h \
     lib/kernel/table.c lib/kernel/table.h \

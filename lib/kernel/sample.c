@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sample.c - the operators' tensors by the letters of their sizes, and which letters
- * may be cut.
+ * may be cut.  Attention has a file of its own, and so has comparing.
  */
-#include "kernel/sample.h"
+#include "kernel/sample_impl.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -74,6 +74,15 @@ struct layout {
         IN(nnd_rnn, dc, "BH"), OUT(nnd_rnn, dx, "BTG"), OUT(nnd_rnn, da, "BTG"),       \
         OUT(nnd_rnn, h_prev, "BTH"), OUT(nnd_rnn, dh0, "BH"), OUT(nnd_rnn, dc0, "BH"), \
         ARRAY(nnd_rnn, len, "B")
+
+#define ATTEND_IN                                                                      \
+    IN(nnd_attend, q, "BTA"), IN(nnd_attend, k, "BSA"), IN(nnd_attend, v, "BSN"),      \
+        IN(nnd_attend, w, "A"), ARRAY(nnd_attend, len, "B")
+#define ATTEND_FWD ATTEND_IN, OUT(nnd_attend, weight, "BTS"), OUT(nnd_attend, o, "BTN")
+#define ATTEND_BWD                                                                     \
+    ATTEND_IN, IN(nnd_attend, weight, "BTS"), IN(nnd_attend, dout, "BTN"),             \
+        OUT(nnd_attend, dq, "BTA"), OUT(nnd_attend, dk, "BSA"),                        \
+        OUT(nnd_attend, dv, "BSN"), OUT(nnd_attend, dw, "A")
 
 /* Sums over rows (dw, db) and whole rows (N of a norm) are never cut.  gemm and its
  * kin have letters that depend on the call: see orient(). */
@@ -205,6 +214,10 @@ static const struct layout layouts[] = {
     {"rnn.seq.bwd", sizeof(struct nnd_rnn), {RNN_BWD}, {{'B', 2}}, 0},
     {"rnn.cell.fwd", sizeof(struct nnd_rnn), {RNN_FWD}, {{'B', 8}}, 0},
     {"rnn.cell.bwd", sizeof(struct nnd_rnn), {RNN_BWD}, {{'B', 8}}, 0},
+    {"attn.add.fwd", sizeof(struct nnd_attend), {ATTEND_FWD}, {{'B', 2}}, 0},
+    {"attn.dot.fwd", sizeof(struct nnd_attend), {ATTEND_FWD}, {{'B', 2}}, 0},
+    {"attn.add.bwd", sizeof(struct nnd_attend), {ATTEND_BWD}, {{0}}, 0},
+    {"attn.dot.bwd", sizeof(struct nnd_attend), {ATTEND_BWD}, {{'B', 2}}, 0},
     {"opt.adamw", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
     {"opt.adam", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
     {"opt.sgd", sizeof(struct nnd_optim), {OPTIM}, {{'X', 2048}}, 0},
@@ -217,32 +230,43 @@ static struct nnd_tensor *tensor_at(void *params, const struct field *f)
     return (struct nnd_tensor *)(void *)((char *)params + f->at);
 }
 
-/* `count` of n evenly, the first and the last among them. */
-static int64_t step_of(int64_t n, int64_t count)
+struct sample_pick sample_pick(int64_t n, int64_t count, int64_t must)
 {
-    return n > count && count > 1 ? (n - 1) / (count - 1) : 1;
+    struct sample_pick p = {0, 1, n < count ? n : count};
+    if (n <= count)
+        return p;
+    if (must < 0) {
+        p.step = count > 1 ? (n - 1) / (count - 1) : 1;
+        return p;
+    }
+    p.step = n / count;
+    p.first = must % p.step;
+    if (must / p.step >= count)
+        p.first = must - (count - 1) * p.step;
+    return p;
 }
 
-static void cut_axis(struct nnd_tensor *t, int axis, int64_t count)
+void sample_cut(struct nnd_tensor *t, int axis, const struct sample_pick *p)
 {
-    int64_t n = t->dim[axis];
-    if (n <= count)
+    int64_t size = (int64_t)dtype_size(t->dtype);
+    if (t->dim[axis] <= p->count)
         return;
-    t->stride[axis] *= step_of(n, count);
-    t->dim[axis] = count;
+    if (t->data)
+        t->data = (char *)t->data + p->first * t->stride[axis] * size;
+    t->stride[axis] *= p->step;
+    t->dim[axis] = p->count;
     t->align_log2 = 0;
 }
 
-static void cut_array(void *params, const struct field *f, int64_t n, int64_t count,
-                      struct arena *a)
+static void cut_array(void *params, const struct field *f, int64_t n,
+                      const struct sample_pick *p, struct arena *a)
 {
     const int32_t **where = (const int32_t **)(void *)((char *)params + f->at);
-    int64_t step = step_of(n, count);
-    if (!*where || n <= count)
+    if (!*where || n <= p->count)
         return;
-    int32_t *some = arena_calloc(a, (size_t)count, sizeof *some);
-    for (int64_t i = 0; i < count; i++)
-        some[i] = (*where)[i * step];
+    int32_t *some = arena_calloc(a, (size_t)p->count, sizeof *some);
+    for (int64_t i = 0; i < p->count; i++)
+        some[i] = (*where)[p->first + i * p->step];
     *where = some;
 }
 
@@ -258,18 +282,44 @@ static int64_t size_of(const struct field *fields, void *params, char letter)
     return 0;
 }
 
-static void cut_letter(const struct field *fields, void *params, const struct cut *c,
-                       struct arena *a)
+/* Which number along a letter's axis the output's element at `at` has; -1: none. */
+static int64_t index_of(const struct field *fields, void *params, char letter,
+                        const void *at)
 {
-    int64_t n = size_of(fields, params, c->letter);
-    for (int i = 0; i < FIELDS && fields[i].name; i++) {
-        const char *at = strchr(fields[i].dims, c->letter);
-        if (at && fields[i].role == ARRAY)
-            cut_array(params, &fields[i], n, c->count, a);
-        else if (at && tensor_at(params, &fields[i])->ndim > at - fields[i].dims)
-            cut_axis(tensor_at(params, &fields[i]), (int)(at - fields[i].dims),
-                     c->count);
+    int64_t index[NND_MAX_DIMS];
+    for (int i = 0; at && i < FIELDS && fields[i].name; i++) {
+        const char *axis = strchr(fields[i].dims, letter);
+        if (fields[i].role == OUT && axis &&
+            sample_index(tensor_at(params, &fields[i]), at, index))
+            return index[axis - fields[i].dims];
     }
+    return -1;
+}
+
+static void cut_letter(const struct field *fields, void *params, char letter,
+                       const struct sample_pick *p, struct arena *a)
+{
+    int64_t n = size_of(fields, params, letter);
+    for (int i = 0; i < FIELDS && fields[i].name; i++) {
+        const char *at = strchr(fields[i].dims, letter);
+        if (at && fields[i].role == ARRAY)
+            cut_array(params, &fields[i], n, p, a);
+        else if (at && tensor_at(params, &fields[i])->ndim > at - fields[i].dims)
+            sample_cut(tensor_at(params, &fields[i]), (int)(at - fields[i].dims), p);
+    }
+}
+
+/* All cuts are found before the first is made: it moves what `at` is looked up in. */
+static void cut_all(const struct layout *l, const struct field *fields, void *params,
+                    const void *at, struct arena *a)
+{
+    struct sample_pick pick[2];
+    for (int i = 0; i < 2 && l->cut[i].letter; i++)
+        pick[i] =
+            sample_pick(size_of(fields, params, l->cut[i].letter), l->cut[i].count,
+                        index_of(fields, params, l->cut[i].letter, at));
+    for (int i = 0; i < 2 && l->cut[i].letter; i++)
+        cut_letter(fields, params, l->cut[i].letter, &pick[i], a);
 }
 
 /* What an activation is made of is an input of its slope, and an output else. */
@@ -302,7 +352,7 @@ static void orient(const struct layout *l, const void *params, struct field *f)
 
 /* --- outputs -------------------------------------------------------------- */
 
-static int64_t elements(const struct nnd_tensor *t)
+int64_t sample_elements(const struct nnd_tensor *t)
 {
     int64_t n = 1;
     for (int i = 0; i < t->ndim; i++)
@@ -310,8 +360,7 @@ static int64_t elements(const struct nnd_tensor *t)
     return n;
 }
 
-/* The address of element i in the order of a contiguous tensor. */
-static char *address(const struct nnd_tensor *t, int64_t i)
+char *sample_address(const struct nnd_tensor *t, int64_t i)
 {
     int64_t at = 0;
     for (int axis = t->ndim - 1; axis >= 0; axis--) {
@@ -321,19 +370,45 @@ static char *address(const struct nnd_tensor *t, int64_t i)
     return (char *)t->data + at * (int64_t)dtype_size(t->dtype);
 }
 
-/* Give an output of the sample memory of its own, with what the real one holds. */
-static void redirect(struct sample *s, const char *name, struct nnd_tensor *t,
+/* By falling strides: rows do not overlap. */
+bool sample_index(const struct nnd_tensor *t, const void *at,
+                  int64_t index[NND_MAX_DIMS])
+{
+    int64_t size = (int64_t)dtype_size(t->dtype);
+    int64_t off = (const char *)at - (const char *)t->data;
+    if (!t->data || t->ndim == 0 || size == 0 || off < 0 || off % size)
+        return false;
+    off /= size;
+    for (int i = 0; i < t->ndim; i++)
+        index[i] = -1;
+    for (int i = 0; i < t->ndim; i++) {
+        int widest = -1;
+        for (int axis = 0; axis < t->ndim; axis++)
+            if (index[axis] < 0 && (widest < 0 || t->stride[axis] > t->stride[widest] ||
+                                    (t->stride[axis] == t->stride[widest] &&
+                                     t->dim[axis] < t->dim[widest])))
+                widest = axis;
+        int64_t stride = t->stride[widest];
+        index[widest] = stride > 0 && t->dim[widest] > 1 ? off / stride : 0;
+        if (index[widest] >= t->dim[widest])
+            return false;
+        off -= index[widest] * stride;
+    }
+    return off == 0;
+}
+
+void sample_redirect(struct sample *s, const char *name, struct nnd_tensor *t,
                      double slack, struct arena *a)
 {
     size_t size = dtype_size(t->dtype);
-    int64_t n = elements(t), stride = 1;
+    int64_t n = sample_elements(t), stride = 1;
     struct sample_output *o = &s->output[s->noutputs];
     if (t->ndim == 0 || n == 0 || s->noutputs == SAMPLE_OUTPUTS)
         return;
     *o = (struct sample_output){.name = name, .real = *t, .slack = slack};
     char *mine = arena_calloc(a, (size_t)n, size);
     for (int64_t i = 0; i < n; i++)
-        memcpy(mine + (size_t)i * size, address(t, i), size);
+        memcpy(mine + (size_t)i * size, sample_address(t, i), size);
     t->data = mine;
     for (int axis = t->ndim - 1; axis >= 0; axis--) {
         t->stride[axis] = stride;
@@ -344,9 +419,9 @@ static void redirect(struct sample *s, const char *name, struct nnd_tensor *t,
     s->noutputs++;
 }
 
-static double number_at(const struct nnd_tensor *t, int64_t i)
+double sample_number(const struct nnd_tensor *t, int64_t i)
 {
-    const char *p = address(t, i);
+    const char *p = sample_address(t, i);
     double x = NAN;
     int32_t n;
     if (t->dtype == NND_I32) {
@@ -358,19 +433,18 @@ static double number_at(const struct nnd_tensor *t, int64_t i)
     return x;
 }
 
-/* Root of the mean square of what is finite. */
-static double rms(const struct nnd_tensor *t)
+double sample_rms(const struct nnd_tensor *t)
 {
-    int64_t n = t->ndim ? elements(t) : 0;
+    int64_t n = t->ndim ? sample_elements(t) : 0;
     double sum = 0;
     for (int64_t i = 0; i < n; i++) {
-        double x = number_at(t, i);
+        double x = sample_number(t, i);
         sum += isfinite(x) ? x * x : 0;
     }
     return n ? sqrt(sum / (double)n) : 0;
 }
 
-static void set_floor(struct sample *s, double floor)
+void sample_floor(struct sample *s, double floor)
 {
     for (int i = 0; i < s->noutputs; i++)
         s->output[i].floor = floor;
@@ -384,17 +458,17 @@ static void floor_of_sums(const struct layout *l, const struct field *f,
     if (strncmp(l->op, "gemm", 4) != 0 && strcmp(l->op, "rows.sum") != 0)
         return;
     for (int i = 0; i < 2 && f[i].role == IN; i++)
-        product *= rms(tensor_at(s->params, &f[i]));
-    set_floor(s, product);
+        product *= sample_rms(tensor_at(s->params, &f[i]));
+    sample_floor(s, product);
 }
 
 /* The largest of what is finite, without its sign. */
 static double largest(const struct nnd_tensor *t)
 {
-    int64_t n = t->ndim ? elements(t) : 0;
+    int64_t n = t->ndim ? sample_elements(t) : 0;
     double most = 0;
     for (int64_t i = 0; i < n; i++) {
-        double x = fabs(number_at(t, i));
+        double x = fabs(sample_number(t, i));
         most = isfinite(x) ? fmax(most, x) : most;
     }
     return most;
@@ -419,13 +493,29 @@ static void floor_of_losses(const struct layout *l, struct sample *s)
     }
     double floor = 4 * dtype_unit(NND_F32) * fmax(1, size);
     if (strstr(l->op, ".bwd"))
-        set_floor(s, floor * (seed ? fabs(*seed) : 1) / sqrt((double)x->logits.dim[1]));
+        sample_floor(s,
+                     floor * (seed ? fabs(*seed) : 1) / sqrt((double)x->logits.dim[1]));
     else
-        set_floor(s, floor * rise);
+        sample_floor(s, floor * rise);
 }
 
-/* What an input does to the rounding of results. */
-static void weigh(struct sample *s, const struct nnd_tensor *t)
+/* The gradient of a score is a difference as well, as sample_attn.c has it, and that of
+ * w a sum over all of them. */
+static void floor_of_attend(const struct layout *l, struct sample *s)
+{
+    const struct nnd_attend *p = s->params;
+    if (strcmp(l->op, "attn.add.bwd") != 0 && strcmp(l->op, "attn.dot.bwd") != 0)
+        return;
+    double rise = fmax(1, fmax(sample_rms(&p->q), sample_rms(&p->k)));
+    double terms = sqrt((double)p->v.dim[2]) * fmax(1, sample_rms(&p->w));
+    sample_floor(s, 8 * fmax(s->unit, dtype_unit(NND_F32)) * terms * rise *
+                        sample_rms(&p->dout) * sample_rms(&p->v));
+    for (int i = 0; i < s->noutputs; i++)
+        if (strcmp(s->output[i].name, "dw") == 0)
+            s->output[i].floor *= sqrt((double)sample_elements(&p->weight));
+}
+
+void sample_weigh(struct sample *s, const struct nnd_tensor *t)
 {
     s->unit = fmax(s->unit, dtype_unit(t->dtype));
     for (int i = 0; i < t->ndim; i++)
@@ -441,25 +531,25 @@ static void forget_packed(const char *op, void *params)
         ((struct nnd_grouped_gemm *)params)->packed = (struct nnd_tensor){0};
 }
 
-static bool by_layout(const struct layout *l, const void *params, struct arena *a,
-                      struct sample *out)
+static bool by_layout(const struct layout *l, const void *params, const void *at,
+                      struct arena *a, struct sample *out)
 {
     struct field field[FIELDS];
     out->params = arena_memdup(a, params, l->size);
     forget_packed(l->op, out->params);
     memcpy(field, l->field, sizeof field);
     orient(l, params, field);
-    for (int i = 0; i < 2 && l->cut[i].letter; i++)
-        cut_letter(field, out->params, &l->cut[i], a);
+    cut_all(l, field, out->params, at, a);
     for (int i = 0; i < FIELDS && field[i].name; i++)
         if (field[i].role != ARRAY && tensor_at(out->params, &field[i])->ndim)
-            weigh(out, tensor_at(out->params, &field[i]));
+            sample_weigh(out, tensor_at(out->params, &field[i]));
     for (int i = 0; i < FIELDS && field[i].name; i++)
         if (field[i].role == OUT)
-            redirect(out, field[i].name, tensor_at(out->params, &field[i]), l->slack,
-                     a);
+            sample_redirect(out, field[i].name, tensor_at(out->params, &field[i]),
+                            l->slack, a);
     floor_of_sums(l, field, out);
     floor_of_losses(l, out);
+    floor_of_attend(l, out);
     if (strncmp(l->op, "rnn.", 4) == 0) /* each step builds upon the one before */
         out->terms *= fmax(1, (double)size_of(field, out->params, 'T'));
     return out->noutputs > 0;
@@ -467,279 +557,59 @@ static bool by_layout(const struct layout *l, const void *params, struct arena *
 
 /* --- operators of another kind -------------------------------------------- */
 
-static bool sample_sum(const void *params, struct arena *a, struct sample *out)
+static bool sample_sum(const void *params, const void *at, struct arena *a,
+                       struct sample *out)
 {
     struct nnd_sum *p = arena_memdup(a, params, sizeof *p);
-    int64_t count = p->y.ndim == 1 ? 4096 : 32;
+    int64_t count = p->y.ndim == 1 ? 4096 : 32, index[NND_MAX_DIMS];
     out->params = p;
     if (p->y.ndim < 1)
         return false;
-    weigh(out, &p->x[0]);
+    bool must = at && sample_index(&p->y, at, index);
+    struct sample_pick pick = sample_pick(p->y.dim[0], count, must ? index[0] : -1);
+    sample_weigh(out, &p->x[0]);
     for (int i = 0; i < p->n && i < NND_SUM_MAX; i++)
-        cut_axis(&p->x[i], 0, count);
-    cut_axis(&p->y, 0, count);
-    redirect(out, "y", &p->y, 0, a);
+        sample_cut(&p->x[i], 0, &pick);
+    sample_cut(&p->y, 0, &pick);
+    sample_redirect(out, "y", &p->y, 0, a);
     return out->noutputs > 0;
 }
 
-/* The first blocks. */
-static bool sample_sqnorm(const void *params, struct arena *a, struct sample *out)
+/* The first blocks, or those from that of `at` on. */
+static bool sample_sqnorm(const void *params, const void *at, struct arena *a,
+                          struct sample *out)
 {
     struct nnd_sqnorm *p = arena_memdup(a, params, sizeof *p);
-    int64_t most = 4 * NND_BLOCK_ELEMS;
+    int64_t index[NND_MAX_DIMS], size = (int64_t)dtype_size(p->x.dtype);
     out->params = p;
-    if (p->x.ndim == 1 && p->x.dim[0] > most) {
-        p->x.dim[0] = most;
+    if (p->x.ndim == 1 && at && sample_index(&p->y, at, index)) {
+        int64_t first = index[0] * NND_BLOCK_ELEMS;
+        p->x.data = (char *)p->x.data + first * p->x.stride[0] * size;
+        p->x.dim[0] -= first;
+        p->y.data = sample_address(&p->y, index[0]);
+        p->y.dim[0] -= index[0];
+    }
+    if (p->x.ndim == 1 && p->x.dim[0] > 4 * NND_BLOCK_ELEMS) {
+        p->x.dim[0] = 4 * NND_BLOCK_ELEMS;
         p->y.dim[0] = 4;
     }
-    weigh(out, &p->x);
-    redirect(out, "y", &p->y, 0, a);
+    sample_weigh(out, &p->x);
+    sample_redirect(out, "y", &p->y, 0, a);
     return out->noutputs > 0;
 }
 
-/* Rows [first, first + n) of the axis. */
-static void keep_rows(struct nnd_tensor *t, int axis, int64_t first, int64_t n)
-{
-    if (t->ndim <= axis)
-        return;
-    t->data = (char *)t->data + first * t->stride[axis] * (int64_t)dtype_size(t->dtype);
-    t->dim[axis] = n;
-    t->align_log2 = 0;
-}
-
-/* One sequence of an attention call: its first row of queries and of keys, how many. */
-struct seq {
-    int64_t q, nq, k, nk;
-    int32_t number;
-};
-
-static bool first_seq(const struct nnd_attn *p, struct seq *s)
-{
-    for (int32_t b = 0; b < p->batch; b++) {
-        *s = (struct seq){b * (int64_t)p->max_q, p->max_q, b * (int64_t)p->max_k,
-                          p->max_k, b};
-        if (p->cu_q) {
-            s->q = p->cu_q[b];
-            s->nq = p->cu_q[b + 1] - p->cu_q[b];
-        }
-        if (p->cu_k) {
-            s->k = p->cu_k[b];
-            s->nk = p->cu_k[b + 1] - p->cu_k[b];
-        }
-        if (s->nq > 0)
-            return true;
-    }
-    return false;
-}
-
-static int32_t *bounds(struct arena *a, int64_t n)
-{
-    int32_t *b = arena_calloc(a, 2, sizeof *b);
-    b[1] = (int32_t)n;
-    return b;
-}
-
-/* Only that sequence, and of its queries the last `nq`: with masks that count from the
- * end they see what they saw. */
-static void keep_seq(struct nnd_attn *p, const struct seq *s, int64_t nq,
-                     struct arena *a)
-{
-    struct nnd_tensor *const by_q[] = {&p->q, &p->o, &p->dout, &p->dq};
-    struct nnd_tensor *const by_k[] = {&p->k, &p->v, &p->dk, &p->dv};
-    int64_t q = s->q + s->nq - nq;
-    for (int i = 0; i < 4; i++) {
-        keep_rows(by_q[i], 0, q, nq);
-        keep_rows(by_k[i], 0, s->k, s->nk);
-    }
-    keep_rows(&p->lse, 1, q, nq);
-    p->batch = 1;
-    p->max_q = (int32_t)nq;
-    p->max_k = (int32_t)s->nk;
-    p->cu_q = bounds(a, nq);
-    p->cu_k = bounds(a, s->nk);
-    p->len_k = p->len_k ? p->len_k + s->number : NULL;
-    if (p->dropout.sample)
-        p->dropout.sample += q;
-    if (p->dropout.pos)
-        p->dropout.pos += q;
-}
-
-/* Of a bias or its gradient what that sequence's last `nq` queries see. */
-static void keep_bias(struct nnd_tensor *t, const struct seq *s, int64_t nq)
-{
-    if (t->ndim != 4)
-        return;
-    keep_rows(t, 0, t->dim[0] > 1 ? s->number : 0, 1);
-    keep_rows(t, 2, s->nq - nq, nq);
-    keep_rows(t, 3, 0, s->nk);
-}
-
-/* Is the gradient of each of its numbers made of one sequence and one head alone? */
-static bool is_own_bias(const struct nnd_attn *p)
-{
-    const struct nnd_tensor *t = &p->dbias;
-    return t->ndim == 4 && t->dim[0] == p->batch && t->dim[1] == p->q.dim[1];
-}
-
-/* The query heads of the first key head. */
-static void keep_head(struct nnd_attn *p)
-{
-    int64_t group = p->k.dim[1] ? p->q.dim[1] / p->k.dim[1] : 1;
-    if (p->bias.ndim == 4 && p->bias.dim[1] > 1)
-        keep_rows(&p->bias, 1, 0, group);
-    keep_rows(&p->dbias, 1, 0, group);
-    struct nnd_tensor *const by_q[] = {&p->q, &p->o, &p->dout, &p->dq};
-    struct nnd_tensor *const by_k[] = {&p->k, &p->v, &p->dk, &p->dv};
-    for (int i = 0; i < 4; i++) {
-        keep_rows(by_q[i], 1, 0, group);
-        keep_rows(by_k[i], 1, 0, 1);
-    }
-    keep_rows(&p->lse, 0, 0, group);
-}
-
-/* The gradient of a score is P (dP - <dout, o>).  Where the two are alike what is left
- * is their rounding, and that of P. */
-static double attn_floor(const struct nnd_attn *p, double unit)
-{
-    double d = (double)p->q.dim[2];
-    return 4 * unit * fabs((double)p->scale) * sqrt(d) * rms(&p->dout) * rms(&p->v) *
-           fmax(rms(&p->q), rms(&p->k));
-}
-
-enum { LAST_QUERIES = 8, MOST_PRODUCTS = 40000000 };
-
-static bool sample_attn(const void *params, bool bwd, struct arena *a,
-                        struct sample *out)
-{
-    struct nnd_attn *p = arena_alloc(a, sizeof *p);
-    const struct nnd_attn *given = params;
-    struct seq s;
-    memcpy(p, params, given->struct_size < sizeof *p ? given->struct_size : sizeof *p);
-    if (p->q.ndim != 3 || p->k.ndim != 3 || !first_seq(p, &s))
-        return false;
-    out->params = p;
-    bool small = s.nq * s.nk * p->q.dim[2] < MOST_PRODUCTS;
-    int64_t nq = bwd && small ? s.nq : s.nq < LAST_QUERIES ? s.nq : LAST_QUERIES;
-    if (!is_own_bias(p))
-        p->dbias = (struct nnd_tensor){0};
-    keep_bias(&p->bias, &s, nq);
-    keep_bias(&p->dbias, &s, nq);
-    keep_seq(p, &s, nq, a);
-    keep_head(p);
-    weigh(out, &p->q);
-    weigh(out, &p->k);
-    if (!bwd) {
-        redirect(out, "o", &p->o, 0, a);
-        redirect(out, "lse", &p->lse, 0, a);
-        return out->noutputs > 0;
-    }
-    redirect(out, "dq", &p->dq, 0, a);
-    redirect(out, "dk", &p->dk, 0, a);
-    redirect(out, "dv", &p->dv, 0, a);
-    redirect(out, "dbias", &p->dbias, 0, a);
-    set_floor(out, attn_floor(p, out->unit));
-    if (!small) /* sums over queries that are left out */
-        out->noutputs = 1;
-    return out->noutputs > 0;
-}
-
-bool sample_make(const char *op, const void *params, struct arena *a,
+bool sample_make(const char *op, const void *params, const void *at, struct arena *a,
                  struct sample *out)
 {
     memset(out, 0, sizeof *out);
     if (strcmp(op, "sum") == 0)
-        return sample_sum(params, a, out);
+        return sample_sum(params, at, a, out);
     if (strcmp(op, "sqnorm") == 0)
-        return sample_sqnorm(params, a, out);
+        return sample_sqnorm(params, at, a, out);
     if (strcmp(op, "attn.fwd") == 0 || strcmp(op, "attn.bwd") == 0)
-        return sample_attn(params, strcmp(op, "attn.bwd") == 0, a, out);
+        return sample_attn(params, strcmp(op, "attn.bwd") == 0, at, a, out);
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
         if (strcmp(layouts[i].op, op) == 0)
-            return by_layout(&layouts[i], params, a, out);
+            return by_layout(&layouts[i], params, at, a, out);
     return false;
-}
-
-/* --- comparing ------------------------------------------------------------ */
-
-/* "y[3,0,5]". */
-static void place(const struct sample_output *o, int64_t i, char *out, size_t size)
-{
-    int64_t at[NND_MAX_DIMS] = {0};
-    size_t n = (size_t)snprintf(out, size, "%s[", o->name);
-    for (int axis = o->real.ndim - 1; axis >= 0; axis--) {
-        at[axis] = i % o->real.dim[axis];
-        i /= o->real.dim[axis];
-    }
-    for (int axis = 0; axis < o->real.ndim && n < size; axis++)
-        n += (size_t)snprintf(out + n, size - n, "%s%lld", axis ? "," : "",
-                              (long long)at[axis]);
-    if (n < size)
-        snprintf(out + n, size - n, "] of the sample");
-}
-
-/* What was found in one output. */
-struct difference {
-    double error, norm, worst; /* squares summed; the largest */
-    int64_t at, unequal;       /* of the largest; how many integers, or NaN's */
-};
-
-static void measure(const struct sample_output *o, struct difference *d)
-{
-    int64_t n = elements(&o->real);
-    *d = (struct difference){.worst = -1};
-    for (int64_t i = 0; i < n; i++) {
-        double x = number_at(&o->real, i), want = number_at(&o->mine, i);
-        double off = fabs(x - want);
-        if (x == want || (isnan(x) && isnan(want)))
-            off = 0;
-        else if (!isfinite(off) || o->real.dtype == NND_I32)
-            d->unequal++;
-        if (!(off <= d->worst)) {
-            d->worst = off;
-            d->at = i;
-        }
-        if (isfinite(off))
-            d->error += off * off;
-        if (isfinite(want))
-            d->norm += want * want;
-    }
-}
-
-/* Each of the two rounds its results, and may round what it reads in between: a few
- * units of the type, and of f32 for the sum. */
-static double allowed(const struct sample *s, const struct sample_output *o)
-{
-    double u = fmax(dtype_unit(o->real.dtype), s->unit);
-    return 8 * u + 16 * dtype_unit(NND_F32) * sqrt(s->terms);
-}
-
-static int compare_output(const struct sample *s, const struct sample_output *o,
-                          struct err *e)
-{
-    struct difference d;
-    char where[120];
-    bool whole = o->real.dtype == NND_I32;
-    measure(o, &d);
-    double n = (double)elements(&o->real), most = o->slack * n;
-    double size = sqrt(d.norm) + 1e-30,
-           limit = allowed(s, o) * size + o->floor * sqrt(n);
-    bool fine = whole || d.unequal ? (double)d.unequal <= most : sqrt(d.error) <= limit;
-    if (fine)
-        return 0;
-    place(o, d.at, where, sizeof where);
-    if (whole || d.unequal)
-        return err_set(e, ERR_FAILED, "%s is %g, wanted %g", where,
-                       number_at(&o->real, d.at), number_at(&o->mine, d.at));
-    return err_set(e, ERR_FAILED,
-                   "%s is %g, wanted %g; relative error of %s %.2g, allowed %.2g",
-                   where, number_at(&o->real, d.at), number_at(&o->mine, d.at), o->name,
-                   sqrt(d.error) / size, limit / size);
-}
-
-int sample_compare(const struct sample *s, struct err *e)
-{
-    for (int i = 0; i < s->noutputs; i++)
-        if (compare_output(s, &s->output[i], e) < 0)
-            return ERR_FAILED;
-    return 0;
 }

@@ -36,12 +36,17 @@ struct sample {
     int noutputs;
 };
 
-/* Cut a call of `op` in host memory, whose data has not been written yet.  False: for
- * this operator, or these params, there is no sample. */
-bool sample_make(const char *op, const void *params, struct arena *a,
+/* Cut a call of `op` in host memory, whose data has not been written yet; with `at`,
+ * the address of an element of an output, so that it is in the sample.  False: for this
+ * operator, or these params, there is no sample. */
+bool sample_make(const char *op, const void *params, const void *at, struct arena *a,
                  struct sample *out);
 
 /* Is what was computed the same, but for rounding?  Says where it is worst. */
 int sample_compare(const struct sample *s, struct err *e);
+
+/* Is there, where the kernel left a NaN or an infinity, a number of ref's that is no
+ * border case - at most half of the largest of its type?  Says where, and both. */
+bool sample_lost(const struct sample *s, struct err *e);
 
 #endif

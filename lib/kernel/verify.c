@@ -74,7 +74,13 @@ void verify_destroy(struct verify *v)
     free(v);
 }
 
-/* Count the call; is it to be checked?  ref is what others are held against. */
+/* ref is what others are held against, and lies in the host's memory. */
+static bool is_comparable(const struct verify *v, const struct nnd_kernel *k)
+{
+    return kernels_plugin_of(v->ks, k) > 0 && strcmp(k->device, "cpu") == 0;
+}
+
+/* Count the call; is it to be checked? */
 static bool is_due(struct verify *v, const struct nnd_kernel *k)
 {
     bool due = false;
@@ -83,9 +89,8 @@ static bool is_due(struct verify *v, const struct nnd_kernel *k)
     while (i < v->nseen && v->seen[i].kernel != k)
         i++;
     if (i == v->nseen && i < KERNELS_SEEN) {
-        bool checked = kernels_plugin_of(v->ks, k) > 0 && strcmp(k->device, "cpu") == 0;
         v->seen[v->nseen++].kernel = k;
-        v->seen[i].calls = checked ? 0 : UINT64_MAX;
+        v->seen[i].calls = is_comparable(v, k) ? 0 : UINT64_MAX;
     }
     if (i < v->nseen && v->seen[i].calls != UINT64_MAX) {
         due = v->every ? v->seen[i].calls % v->every == 0 : v->seen[i].calls == 0;
@@ -113,24 +118,37 @@ static bool run_ref(const struct verify *v, const char *op, struct trial *t)
     return done;
 }
 
+void verify_condemn(struct verify *v, const struct nnd_kernel *k, const char *stage,
+                    const char *reason)
+{
+    struct err other;
+    v->found = true;
+    /* That the note cannot be written changes nothing for this job. */
+    kernels_condemn(v->ks, k, stage, reason, &other);
+}
+
 static int judge(struct verify *v, const struct nnd_kernel *k, const struct trial *t,
                  struct err *e)
 {
     const struct nnd_plugin *p =
         kernels_plugin(v->ks, (size_t)kernels_plugin_of(v->ks, k));
-    struct err other;
     pthread_mutex_lock(&v->lock);
     v->count++;
     int rc = sample_compare(&t->sample, e);
     if (rc < 0) {
-        v->found = true;
-        /* That the note cannot be written changes nothing for this job. */
-        kernels_condemn(v->ks, k, v->every ? "sampled call" : "first call", e->text,
-                        &other);
+        verify_condemn(v, k, v->every ? "sampled call" : "first call", e->text);
         err_prefix(e, "kernel %s/%s is not as ref", p->name, k->name);
     }
     pthread_mutex_unlock(&v->lock);
     return rc;
+}
+
+/* Have ref compute a sample of a call that is about to be made. */
+static bool begin(struct verify *v, const char *op, const void *params, const void *at,
+                  struct trial *t)
+{
+    t->arena = arena_create();
+    return sample_make(op, params, at, t->arena, &t->sample) && run_ref(v, op, t);
 }
 
 int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
@@ -140,17 +158,33 @@ int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
     struct trial t = {0};
     bool checked = false;
     int rc = 0;
-    if (v && is_due(v, k)) {
-        t.arena = arena_create();
-        checked =
-            sample_make(k->op, params, t.arena, &t.sample) && run_ref(v, k->op, &t);
-    }
+    if (v && is_due(v, k))
+        checked = begin(v, k->op, params, NULL, &t);
     *status = k->launch(k->self, plan, params, l, why);
     if (checked && *status == NND_OK)
         rc = judge(v, k, &t, e);
     if (t.arena)
         arena_destroy(t.arena);
     return rc;
+}
+
+enum verify_verdict verify_compare(struct verify *v, const struct nnd_kernel *k,
+                                   void *plan, const void *params,
+                                   const struct nnd_launch *l, const void *at,
+                                   struct nnd_error *why, int *status,
+                                   struct err *found)
+{
+    enum verify_verdict verdict = VERIFY_NOT;
+    struct trial t = {0};
+    bool begun = is_comparable(v, k) && begin(v, k->op, params, at, &t);
+    *status = k->launch(k->self, plan, params, l, why);
+    if (begun && *status == NND_OK)
+        verdict = sample_lost(&t.sample, found)          ? VERIFY_LOST
+                  : sample_compare(&t.sample, found) < 0 ? VERIFY_DIFFERS
+                                                         : VERIFY_ALIKE;
+    if (t.arena)
+        arena_destroy(t.arena);
+    return verdict;
 }
 
 bool verify_found(const struct verify *v)

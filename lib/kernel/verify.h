@@ -28,6 +28,26 @@ int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
                   const void *params, const struct nnd_launch *l, struct nnd_error *why,
                   int *status, struct err *e);
 
+/* What comparing one call with ref came to. */
+enum verify_verdict {
+    VERIFY_NOT,     /* it cannot be compared, or failed: *status says          */
+    VERIFY_ALIKE,   /* but for rounding                                        */
+    VERIFY_DIFFERS, /* numbers are                                             */
+    VERIFY_LOST     /* where ref has a number the kernel left a NaN or infinity */
+};
+
+/* The same whoever's turn it is, without condemning anyone.  `at`: an address in an
+ * output, to be looked at among others, or NULL.  *found says what was different. */
+enum verify_verdict verify_compare(struct verify *v, const struct nnd_kernel *k,
+                                   void *plan, const void *params,
+                                   const struct nnd_launch *l, const void *at,
+                                   struct nnd_error *why, int *status,
+                                   struct err *found);
+
+/* Condemn a kernel that the caller has found to be wrong. */
+void verify_condemn(struct verify *v, const struct nnd_kernel *k, const char *stage,
+                    const char *reason);
+
 /* Was any kernel found to be wrong? */
 bool verify_found(const struct verify *v);
 

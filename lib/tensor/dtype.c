@@ -5,6 +5,7 @@
 #include "tensor/dtype.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 static const struct dtype {
@@ -323,4 +324,24 @@ void dtype_add(int dtype, void *y, const void *x, size_t n)
         add_f32(y, x, n);
     else
         add_f64(y, x, n);
+}
+
+size_t dtype_scan(int dtype, const void *src, size_t n, bool low, double *most)
+{
+    enum { SOME = 512 };
+    double x[SOME], largest = 0;
+    size_t first = n;
+    for (size_t at = 0; at < n; at += SOME) {
+        size_t count = n - at < SOME ? n - at : SOME;
+        dtype_to_f64(dtype, (const char *)src + at * dtype_size(dtype), x, count);
+        for (size_t i = 0; i < count; i++) {
+            double size = fabs(x[i]);
+            if (isfinite(size))
+                largest = size > largest ? size : largest;
+            else if (first == n && !(low && x[i] < 0))
+                first = at + i;
+        }
+    }
+    *most = largest;
+    return first;
 }

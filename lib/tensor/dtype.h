@@ -53,6 +53,11 @@ void dtype_from_f32(int dtype, const float *src, void *dst, size_t n);
 void dtype_to_f64(int dtype, const void *src, double *dst, size_t n);
 void dtype_from_f64(int dtype, const double *src, void *dst, size_t n);
 
+/* Of n contiguous numbers of a float dtype the place of the first that is none, a NaN
+ * or an infinity; n where all are numbers.  `low`: minus infinity counts as one. *most:
+ * the largest of the numbers, without its sign; 0 where there are none. */
+size_t dtype_scan(int dtype, const void *src, size_t n, bool low, double *most);
+
 /* y += x, n contiguous numbers of f32 or f64, which do not overlap. */
 void dtype_add(int dtype, void *y, const void *x, size_t n);
 

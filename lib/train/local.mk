@@ -19,6 +19,7 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/manifest.c lib/train/manifest.h \
     lib/train/plan_report.c lib/train/plan_report.h \
     lib/train/profile.c \
+    lib/train/retrace.c lib/train/retrace.h \
     lib/train/schedule.c lib/train/schedule.h \
     lib/train/teacher.c lib/train/teacher.h \
     lib/train/trainer.c lib/train/trainer.h lib/train/trainer_impl.h \

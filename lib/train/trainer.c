@@ -597,16 +597,32 @@ static void report_sent(const struct trainer *t, struct exec_sent before,
     r->send_hidden = ns > 0 ? 1 - (double)(now.exposed - before.exposed) / ns : NAN;
 }
 
+int trainer_compute(struct trainer *t, int64_t *targets, struct err *e)
+{
+    clear_loads(t);
+    *targets = fill_step(t, &t->train, t->s.step);
+    return run_chunks(t, e) || exec_run(t->x, t->p.report, 0, 0, e) ||
+                   exec_run(t->x, t->p.update.reduce, 0, 0, e)
+               ? e->code
+               : 0;
+}
+
+bool trainer_is_finite(const struct trainer *t)
+{
+    const double *norm = exec_data(t->x, t->p.update.norm);
+    return isfinite(*norm) && isfinite(tree_sum(t, STATS_LOSS));
+}
+
 int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
 {
     struct step_report r = {0};
     int64_t begin = clock_mono_ns();
     struct exec_sent sent = exec_sent(t->x);
+    t->before = t->s;
+    if (!t->p.g->apart)
+        carry_save(t->x, &t->p.model, t->carry_aside);
     exec_step(t->x, t->s.step + 1);
-    clear_loads(t);
-    r.targets = fill_step(t, &t->train, t->s.step);
-    if (run_chunks(t, e) || exec_run(t->x, t->p.report, 0, 0, e) ||
-        exec_run(t->x, t->p.update.reduce, 0, 0, e) || finish_step(t, &r, e))
+    if (trainer_compute(t, &r.targets, e) || finish_step(t, &r, e))
         return e->code;
     r.seconds = (double)(clock_mono_ns() - begin) * 1e-9;
     report_sent(t, sent, &r);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * trainer_impl.h - what trainer.c, profile.c and plan_report.c share.
+ * trainer_impl.h - what trainer.c, profile.c, plan_report.c and retrace.c share.
  */
 #ifndef TRAIN_TRAINER_IMPL_H
 #define TRAIN_TRAINER_IMPL_H
@@ -37,13 +37,20 @@ struct trainer {
     struct kernel_table *table;
     struct exec *x;
     struct batch_source train, valid;
-    void *carry_aside;         /* carry_bytes: training's states while it validates */
+    void *carry_aside;         /* carry_bytes: training's states before the step, and
+                                  while it validates */
     uint64_t *counts;          /* [chunks]: targets */
     double *sums;              /* [chunks]: scratch */
     const struct value **told; /* what the host looks at behind a step */
     int ntold;
-    struct train_state s;
-    struct exec_sent began; /* what had been sent before the first step */
+    struct train_state s, before; /* now, and before the last step */
+    struct exec_sent began;       /* what had been sent before the first step */
 };
+
+/* The step that the state says, but for what the optimizer does. */
+int trainer_compute(struct trainer *t, int64_t *targets, struct err *e);
+
+/* Are the loss and the norm that it left? */
+bool trainer_is_finite(const struct trainer *t);
 
 #endif

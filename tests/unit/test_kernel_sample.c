@@ -85,7 +85,7 @@ static void check_gemm(int trans_a, int trans_b, float beta)
     p.b = trans_b ? matrix(a, COLUMNS, INNER, 2) : matrix(a, INNER, COLUMNS, 2);
     p.d = matrix(a, ROWS, COLUMNS, 3);
     p.c = p.d; /* in place */
-    assert_true(sample_make("gemm", &p, a, &s));
+    assert_true(sample_make("gemm", &p, NULL, a, &s));
     assert_int_equal(s.output[0].mine.dim[0], 16);
     assert_int_equal(s.output[0].mine.dim[1], 32);
     run_both("gemm", &p, &s);
@@ -129,7 +129,7 @@ static void last_queries_see_what_they_saw(void **state)
         q[i]->stride[2] = k[i]->stride[2] = 1;
     }
     p.lse = matrix(a, 4, 50, 9);
-    assert_true(sample_make("attn.fwd", &p, a, &s));
+    assert_true(sample_make("attn.fwd", &p, NULL, a, &s));
     assert_int_equal(s.output[0].mine.dim[0], 8); /* of the second sequence */
     assert_int_equal(s.output[0].mine.dim[1], 2);
     assert_ptr_equal(s.output[0].real.data, (float *)p.o.data + 12 * 32);
@@ -181,10 +181,10 @@ static void a_bias_goes_along(void **state)
     struct sample s;
     struct err e;
     (void)state;
-    assert_true(sample_make("attn.fwd", &p, a, &s));
+    assert_true(sample_make("attn.fwd", &p, NULL, a, &s));
     run_both("attn.fwd", &p, &s);
     expect_same(&s);
-    assert_true(sample_make("attn.bwd", &p, a, &s));
+    assert_true(sample_make("attn.bwd", &p, NULL, a, &s));
     assert_int_equal(s.noutputs, 4);
     assert_string_equal(s.output[3].name, "dbias");
     run_both("attn.bwd", &p, &s);
@@ -194,7 +194,7 @@ static void a_bias_goes_along(void **state)
     assert_true(sample_compare(&s, &e) < 0);
     assert_non_null(strstr(e.text, "dbias[0,1,19,3] of the sample is "));
     p.dbias.dim[0] = 1; /* a sum over sequences, of which the sample has one */
-    assert_true(sample_make("attn.bwd", &p, a, &s));
+    assert_true(sample_make("attn.bwd", &p, NULL, a, &s));
     assert_int_equal(s.noutputs, 3);
     arena_destroy(a);
 }
@@ -221,12 +221,12 @@ static void sequences_stand_for_themselves(void **state)
     struct sample s;
     struct err e;
     (void)state;
-    assert_true(sample_make("rnn.seq.fwd", &p, a, &s));
+    assert_true(sample_make("rnn.seq.fwd", &p, NULL, a, &s));
     assert_int_equal(s.noutputs, 5);
     assert_int_equal(s.output[0].mine.dim[0], 2);
     run_both("rnn.seq.fwd", &p, &s);
     expect_same(&s);
-    assert_true(sample_make("rnn.seq.bwd", &p, a, &s));
+    assert_true(sample_make("rnn.seq.bwd", &p, NULL, a, &s));
     assert_int_equal(s.noutputs, 4);
     run_both("rnn.seq.bwd", &p, &s);
     expect_same(&s);
@@ -251,7 +251,7 @@ static void rows_and_their_numbers(void **state)
     p.loss.ndim = p.lse.ndim = 1;
     p.loss.dim[0] = p.lse.dim[0] = ROWS;
     p.loss.stride[0] = p.lse.stride[0] = 1;
-    assert_true(sample_make("xent.fwd", &p, a, &s));
+    assert_true(sample_make("xent.fwd", &p, NULL, a, &s));
     assert_int_equal(s.noutputs, 2);
     run_both("xent.fwd", &p, &s);
     expect_same(&s);
@@ -277,7 +277,7 @@ static void what_is_known_already(void **state)
     }
     p.loss = block(a, (int64_t[]){ROWS}, 1, 3),
     p.lse = block(a, (int64_t[]){ROWS}, 1, 4);
-    assert_true(sample_make("xent.fwd", &p, a, &s));
+    assert_true(sample_make("xent.fwd", &p, NULL, a, &s));
     run_both("xent.fwd", &p, &s);
     float *loss = p.loss.data;
     assert_true(loss[0] > 1e-5f && loss[0] < 2e-4f);
@@ -288,7 +288,7 @@ static void what_is_known_already(void **state)
         loss[i] += 0.045f;
     assert_true(sample_compare(&s, &e) < 0);
     p.dlogits = matrix(a, ROWS, COLUMNS, 5);
-    assert_true(sample_make("xent.bwd", &p, a, &s));
+    assert_true(sample_make("xent.bwd", &p, NULL, a, &s));
     run_both("xent.bwd", &p, &s);
     float *slope = p.dlogits.data;
     for (int i = 0; i < ROWS; i++)
@@ -296,6 +296,99 @@ static void what_is_known_already(void **state)
     expect_same(&s);
     slope[0] += 0.01f * seed;
     assert_true(sample_compare(&s, &e) < 0);
+    arena_destroy(a);
+}
+
+/* Whichever number of an output is asked for, the sample has it. */
+static void a_sample_has_what_is_asked_for(void **state)
+{
+    struct arena *a = arena_create();
+    struct sample s;
+    struct err e = {0};
+    struct nnd_gemm p = {.struct_size = sizeof p};
+    (void)state;
+    p.a = matrix(a, ROWS, INNER, 1);
+    p.b = matrix(a, INNER, COLUMNS, 2);
+    p.d = matrix(a, ROWS, COLUMNS, 3);
+    for (int64_t i = 0; i < ROWS * COLUMNS; i += 17) {
+        float *at = (float *)p.d.data + i, was;
+        assert_true(sample_make("gemm", &p, at, a, &s));
+        assert_int_equal(s.output[0].mine.dim[0] * s.output[0].mine.dim[1], 16 * 32);
+        run_both("gemm", &p, &s);
+        expect_same(&s);
+        assert_false(sample_lost(&s, &e));
+        was = *at;
+        *at = NAN;
+        assert_true(sample_lost(&s, &e));
+        assert_non_null(strstr(e.text, "of the sample is nan, wanted "));
+        *at = was;
+    }
+    arena_destroy(a);
+}
+
+/* Of attention: that sequence, that head, and its row of queries. */
+static void attention_where_it_is_asked_for(void **state)
+{
+    static const int32_t cu[] = {0, 3, 20, 50};
+    struct arena *a = arena_create();
+    struct sample s;
+    struct err e = {0};
+    struct nnd_attn p = {.struct_size = sizeof p,
+                         .cu_q = cu,
+                         .cu_k = cu,
+                         .batch = 3,
+                         .max_q = 30,
+                         .max_k = 30,
+                         .causal = 1,
+                         .scale = 0.5f};
+    struct nnd_tensor *const q[] = {&p.q, &p.o, &p.dout, &p.dq};
+    struct nnd_tensor *const k[] = {&p.k, &p.v, &p.dk, &p.dv};
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        *q[i] = block(a, (int64_t[]){50, 4, 8}, 3, i);
+        *k[i] = block(a, (int64_t[]){50, 2, 8}, 3, i + 5);
+    }
+    p.lse = matrix(a, 4, 50, 9);
+    for (int64_t row = 0; row < 50; row += 7)
+        for (int64_t head = 0; head < 4; head++) {
+            float *at = (float *)p.o.data + row * 32 + head * 8 + 3, was;
+            assert_true(sample_make("attn.fwd", &p, at, a, &s));
+            run_both("attn.fwd", &p, &s);
+            expect_same(&s);
+            was = *at;
+            *at = INFINITY;
+            assert_true(sample_lost(&s, &e));
+            *at = was;
+            at = (float *)p.dk.data + row * 16 + head / 2 * 8;
+            assert_true(sample_make("attn.bwd", &p, at, a, &s));
+            run_both("attn.bwd", &p, &s);
+            expect_same(&s);
+            was = *at;
+            *at = NAN;
+            assert_true(sample_lost(&s, &e));
+            *at = was;
+        }
+    arena_destroy(a);
+}
+
+/* Where ref has none, or one at the end of its type's range, nothing is lost. */
+static void what_nobody_has_is_not_lost(void **state)
+{
+    struct arena *a = arena_create();
+    struct sample s;
+    struct err e = {0};
+    struct nnd_act p = {.struct_size = sizeof p};
+    (void)state;
+    p.a = matrix(a, 3, 4, 1), p.b = matrix(a, 3, 4, 2), p.y = matrix(a, 3, 4, 3);
+    ((float *)p.a.data)[5] = NAN;
+    ((float *)p.a.data)[6] = 2e19f, ((float *)p.b.data)[6] = 1e19f;
+    assert_true(sample_make("act.swiglu.fwd", &p, NULL, a, &s));
+    run_both("act.swiglu.fwd", &p, &s);
+    ((float *)p.y.data)[6] = INFINITY;
+    assert_false(sample_lost(&s, &e));
+    ((float *)p.y.data)[7] = INFINITY;
+    assert_true(sample_lost(&s, &e));
+    assert_non_null(strstr(e.text, "y[1,3] of the sample is inf"));
     arena_destroy(a);
 }
 
@@ -313,7 +406,7 @@ static void who_is_checked_when(void **state)
     verify_destroy(v);
     struct sample s;
     struct arena *a = arena_create();
-    assert_false(sample_make("vendor.op", NULL, a, &s));
+    assert_false(sample_make("vendor.op", NULL, NULL, a, &s));
     arena_destroy(a);
 }
 
@@ -326,6 +419,9 @@ int main(void)
         cmocka_unit_test(sequences_stand_for_themselves),
         cmocka_unit_test(rows_and_their_numbers),
         cmocka_unit_test(what_is_known_already),
+        cmocka_unit_test(a_sample_has_what_is_asked_for),
+        cmocka_unit_test(attention_where_it_is_asked_for),
+        cmocka_unit_test(what_nobody_has_is_not_lost),
         cmocka_unit_test(who_is_checked_when),
     };
 

@@ -26,7 +26,7 @@ static const struct {
     {EVENT_COMPLETE, "...CCCC....."}, {EVENT_RETRY, "...WWWW....."},
     {EVENT_REQUEUE, "...QQQQ....."},  {EVENT_FAIL, "...FFFF....."},
     {EVENT_CANCELED, "......X....."}, {EVENT_TIMEOUT, "...OOOO....."},
-    {EVENT_PRIORITY, ".HQSRPTW...."},
+    {EVENT_PRIORITY, ".HQSRPTW...."}, {EVENT_NOTE, "...SRPT....."},
 };
 
 static void test_every_pair(void **state)

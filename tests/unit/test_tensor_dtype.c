@@ -180,6 +180,30 @@ static void names_and_sizes(void **state)
     assert_true(dtype_is_float(NND_F16) && !dtype_is_float(NND_I32));
 }
 
+static void first_that_is_none(void **state)
+{
+    static const int dtypes[] = {NND_F64, NND_F32, NND_BF16, NND_F16};
+    (void)state;
+    for (int d = 0; d < 4; d++) {
+        double x[1500], most;
+        char bytes[sizeof x];
+        for (int i = 0; i < 1500; i++)
+            x[i] = i % 7 ? 0.5 : -3;
+        dtype_from_f64(dtypes[d], x, bytes, 1500);
+        assert_int_equal(dtype_scan(dtypes[d], bytes, 1500, false, &most), 1500);
+        assert_true(most == 3);
+        x[1400] = NAN, x[1300] = INFINITY, x[1100] = -INFINITY;
+        dtype_from_f64(dtypes[d], x, bytes, 1500);
+        assert_int_equal(dtype_scan(dtypes[d], bytes, 1500, false, &most), 1100);
+        assert_int_equal(dtype_scan(dtypes[d], bytes, 1500, true, &most), 1300);
+        assert_int_equal(dtype_scan(dtypes[d], bytes, 1300, true, &most), 1300);
+        assert_true(most == 3);
+    }
+    double most = 1;
+    assert_int_equal(dtype_scan(NND_F32, NULL, 0, false, &most), 0);
+    assert_true(most == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +215,7 @@ int main(void)
         cmocka_unit_test(f32_and_f64_ways_agree),
         cmocka_unit_test(many_are_as_one),
         cmocka_unit_test(adds_every_element_once),
+        cmocka_unit_test(first_that_is_none),
     };
 
     return cmocka_run_group_tests_name("tensor/dtype", tests, NULL, NULL);

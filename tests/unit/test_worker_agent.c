@@ -309,6 +309,7 @@ static void without_nnd_nothing_happens(void **state)
     agent_phase(NULL, WIRE__PHASE__TRAIN);
     agent_metrics(NULL, &m);
     agent_saved(NULL, 1, "/");
+    agent_note(NULL, 1, "");
     assert_false(agent_stop_asked(NULL));
     finish(NULL);
 }
