@@ -12,6 +12,7 @@
 #include "compare.h"
 #include "family.h"
 #include "grad.h"
+#include "kernel/since.h"
 
 enum { LAUNCHES = 6 }; /* until one has to do without memory of its own */
 
@@ -261,6 +262,19 @@ static void check_packed(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "with packed weights", &e);
 }
 
+/* Kept by the device, and run from there. */
+static void check_captured(struct bench *b, struct trial_case *tc,
+                           const struct result *first)
+{
+    struct trial t = kernel_trial(b, tc->types, &all_layouts[0], 1);
+    struct result r;
+    struct err e;
+    t.captured = true;
+    if (run_call(&tc->call, &t, &r, &e) != 0 ||
+        compare_bits(&tc->call, first, &r, &e) != 0)
+        fail(b, &tc->call, tc->types, "captured", &e);
+}
+
 /* Is it refused?  Then it is counted. */
 static bool is_refused(struct bench *b, int rc, const struct err *e)
 {
@@ -423,6 +437,9 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     if (!(b->scope->what & JUDGE_CORRECT))
         return;
     check_packed(b, tc, layout, &r);
+    if (layout == &all_layouts[0] && (b->kernel->flags & NND_K_CAPTURABLE) &&
+        since_graphs(b->device))
+        check_captured(b, tc, &r);
     if (b->kernel->flags & NND_K_DETERMINISTIC)
         check_repeats(b, tc, layout, &r);
     if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])

@@ -582,6 +582,56 @@ static int launch(struct run *r, void *plan, struct err *e)
     return 0;
 }
 
+/* One byte all over the tensors and arrays, or what they began with. */
+static int refill(struct run *r, bool clear, struct err *e)
+{
+    const struct nnd_device_ops *d = r->trial->device;
+    struct block *const all[] = {r->slot, r->array};
+    const int n[] = {CALL_SLOTS, CALL_ARRAYS};
+    int rc = NND_OK;
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; rc == NND_OK && i < n[k]; i++) {
+            struct block *b = &all[k][i];
+            if (b->device && clear)
+                rc = d->fill(&r->stream, b->device, 0, b->size);
+            else if (b->device)
+                rc = d->copy(&r->stream, b->device, b->before, b->size);
+        }
+    if (rc == NND_OK)
+        rc = d->stream_sync(&r->stream);
+    return rc == NND_OK ? 0 : err_set(e, ERR_FAILED, "cannot write %s memory", d->type);
+}
+
+/* Have the device keep a launch, of which nothing is to be seen in memory that is empty
+ * meanwhile; then run what it kept on what the call is about. */
+static int capture(struct run *r, void *plan, struct err *e)
+{
+    const struct nnd_device_ops *d = r->trial->device;
+    const struct nnd_kernel *k = r->trial->kernel;
+    struct nnd_launch l = means_of(r);
+    struct nnd_error why = {{0}};
+    void *graph = NULL;
+    if (refill(r, true, e) < 0)
+        return -1;
+    stage(r, "launch(), to be kept,");
+    if (d->graph_begin(&r->stream) != NND_OK)
+        return err_set(e, ERR_FAILED, "the device cannot begin to keep launches");
+    int rc = k->launch(k->self, plan, &r->call->params, &l, &why);
+    int kept = d->graph_end(&r->stream, &graph);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "launch() says %d: %s", rc, clean(&why));
+    if (kept != NND_OK)
+        return err_set(e, ERR_FAILED, "the device says %d: it cannot keep the launch",
+                       kept);
+    stage(r, "what was kept");
+    rc = refill(r, false, e);
+    if (rc == 0 && (d->graph_launch(&r->stream, graph) != NND_OK ||
+                    d->stream_sync(&r->stream) != NND_OK))
+        rc = err_set(e, ERR_FAILED, "the device cannot run what it kept");
+    d->graph_del(graph);
+    return rc;
+}
+
 /* The shortest of the launches that fit into a while, at least a few; of slow ones
  * fewer. */
 static int measure(struct run *r, void *plan, struct err *e)
@@ -619,6 +669,8 @@ static int plan_and_launch(struct run *r, struct err *e)
     int rc = r->trial->seconds ? measure(r, plan, e) : launch(r, plan, e);
     if (k->plan_free && plan)
         k->plan_free(plan);
+    if (rc == 0 && r->trial->captured) /* whatever is done once has been done */
+        rc = capture(r, plan, e);
     return rc;
 }
 
