@@ -105,7 +105,8 @@ EXTRA_DIST += \
     tests/cuda/layer.h \
     tests/cuda/library.h \
     tests/cuda/nccl.cc \
-    tests/cuda/nvidia_ml.cc
+    tests/cuda/nvidia_ml.cc \
+    tests/cuda/stream.cc
 
 if HAVE_CXX
 # The plugin on the emulated device: tests/cuda/cuda.so.
@@ -118,8 +119,8 @@ EMU_CFLAGS = $(AM_CFLAGS) -O1 -fPIC -fvisibility=hidden -D_GNU_SOURCE $(CUDA_CPP
 emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so tests/cuda/libnccl.so.2 tests/cuda/old/libnccl.so.2
-tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/warpgroup.o \
-    tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o tests/cuda/plugin.o tests/cuda/op.o
+tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/stream.o \
+    tests/cuda/warpgroup.o tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread -ldl
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
@@ -131,6 +132,10 @@ $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -x c++ -c $< -o $@
 tests/cuda/emu.o: $(srcdir)/tests/cuda/emu.cc $(srcdir)/tests/cuda/cuda_runtime.h \
     $(srcdir)/tests/cuda/cuda.h $(srcdir)/tests/cuda/emu.h
+	@$(MKDIR_P) tests/cuda
+	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
+tests/cuda/stream.o: $(srcdir)/tests/cuda/stream.cc \
+    $(srcdir)/tests/cuda/cuda_runtime.h $(srcdir)/tests/cuda/emu.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
 tests/cuda/warpgroup.o: $(srcdir)/tests/cuda/warpgroup.cc \
@@ -154,10 +159,12 @@ tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h \
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
 # In NCCL's place, and a version of it that is too old.
-tests/cuda/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc
+tests/cuda/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc \
+    $(srcdir)/tests/cuda/cuda_runtime.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -shared $< -o $@
-tests/cuda/old/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc
+tests/cuda/old/libnccl.so.2: $(srcdir)/tests/cuda/nccl.cc \
+    $(srcdir)/tests/cuda/cuda_runtime.h
 	@$(MKDIR_P) tests/cuda/old
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -DNCCL_OLD -shared $< -o $@
 MOSTLYCLEANFILES += tests/cuda/*.o tests/cuda/cuda.so tests/cuda/libnccl.so.2 \

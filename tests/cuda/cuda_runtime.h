@@ -5,7 +5,9 @@
  *
  * A grid runs block by block when it is launched; the threads of a block are fibers
  * that hand over at __syncthreads, __syncwarp, shuffles and votes (emu.cc).  Blocks
- * of all streams run one at a time, so that what is __shared__ may be static.  Wrong
+ * of all streams run one at a time, so that what is __shared__ may be static.  What a
+ * stream is given runs at once, or as late as its order lets it (NND_EMU, emu.cc), so
+ * that a stream which does not wait for another is seen by what it computes.  Wrong
  * use stops the process with a line: threads of a block at different barriers, a
  * warp's lanes at different exchanges, a launch beyond a GPU's limits.
  */
@@ -307,16 +309,31 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s);
 cudaError_t cudaGraphDestroy(cudaGraph_t g);
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x);
 
-int emu_is_captured(cudaStream_t s);
-cudaError_t emu_keep(cudaStream_t s, cudaError_t (*run)(void *), void *work);
+/* A stream, as a library beside this one sees it too.  What put() is given may say that
+ * it is not ready, and is asked again then; with `last` it frees what it holds. */
+struct emu_stream {
+    cudaError_t (*put)(struct emu_stream *s, cudaError_t (*run)(void *work, bool last),
+                       void *work);
+    bool now; /* nothing is to be done before what comes next */
+};
 
-/* f(), now or whenever the graph runs. */
+/* f(), now, when its turn comes, or whenever the graph runs. */
 template <class F> static inline cudaError_t emu_do(cudaStream_t s, F f)
 {
-    if (!emu_is_captured(s))
-        return f();
-    return emu_keep(
-        s, [](void *work) { return (*(F *)work)(); }, new F(f));
+    cudaError_t rc = cudaErrorNotReady;
+    if (!s || s->now)
+        rc = f();
+    if (rc != cudaErrorNotReady)
+        return rc;
+    return s->put(
+        s,
+        [](void *work, bool last) {
+            cudaError_t rc = (*(F *)work)();
+            if (last && rc != cudaErrorNotReady)
+                delete (F *)work;
+            return rc;
+        },
+        new F(f));
 }
 
 /* Run body(arg) as every thread of the grid. */

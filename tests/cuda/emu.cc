@@ -6,11 +6,13 @@
  * A fiber runs until it waits.  When every fiber of a block has been asked, a barrier
  * at which all of them wait opens; one at which only some wait is an error, as it is
  * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
- * stack.  Faults can be ordered by NND_EMU (see device_know): "none", no device;
+ * stack.  Faults can be ordered by NND_EMU (see emu_know): "none", no device;
  * "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch breaks
  * the device; "nograph", captures end in an error; "count=FILE", a line at the end of
  * the process: how often the host read memory, a stream was waited for, a kernel and a
- * graph launched; "gpus=N", so many devices.
+ * graph launched; "gpus=N", so many devices; "late=main", what streams are given is
+ * done when somebody waits for it, and not before; "late=side", the same of streams
+ * that are more urgent than the first ones.
  */
 #include "cuda.h"
 #include "emu.h"
@@ -339,29 +341,7 @@ static void run_block(int n)
 
 /* ---- the device ---- */
 
-/* What a captured stream was given, first to last. */
-struct emu_graph {
-    struct {
-        cudaError_t (*run)(void *);
-        void *work;
-    } *task;
-    int n, room;
-};
-struct emu_stream {
-    struct emu_graph *into; /* NULL: it is not captured */
-};
-struct emu_event {
-    struct timespec at;
-};
-
-static struct {
-    int known, gpus, sm, nograph;
-    size_t bytes, used;
-    long fault, launches, reads, waits, graphs;
-    int capturing;
-    char *count; /* file, or NULL */
-    cudaError_t sticky, last;
-} device;
+struct emu_device emu_device;
 static thread_local int current; /* the one that a thread's calls go to */
 
 /* What cudaMalloc gave. */
@@ -382,49 +362,53 @@ static int is_device(const void *p)
 
 static void tell_counts(void)
 {
-    FILE *f = fopen(device.count, "a");
+    FILE *f = fopen(emu_device.count, "a");
     if (!f)
         return;
-    fprintf(f, "reads %ld waits %ld launches %ld graphs %ld\n", device.reads,
-            device.waits, device.launches, device.graphs);
+    fprintf(f, "reads %ld waits %ld launches %ld graphs %ld\n", emu_device.reads,
+            emu_device.waits, emu_device.launches, emu_device.graphs);
     fclose(f);
 }
 
-static void device_know(void)
+void emu_know(void)
 {
-    if (device.known)
+    if (emu_device.known)
         return;
-    device.known = 1;
-    device.bytes = (size_t)1 << 30;
-    device.sm = 90;
-    device.gpus = 1;
+    emu_device.known = 1;
+    emu_device.bytes = (size_t)1 << 30;
+    emu_device.sm = 90;
+    emu_device.gpus = 1;
     const char *s = getenv("NND_EMU");
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
         if (strncmp(s, "nograph", 7) == 0)
-            device.nograph = 1;
+            emu_device.nograph = 1;
+        if (strncmp(s, "late=main", 9) == 0)
+            emu_device.late_main = 1;
+        if (strncmp(s, "late=side", 9) == 0)
+            emu_device.late_side = 1;
         if (strncmp(s, "none", 4) == 0)
-            device.gpus = 0;
+            emu_device.gpus = 0;
         if (strncmp(s, "gpus=", 5) == 0)
-            device.gpus = (int)strtol(s + 5, NULL, 10);
+            emu_device.gpus = (int)strtol(s + 5, NULL, 10);
         if (strncmp(s, "sm=", 3) == 0)
-            device.sm = (int)strtol(s + 3, NULL, 10);
+            emu_device.sm = (int)strtol(s + 3, NULL, 10);
         if (strncmp(s, "bytes=", 6) == 0)
-            device.bytes = strtoull(s + 6, NULL, 0);
+            emu_device.bytes = strtoull(s + 6, NULL, 0);
         if (strncmp(s, "fault=", 6) == 0)
-            device.fault = strtol(s + 6, NULL, 0);
+            emu_device.fault = strtol(s + 6, NULL, 0);
         if (strncmp(s, "count=", 6) == 0) {
-            device.count = strndup(s + 6, strcspn(s + 6, ","));
+            emu_device.count = strndup(s + 6, strcspn(s + 6, ","));
             atexit(tell_counts);
         }
     }
 }
 
-static cudaError_t answer(cudaError_t e)
+cudaError_t emu_answer(cudaError_t e)
 {
-    if (device.sticky)
-        e = device.sticky;
+    if (emu_device.sticky)
+        e = emu_device.sticky;
     if (e)
-        device.last = e;
+        emu_device.last = e;
     return e;
 }
 
@@ -434,12 +418,12 @@ cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
     unsigned n = block.x * block.y * block.z;
     if (n < 1 || n > THREADS || shared > EMU_SHARED || grid.x < 1 || grid.y < 1 ||
         grid.z < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
-        return answer(cudaErrorInvalidValue);
+        return emu_answer(cudaErrorInvalidValue);
     pthread_mutex_lock(&one_grid);
-    device_know();
-    if (++device.launches == device.fault)
-        device.sticky = cudaErrorLaunchFailure;
-    if (!device.sticky) {
+    emu_know();
+    if (++emu_device.launches == emu_device.fault)
+        emu_device.sticky = cudaErrorLaunchFailure;
+    if (!emu_device.sticky) {
         body = f, body_arg = arg;
         emu_grid_dim = grid, emu_block_dim = block;
         for (emu_block.z = 0; emu_block.z < grid.z; emu_block.z++)
@@ -450,49 +434,49 @@ cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
                 }
     }
     pthread_mutex_unlock(&one_grid);
-    return answer(cudaSuccess);
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceCount(int *n)
 {
-    device_know();
-    *n = device.gpus;
-    return device.gpus ? cudaSuccess : answer(cudaErrorNoDevice);
+    emu_know();
+    *n = emu_device.gpus;
+    return emu_device.gpus ? cudaSuccess : emu_answer(cudaErrorNoDevice);
 }
 
 cudaError_t cudaSetDevice(int dev)
 {
-    device_know();
-    if (dev < 0 || (dev > 0 && dev >= device.gpus))
-        return answer(cudaErrorInvalidValue);
+    emu_know();
+    if (dev < 0 || (dev > 0 && dev >= emu_device.gpus))
+        return emu_answer(cudaErrorInvalidValue);
     current = dev;
-    return answer(cudaSuccess);
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaGetDevice(int *dev)
 {
     *dev = current;
-    return answer(cudaSuccess);
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int dev)
 {
     *p = {};
-    device_know();
+    emu_know();
     snprintf(p->name, sizeof p->name, "emulated");
-    p->totalGlobalMem = device.bytes;
-    p->major = device.sm / 10;
-    p->minor = device.sm % 10;
+    p->totalGlobalMem = emu_device.bytes;
+    p->major = emu_device.sm / 10;
+    p->minor = emu_device.sm % 10;
     p->multiProcessorCount = 4;
     return cudaSetDevice(dev);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
 {
-    device_know();
+    emu_know();
     *v = a == cudaDevAttrMultiProcessorCount      ? 4
-         : a == cudaDevAttrComputeCapabilityMajor ? device.sm / 10
-         : a == cudaDevAttrComputeCapabilityMinor ? device.sm % 10
+         : a == cudaDevAttrComputeCapabilityMajor ? emu_device.sm / 10
+         : a == cudaDevAttrComputeCapabilityMinor ? emu_device.sm % 10
                                                   : 0;
     return cudaSetDevice(dev);
 }
@@ -503,7 +487,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **at, unsign
                                              unsigned long long,
                                              enum cudaDriverEntryPointQueryResult *how)
 {
-    bool here = strcmp(name, "cuTensorMapEncodeTiled") == 0 && device.sm >= 90;
+    bool here = strcmp(name, "cuTensorMapEncodeTiled") == 0 && emu_device.sm >= 90;
     *at = here ? (void *)cuTensorMapEncodeTiled : NULL;
     *how = here ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
     return cudaSuccess;
@@ -515,26 +499,28 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int len, int dev)
     return cudaSetDevice(dev);
 }
 
+/* ---- memory ---- */
+
 /* Blocks carry their size before them; AddressSanitizer fences them. */
 cudaError_t cudaMalloc(void **p, size_t n)
 {
-    device_know();
-    if (device.capturing)
-        return answer(cudaErrorStreamCaptureUnsupported);
-    if (n > device.bytes - device.used)
-        return answer(cudaErrorMemoryAllocation);
+    emu_know();
+    if (emu_device.capturing)
+        return emu_answer(cudaErrorStreamCaptureUnsupported);
+    if (n > emu_device.bytes - emu_device.used)
+        return emu_answer(cudaErrorMemoryAllocation);
     char *block = (char *)aligned_alloc(256, (n + 511) / 256 * 256);
     if (!block)
-        return answer(cudaErrorMemoryAllocation);
+        return emu_answer(cudaErrorMemoryAllocation);
     memcpy(block, &n, sizeof n);
-    device.used += n;
+    emu_device.used += n;
     *p = block + 256;
     for (int i = 0; i < BLOCKS; i++)
         if (!blocks[i].at) {
             blocks[i] = {block + 256, n};
             break;
         }
-    return answer(cudaSuccess);
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaFree(void *p)
@@ -542,30 +528,32 @@ cudaError_t cudaFree(void *p)
     size_t n;
     if (!p)
         return cudaSuccess;
+    emu_finish();
     memcpy(&n, (char *)p - 256, sizeof n);
-    device.used -= n;
+    emu_device.used -= n;
     for (int i = 0; i < BLOCKS; i++)
         if (blocks[i].at == p)
             blocks[i].at = NULL;
     free((char *)p - 256);
-    return answer(cudaSuccess);
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
 {
-    *left = device.bytes - device.used;
-    *all = device.bytes;
-    return answer(cudaSuccess);
+    *left = emu_device.bytes - emu_device.used;
+    *all = emu_device.bytes;
+    return emu_answer(cudaSuccess);
 }
 
 cudaError_t cudaHostAlloc(void **p, size_t n, unsigned)
 {
     *p = malloc(n ? n : 1);
-    return *p ? cudaSuccess : answer(cudaErrorMemoryAllocation);
+    return *p ? cudaSuccess : emu_answer(cudaErrorMemoryAllocation);
 }
 
 cudaError_t cudaFreeHost(void *p)
 {
+    emu_finish();
     free(p);
     return cudaSuccess;
 }
@@ -574,158 +562,34 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t n, enum cudaMemcp
                             cudaStream_t s)
 {
     return emu_do(s, [=]() {
-        device.reads += is_device(from) && !is_device(to);
-        if (!device.sticky && n)
+        emu_device.reads += is_device(from) && !is_device(to);
+        if (!emu_device.sticky && n)
             memmove(to, from, n);
-        return answer(cudaSuccess);
+        return emu_answer(cudaSuccess);
     });
 }
 
 cudaError_t cudaMemsetAsync(void *to, int byte, size_t n, cudaStream_t s)
 {
     return emu_do(s, [=]() {
-        if (!device.sticky && n)
+        if (!emu_device.sticky && n)
             memset(to, byte, n);
-        return answer(cudaSuccess);
+        return emu_answer(cudaSuccess);
     });
 }
 
-/* ---- graphs ---- */
-
-int emu_is_captured(cudaStream_t s)
-{
-    return s && s->into;
-}
-
-cudaError_t emu_keep(cudaStream_t s, cudaError_t (*run)(void *), void *work)
-{
-    struct emu_graph *g = s->into;
-    if (g->n == g->room) {
-        g->room = g->room ? 2 * g->room : 64;
-        g->task = (decltype(g->task))realloc((void *)g->task,
-                                             (size_t)g->room * sizeof *g->task);
-    }
-    g->task[g->n++] = {run, work};
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamBeginCapture(cudaStream_t s, enum cudaStreamCaptureMode)
-{
-    if (!s || s->into)
-        return answer(cudaErrorStreamCaptureUnsupported);
-    s->into = (struct emu_graph *)calloc(1, sizeof *s->into);
-    device.capturing++;
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t *g)
-{
-    *g = s->into;
-    s->into = NULL;
-    device.capturing--;
-    return answer(device.nograph ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
-}
-
-/* The one that runs is the one that was captured; it goes with it. */
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *x, cudaGraph_t g, unsigned long long)
-{
-    *x = g;
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphDestroy(cudaGraph_t)
-{
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t x)
-{
-    free((void *)x->task);
-    free(x);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaGraphLaunch(cudaGraphExec_t x, cudaStream_t s)
-{
-    cudaError_t rc = cudaSuccess;
-    if (emu_is_captured(s))
-        return answer(cudaErrorStreamCaptureUnsupported);
-    device.graphs++;
-    for (int i = 0; i < x->n && !rc; i++)
-        rc = x->task[i].run(x->task[i].work);
-    return answer(rc);
-}
-
-cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned, int)
-{
-    *s = (cudaStream_t)calloc(1, sizeof **s);
-    return answer(*s ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t s)
-{
-    free(s);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t s)
-{
-    if (emu_is_captured(s))
-        return answer(cudaErrorStreamCaptureUnsupported);
-    device.waits++;
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t s)
-{
-    return answer(emu_is_captured(s) ? cudaErrorStreamCaptureUnsupported : cudaSuccess);
-}
-
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned)
-{
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned)
-{
-    *e = (cudaEvent_t)calloc(1, sizeof **e);
-    return answer(*e ? cudaSuccess : cudaErrorMemoryAllocation);
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t e)
-{
-    free(e);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t)
-{
-    clock_gettime(CLOCK_MONOTONIC, &e->at);
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t)
-{
-    return answer(cudaSuccess);
-}
-
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t a, cudaEvent_t b)
-{
-    *ms = (float)((double)(b->at.tv_sec - a->at.tv_sec) * 1e3 +
-                  (double)(b->at.tv_nsec - a->at.tv_nsec) * 1e-6);
-    return answer(cudaSuccess);
-}
+/* ---- errors ---- */
 
 cudaError_t cudaGetLastError(void)
 {
-    cudaError_t e = device.last;
-    device.last = cudaSuccess;
-    return device.sticky ? device.sticky : e;
+    cudaError_t e = emu_device.last;
+    emu_device.last = cudaSuccess;
+    return emu_device.sticky ? emu_device.sticky : e;
 }
 
 cudaError_t cudaPeekAtLastError(void)
 {
-    return device.sticky ? device.sticky : device.last;
+    return emu_device.sticky ? emu_device.sticky : emu_device.last;
 }
 
 const char *cudaGetErrorString(cudaError_t e)

@@ -12,6 +12,23 @@
 enum { EMU_SHARED_BASE = 1024, EMU_SHARED = 227 << 10 };
 extern unsigned char *emu_dynamic;
 
+/* What was ordered (emu.cc), and what is counted. */
+extern struct emu_device {
+    int known, gpus, sm, nograph, late_main, late_side;
+    size_t bytes, used;
+    long fault, launches, reads, waits, graphs;
+    int capturing;
+    char *count; /* file, or NULL */
+    cudaError_t sticky, last;
+} emu_device;
+void emu_know(void);
+
+/* The result of a call, or the error that stays. */
+cudaError_t emu_answer(cudaError_t e);
+
+/* Have all streams do what they can: memory, events or graphs go. */
+void emu_finish(void);
+
 /* This thread goes on when ready(arg) is not 0. */
 void emu_until(int (*ready)(void *arg), void *arg);
 

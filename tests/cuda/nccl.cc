@@ -5,13 +5,13 @@
  *
  * Processes talk over the loopback interface: the rank that made the id listens, all
  * others connect to it, and everything goes by way of it.  Sums are in the order of
- * ranks.  A collective is over when its call returns, which on a GPU it is not; so a
- * lost rank is seen by the call, unless NND_NCCL says "late".
+ * ranks.  A collective is what its stream does when its turn comes; with a rank that is
+ * lost it never ends, and the group says so.
  *
- * NND_NCCL, parts between commas: "fail=N", the N-th collective fails; "late=N", from
- * the N-th on none does anything, and the group says that it has lost a rank;
- * "gone=N", rank 1 ends in its N-th; "count=FILE", a line at the end of the process:
- * collectives of each kind.  Compiled with NCCL_OLD, it lacks a function.
+ * NND_NCCL, parts between commas: "fail=N", the call of the N-th collective fails;
+ * "late=N", from the N-th on none ends; "gone=N", rank 1 ends in its N-th;
+ * "count=FILE", a line at the end of the process: collectives of each kind.  Compiled
+ * with NCCL_OLD, it lacks a function.
  */
 #include <netinet/in.h>
 #include <stdint.h>
@@ -20,6 +20,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "cuda_runtime.h"
 
 /* Of ncclResult_t and ncclDataType_t, by NCCL's documentation. */
 enum { OK = 0, SYSTEM = 2, ARGUMENT = 4, USAGE = 5, REMOTE = 6 };
@@ -35,7 +37,8 @@ struct told {
 };
 
 struct comm {
-    int rank, ranks, lost;
+    int rank, ranks, lost, aborted;
+    int pending;     /* collectives that streams have yet to do */
     int peer[RANKS]; /* of the first rank: sockets of all others; else [0] */
 };
 
@@ -181,12 +184,15 @@ EXPORT int ncclCommInitRank(struct comm **out, int ranks, struct id id, int rank
     return rc;
 }
 
+/* What streams have yet to do is nothing from now on. */
 EXPORT int ncclCommAbort(struct comm *c)
 {
     for (int i = 0; i < RANKS; i++)
         if (c->peer[i] >= 0)
             close(c->peer[i]);
-    free(c);
+    c->aborted = 1;
+    if (!c->pending)
+        free(c);
     return OK;
 }
 
@@ -287,7 +293,23 @@ static int ordered(struct comm *c, long *kind)
         return fail(SYSTEM, "Call to ibv_reg_mr failed");
     if (order.late && order.calls >= order.late)
         c->lost = 1;
-    return c->lost ? OK : -1;
+    return -1;
+}
+
+/* work() when the stream comes to it, unless a rank is lost. */
+template <class F> static int enqueue(struct comm *c, cudaStream_t s, F work)
+{
+    c->pending++;
+    emu_do(s, [=]() {
+        if (!c->aborted && !c->lost && work() != OK)
+            c->lost = 1;
+        if (!c->aborted && c->lost)
+            return cudaErrorNotReady;
+        if (--c->pending == 0 && c->aborted)
+            free(c);
+        return cudaSuccess;
+    });
+    return OK;
 }
 
 static int broadcast(const void *from, void *to, size_t bytes, int root, struct comm *c)
@@ -348,51 +370,55 @@ static bool sums(int type, int op)
 }
 
 EXPORT int ncclBroadcast(const void *from, void *to, size_t n, int type, int root,
-                         struct comm *c, void *)
+                         struct comm *c, cudaStream_t s)
 {
     int rc = ordered(c, &order.broadcasts);
     if (!size_of(type))
         return fail(ARGUMENT, "type");
-    return rc >= 0 ? rc : broadcast(from, to, n * size_of(type), root, c);
+    return rc >= 0 ? rc : enqueue(c, s, [=]() {
+        return broadcast(from, to, n * size_of(type), root, c);
+    });
 }
 
 EXPORT int ncclReduce(const void *from, void *to, size_t n, int type, int op, int root,
-                      struct comm *c, void *)
+                      struct comm *c, cudaStream_t s)
 {
     int rc = ordered(c, &order.reduces);
     if (!sums(type, op))
         return fail(ARGUMENT, "type");
-    return rc >= 0 ? rc : reduce(from, to, n, type, root, c);
+    return rc >= 0
+               ? rc
+               : enqueue(c, s, [=]() { return reduce(from, to, n, type, root, c); });
 }
 
 #ifndef NCCL_OLD
 EXPORT int ncclReduceScatter(const void *from, void *to, size_t each, int type, int op,
-                             struct comm *c, void *)
+                             struct comm *c, cudaStream_t s)
 {
     int rc = ordered(c, &order.scatters);
     if (!sums(type, op))
         return fail(ARGUMENT, "type");
-    if (rc >= 0)
+    return rc >= 0 ? rc : enqueue(c, s, [=]() {
+        int rc = OK;
+        for (int i = 0; !rc && i < c->ranks; i++)
+            rc = reduce((const char *)from + (size_t)i * each * size_of(type), to, each,
+                        type, i, c);
         return rc;
-    rc = OK;
-    for (int i = 0; !rc && i < c->ranks; i++)
-        rc = reduce((const char *)from + (size_t)i * each * size_of(type), to, each,
-                    type, i, c);
-    return rc;
+    });
 }
 #endif
 
 EXPORT int ncclAllGather(const void *from, void *to, size_t each, int type,
-                         struct comm *c, void *)
+                         struct comm *c, cudaStream_t s)
 {
     int rc = ordered(c, &order.gathers);
+    size_t bytes = each * size_of(type);
     if (!size_of(type))
         return fail(ARGUMENT, "type");
-    if (rc >= 0)
+    return rc >= 0 ? rc : enqueue(c, s, [=]() {
+        int rc = OK;
+        for (int i = 0; !rc && i < c->ranks; i++)
+            rc = broadcast(from, (char *)to + (size_t)i * bytes, bytes, i, c);
         return rc;
-    rc = OK;
-    size_t bytes = each * size_of(type);
-    for (int i = 0; !rc && i < c->ranks; i++)
-        rc = broadcast(from, (char *)to + (size_t)i * bytes, bytes, i, c);
-    return rc;
+    });
 }
