@@ -65,9 +65,29 @@ enum nnd_epilogue {
     NND_EPI_DSILU,      /* D = x silu'(pre); act = silu(pre)              */
     NND_EPI_SWIGLU,     /* grouped, with b2: D = silu(x) x2; pre = x,
                          * pre2 = x2 when given                           */
-    NND_EPI_DSWIGLU     /* grouped: D = x pre2 silu'(pre), d2 = x silu(pre);
+    NND_EPI_DSWIGLU,    /* grouped: D = x pre2 silu'(pre), d2 = x silu(pre);
                          * act = silu(pre) pre2, without scale           */
+    NND_EPI_RELU,       /* D = relu(x); pre = x when given               */
+    NND_EPI_DRELU       /* D = x where pre > 0, else 0; act = relu(pre)  */
 };
+
+/* The function whose slope an epilogue of "gemm" multiplies by, as the epilogue that
+ * applies it: such a one reads pre.  NND_EPI_NONE: it has no slope. */
+static inline int32_t nnd_slope_of(int32_t epilogue)
+{
+    switch (epilogue) {
+    case NND_EPI_DGELU:
+        return NND_EPI_GELU;
+    case NND_EPI_DGELU_TANH:
+        return NND_EPI_GELU_TANH;
+    case NND_EPI_DSILU:
+        return NND_EPI_SILU;
+    case NND_EPI_DRELU:
+        return NND_EPI_RELU;
+    default:
+        return NND_EPI_NONE;
+    }
+}
 
 /* "gemm": D [M,N] = op(A) op(B) + beta C (+ bias [N], broadcast over rows), then
  * the epilogue.  op(A) is [M,K]: A as given, or its transpose.  C may be D.  Any
@@ -181,7 +201,10 @@ struct nnd_rope {
 
 /* "act.swiglu.fwd|bwd" (Shazeer 2020): y = silu(a) * b.
  * "act.gelu.fwd|bwd" (Hendrycks & Gimpel 2016): y = gelu(a), by erf, or by its
- * tanh form when approx = 1; b and db absent.  All [T,N].  bwd: da, db. */
+ * tanh form when approx = 1; b and db absent.
+ * "act.relu.fwd|bwd" (Nair & Hinton 2010): y = relu(a) = max(a, 0), da = dy where a >
+ * 0, else 0; a NaN in a is one in y and in da; b and db absent. All [T,N].  bwd: da,
+ * db. */
 struct nnd_act {
     size_t struct_size;
     struct nnd_tensor a, b, y;

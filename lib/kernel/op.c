@@ -20,6 +20,8 @@ static const char *const names[] = {
     "act.swiglu.bwd",
     "act.gelu.fwd",
     "act.gelu.bwd",
+    "act.relu.fwd",
+    "act.relu.bwd",
     "xent.fwd",
     "xent.bwd",
     "xent.linear.fwd",

@@ -114,8 +114,10 @@ static const struct layout layouts[] = {
      0},
     {"act.swiglu.fwd", sizeof(struct nnd_act), {ACT_FWD}, {{'T', 32}}, 0},
     {"act.gelu.fwd", sizeof(struct nnd_act), {ACT_FWD}, {{'T', 32}}, 0},
+    {"act.relu.fwd", sizeof(struct nnd_act), {ACT_FWD}, {{'T', 32}}, 0},
     {"act.swiglu.bwd", sizeof(struct nnd_act), {ACT_BWD}, {{'T', 32}}, 0},
     {"act.gelu.bwd", sizeof(struct nnd_act), {ACT_BWD}, {{'T', 32}}, 0},
+    {"act.relu.bwd", sizeof(struct nnd_act), {ACT_BWD}, {{'T', 32}}, 0},
     {"xent.fwd",
      sizeof(struct nnd_xent),
      {IN(nnd_xent, logits, "TV"), OUT(nnd_xent, loss, "T"), OUT(nnd_xent, lse, "T"),
@@ -325,10 +327,7 @@ static void cut_all(const struct layout *l, const struct field *fields, void *pa
 /* What an activation is made of is an input of its slope, and an output else. */
 static enum role role_of_pre(int epilogue)
 {
-    return (epilogue >= NND_EPI_DGELU && epilogue <= NND_EPI_DSILU) ||
-                   epilogue == NND_EPI_DSWIGLU
-               ? IN
-               : OUT;
+    return nnd_slope_of(epilogue) || epilogue == NND_EPI_DSWIGLU ? IN : OUT;
 }
 
 /* Transposed matrices have their letters the other way round. */

@@ -52,6 +52,8 @@ static const struct layout {
     {"act.swiglu.bwd", sizeof(struct nnd_act), {ACT}},
     {"act.gelu.fwd", sizeof(struct nnd_act), {ACT}},
     {"act.gelu.bwd", sizeof(struct nnd_act), {ACT}},
+    {"act.relu.fwd", sizeof(struct nnd_act), {ACT}},
+    {"act.relu.bwd", sizeof(struct nnd_act), {ACT}},
 };
 
 /* One measurement by its name, the SHA-256 of all that it depends on. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * act.c - act.swiglu and act.gelu, forward and backward: one pass each.
+ * act.c - act.swiglu, act.gelu and act.relu, forward and backward: one pass each.
  */
 #include "act.h"
 #include "op.h"
@@ -81,6 +81,39 @@ static void gelu_backward(const void *arg, int64_t lo, int64_t hi)
     }
 }
 
+static void relu_forward(const void *arg, int64_t lo, int64_t hi)
+{
+    const struct nnd_act *p = arg;
+    int64_t n = p->a.dim[1];
+
+    for (int64_t r = lo; r < hi; r++) {
+        const void *a = row_of(&p->a, r);
+        void *y = row_of(&p->y, r);
+
+        for (int64_t i = 0; i < n; i += VL)
+            vec_put(y, p->y.dtype, i, n - i,
+                    act_relu(vec_get(a, p->a.dtype, i, n - i)));
+    }
+}
+
+static void relu_backward(const void *arg, int64_t lo, int64_t hi)
+{
+    const struct nnd_act *p = arg;
+    int64_t n = p->a.dim[1];
+
+    for (int64_t r = lo; r < hi; r++) {
+        const void *a = row_of(&p->a, r), *dy = row_of(&p->dy, r);
+        void *da = row_of(&p->da, r);
+
+        for (int64_t i = 0; i < n; i += VL) {
+            vf x = vec_get(a, p->a.dtype, i, n - i);
+            vf d = vec_get(dy, p->dy.dtype, i, n - i);
+
+            vec_put(da, p->da.dtype, i, n - i, act_relu_back(d, x));
+        }
+    }
+}
+
 /* An element here costs about as much as four of a plain pass. */
 static int over_rows(const struct nnd_act *p, const struct nnd_launch *l, rows_f *fn)
 {
@@ -107,6 +140,21 @@ static int gelu_bwd(const void *params, const struct nnd_launch *l)
     return over_rows(params, l, gelu_backward);
 }
 
+/* This is a plain pass. */
+static int relu_fwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_act *p = params;
+
+    return par_rows(l, p->a.dim[0], p->a.dim[1], relu_forward, p);
+}
+
+static int relu_bwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_act *p = params;
+
+    return par_rows(l, p->a.dim[0], p->a.dim[1], relu_backward, p);
+}
+
 const struct op OPS(act)[] = {
     {.name = "act.swiglu.fwd",
      .params_size = sizeof(struct nnd_act),
@@ -129,5 +177,14 @@ const struct op OPS(act)[] = {
      .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, dy, "TN", IN_FLOATS, 0),
               ARG(nnd_act, da, "TN", IN_FLOATS, 0)},
      .launch = gelu_bwd},
+    {.name = "act.relu.fwd",
+     .params_size = sizeof(struct nnd_act),
+     .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, y, "TN", IN_FLOATS, 0)},
+     .launch = relu_fwd},
+    {.name = "act.relu.bwd",
+     .params_size = sizeof(struct nnd_act),
+     .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, dy, "TN", IN_FLOATS, 0),
+              ARG(nnd_act, da, "TN", IN_FLOATS, 0)},
+     .launch = relu_bwd},
     {0},
 };

@@ -45,4 +45,16 @@ static inline vf act_silu_slope(vf x)
     return s * (1.0f + x * (1.0f - s));
 }
 
+/* A NaN is not below 0. */
+static inline vf act_relu(vf x)
+{
+    return vec_pick(x <= 0.0f, vec_all(0), x);
+}
+
+/* dy times the slope at x: chosen, so that an infinite dy leaves no NaN. */
+static inline vf act_relu_back(vf dy, vf x)
+{
+    return vec_pick(x > 0.0f, dy, act_relu(x));
+}
+
 #endif

@@ -194,6 +194,13 @@ static int check_shapes(const struct nnd_gemm *p, struct nnd_error *e)
     return NND_OK;
 }
 
+/* Of one product: those of pairs are gemm.grouped's. */
+static int is_known(int epilogue)
+{
+    return epilogue >= NND_EPI_NONE && epilogue <= NND_EPI_DRELU &&
+           epilogue != NND_EPI_SWIGLU && epilogue != NND_EPI_DSWIGLU;
+}
+
 static int gemm_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_gemm *p = params;
@@ -201,13 +208,13 @@ static int gemm_check(const void *params, struct nnd_error *e)
 
     if (r)
         return r;
-    if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
+    if (!is_known(p->epilogue))
         return op_refuse(e, NND_EUNSUPPORTED, "epilogue %d", p->epilogue);
-    if (p->epilogue >= NND_EPI_DGELU && p->pre.ndim == 0)
+    if (nnd_slope_of(p->epilogue) && p->pre.ndim == 0)
         return op_refuse(e, NND_EINVAL, "epilogue %d and pre is absent", p->epilogue);
     if (p->sums.ndim && !p->trans_a)
         return op_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
-    if (p->act.ndim && p->epilogue < NND_EPI_DGELU)
+    if (p->act.ndim && !nnd_slope_of(p->epilogue))
         return op_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return NND_OK;
 }

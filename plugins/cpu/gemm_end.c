@@ -60,21 +60,12 @@ static inline __attribute__((always_inline)) vf made_of(int epilogue, vf x, vf p
         return x * act_gelu_slope(pre, 1);
     case NND_EPI_DSILU:
         return x * act_silu_slope(pre);
+    case NND_EPI_RELU:
+        return act_relu(x);
+    case NND_EPI_DRELU:
+        return act_relu_back(x, pre);
     default:
         return x;
-    }
-}
-
-/* What the activation makes of pre, to the bit as the epilogue that stored pre did. */
-static inline __attribute__((always_inline)) vf activation_of(int epilogue, vf pre)
-{
-    switch (epilogue) {
-    case NND_EPI_DGELU:
-        return act_gelu(pre, 0);
-    case NND_EPI_DGELU_TANH:
-        return act_gelu(pre, 1);
-    default:
-        return act_silu(pre);
     }
 }
 
@@ -83,20 +74,20 @@ static inline __attribute__((always_inline)) void end_as(int epilogue,
                                                          const struct row *w)
 {
     const struct gemm_finish *f = w->f;
-    int is_slope = epilogue >= NND_EPI_DGELU, pre_type = f->pre.dtype;
+    int slope_of = nnd_slope_of(epilogue), pre_type = f->pre.dtype;
 
     for (int64_t i = 0; i < w->cols; i += VL) {
         vf x = get(w, w->x, NND_F32, i), pre = x;
 
         if (w->bias)
             x = x + get(w, w->bias, f->bias.dtype, i);
-        if (is_slope)
+        if (slope_of)
             pre = get(w, w->pre, pre_type, i);
         else
             x = keep(w, w->pre, pre_type, i, x);
         x = made_of(epilogue, x, pre) * w->scale;
-        if (is_slope && w->act) /* of what the slope has computed already */
-            put(w, w->act, f->act.dtype, i, activation_of(epilogue, pre));
+        if (slope_of && w->act) /* of what the slope has computed already */
+            put(w, w->act, f->act.dtype, i, made_of(slope_of, pre, pre));
         put(w, w->d, f->d.dtype, i, x);
     }
 }
@@ -151,6 +142,12 @@ static void end_row(const struct row *w)
         break;
     case NND_EPI_DSILU:
         end_as(NND_EPI_DSILU, w);
+        break;
+    case NND_EPI_RELU:
+        end_as(NND_EPI_RELU, w);
+        break;
+    case NND_EPI_DRELU:
+        end_as(NND_EPI_DRELU, w);
         break;
     case NND_EPI_SWIGLU:
         end_swiglu(w);

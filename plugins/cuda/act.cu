@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * act.cu - act.swiglu and act.gelu, forward and backward: one pass each.
+ * act.cu - act.swiglu, act.gelu and act.relu, forward and backward: one pass each.
  */
 #include "act.h"
 #include "families.h"
@@ -70,6 +70,33 @@ template <int DT> struct gelu_backward {
     }
 };
 
+template <int DT> struct relu_forward {
+    struct acts m;
+    __device__ void operator()(int64_t r, int64_t c, int64_t left) const
+    {
+        float a[8];
+        get8<DT>(m.a, r, c, left, a);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            a[i] = relu_of(a[i]);
+        put8<DT>(m.y, r, c, left, a);
+    }
+};
+
+template <int DT> struct relu_backward {
+    struct acts m;
+    __device__ void operator()(int64_t r, int64_t c, int64_t left) const
+    {
+        float a[8], d[8];
+        get8<DT>(m.a, r, c, left, a);
+        get8<DT>(m.dy, r, c, left, d);
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            d[i] = relu_back(d[i], a[i]);
+        put8<DT>(m.da, r, c, left, d);
+    }
+};
+
 /* Run F over the tensors t [n] of which all are [T,N]. */
 template <template <int> class F>
 static int over(const struct nnd_act *p, const struct nnd_launch *l,
@@ -109,6 +136,20 @@ static int gelu_bwd(const void *params, const struct nnd_launch *l)
     return over<gelu_backward>(p, l, t, 3);
 }
 
+static int relu_fwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_act *p = (const struct nnd_act *)params;
+    const struct nnd_tensor *t[] = {&p->a, &p->y};
+    return over<relu_forward>(p, l, t, 2);
+}
+
+static int relu_bwd(const void *params, const struct nnd_launch *l)
+{
+    const struct nnd_act *p = (const struct nnd_act *)params;
+    const struct nnd_tensor *t[] = {&p->a, &p->dy, &p->da};
+    return over<relu_backward>(p, l, t, 3);
+}
+
 extern "C" const struct op cuda_act_ops[] = {
     {.name = "act.swiglu.fwd",
      .params_size = sizeof(struct nnd_act),
@@ -131,5 +172,14 @@ extern "C" const struct op cuda_act_ops[] = {
      .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, dy, "TN", IN_FLOATS, 0),
               ARG(nnd_act, da, "TN", IN_FLOATS, 0)},
      .launch = gelu_bwd},
+    {.name = "act.relu.fwd",
+     .params_size = sizeof(struct nnd_act),
+     .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, y, "TN", IN_FLOATS, 0)},
+     .launch = relu_fwd},
+    {.name = "act.relu.bwd",
+     .params_size = sizeof(struct nnd_act),
+     .args = {ARG(nnd_act, a, "TN", IN_FLOATS, 0), ARG(nnd_act, dy, "TN", IN_FLOATS, 0),
+              ARG(nnd_act, da, "TN", IN_FLOATS, 0)},
+     .launch = relu_bwd},
     {},
 };

@@ -41,14 +41,19 @@ DEVICE float silu_slope(float x)
     return s * (1.0f + x * (1.0f - s));
 }
 
-/* What the activation of a slope's epilogue, NND_EPI_DGELU .. NND_EPI_DSILU, makes. */
-DEVICE float activation_of(int kind, float pre)
+/* A NaN is not below 0. */
+DEVICE float relu_of(float x)
 {
-    return kind == NND_EPI_DSILU ? silu_of(pre)
-                                 : gelu_of(pre, kind == NND_EPI_DGELU_TANH);
+    return x <= 0.0f ? 0.0f : x;
 }
 
-/* Epilogues of one number: NND_EPI_GELU .. NND_EPI_DSILU. */
+/* dy times the slope at x: chosen, so that an infinite dy leaves no NaN. */
+DEVICE float relu_back(float dy, float x)
+{
+    return x > 0.0f ? dy : relu_of(x);
+}
+
+/* Epilogues of one number: all but those of pairs. */
 DEVICE float epilogue_of(int kind, float x, float pre)
 {
     switch (kind) {
@@ -62,6 +67,10 @@ DEVICE float epilogue_of(int kind, float x, float pre)
         return x * gelu_slope(pre, kind == NND_EPI_DGELU_TANH);
     case NND_EPI_DSILU:
         return x * silu_slope(pre);
+    case NND_EPI_RELU:
+        return relu_of(x);
+    case NND_EPI_DRELU:
+        return relu_back(x, pre);
     default:
         return x;
     }

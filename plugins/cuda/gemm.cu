@@ -13,7 +13,7 @@ struct gemms {
     struct reach reach;
     float *sums;
     float beta;
-    int32_t epilogue, blocked, trans_a;
+    int32_t epilogue, slope_of, blocked, trans_a;
     int64_t across; /* tiles of a row of tiles */
 };
 
@@ -24,11 +24,11 @@ DEVICE float finish(const struct gemms &g, int64_t m, int64_t n, float x)
         x += g.beta * get1(g.c, m, n);
     if (g.bias.data)
         x += get1(g.bias, 0, n);
-    if (g.epilogue >= NND_EPI_DGELU) {
+    if (g.slope_of) {
         pre = get1(g.pre, m, n);
         if (g.act.data)
             put_at(g.act.dtype, g.act.data + m * g.act.step, n,
-                   activation_of(g.epilogue, pre));
+                   epilogue_of(g.slope_of, pre, pre));
     } else if (g.epilogue != NND_EPI_NONE && g.pre.data) {
         x = rounded(g.pre.dtype, x);
         put_at(g.pre.dtype, g.pre.data + m * g.pre.step, n, x);
@@ -80,6 +80,7 @@ static struct gemms gemms_of(const struct nnd_gemm *p)
             p->sums.ndim ? (float *)p->sums.data : NULL,
             p->beta,
             p->epilogue,
+            nnd_slope_of(p->epilogue),
             p->trans_a,
             p->trans_a,
             blocks_for(p->d.dim[1], TILE)};
@@ -126,6 +127,13 @@ extern "C" int cuda_gemm_masked(const struct nnd_gemm *p, const int32_t *mask,
     return gemm_launch(p, g, l);
 }
 
+/* Of one product: those of pairs are gemm.grouped's. */
+static bool is_known(int epilogue)
+{
+    return epilogue >= NND_EPI_NONE && epilogue <= NND_EPI_DRELU &&
+           epilogue != NND_EPI_SWIGLU && epilogue != NND_EPI_DSWIGLU;
+}
+
 extern "C" int cuda_gemm_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_gemm *p = (const struct nnd_gemm *)params;
@@ -137,13 +145,13 @@ extern "C" int cuda_gemm_check(const void *params, struct nnd_error *e)
                          (long long)p->d.dim[0], (long long)p->d.dim[1]);
     if (p->beta != 0 && p->c.ndim == 0)
         return op_refuse(e, NND_EINVAL, "beta is %g and c is absent", (double)p->beta);
-    if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
+    if (!is_known(p->epilogue))
         return op_refuse(e, NND_EUNSUPPORTED, "epilogue %d", p->epilogue);
-    if (p->epilogue >= NND_EPI_DGELU && p->pre.ndim == 0)
+    if (nnd_slope_of(p->epilogue) && p->pre.ndim == 0)
         return op_refuse(e, NND_EINVAL, "epilogue %d and pre is absent", p->epilogue);
     if (p->sums.ndim && !p->trans_a)
         return op_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
-    if (p->act.ndim && p->epilogue < NND_EPI_DGELU)
+    if (p->act.ndim && !nnd_slope_of(p->epilogue))
         return op_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return NND_OK;
 }

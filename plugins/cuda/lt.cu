@@ -78,8 +78,7 @@ static cudaDataType type_of(int dtype)
 /* Where the product goes: what backward wants, or D. */
 static const struct nnd_tensor *target_of(const struct nnd_gemm *p)
 {
-    bool kept =
-        p->epilogue > NND_EPI_NONE && p->epilogue < NND_EPI_DGELU && p->pre.ndim;
+    bool kept = p->epilogue && !nnd_slope_of(p->epilogue) && p->pre.ndim;
     return kept ? &p->pre : &p->d;
 }
 
@@ -202,7 +201,7 @@ static bool suits(const struct nnd_gemm *p)
 
 struct ends {
     struct mat from, d, pre, act;
-    int32_t epilogue;
+    int32_t epilogue, slope_of;
 };
 
 template <int DT> struct end_numbers {
@@ -211,13 +210,13 @@ template <int DT> struct end_numbers {
     {
         float x[8], pre[8] = {0};
         get8<DT>(m.from, r, c, left, x);
-        if (m.epilogue >= NND_EPI_DGELU)
+        if (m.slope_of)
             get8<0>(m.pre, r, c, left, pre);
         if (m.act.data) {
             float act[8];
 #pragma unroll
             for (int i = 0; i < 8; i++)
-                act[i] = activation_of(m.epilogue, pre[i]);
+                act[i] = epilogue_of(m.slope_of, pre[i], pre[i]);
             put8<0>(m.act, r, c, left, act);
         }
 #pragma unroll
@@ -230,8 +229,8 @@ template <int DT> struct end_numbers {
 static int finish(const struct nnd_gemm *p, const struct nnd_launch *l)
 {
     const struct nnd_tensor *t[] = {target_of(p), &p->d};
-    struct ends m = {mat_of(t[0]), mat_of(&p->d), mat_of(&p->pre), mat_of(&p->act),
-                     p->epilogue};
+    struct ends m = {mat_of(t[0]),    mat_of(&p->d), mat_of(&p->pre),
+                     mat_of(&p->act), p->epilogue,   nnd_slope_of(p->epilogue)};
     return each_typed<end_numbers>(l, common_type(t, 2), p->d.dim[0], p->d.dim[1], m);
 }
 

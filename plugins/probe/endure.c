@@ -32,6 +32,7 @@ static const struct growth {
     int rows;
 } growths[] = {
     {"act.gelu.bwd", 'T', 64},   {"act.gelu.fwd", 'T', 64},
+    {"act.relu.bwd", 'T', 64},   {"act.relu.fwd", 'T', 64},
     {"act.swiglu.bwd", 'T', 64}, {"act.swiglu.fwd", 'T', 64},
     {"attn.bwd", 'B', 1},        {"attn.fwd", 'B', 1},
     {"dropout", 'T', 64},        {"embed.fwd", 'T', 64},

@@ -20,6 +20,8 @@ static const struct family families[] = {
     {"act.swiglu.bwd", family_swiglu_bwd},
     {"act.gelu.fwd", family_gelu_fwd},
     {"act.gelu.bwd", family_gelu_bwd},
+    {"act.relu.fwd", family_relu_fwd},
+    {"act.relu.bwd", family_relu_bwd},
     {"xent.fwd", family_xent_fwd},
     {"xent.bwd", family_xent_bwd},
     {"xent.linear.fwd", family_xent_linear_fwd},

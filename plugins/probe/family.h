@@ -40,16 +40,16 @@ const int64_t *window_ids(struct call *c, const struct window *w, int64_t n);
 
 build_f family_gemm, family_grouped, family_attn_fwd, family_attn_bwd, family_rms_fwd,
     family_rms_bwd, family_layer_fwd, family_layer_bwd, family_rope, family_swiglu_fwd,
-    family_swiglu_bwd, family_gelu_fwd, family_gelu_bwd, family_xent_fwd,
-    family_xent_bwd, family_xent_linear_fwd, family_xent_linear_bwd, family_distill_fwd,
-    family_distill_bwd, family_embed_fwd, family_embed_bwd, family_route_fwd,
-    family_route_bwd, family_sort, family_permute, family_unpermute, family_dgate,
-    family_sum, family_dropout, family_rows_sum, family_rows_gather,
-    family_rows_scatter, family_sqnorm, family_adamw, family_adam, family_sgd,
-    family_rnn_seq_fwd, family_rnn_seq_bwd, family_rnn_cell_fwd, family_rnn_cell_bwd,
-    family_add_fwd, family_add_bwd, family_dot_fwd, family_dot_bwd, family_argmax,
-    family_sample, family_select, family_quant, family_dequant, family_fill,
-    family_scale, family_amax, family_balance, family_window, family_hyper,
+    family_swiglu_bwd, family_gelu_fwd, family_gelu_bwd, family_relu_fwd,
+    family_relu_bwd, family_xent_fwd, family_xent_bwd, family_xent_linear_fwd,
+    family_xent_linear_bwd, family_distill_fwd, family_distill_bwd, family_embed_fwd,
+    family_embed_bwd, family_route_fwd, family_route_bwd, family_sort, family_permute,
+    family_unpermute, family_dgate, family_sum, family_dropout, family_rows_sum,
+    family_rows_gather, family_rows_scatter, family_sqnorm, family_adamw, family_adam,
+    family_sgd, family_rnn_seq_fwd, family_rnn_seq_bwd, family_rnn_cell_fwd,
+    family_rnn_cell_bwd, family_add_fwd, family_add_bwd, family_dot_fwd, family_dot_bwd,
+    family_argmax, family_sample, family_select, family_quant, family_dequant,
+    family_fill, family_scale, family_amax, family_balance, family_window, family_hyper,
     family_total, family_outside;
 
 #endif

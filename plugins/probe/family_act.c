@@ -26,7 +26,9 @@ static struct slot *add_act(struct call *c, const char *name, struct nnd_tensor 
     return s;
 }
 
-static bool act(struct call *c, int i, const struct window *w, bool two, bool bwd)
+/* forward: of which operator, or its gradient; two: it has b. */
+static bool act(struct call *c, int i, const struct window *w, const char *forward,
+                bool two, bool bwd)
 {
     if (i >= COUNT(acts))
         return false;
@@ -41,7 +43,7 @@ static bool act(struct call *c, int i, const struct window *w, bool two, bool bw
     if (!bwd) {
         add_act(c, "y", &p->y, ROLE_OUT, t, i, row);
     } else {
-        c->derive = two ? "act.swiglu.fwd" : "act.gelu.fwd";
+        c->derive = forward;
         add_act(c, "y", &p->y, ROLE_SCRATCH, t, i, row);
         add_act(c, "dy", &p->dy, ROLE_IN, t, i, row);
         add_act(c, "da", &p->da, ROLE_OUT, t, i, row);
@@ -55,22 +57,32 @@ static bool act(struct call *c, int i, const struct window *w, bool two, bool bw
 
 bool family_swiglu_fwd(struct call *c, int i, const struct window *w)
 {
-    return act(c, i, w, true, false);
+    return act(c, i, w, "act.swiglu.fwd", true, false);
 }
 
 bool family_swiglu_bwd(struct call *c, int i, const struct window *w)
 {
-    return act(c, i, w, true, true);
+    return act(c, i, w, "act.swiglu.fwd", true, true);
 }
 
 bool family_gelu_fwd(struct call *c, int i, const struct window *w)
 {
-    return act(c, i, w, false, false);
+    return act(c, i, w, "act.gelu.fwd", false, false);
 }
 
 bool family_gelu_bwd(struct call *c, int i, const struct window *w)
 {
-    return act(c, i, w, false, true);
+    return act(c, i, w, "act.gelu.fwd", false, true);
+}
+
+bool family_relu_fwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, "act.relu.fwd", false, false);
+}
+
+bool family_relu_bwd(struct call *c, int i, const struct window *w)
+{
+    return act(c, i, w, "act.relu.fwd", false, true);
 }
 
 static const struct {

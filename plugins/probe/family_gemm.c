@@ -41,6 +41,11 @@ static const struct {
     {17, 40, 33, false, false, 0, false, false, NND_EPI_DGELU, PRE_ACT, false},
     {15, 67, 64, false, true, 0, false, false, NND_EPI_DGELU_TANH, PRE_IS_ACT, false},
     {33, 5, 300, false, false, 0, false, false, NND_EPI_DSILU, PRE_IS_ACT, false},
+    {19, 36, 40, false, true, 0, false, true, NND_EPI_RELU, PRE, false},
+    {7, 18, 300, false, false, 1, false, true, NND_EPI_RELU, NO, false},
+    {16, 35, 65, false, false, 0, false, false, NND_EPI_DRELU, PRE, false},
+    {18, 40, 33, false, false, 0, false, false, NND_EPI_DRELU, PRE_ACT, false},
+    {15, 69, 64, false, true, 0, false, false, NND_EPI_DRELU, PRE_IS_ACT, false},
     {37, 18, 300, true, false, 0, false, false, NND_EPI_NONE, NO, true},
     {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, NO, true},
 };
@@ -65,7 +70,7 @@ static void add_act(struct call *c, struct slot *pre, bool own)
 static void add_extras(struct call *c, int i, const struct slot *d)
 {
     struct nnd_gemm *p = &c->params.gemm;
-    bool back = gemms[i].epilogue >= NND_EPI_DGELU;
+    bool back = nnd_slope_of(gemms[i].epilogue) != NND_EPI_NONE;
     p->epilogue = gemms[i].epilogue;
     if (gemms[i].pre) {
         struct slot *pre = call_tensor(c, "pre", &p->pre, back ? ROLE_IN : ROLE_OUT,

@@ -31,6 +31,7 @@ static const struct grad {
      {{"x", "dx"}, {"w", "dw"}, {"b", "db"}}},
     {"act.swiglu.bwd", {{"y", "dy"}}, {{"a", "da"}, {"b", "db"}}},
     {"act.gelu.bwd", {{"y", "dy"}}, {{"a", "da"}}},
+    {"act.relu.bwd", {{"y", "dy"}}, {{"a", "da"}}},
     {"xent.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},
     {"xent.linear.bwd", {{"loss", NULL}}, {{"x", "dx"}, {"w", "dw"}}},
     {"distill.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},

@@ -22,7 +22,13 @@ struct shape {
 };
 
 static const struct shape shapes[] = {
-    {"gemm", "MNK", {512, 1024, 512}, false, 0, shape_gemm, {"bias", "gelu", "sums"}},
+    {"gemm",
+     "MNK",
+     {512, 1024, 512},
+     false,
+     0,
+     shape_gemm,
+     {"bias", "gelu", "sums", "relu"}},
     {"gemm.grouped",
      "EMNK",
      {8, 128, 1024, 512},
@@ -41,6 +47,8 @@ static const struct shape shapes[] = {
     {"act.swiglu.bwd", "TN", {1024, 2048}, true, 1, shape_act, {NULL}},
     {"act.gelu.fwd", "TN", {1024, 2048}, false, 0, shape_act, {"approx"}},
     {"act.gelu.bwd", "TN", {1024, 2048}, true, 0, shape_act, {"approx"}},
+    {"act.relu.fwd", "TN", {1024, 2048}, false, 0, shape_act, {NULL}},
+    {"act.relu.bwd", "TN", {1024, 2048}, true, 0, shape_act, {NULL}},
     {"xent.fwd", "TV", {128, 16384}, false, 0, shape_xent, {NULL}},
     {"xent.bwd", "TV", {128, 16384}, true, 0, shape_xent, {NULL}},
     {"xent.linear.fwd", "TVN", {128, 8192, 256}, false, 0, shape_xent_linear, {NULL}},

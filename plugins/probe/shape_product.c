@@ -6,7 +6,7 @@
 
 #include "shape_build.h"
 
-enum { GEMM_BIAS = 1, GEMM_GELU = 2, GEMM_SUMS = 4 };
+enum { GEMM_BIAS = 1, GEMM_GELU = 2, GEMM_SUMS = 4, GEMM_RELU = 8 };
 
 /* n: M N K */
 void shape_gemm(struct call *c, const struct sizes *z, struct shape_work *w)
@@ -23,8 +23,8 @@ void shape_gemm(struct call *c, const struct sizes *z, struct shape_work *w)
         call_tensor(c, "sums", &p->sums, ROLE_OUT, KIND_F32, n[0], -1, -1);
     if (z->words & GEMM_BIAS)
         call_tensor(c, "bias", &p->bias, ROLE_IN, KIND_ACT, n[1], -1, -1);
-    if (z->words & GEMM_GELU)
-        p->epilogue = NND_EPI_GELU;
+    if (z->words & (GEMM_GELU | GEMM_RELU))
+        p->epilogue = z->words & GEMM_GELU ? NND_EPI_GELU : NND_EPI_RELU;
     w->flops = 2.0 * (double)n[0] * (double)n[1] * (double)n[2];
 }
 

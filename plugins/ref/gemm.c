@@ -11,71 +11,45 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     const struct nnd_gemm *p = params;
     int64_t m = p->d.dim[0], n = p->d.dim[1], k = p->a.dim[p->trans_a ? 0 : 1];
     int c = p->beta == 0 ? REF_FLOAT | REF_OPTIONAL : REF_FLOAT;
+    bool slope = nnd_slope_of(p->epilogue) != NND_EPI_NONE;
     const struct ref_shape shapes[] = {
         {"d", &p->d, REF_FLOAT, 2, {REF_ANY, REF_ANY}},
         {"a", &p->a, REF_FLOAT | REF_BYTE, 2, {p->trans_a ? k : m, p->trans_a ? m : k}},
         {"b", &p->b, REF_FLOAT | REF_BYTE, 2, {p->trans_b ? n : k, p->trans_b ? k : n}},
         {"c", &p->c, c, 2, {m, n}},
         {"bias", &p->bias, REF_FLOAT | REF_OPTIONAL, 1, {n}},
-        {"pre",
-         &p->pre,
-         p->epilogue >= NND_EPI_DGELU ? REF_FLOAT : REF_FLOAT | REF_OPTIONAL,
-         2,
-         {m, n}},
+        {"pre", &p->pre, slope ? REF_FLOAT : REF_FLOAT | REF_OPTIONAL, 2, {m, n}},
         {"sums", &p->sums, REF_WIDE | REF_OPTIONAL, 1, {m}},
         {"act", &p->act, REF_FLOAT | REF_OPTIONAL, 2, {m, n}},
     };
     (void)self;
-    if (p->epilogue < NND_EPI_NONE || p->epilogue > NND_EPI_DSILU)
-        return ref_refuse(e, NND_EUNSUPPORTED, "epilogue %d, wanted 0 to %d",
-                          p->epilogue, NND_EPI_DSILU);
+    if (p->epilogue != NND_EPI_NONE && !ref_function(p->epilogue))
+        return ref_refuse(e, NND_EUNSUPPORTED, "epilogue %d", p->epilogue);
     if (ref_given(&p->sums) && !p->trans_a)
         return ref_refuse(e, NND_EUNSUPPORTED, "sums without trans_a");
-    if (ref_given(&p->act) && p->epilogue < NND_EPI_DGELU)
+    if (ref_given(&p->act) && !slope)
         return ref_refuse(e, NND_EINVAL, "act with epilogue %d", p->epilogue);
     return ref_check(p->struct_size, sizeof *p, shapes, 8, e);
-}
-
-double ref_activation(int kind, double pre)
-{
-    return kind == NND_EPI_DSILU ? pre * ref_sigmoid(pre)
-                                 : ref_gelu(pre, kind == NND_EPI_DGELU_TANH);
-}
-
-double ref_epilogue(int kind, double x, double pre)
-{
-    double s = ref_sigmoid(pre);
-    switch (kind) {
-    case NND_EPI_GELU:
-    case NND_EPI_GELU_TANH:
-        return ref_gelu(x, kind == NND_EPI_GELU_TANH);
-    case NND_EPI_SILU:
-        return x * ref_sigmoid(x);
-    case NND_EPI_DGELU:
-    case NND_EPI_DGELU_TANH:
-        return x * ref_gelu_slope(pre, kind == NND_EPI_DGELU_TANH);
-    case NND_EPI_DSILU:
-        return x * s * (1 + pre * (1 - s));
-    default:
-        return x;
-    }
 }
 
 /* The sum becomes D's element: with the stored value, where one is stored. */
 static double finish(const struct nnd_gemm *p, int64_t m, int64_t n, double x)
 {
+    const struct ref_function *f = ref_function(p->epilogue);
     int64_t at = ref_given(&p->pre) ? at2(&p->pre, m, n) : 0;
-    if (p->epilogue >= NND_EPI_DGELU) {
+    if (!f)
+        return x;
+    if (nnd_slope_of(p->epilogue)) {
         double pre = ref_get(&p->pre, at);
         if (ref_given(&p->act))
-            ref_put(&p->act, at2(&p->act, m, n), ref_activation(p->epilogue, pre));
-        return ref_epilogue(p->epilogue, x, pre);
+            ref_put(&p->act, at2(&p->act, m, n), f->of(pre));
+        return f->back(x, pre);
     }
-    if (p->epilogue != NND_EPI_NONE && ref_given(&p->pre)) {
+    if (ref_given(&p->pre)) {
         ref_put(&p->pre, at, x);
         x = ref_get(&p->pre, at);
     }
-    return ref_epilogue(p->epilogue, x, 0);
+    return f->of(x);
 }
 
 /* Sums over K of op(A), block by block. */

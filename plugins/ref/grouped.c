@@ -111,6 +111,7 @@ static double keep(const struct nnd_tensor *t, int64_t r, int64_t n, double x)
 static void element_m(const struct nnd_grouped_gemm *p, int64_t index, int64_t r,
                       int64_t n)
 {
+    const struct ref_function *silu = ref_function(NND_EPI_SILU);
     double x = dot(p, &p->a, &p->b, index, r, n), scale = 1;
     if (ref_given(&p->scale))
         scale = ref_get(&p->scale, at1(&p->scale, r));
@@ -119,14 +120,14 @@ static void element_m(const struct nnd_grouped_gemm *p, int64_t index, int64_t r
     if (p->epilogue == NND_EPI_SWIGLU) {
         double x2 = keep(&p->pre2, r, n, dot(p, &p->a, &p->b2, index, r, n));
         x = keep(&p->pre, r, n, x);
-        x = x * ref_sigmoid(x) * x2;
+        x = silu->of(x) * x2;
     } else if (p->epilogue == NND_EPI_DSWIGLU) {
         double a = ref_get(&p->pre, at2(&p->pre, r, n));
         double b = ref_get(&p->pre2, at2(&p->pre2, r, n));
-        ref_put(&p->d2, at2(&p->d2, r, n), x * scale * a * ref_sigmoid(a));
+        ref_put(&p->d2, at2(&p->d2, r, n), x * scale * silu->of(a));
         if (ref_given(&p->act))
-            ref_put(&p->act, at2(&p->act, r, n), ref_activation(NND_EPI_DSILU, a) * b);
-        x = ref_epilogue(NND_EPI_DSILU, x, a) * b;
+            ref_put(&p->act, at2(&p->act, r, n), silu->of(a) * b);
+        x = silu->back(x, a) * b;
     }
     ref_put(&p->d, at2(&p->d, r, n), x * scale);
 }

@@ -140,14 +140,16 @@ double ref_dropout(const struct nnd_dropout *d, int64_t row, uint32_t head,
 /* ---- activations ---- */
 
 double ref_sigmoid(double x);
-double ref_gelu(double x, bool approx);
-double ref_gelu_slope(double x, bool approx);
 
-/* Epilogues NND_EPI_GELU to NND_EPI_DSILU of x; pre is read by the last three. */
-double ref_epilogue(int kind, double x, double pre);
+/* A function of one number, by the epilogue that applies it. */
+struct ref_function {
+    int epilogue;
+    double (*of)(double x);
+    double (*back)(double dy, double x); /* dy times its slope at x */
+};
 
-/* What the activation of these three makes of pre. */
-double ref_activation(int kind, double pre);
+/* The one that an epilogue applies, or whose slope it multiplies by; else NULL. */
+const struct ref_function *ref_function(int epilogue);
 
 /* ---- cross entropy of one row ---- */
 
@@ -182,14 +184,14 @@ double ref_xent_slope(const struct ref_xent *x, int64_t v, int32_t target, doubl
 
 extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_attn_bwd,
     ref_rms_fwd, ref_rms_bwd, ref_layer_fwd, ref_layer_bwd, ref_rope, ref_swiglu_fwd,
-    ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_xent_fwd, ref_xent_bwd,
-    ref_xent_linear_fwd, ref_xent_linear_bwd, ref_distill_fwd, ref_distill_bwd,
-    ref_embed_fwd, ref_embed_bwd, ref_route_fwd, ref_route_bwd, ref_sort, ref_permute,
-    ref_unpermute, ref_dgate, ref_sum, ref_drop, ref_rows_sum, ref_rows_gather,
-    ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd,
-    ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd,
-    ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample, ref_select, ref_quant,
-    ref_dequant, ref_filled, ref_scaled, ref_amax, ref_balance, ref_window, ref_hyper,
-    ref_total;
+    ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_relu_fwd, ref_relu_bwd,
+    ref_xent_fwd, ref_xent_bwd, ref_xent_linear_fwd, ref_xent_linear_bwd,
+    ref_distill_fwd, ref_distill_bwd, ref_embed_fwd, ref_embed_bwd, ref_route_fwd,
+    ref_route_bwd, ref_sort, ref_permute, ref_unpermute, ref_dgate, ref_sum, ref_drop,
+    ref_rows_sum, ref_rows_gather, ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam,
+    ref_sgd, ref_rnn_seq_fwd, ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd,
+    ref_add_fwd, ref_add_bwd, ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample,
+    ref_select, ref_quant, ref_dequant, ref_filled, ref_scaled, ref_amax, ref_balance,
+    ref_window, ref_hyper, ref_total;
 
 #endif

@@ -89,10 +89,13 @@ static void activations(void **state)
                           {&p.a, &p.b},     {&p.da, &p.db}};
     struct pair gelu = {"act.gelu.fwd", "act.gelu.bwd", &p,     {&p.y},
                         {&p.dy},        {&p.a},         {&p.da}};
+    struct pair relu = {"act.relu.fwd", "act.relu.bwd", &p,     {&p.y},
+                        {&p.dy},        {&p.a},         {&p.da}};
     check(&swiglu);
     check(&gelu);
     p.approx = 1;
     check(&gelu);
+    check(&relu);
 }
 
 static void rope(void **state)

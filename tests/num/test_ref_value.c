@@ -285,6 +285,25 @@ static void activations(void **state)
     num_near("gelu(1)", *num_at(&p.y, 0, 0, 0), 0.84119199060827676, 1e-15);
 }
 
+/* No slope at 0; an infinite gradient is not passed on there; a NaN stays one. */
+static void relu(void **state)
+{
+    static const double a[] = {2, -3, 0, -INFINITY, INFINITY, NAN},
+                        dy[] = {5, INFINITY, 7, 7, 7, 7}, y[] = {2, 0, 0, 0, INFINITY},
+                        da[] = {5, 0, 0, 0, 7};
+    struct nnd_act p = {.struct_size = sizeof p};
+    (void)state;
+    p.a = num_f64(1, 6, 0), p.y = num_f64(1, 6, 0);
+    p.dy = num_f64(1, 6, 0), p.da = num_f64(1, 6, 0);
+    memcpy(p.a.data, a, sizeof a);
+    memcpy(p.dy.data, dy, sizeof dy);
+    num_run("act.relu.fwd", &p);
+    num_run("act.relu.bwd", &p);
+    assert_memory_equal(p.y.data, y, sizeof y);
+    assert_memory_equal(p.da.data, da, sizeof da);
+    assert_true(isnan(*num_at(&p.y, 0, 5, 0)) && isnan(*num_at(&p.da, 0, 5, 0)));
+}
+
 /* Of pre = 1, beside x = 2 times the slope there; act may be pre. */
 static void slopes_with_their_activation(void **state)
 {
@@ -293,9 +312,10 @@ static void slopes_with_their_activation(void **state)
         double d, act;
     } want[] = {{NND_EPI_DGELU, 2 * 1.0833154705876864, 0.84134474606854293},
                 {NND_EPI_DGELU_TANH, 2 * 1.0829640838457826, 0.84119199060827676},
-                {NND_EPI_DSILU, 2 * 0.92767051187148668, 0.73105857863000487}};
+                {NND_EPI_DSILU, 2 * 0.92767051187148668, 0.73105857863000487},
+                {NND_EPI_DRELU, 2, 1}};
     (void)state;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         struct nnd_gemm p = {.struct_size = sizeof p, .epilogue = want[i / 2].epilogue};
         p.a = num_f64(1, 1, 0), p.b = num_f64(1, 1, 0), p.d = num_f64(1, 1, 0);
         p.pre = num_f64(1, 1, 0), p.act = i % 2 ? p.pre : num_f64(1, 1, 0);
@@ -541,6 +561,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(norms, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(relu, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(slopes_with_their_activation, num_setup,
                                         num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),

@@ -9,7 +9,7 @@
 
 #include "cpu_cases.h"
 
-#define ROOM (80u << 20)
+#define ROOM (96u << 20)
 
 struct calls {
     char *room;
@@ -211,11 +211,11 @@ static void add_norms(struct calls *c, int64_t rows, int64_t n, int dtype)
 
 static void add_acts(struct calls *c, int64_t rows, int64_t n, int dtype)
 {
-    static const char *const ops[] = {"act.swiglu.fwd", "act.swiglu.bwd",
-                                      "act.gelu.fwd",   "act.gelu.bwd",
-                                      "act.gelu.fwd",   "act.gelu.bwd"};
+    static const char *const ops[] = {
+        "act.swiglu.fwd", "act.swiglu.bwd", "act.gelu.fwd", "act.gelu.bwd",
+        "act.gelu.fwd",   "act.gelu.bwd",   "act.relu.fwd", "act.relu.bwd"};
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         struct nnd_act *p = params(c, sizeof *p);
         char label[40];
         struct call *k;

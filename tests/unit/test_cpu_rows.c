@@ -60,6 +60,8 @@ static const struct rowed table[] = {
      {0}},
     {"act.gelu.fwd", sizeof(struct nnd_act), {ACT(a)}, {ACT(y)}, {0}},
     {"act.gelu.bwd", sizeof(struct nnd_act), {ACT(a), ACT(dy)}, {ACT(da)}, {0}},
+    {"act.relu.fwd", sizeof(struct nnd_act), {ACT(a)}, {ACT(y)}, {0}},
+    {"act.relu.bwd", sizeof(struct nnd_act), {ACT(a), ACT(dy)}, {ACT(da)}, {0}},
     {"rope", sizeof(struct nnd_rope), {ROPE(x)}, {ROPE(y)}, {ROPE(pos)}},
     {"xent.fwd",
      sizeof(struct nnd_xent),
