@@ -41,7 +41,9 @@ const struct rule rules[] = {
      "how a token knows its place: rotation, a learned vector, or not at all"},
     {"model.rope_theta", 1, 1e12, 0, 0, "base of the rotation wavelengths"},
     {"model.activation", 0, 0, 0, 0,
-     "what stands between the feed-forward's layers; gelu_tanh is GPT-2's GELU"},
+     "what stands between the feed-forward's layers; gelu_tanh is GPT-2's GELU, relu "
+     "what "
+     "the first Transformer had"},
     {"model.bias", 0, 0, 0, 0, "biases in linear layers"},
     {"model.qk_norm", 0, 0, 0, 0, "RMSNorm over each head's queries and keys"},
     {"model.tie_embeddings", 0, 0, 0, 0, "the output layer is the token embedding"},

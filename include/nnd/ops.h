@@ -53,7 +53,9 @@ static inline uint64_t nnd_rng_key(const uint64_t *state, uint32_t op)
 /* What a product does with its sum x before it is D.  Where `pre` is stored, the
  * activation is that of the stored, rounded value.  Those that multiply by a slope have
  * a second result where `act` is given, which may be `pre`: what the activation itself
- * makes of pre, so that backward has it once more without its having been kept. */
+ * makes of pre, so that backward has it once more without its having been kept.
+ * There may be more of them in time: a kernel refuses a number that it does not know.
+ */
 enum nnd_epilogue {
     NND_EPI_NONE,       /* D = x                                          */
     NND_EPI_GELU,       /* D = gelu(x), by erf; pre = x when given        */

@@ -199,13 +199,15 @@ static const struct class classes[] = {
 
 enum { CLASSES = sizeof classes / sizeof *classes, TABLES = 3 };
 
-/* Values that have another name here.  GPT-2's classes know GELU by three. */
+/* Values by the names that they have there and here: GPT-2's classes know GELU by
+ * three. */
 static const struct {
     const char *theirs, *ours;
 } words[] = {
     {"gelu_new", "gelu_tanh"},
     {"gelu_pytorch_tanh", "gelu_tanh"},
     {"gelu", "gelu"},
+    {"relu", "relu"},
 };
 
 enum { WORDS = sizeof words / sizeof *words };
@@ -556,7 +558,8 @@ static int read_field(const char *path, const struct row *r, const json_t *found
         json_decref(value);
         value = word;
         if (!value)
-            return wrong(path, r, "gelu_new, gelu_pytorch_tanh or gelu", found, e);
+            return wrong(path, r, "gelu_new, gelu_pytorch_tanh, gelu or relu", found,
+                         e);
     }
     if (before && !same(before, value)) {
         err_set(e, ERR_SPEC, "%s: %s: wanted %s, as another key of %s has it, found %s",

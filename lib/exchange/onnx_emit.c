@@ -52,12 +52,31 @@ static const char *gelu(struct onnx_body *b, const char *x, bool approx)
     return onnx_op(b, "Mul", half, t, NULL);
 }
 
+/* What an end of products makes of x. */
+static const char *ended(struct onnx_body *b, const char *x, int epilogue)
+{
+    switch (epilogue) {
+    case NND_EPI_GELU:
+    case NND_EPI_GELU_TANH:
+        return gelu(b, x, epilogue == NND_EPI_GELU_TANH);
+    case NND_EPI_RELU:
+        return onnx_op(b, "Relu", x, NULL, NULL);
+    default:
+        return x;
+    }
+}
+
 static void emit_gelu(struct onnx_body *b, const struct node *n)
 {
     struct nnd_act p;
 
     params_of(n, &p);
     onnx_let(b, n->out[0], gelu(b, in(b, n, 0), p.approx), form_of(b, n, 0));
+}
+
+static void emit_relu(struct onnx_body *b, const struct node *n)
+{
+    onnx_let(b, n->out[0], ended(b, in(b, n, 0), NND_EPI_RELU), form_of(b, n, 0));
 }
 
 static const char *swiglu(struct onnx_body *b, const char *gate, const char *up)
@@ -94,9 +113,7 @@ static void emit_linear(struct onnx_body *b, const struct node *n)
     y = onnx_op(b, "MatMul", x, factor(b, n->in[1], 2), NULL);
     if (n->in[2])
         y = onnx_op(b, "Add", y, in(b, n, 2), NULL);
-    if (p.epilogue == NND_EPI_GELU || p.epilogue == NND_EPI_GELU_TANH)
-        y = gelu(b, y, p.epilogue == NND_EPI_GELU_TANH);
-    onnx_let(b, n->out[0], y, form_of(b, n, 0));
+    onnx_let(b, n->out[0], ended(b, y, p.epilogue), form_of(b, n, 0));
 }
 
 static void emit_sum(struct onnx_body *b, const struct node *n)
@@ -454,6 +471,7 @@ static const struct form {
     {&op_permute_fwd, emit_alias},
     {&op_piece, NULL},
     {&op_plus, emit_sum},
+    {&op_relu_fwd, emit_relu},
     {&op_reshape, emit_view},
     {&op_rnn_cell_fwd, onnx_emit_rnn},
     {&op_rnn_fwd, onnx_emit_rnn},

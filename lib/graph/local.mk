@@ -16,6 +16,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/memory.c lib/graph/memory.h \
     lib/graph/mirror.c lib/graph/mirror.h \
     lib/graph/op.h lib/graph/op_list.h lib/graph/op_table.c lib/graph/ops.h \
+    lib/graph/op_act.c \
     lib/graph/op_attend.c \
     lib/graph/op_attention.c \
     lib/graph/op_choose.c \
@@ -23,7 +24,6 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_dropout.c \
     lib/graph/op_embed.c \
     lib/graph/op_expert.c \
-    lib/graph/op_gelu.c \
     lib/graph/op_grouped.c lib/graph/op_grouped.h \
     lib/graph/op_grouped_swiglu.c \
     lib/graph/op_linear.c \

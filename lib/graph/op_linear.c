@@ -5,8 +5,8 @@
  * Backward: dx = dy W; dW = dy^T x (a sum over rows, in the wide type), and with
  * it db = the column sums of dy.  All three products are the kernel "gemm".
  *
- * A linear layer may end in an activation, y = gelu(z): z is its second output.
- * Where another linear layer alone reads y, its product for dy ends in gelu'(z), and
+ * A linear layer may end in an activation, y = act(z): z is its second output.
+ * Where another linear layer alone reads y, its product for dy ends in act'(z), and
  * so gives dz at once; dy itself is never stored.  Nor need y be kept: that product
  * makes it once more in the place of z, in front of dW, which alone reads it.
  */
@@ -19,7 +19,8 @@ struct linear_attr {
     bool trans_a, trans_b;
     bool sums;        /* out[1]: the sums over K of op(a), wide  */
     int epilogue;     /* enum nnd_epilogue; forward: out[1] is z */
-    bool act;         /* of a slope: out[1] is gelu(z), where z was */
+    enum act ends;    /* with an epilogue: in what, or in whose slope */
+    bool act;         /* of a slope: out[1] is act(z), where z was */
     int dtype;        /* of the result */
     struct shape out; /* of the result */
 };
@@ -28,7 +29,7 @@ enum { LINEAR_A, LINEAR_B, LINEAR_BIAS, LINEAR_PRE, LINEAR_INPUTS };
 
 static bool is_forward(int epilogue)
 {
-    return epilogue != NND_EPI_NONE && epilogue < NND_EPI_DGELU;
+    return epilogue != NND_EPI_NONE && nnd_slope_of(epilogue) == NND_EPI_NONE;
 }
 
 /* in: a, b, bias or NULL, z or NULL; the result's shape stands in the attributes. */
@@ -84,7 +85,7 @@ static struct value *product_grad(struct graph *g, const struct node *n)
         return dy;
     struct value *z = n->out[1];
     if (dy)
-        grad_add(g, z, op_gelu_slope(g, z, dy, at->epilogue == NND_EPI_GELU_TANH));
+        grad_add(g, z, op_act_slope(g, z, dy, at->ends));
     return grad_of(g, z);
 }
 
@@ -107,72 +108,71 @@ static void weight_grad(struct graph *g, const struct node *n, struct value *x,
     }
 }
 
-/* What made x = gelu(z), when x is nobody else's; or NULL. */
-static const struct node *gelu_behind(const struct graph *g, const struct value *x)
+/* What made x = act(z), when x is nobody else's; or NULL. */
+static const struct node *act_behind(const struct graph *g, const struct value *x)
 {
     const struct node *m = x->maker;
     const struct linear_attr *at = m && m->op == &op_gemm ? m->attr : NULL;
-    bool is_gelu = at && is_forward(at->epilogue) && x == m->out[0];
-    return is_gelu && grad_users(g, x) == 1 ? m : NULL;
+    bool is_act = at && is_forward(at->epilogue) && x == m->out[0];
+    return is_act && grad_users(g, x) == 1 ? m : NULL;
 }
 
-/* dz from dy; with act gelu(z) beside it. */
+/* dz from dy; with `again` act(z) beside it. */
 static struct node *slope_node(struct graph *g, const struct node *n,
-                               const struct node *gelu, struct value *dy, bool act)
+                               const struct node *behind, struct value *dy, bool again)
 {
-    const struct linear_attr *of = gelu->attr;
-    struct linear_attr at = {.act = act,
-                             .epilogue = of->epilogue + NND_EPI_DGELU - NND_EPI_GELU,
-                             .dtype = grad_dtype(g, gelu->out[0]),
-                             .out = gelu->out[0]->shape};
-    return gemm_node(g, dy, n->in[LINEAR_B], NULL, gelu->out[1], at);
+    const struct linear_attr *of = behind->attr;
+    struct linear_attr at = {.act = again,
+                             .epilogue = op_act_epilogue(of->ends, true),
+                             .ends = of->ends,
+                             .dtype = grad_dtype(g, behind->out[0]),
+                             .out = behind->out[0]->shape};
+    return gemm_node(g, dy, n->in[LINEAR_B], NULL, behind->out[1], at);
 }
 
-/* dx, or dz where x = gelu(z) is nobody else's. */
+/* dx, or dz where x = act(z) is nobody else's. */
 static void input_grad(struct graph *g, const struct node *n, struct value *dy)
 {
     struct value *x = n->in[LINEAR_A];
     struct linear_attr at = {.dtype = grad_dtype(g, x), .out = x->shape};
-    const struct node *gelu = gelu_behind(g, x);
-    if (gelu) {
-        struct node *d = slope_node(g, n, gelu, dy, false);
-        grad_add(g, gelu->out[1], d ? d->out[0] : NULL);
+    const struct node *behind = act_behind(g, x);
+    if (behind) {
+        struct node *d = slope_node(g, n, behind, dy, false);
+        grad_add(g, behind->out[1], d ? d->out[0] : NULL);
     } else if (x->wants_grad) {
         grad_add(g, x, gemm(g, dy, n->in[LINEAR_B], NULL, at));
     }
 }
 
-/* May x = gelu(z) be made beside dz, for dW, in the place of z? */
+/* May x = act(z) be made beside dz, for dW, in the place of z? */
 static bool makes_again(const struct graph *g, const struct node *n,
-                        const struct node *gelu)
+                        const struct node *behind)
 {
-    return gelu && n->in[LINEAR_B]->wants_grad && gelu->loop == n->loop &&
-           grad_alone(g, n, gelu->out[1]) && again_beside(g, gelu);
+    return behind && n->in[LINEAR_B]->wants_grad && behind->loop == n->loop &&
+           grad_alone(g, n, behind->out[1]) && again_beside(g, behind);
 }
 
 static void linear_grad(struct graph *g, const struct node *n)
 {
     struct value *dy = product_grad(g, n), *x = n->in[LINEAR_A];
-    const struct node *gelu = gelu_behind(g, x);
-    if (!makes_again(g, n, gelu)) {
+    const struct node *behind = act_behind(g, x);
+    if (!makes_again(g, n, behind)) {
         weight_grad(g, n, x, dy);
         input_grad(g, n, dy);
         return;
     }
-    struct node *d = slope_node(g, n, gelu, dy, true);
+    struct node *d = slope_node(g, n, behind, dy, true);
     if (d) {
         weight_grad(g, n, d->out[1], dy);
-        grad_add(g, gelu->out[1], d->out[0]);
+        grad_add(g, behind->out[1], d->out[0]);
     }
 }
 
-/* y = gelu(z) of z, where the product ended in it. */
+/* y = act(z) of z, where the product ended in it. */
 static bool linear_again(const struct node *n, struct again *a)
 {
     const struct linear_attr *at = n->attr;
-    if (at->epilogue != NND_EPI_GELU && at->epilogue != NND_EPI_GELU_TANH)
-        return false;
-    return op_gelu_again(n->out[1], at->epilogue == NND_EPI_GELU_TANH, a);
+    return is_forward(at->epilogue) && op_act_again(n->out[1], at->ends, a);
 }
 
 static int64_t linear_flops(const struct node *n)
@@ -217,13 +217,14 @@ const struct op op_gemm = {
     .bind = linear_bind,
 };
 
+/* at: what is not that of every layer. */
 static struct value *linear(struct graph *g, struct value *x, struct value *w,
-                            struct value *b, int dtype, int epilogue)
+                            struct value *b, struct linear_attr at)
 {
     if (!x || !w)
         return NULL;
-    struct linear_attr at = {
-        .trans_b = true, .epilogue = epilogue, .dtype = dtype, .out = x->shape};
+    at.trans_b = true;
+    at.out = x->shape;
     at.out.dim[at.out.ndim - 1] = shape_rows(&w->shape);
     return gemm(g, x, w, b, at);
 }
@@ -231,16 +232,19 @@ static struct value *linear(struct graph *g, struct value *x, struct value *w,
 struct value *op_linear(struct graph *g, struct value *x, struct value *w,
                         struct value *b)
 {
-    return linear(g, x, w, b, g->act, NND_EPI_NONE);
+    return linear(g, x, w, b, (struct linear_attr){.dtype = g->act});
 }
 
-struct value *op_linear_gelu(struct graph *g, struct value *x, struct value *w,
-                             struct value *b, bool approx)
+struct value *op_linear_act(struct graph *g, struct value *x, struct value *w,
+                            struct value *b, enum act act)
 {
-    return linear(g, x, w, b, g->act, approx ? NND_EPI_GELU_TANH : NND_EPI_GELU);
+    int epilogue = op_act_epilogue(act, false);
+    struct linear_attr at = {.dtype = g->act, .epilogue = epilogue, .ends = act};
+    struct value *y = linear(g, x, w, b, at);
+    return epilogue != NND_EPI_NONE ? y : op_act(g, y, act);
 }
 
 struct value *op_linear_wide(struct graph *g, struct value *x, struct value *w)
 {
-    return linear(g, x, w, NULL, g->wide, NND_EPI_NONE);
+    return linear(g, x, w, NULL, (struct linear_attr){.dtype = g->wide});
 }

@@ -53,6 +53,8 @@ extern const struct op op_param_gather;
 extern const struct op op_permute_fwd;
 extern const struct op op_piece;
 extern const struct op op_plus;
+extern const struct op op_relu_bwd;
+extern const struct op op_relu_fwd;
 extern const struct op op_reshape;
 extern const struct op op_rnn_bwd;
 extern const struct op op_rnn_cell_bwd;

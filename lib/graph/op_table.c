@@ -51,6 +51,8 @@ const struct op *const op_table[] = {
     &op_permute_fwd,
     &op_piece,
     &op_plus,
+    &op_relu_bwd,
+    &op_relu_fwd,
     &op_reshape,
     &op_rnn_bwd,
     &op_rnn_cell_bwd,

@@ -28,9 +28,12 @@ struct chunk {
 struct value *op_linear(struct graph *g, struct value *x, struct value *w,
                         struct value *b);
 
-/* y = gelu(x W^T + b), in one pass each way where y has one user, a linear layer. */
-struct value *op_linear_gelu(struct graph *g, struct value *x, struct value *w,
-                             struct value *b, bool approx);
+/* Functions of one number that stand between layers; GELU by erf, and its tanh form. */
+enum act { ACT_GELU, ACT_GELU_TANH, ACT_RELU };
+
+/* y = act(x W^T + b), in one pass each way where y has one user, a linear layer. */
+struct value *op_linear_act(struct graph *g, struct value *x, struct value *w,
+                            struct value *b, enum act act);
 
 /* The same with a wide result (router, logits when asked for). */
 struct value *op_linear_wide(struct graph *g, struct value *x, struct value *w);
@@ -69,13 +72,16 @@ struct value *op_rope(struct graph *g, struct value *x, struct value *pos, doubl
                       bool interleaved);
 
 struct value *op_swiglu(struct graph *g, struct value *a, struct value *b);
-struct value *op_gelu(struct graph *g, struct value *x, bool approx);
-/* The rule (op.h) that makes gelu(x) again. */
+struct value *op_act(struct graph *g, struct value *x, enum act act);
+/* The rule (op.h) that makes act(x) again. */
 struct again;
-bool op_gelu_again(struct value *x, bool approx, struct again *a);
-/* dy * gelu'(x). */
-struct value *op_gelu_slope(struct graph *g, struct value *x, struct value *dy,
-                            bool approx);
+bool op_act_again(struct value *x, enum act act, struct again *a);
+/* dy * act'(x). */
+struct value *op_act_slope(struct graph *g, struct value *x, struct value *dy,
+                           enum act act);
+/* The end (enum nnd_epilogue) of a product that applies act, or multiplies by its
+ * slope. */
+int op_act_epilogue(enum act act, bool slope);
 
 /* Rows of table [V,N] by number, times scale; id -1: a row of zeros. */
 struct value *op_embed(struct graph *g, struct value *table, struct value *id);

@@ -42,14 +42,13 @@ struct value *block_linear(struct build *b, const char *name, struct value *x,
     return op_linear(b->g, x, w, bias);
 }
 
-struct value *block_linear_gelu(struct build *b, const char *name, struct value *x,
-                                int64_t out, double std)
+struct value *block_linear_act(struct build *b, const char *name, struct value *x,
+                               int64_t out, double std)
 {
     if (!x)
         return NULL;
     struct value *bias, *w = linear_weights(b, name, x, out, std, &bias);
-    return op_linear_gelu(b->g, x, w, bias,
-                          b->spec->activation == NND__MODEL__ACTIVATION__GELU_TANH);
+    return op_linear_act(b->g, x, w, bias, block_act(b));
 }
 
 /* Which of the rows' heads are made, from what. */

@@ -44,9 +44,9 @@ struct value *block_norm_rms(struct build *b, const char *name, struct value *x,
                              int64_t n);
 struct value *block_linear(struct build *b, const char *name, struct value *x,
                            int64_t out, double std);
-/* gelu() of it, as model.activation says. */
-struct value *block_linear_gelu(struct build *b, const char *name, struct value *x,
-                                int64_t out, double std);
+/* block_act() of it. */
+struct value *block_linear_act(struct build *b, const char *name, struct value *x,
+                               int64_t out, double std);
 
 /* What rows attend to: themselves, or a memory. */
 struct attend_to {
@@ -109,8 +109,8 @@ struct value *block_feed_forward(struct build *b, uint32_t layer, const char *sc
                                  struct value *x);
 struct value *block_dropout(struct build *b, struct value *x);
 
-/* GELU in the form that the job names: by erf, or its tanh approximation. */
-struct value *block_gelu(struct build *b, struct value *x);
+/* What model.activation names, when that is no SwiGLU, which has two inputs. */
+enum act block_act(const struct build *b);
 
 /* Connect the balancing losses when all MoE layers have been built. */
 void block_moe_finish(struct build *b);

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * mlp.c - the feed-forward block: of experts (moe.c), or dense: down(act(gate x) *
- * up x), or down(gelu(up x)).
+ * up x), or down(act(up x)).
  */
 #include "model/block.h"
 
-struct value *block_gelu(struct build *b, struct value *x)
+enum act block_act(const struct build *b)
 {
-    return op_gelu(b->g, x, b->spec->activation == NND__MODEL__ACTIVATION__GELU_TANH);
+    static const enum act acts[] = {
+        [NND__MODEL__ACTIVATION__GELU] = ACT_GELU,
+        [NND__MODEL__ACTIVATION__GELU_TANH] = ACT_GELU_TANH,
+        [NND__MODEL__ACTIVATION__RELU] = ACT_RELU,
+    };
+    return acts[b->spec->activation];
 }
 
 struct value *block_feed_forward(struct build *b, uint32_t layer, const char *scope,
@@ -29,7 +34,7 @@ struct value *block_mlp(struct build *b, const char *scope, struct value *x, int
         struct value *gate = block_linear(b, "gate_proj", x, f, s->init_std);
         a = op_swiglu(g, gate, block_linear(b, "up_proj", x, f, s->init_std));
     } else {
-        a = block_linear_gelu(b, "up_proj", x, f, s->init_std);
+        a = block_linear_act(b, "up_proj", x, f, s->init_std);
     }
     return block_linear(b, "down_proj", a, s->width, block_residual_std(b));
 }

@@ -56,7 +56,8 @@ static struct value *expert_rows(struct build *b, const struct experts *x,
             expert_weight(b, x, "experts.{}.gate_proj.weight", f, h, s->init_std);
         a = op_grouped_swiglu(b->g, rows, order, gate_w, up_w, w, x->leaves);
     } else {
-        a = block_gelu(b, op_grouped(b->g, rows, order, up_w, w, x->leaves));
+        a = op_act(b->g, op_grouped(b->g, rows, order, up_w, w, x->leaves),
+                   block_act(b));
     }
     struct value *down_w =
         expert_weight(b, x, "experts.{}.down_proj.weight", h, f, block_residual_std(b));

@@ -42,6 +42,9 @@ MODELS = {
         vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=64, n_inner=80,
         activation_function="gelu", tie_word_embeddings=False,
         bos_token_id=None, eos_token_id=None),
+    "gpt2-relu": transformers.GPT2Config(
+        vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=64,
+        activation_function="relu", bos_token_id=None, eos_token_id=None),
 }
 
 number = 0

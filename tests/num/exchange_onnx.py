@@ -43,6 +43,8 @@ CASES = {
                              "model.position=sinusoid", "model.activation=gelu",
                              "model.bias=true", "model.scale_embeddings=true"],
     "encdec-pre": ENCDEC + MOE + ["model.kv_heads=2"],
+    "encdec-relu": ENCDEC + MOE + ["model.norm=layer", "model.bias=true",
+                                   "model.activation=relu", "model.moe.every=2"],
     "encdec-learned": ENCDEC + MOE + ["model.norm=layer", "model.position=learned",
                                       "model.moe.every=2", "data.share_vocab=true",
                                       "model.share_embeddings=true"],

@@ -30,17 +30,21 @@ static void build_linear_wide(struct lab *l, const void *arg)
     lab_dot(l, op_linear_wide(l->g, x, w), -1);
 }
 
-/* Two layers; `both`: what is between them has another user. */
-static void build_linear_gelu(struct lab *l, const void *arg)
+struct between {
+    enum act act;
+    bool both; /* what is between two layers has another user */
+};
+
+static void build_linear_act(struct lab *l, const void *arg)
 {
-    bool both = *(const bool *)arg;
+    const struct between *d = arg;
     struct value *x = lab_leaf(l, "x", S(2, I(5), I(3)));
     struct value *w = lab_leaf(l, "w", S(2, I(7), I(3)));
     struct value *b = lab_leaf(l, "b", S(1, I(7)));
     struct value *w2 = lab_leaf(l, "w2", S(2, I(2), I(7)));
-    struct value *y = op_linear_gelu(l->g, x, w, b, both);
+    struct value *y = op_linear_act(l->g, x, w, b, d->act);
     lab_dot(l, op_linear(l->g, y, w2, NULL), -1);
-    if (both)
+    if (d->both)
         lab_dot(l, y, -1);
 }
 
@@ -60,7 +64,7 @@ static void build_linear_often(struct lab *l, const void *arg)
     struct value *x = lab_leaf(l, "x", S(2, I(2), I(3)));
     struct value *w = lab_leaf(l, "w", S(2, I(3), I(3)));
     for (int i = 0; i < 2 * NND_SUM_MAX + 3; i++) {
-        x = op_gelu(l->g, op_linear(l->g, x, w, NULL), false);
+        x = op_act(l->g, op_linear(l->g, x, w, NULL), ACT_GELU);
         lab_dot(l, x, -1);
     }
 }
@@ -83,7 +87,7 @@ static void build_view(struct lab *l, const void *arg)
     struct value *x = lab_leaf(l, "x", S(2, I(4), I(6)));
     struct value *v = op_view(l->g, x, S(3, I(4), I(3), I(2)));
     lab_dot(l, op_view(l->g, v, S(2, I(8), I(3))), -1);
-    lab_dot(l, op_gelu(l->g, v, false), -1);
+    lab_dot(l, op_act(l->g, v, ACT_GELU), -1);
 }
 
 /* ------------------------------------------------------------------------- */
@@ -156,11 +160,11 @@ static void build_swiglu_alias(struct lab *l, const void *arg)
     lab_dot(l, op_swiglu(l->g, a, a), -1);
 }
 
-static void build_gelu(struct lab *l, const void *arg)
+static void build_act(struct lab *l, const void *arg)
 {
-    const bool *approx = arg;
+    const enum act *act = arg;
     struct value *x = lab_leaf(l, "x", S(2, I(3), I(11)));
-    lab_dot(l, op_gelu(l->g, x, *approx), -1);
+    lab_dot(l, op_act(l->g, x, *act), -1);
 }
 
 static const bool yes = true, no = false;
@@ -330,7 +334,7 @@ static void build_xent(struct lab *l, const void *arg)
     struct value *w = lab_leaf(l, "w", S(2, I(a->classes), I(3)));
     struct value *z = op_linear_wide(l->g, x, w);
     if (a->shared)
-        lab_dot(l, op_gelu(l->g, z, false), -1);
+        lab_dot(l, op_act(l->g, z, ACT_GELU), -1);
     count_loss(l, op_xent(l->g, z, &l->c));
 }
 
@@ -343,7 +347,7 @@ static void build_distill(struct lab *l, const void *arg)
     struct value *z = op_linear_wide(l->g, x, w);
     struct value *y = lab_random(l, "teacher", S(2, I(a->rows), I(a->classes)));
     if (a->shared)
-        lab_dot(l, op_gelu(l->g, z, false), -1);
+        lab_dot(l, op_act(l->g, z, ACT_GELU), -1);
     count_loss(l, op_distill(l->g, z, y, 0.7, 2.5, &l->c));
 }
 
@@ -354,7 +358,7 @@ static void build_xent_linear(struct lab *l, const void *arg)
     struct value *x = lab_leaf(l, "x", S(2, I(a->rows), I(3)));
     struct value *w = lab_leaf(l, "w", S(2, I(a->classes), I(3)));
     if (a->shared)
-        lab_dot(l, op_gelu(l->g, op_linear_wide(l->g, x, w), false), -1);
+        lab_dot(l, op_act(l->g, op_linear_wide(l->g, x, w), ACT_GELU), -1);
     count_loss(l, op_xent_linear(l->g, x, w, &l->c));
 }
 
@@ -373,9 +377,14 @@ const struct op_case op_cases_dense[] = {
     {"linear: more rows than a block", &op_gemm, build_linear,
      .arg = &(struct dims){300, 2, 3}, .most = 40},
     {"linear: wide, three dims", &op_gemm, build_linear_wide, .arg = NULL},
-    {"linear: gelu", &op_gemm, build_linear_gelu, .arg = &(bool){false}},
-    {"linear: gelu by tanh, two users", &op_gemm, build_linear_gelu,
-     .arg = &(bool){true}},
+    {"linear: gelu", &op_gemm, build_linear_act,
+     .arg = &(struct between){ACT_GELU, false}},
+    {"linear: gelu by tanh, two users", &op_gemm, build_linear_act,
+     .arg = &(struct between){ACT_GELU_TANH, true}},
+    {"linear: relu", &op_gemm, build_linear_act,
+     .arg = &(struct between){ACT_RELU, false}},
+    {"linear: relu, two users", &op_gemm, build_linear_act,
+     .arg = &(struct between){ACT_RELU, true}},
     {"linear: a weight used twice", &op_gemm, build_linear_twice, .arg = NULL},
     {"linear: a weight used 35 times", &op_gemm, build_linear_often, .arg = NULL},
     {"sum: a summand twice", &op_plus, build_sum, .arg = NULL},
@@ -397,8 +406,9 @@ const struct op_case op_cases_dense[] = {
     {"swiglu: one element", &op_swiglu_fwd, build_swiglu,
      .arg = &(struct dims){1, 1, 0}},
     {"swiglu: both the same", &op_swiglu_fwd, build_swiglu_alias, .arg = NULL},
-    {"gelu: erf", &op_gelu_fwd, build_gelu, .arg = &no},
-    {"gelu: tanh", &op_gelu_fwd, build_gelu, .arg = &yes},
+    {"gelu: erf", &op_gelu_fwd, build_act, .arg = &(enum act){ACT_GELU}},
+    {"gelu: tanh", &op_gelu_fwd, build_act, .arg = &(enum act){ACT_GELU_TANH}},
+    {"relu", &op_relu_fwd, build_act, .arg = &(enum act){ACT_RELU}},
     {"embed: repeated, unused, negative", &op_embed_fwd, build_embed, .arg = NULL},
     {"embed: scaled", &op_embed_fwd, build_embed_scaled, .arg = NULL},
     {"embed: positions, tied table", &op_embed_fwd, build_embed_tied, .arg = NULL},

@@ -107,7 +107,7 @@ static void build_unpermute(struct lab *l, const void *arg)
     struct sort s = sorted(l);
     struct value *x = lab_leaf(l, "x", S(2, I(5), I(3)));
     struct value *gate = *gated ? lab_leaf(l, "gate", S(2, I(5), I(2))) : NULL;
-    struct value *y = op_gelu(l->g, op_permute(l->g, x, &s), false);
+    struct value *y = op_act(l->g, op_permute(l->g, x, &s), ACT_GELU);
     lab_dot(l, op_unpermute(l->g, y, gate, &s), -1);
 }
 

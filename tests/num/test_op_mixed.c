@@ -45,8 +45,8 @@ static struct value *mlp(struct lab *l, struct value *x)
 {
     struct value *a =
         op_linear(l->g, x, leaf(l, "up", HIDDEN, WIDTH), leaf(l, "up_bias", HIDDEN, 0));
-    return op_linear(l->g, op_gelu(l->g, a, true), leaf(l, "down", WIDTH, HIDDEN),
-                     leaf(l, "down_bias", WIDTH, 0));
+    return op_linear(l->g, op_act(l->g, a, ACT_GELU_TANH),
+                     leaf(l, "down", WIDTH, HIDDEN), leaf(l, "down_bias", WIDTH, 0));
 }
 
 static struct route routed(struct lab *l, struct value *x)

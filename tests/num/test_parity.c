@@ -482,6 +482,8 @@ int main(void)
         {"encdec-post, plugins", fixture_plugins, NULL, NULL, "encdec-post"},
         {"encdec-pre, ref", fixture_ref, NULL, NULL, "encdec-pre"},
         {"encdec-pre, plugins", fixture_plugins, NULL, NULL, "encdec-pre"},
+        {"encdec-relu, ref", fixture_ref, NULL, NULL, "encdec-relu"},
+        {"encdec-relu, plugins", fixture_plugins, NULL, NULL, "encdec-relu"},
         {"rnnlm-rnn, ref", fixture_ref, NULL, NULL, "rnnlm-rnn"},
         {"rnnlm-rnn, plugins", fixture_plugins, NULL, NULL, "rnnlm-rnn"},
         {"rnnlm-gru, ref", fixture_ref, NULL, NULL, "rnnlm-gru"},

@@ -382,7 +382,7 @@ static void config_refused(void **state)
         {qwen3, "use_sliding_window", "true", "use_sliding_window: wanted false"},
         {qwen3, "attention_bias", "true", "attention_bias: wanted false"},
         {gpt2, "scale_attn_by_inverse_layer_idx", "true", "inverse_layer_idx: wanted"},
-        {gpt2, "activation_function", "\"relu\"",
+        {gpt2, "activation_function", "\"tanh\"",
          "activation_function: wanted gelu_new"},
     };
     (void)state;

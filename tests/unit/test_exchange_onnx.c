@@ -25,6 +25,8 @@ static const struct kind {
     {"layers: 2, norm: layer, position: learned, activation: gelu, bias: true", false,
      1},
     {"family: encdec, layers: 2, norm_place: post, position: sinusoid", true, 2},
+    {"family: encdec, layers: 2, activation: relu, moe: {experts: 4, every: 2}", true,
+     4},
     {"family: encdec, layers: 3, share_embeddings: false, qk_norm: true", true, 2},
     {"family: rnnlm, layers: 2, cell: lstm, bias: true", false, 1},
     {"family: seq2seq, layers: 2, attention: dot, bidirectional: true", true, 3},

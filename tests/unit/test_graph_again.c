@@ -115,7 +115,7 @@ static struct mlp build_mlp(struct graph *g)
     struct value *add = op_linear(g, m.x, weight(g, "add", WIDTH, WIDTH), NULL);
     m.sum = m.x;
     m.normed = op_norm_rms_add(g, &m.sum, add, weight(g, "norm", 0, WIDTH), 1e-5);
-    m.y = op_linear_gelu(g, m.normed, weight(g, "up", FFN, WIDTH), NULL, true);
+    m.y = op_linear_act(g, m.normed, weight(g, "up", FFN, WIDTH), NULL, ACT_GELU_TANH);
     m.z = m.y->maker->out[1];
     end(g, op_add(g, m.sum, op_linear(g, m.y, weight(g, "down", WIDTH, FFN), NULL)));
     return m;
@@ -155,7 +155,7 @@ static void activations_are_a_choice(void **state)
     for (enum recompute r = RECOMPUTE_NORMS; r <= RECOMPUTE_ACTIVATIONS; r++) {
         struct graph *g = new_graph(1, r);
         struct value *z = op_linear(g, rows(g), weight(g, "up", FFN, WIDTH), NULL);
-        struct value *y = op_gelu(g, z, true);
+        struct value *y = op_act(g, z, ACT_GELU_TANH);
         end(g, op_linear(g, y, weight(g, "down", WIDTH, FFN), NULL));
         assert_true(kept(z));
         assert_int_equal(kept(y), r == RECOMPUTE_NORMS);
@@ -172,7 +172,7 @@ static void blocks_keep_what_others_read(void **state)
     struct value *x = rows(g);
     graph_block(g);
     struct value *z = op_linear(g, x, weight(g, "up", FFN, WIDTH), NULL);
-    struct value *y = op_gelu(g, z, true);
+    struct value *y = op_act(g, z, ACT_GELU_TANH);
     struct value *out = op_linear(g, y, weight(g, "down", WIDTH, FFN), NULL);
     graph_block_end(g);
     end(g, out);
@@ -246,7 +246,7 @@ static void rounds_make_their_own_again(void **state)
     struct value *down = graph_stack(g, "down{}", EXPERTS, 0, EXPERTS / 2,
                                      S(2, I(WIDTH), I(FFN)), (struct param_init){0});
     struct value *z = op_grouped(g, arrived, NULL, up, w, EXPERTS);
-    struct value *y = op_gelu(g, z, true);
+    struct value *y = op_act(g, z, ACT_GELU_TANH);
     struct value *done = op_grouped(g, y, NULL, down, w, EXPERTS);
     struct value *back = op_collect(g, done, counts, ROWS, 2 * ROWS);
     graph_loop_end(g);

@@ -136,6 +136,7 @@ static const struct computed computed[] = {
      "computed: 8/3 x width, a multiple of 8"},
     {"model: {activation: gelu}", "model.ffn", 512, "computed: 4 x width"},
     {"model: {activation: gelu_tanh}", "model.ffn", 512, "computed: 4 x width"},
+    {"model: {activation: relu}", "model.ffn", 512, "computed: 4 x width"},
     {"model: {moe: {experts: 8}}", "model.moe.expert_ffn", 172,
      "computed: ffn / top_k"},
     {"model: {ffn: 1, moe: {experts: 8}}", "model.moe.expert_ffn", 1,
