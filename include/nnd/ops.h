@@ -214,6 +214,21 @@ struct nnd_act {
     int32_t approx, reserved;
 };
 
+/* "softmax.fwd|bwd": y = softmax(scale x) over the first len[t] columns of row t (NULL:
+ * all), 0 in the others; with m the largest scale x_j of those
+ *   y_i = exp(scale x_i - m) / sum over j of exp(scale x_j - m).
+ * bwd: dx_i = scale (dy_i - sum over j of dy_j y_j) y_i, 0 in the others.  What x, dy
+ * and bwd's y hold there counts nowhere; a row of no columns is 0.  0 <= len[t] <= N;
+ * scale 0 stands for 1.  y may be x, and dx may be dy. */
+struct nnd_softmax {
+    size_t struct_size;
+    struct nnd_tensor x, y;   /* [T,N]; bwd: y in, x not read */
+    struct nnd_tensor dy, dx; /* bwd: [T,N]                   */
+    const int32_t *len;       /* DEVICE [T], or NULL          */
+    float scale;
+    uint32_t reserved;
+};
+
 /* "xent.fwd|bwd": with s = smoothing (Szegedy et al. 2016), y = target[t] and
  * z = logits[t],
  *   loss[t] = lse - (1 - s) z[y] - s mean(z) + z_loss lse^2

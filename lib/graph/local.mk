@@ -36,6 +36,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_rope.c \
     lib/graph/op_route.c \
     lib/graph/op_rows.c \
+    lib/graph/op_softmax.c \
     lib/graph/op_sort.c \
     lib/graph/op_sqnorm.c \
     lib/graph/op_steps.c \

@@ -70,6 +70,8 @@ extern const struct op op_rows_sum_fwd;
 extern const struct op op_rows_take_fwd;
 extern const struct op op_sample_fwd;
 extern const struct op op_select_fwd;
+extern const struct op op_softmax_bwd;
+extern const struct op op_softmax_fwd;
 extern const struct op op_sort_fwd;
 extern const struct op op_sqnorm_fwd;
 extern const struct op op_stats_gather;

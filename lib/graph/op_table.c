@@ -68,6 +68,8 @@ const struct op *const op_table[] = {
     &op_rows_take_fwd,
     &op_sample_fwd,
     &op_select_fwd,
+    &op_softmax_bwd,
+    &op_softmax_fwd,
     &op_sort_fwd,
     &op_sqnorm_fwd,
     &op_stats_gather,

@@ -83,6 +83,11 @@ struct value *op_act_slope(struct graph *g, struct value *x, struct value *dy,
  * slope. */
 int op_act_epilogue(enum act act, bool slope);
 
+/* softmax(scale x) over the first len[t] columns of row t, 0 in the others; len i32
+ * [T], NULL: all count. */
+struct value *op_softmax(struct graph *g, struct value *x, struct value *len,
+                         double scale);
+
 /* Rows of table [V,N] by number, times scale; id -1: a row of zeros. */
 struct value *op_embed(struct graph *g, struct value *table, struct value *id);
 struct value *op_embed_scaled(struct graph *g, struct value *table, struct value *id,

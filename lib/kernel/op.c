@@ -22,6 +22,8 @@ static const char *const names[] = {
     "act.gelu.bwd",
     "act.relu.fwd",
     "act.relu.bwd",
+    "softmax.fwd",
+    "softmax.bwd",
     "xent.fwd",
     "xent.bwd",
     "xent.linear.fwd",

@@ -24,6 +24,7 @@ cpu_kernels = \
     plugins/cpu/rope.c \
     plugins/cpu/route.c \
     plugins/cpu/rows.c \
+    plugins/cpu/softmax.c \
     plugins/cpu/sum.c \
     plugins/cpu/xent.c
 

@@ -365,6 +365,32 @@ DEVICE float sum8(const float (&v)[8])
     return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
 }
 
+/* ---- a row in its threads' registers ---- */
+
+/* Rows of up to this many columns are a warp's. */
+#define WARP_COLS 1024
+
+/* Groups of eight that a thread keeps. */
+template <int DT> constexpr int KEPT = DT ? 4 : 1;
+
+/* f(group, column) for this thread's groups of a row: kept ones, then others. */
+template <int TEAM, int KEEP, class L, class F>
+DEVICE void over_row(float (&kept)[KEEP][8], int64_t n, L reload, F f)
+{
+    const int t = threadIdx.x % TEAM;
+#pragma unroll
+    for (int k = 0; k < KEEP; k++) {
+        int64_t c = ((int64_t)k * TEAM + t) * 8;
+        if (c < n)
+            f(kept[k], c);
+    }
+    for (int64_t c = ((int64_t)KEEP * TEAM + t) * 8; c < n; c += TEAM * 8) {
+        float v[8];
+        reload(v, c);
+        f(v, c);
+    }
+}
+
 /* ---- launches ---- */
 
 /* What a failed call of the runtime is to the host; the text is kept for the thread

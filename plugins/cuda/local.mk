@@ -31,6 +31,7 @@ cuda_sources = \
     plugins/cuda/route.cu \
     plugins/cuda/rows.cu \
     plugins/cuda/sample.cu \
+    plugins/cuda/softmax.cu \
     plugins/cuda/step.cu \
     plugins/cuda/sum.cu \
     plugins/cuda/xent.cu \

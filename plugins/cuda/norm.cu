@@ -11,33 +11,12 @@
 #include "families.h"
 #include "kern.h"
 
-/* Groups of eight that a thread keeps. */
-template <int DT> constexpr int KEPT = DT ? 4 : 1;
-
 struct norms {
     struct mat x, w, b, y, dy, dx, add, sum, dsum;
     float *rstd, *mean; /* mean NULL: rms */
     float eps, share;   /* share: 1 / cols */
     int64_t rows, cols;
 };
-
-/* f(group, column) for this thread's groups of a row: kept ones, then others. */
-template <int TEAM, int KEEP, class L, class F>
-DEVICE void over_row(float (&kept)[KEEP][8], int64_t n, L reload, F f)
-{
-    const int t = threadIdx.x % TEAM;
-#pragma unroll
-    for (int k = 0; k < KEEP; k++) {
-        int64_t c = ((int64_t)k * TEAM + t) * 8;
-        if (c < n)
-            f(kept[k], c);
-    }
-    for (int64_t c = ((int64_t)KEEP * TEAM + t) * 8; c < n; c += TEAM * 8) {
-        float v[8];
-        reload(v, c);
-        f(v, c);
-    }
-}
 
 /* Eight numbers that count nowhere behind the row's end. */
 DEVICE float masked_sum(const float (&v)[8], int64_t left)
@@ -326,7 +305,8 @@ __global__ void __launch_bounds__(256, 2)
     float sums[1 + DB][KEEP][8] = {};
 #pragma unroll 1
     for (int64_t r = first; r < first + ROWS; r++) {
-        struct held<DT> d[KEEP] = {}, x[KEEP] = {};
+        struct held<DT> d[KEEP] = {}, x[KEEP] = {
+        };
         float rstd = 0, mean = 0, sg = 0, sgx = 0;
         if (r < m.rows) {
             rstd = m.rstd[r];
@@ -439,9 +419,6 @@ static struct norms norms_of(const struct nnd_norm *p, bool centred)
             p->x.dim[0],
             p->x.dim[1]};
 }
-
-/* Rows of up to this many columns are a warp's. */
-#define WARP_COLS 1024
 
 template <int DT>
 static int forward_typed(const struct norms &m, const struct nnd_launch *l)

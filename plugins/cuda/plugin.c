@@ -43,6 +43,7 @@ static const struct family {
     {cuda_route_ops, "cuda", 50, 0, NULL},
     {cuda_rows_ops, "cuda", 50, 0, NULL},
     {cuda_sample_ops, "cuda", 50, 0, NULL},
+    {cuda_softmax_ops, "cuda", 50, 0, NULL},
     {cuda_step_ops, "cuda", 50, 0, NULL},
     {cuda_sum_ops, "cuda", 50, 0, NULL},
     {cuda_xent_ops, "cuda", 50, 0, NULL},

@@ -87,6 +87,7 @@ union call_params {
     struct nnd_norm norm;
     struct nnd_rope rope;
     struct nnd_act act;
+    struct nnd_softmax softmax;
     struct nnd_xent xent;
     struct nnd_xent_linear xent_linear;
     struct nnd_distill distill;

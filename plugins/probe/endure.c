@@ -39,6 +39,7 @@ static const struct growth {
     {"gemm", 'M', 64},           {"norm.layer.bwd", 'T', 64},
     {"norm.layer.fwd", 'T', 64}, {"norm.rms.bwd", 'T', 64},
     {"norm.rms.fwd", 'T', 64},   {"rope", 'T', 64},
+    {"softmax.bwd", 'T', 64},    {"softmax.fwd", 'T', 64},
     {"xent.bwd", 'T', 16},       {"xent.fwd", 'T', 16},
 };
 

@@ -22,6 +22,8 @@ static const struct family families[] = {
     {"act.gelu.bwd", family_gelu_bwd},
     {"act.relu.fwd", family_relu_fwd},
     {"act.relu.bwd", family_relu_bwd},
+    {"softmax.fwd", family_softmax_fwd},
+    {"softmax.bwd", family_softmax_bwd},
     {"xent.fwd", family_xent_fwd},
     {"xent.bwd", family_xent_bwd},
     {"xent.linear.fwd", family_xent_linear_fwd},

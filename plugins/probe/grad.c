@@ -32,6 +32,7 @@ static const struct grad {
     {"act.swiglu.bwd", {{"y", "dy"}}, {{"a", "da"}, {"b", "db"}}},
     {"act.gelu.bwd", {{"y", "dy"}}, {{"a", "da"}}},
     {"act.relu.bwd", {{"y", "dy"}}, {{"a", "da"}}},
+    {"softmax.bwd", {{"y", "dy"}}, {{"x", "dx"}}},
     {"xent.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},
     {"xent.linear.bwd", {{"loss", NULL}}, {{"x", "dx"}, {"w", "dw"}}},
     {"distill.bwd", {{"loss", NULL}}, {{"logits", "dlogits"}}},

@@ -27,6 +27,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_outside.c \
     plugins/probe/family_rnn.c \
     plugins/probe/family_rows.c \
+    plugins/probe/family_softmax.c \
     plugins/probe/family_step.c \
     plugins/probe/family_xent.c \
     plugins/probe/grad.c plugins/probe/grad.h \

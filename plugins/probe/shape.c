@@ -49,6 +49,8 @@ static const struct shape shapes[] = {
     {"act.gelu.bwd", "TN", {1024, 2048}, true, 0, shape_act, {"approx"}},
     {"act.relu.fwd", "TN", {1024, 2048}, false, 0, shape_act, {NULL}},
     {"act.relu.bwd", "TN", {1024, 2048}, true, 0, shape_act, {NULL}},
+    {"softmax.fwd", "TN", {4096, 512}, false, 0, shape_softmax, {"len"}},
+    {"softmax.bwd", "TN", {4096, 512}, true, 0, shape_softmax, {"len"}},
     {"xent.fwd", "TV", {128, 16384}, false, 0, shape_xent, {NULL}},
     {"xent.bwd", "TV", {128, 16384}, true, 0, shape_xent, {NULL}},
     {"xent.linear.fwd", "TVN", {128, 8192, 256}, false, 0, shape_xent_linear, {NULL}},

@@ -24,9 +24,10 @@ struct sizes {
 typedef void shape_f(struct call *c, const struct sizes *z, struct shape_work *w);
 
 shape_f shape_gemm, shape_grouped, shape_attn, shape_norm, shape_rope, shape_act,
-    shape_xent, shape_xent_linear, shape_distill, shape_embed, shape_route, shape_sort,
-    shape_permute, shape_sum, shape_dropout, shape_rows, shape_sqnorm, shape_optim,
-    shape_rnn, shape_balance, shape_window, shape_hyper, shape_total, shape_attend,
-    shape_argmax, shape_sample, shape_select, shape_quant, shape_cast;
+    shape_softmax, shape_xent, shape_xent_linear, shape_distill, shape_embed,
+    shape_route, shape_sort, shape_permute, shape_sum, shape_dropout, shape_rows,
+    shape_sqnorm, shape_optim, shape_rnn, shape_balance, shape_window, shape_hyper,
+    shape_total, shape_attend, shape_argmax, shape_sample, shape_select, shape_quant,
+    shape_cast;
 
 #endif

@@ -92,6 +92,28 @@ void shape_act(struct call *c, const struct sizes *z, struct shape_work *w)
         call_tensor(c, "db", &p->db, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
 }
 
+enum { SOFTMAX_LEN = 1 };
+
+/* n: T N; with len rows have any number of columns. */
+void shape_softmax(struct call *c, const struct sizes *z, struct shape_work *w)
+{
+    struct nnd_softmax *p = &c->params.softmax;
+    const int64_t *n = z->n;
+    (void)w;
+    p->struct_size = sizeof *p;
+    p->scale = 0.125f;
+    c->derive = z->bwd ? "softmax.fwd" : NULL;
+    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, n[0], n[1], -1)->spread = 16;
+    call_tensor(c, "y", &p->y, z->bwd ? ROLE_DERIVED : ROLE_OUT, KIND_ACT, n[0], n[1],
+                -1);
+    if (z->words & SOFTMAX_LEN)
+        add_counted(c, &p->len, n[0], n[1] + 1);
+    if (!z->bwd)
+        return;
+    call_tensor(c, "dy", &p->dy, ROLE_IN, KIND_ACT, n[0], n[1], -1);
+    call_tensor(c, "dx", &p->dx, ROLE_OUT, KIND_ACT, n[0], n[1], -1);
+}
+
 static const float one = 1;
 
 /* n: T V */

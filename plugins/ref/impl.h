@@ -185,13 +185,13 @@ double ref_xent_slope(const struct ref_xent *x, int64_t v, int32_t target, doubl
 extern const struct nnd_kernel ref_gemm, ref_gemm_grouped, ref_attn_fwd, ref_attn_bwd,
     ref_rms_fwd, ref_rms_bwd, ref_layer_fwd, ref_layer_bwd, ref_rope, ref_swiglu_fwd,
     ref_swiglu_bwd, ref_gelu_fwd, ref_gelu_bwd, ref_relu_fwd, ref_relu_bwd,
-    ref_xent_fwd, ref_xent_bwd, ref_xent_linear_fwd, ref_xent_linear_bwd,
-    ref_distill_fwd, ref_distill_bwd, ref_embed_fwd, ref_embed_bwd, ref_route_fwd,
-    ref_route_bwd, ref_sort, ref_permute, ref_unpermute, ref_dgate, ref_sum, ref_drop,
-    ref_rows_sum, ref_rows_gather, ref_rows_scatter, ref_sqnorm, ref_adamw, ref_adam,
-    ref_sgd, ref_rnn_seq_fwd, ref_rnn_seq_bwd, ref_rnn_cell_fwd, ref_rnn_cell_bwd,
-    ref_add_fwd, ref_add_bwd, ref_dot_fwd, ref_dot_bwd, ref_argmax, ref_sample,
-    ref_select, ref_quant, ref_dequant, ref_filled, ref_scaled, ref_amax, ref_balance,
-    ref_window, ref_hyper, ref_total;
+    ref_softmax_fwd, ref_softmax_bwd, ref_xent_fwd, ref_xent_bwd, ref_xent_linear_fwd,
+    ref_xent_linear_bwd, ref_distill_fwd, ref_distill_bwd, ref_embed_fwd, ref_embed_bwd,
+    ref_route_fwd, ref_route_bwd, ref_sort, ref_permute, ref_unpermute, ref_dgate,
+    ref_sum, ref_drop, ref_rows_sum, ref_rows_gather, ref_rows_scatter, ref_sqnorm,
+    ref_adamw, ref_adam, ref_sgd, ref_rnn_seq_fwd, ref_rnn_seq_bwd, ref_rnn_cell_fwd,
+    ref_rnn_cell_bwd, ref_add_fwd, ref_add_bwd, ref_dot_fwd, ref_dot_bwd, ref_argmax,
+    ref_sample, ref_select, ref_quant, ref_dequant, ref_filled, ref_scaled, ref_amax,
+    ref_balance, ref_window, ref_hyper, ref_total;
 
 #endif

@@ -31,6 +31,7 @@ plugins_ref_libref_la_SOURCES = \
     plugins/ref/rope.c \
     plugins/ref/route.c \
     plugins/ref/rows.c \
+    plugins/ref/softmax.c \
     plugins/ref/sort.c \
     plugins/ref/sqnorm.c \
     plugins/ref/step.c \

@@ -25,6 +25,8 @@ static const struct nnd_kernel *const kernels[] = {
     &ref_gelu_bwd,
     &ref_relu_fwd,
     &ref_relu_bwd,
+    &ref_softmax_fwd,
+    &ref_softmax_bwd,
     &ref_xent_fwd,
     &ref_xent_bwd,
     &ref_xent_linear_fwd,

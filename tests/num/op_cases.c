@@ -167,6 +167,20 @@ static void build_act(struct lab *l, const void *arg)
     lab_dot(l, op_act(l->g, x, *act), -1);
 }
 
+struct softmax_arg {
+    double scale;
+    bool lengths; /* 3, 0, 1 and 7 of 7 columns */
+};
+
+static void build_softmax(struct lab *l, const void *arg)
+{
+    static const int32_t len[] = {3, 0, 1, 7};
+    const struct softmax_arg *a = arg;
+    struct value *x = lab_leaf(l, "x", S(3, I(2), I(2), I(7)));
+    struct value *n = a->lengths ? lab_ints(l, "len", S(1, I(4)), len) : NULL;
+    lab_dot(l, op_softmax(l->g, x, n, a->scale), -1);
+}
+
 static const bool yes = true, no = false;
 
 static void build_embed(struct lab *l, const void *arg)
@@ -409,6 +423,9 @@ const struct op_case op_cases_dense[] = {
     {"gelu: erf", &op_gelu_fwd, build_act, .arg = &(enum act){ACT_GELU}},
     {"gelu: tanh", &op_gelu_fwd, build_act, .arg = &(enum act){ACT_GELU_TANH}},
     {"relu", &op_relu_fwd, build_act, .arg = &(enum act){ACT_RELU}},
+    {"softmax", &op_softmax_fwd, build_softmax, .arg = &(struct softmax_arg){1, false}},
+    {"softmax: scaled, lengths differ, one is 0", &op_softmax_fwd, build_softmax,
+     .arg = &(struct softmax_arg){-2.5, true}},
     {"embed: repeated, unused, negative", &op_embed_fwd, build_embed, .arg = NULL},
     {"embed: scaled", &op_embed_fwd, build_embed_scaled, .arg = NULL},
     {"embed: positions, tied table", &op_embed_fwd, build_embed_tied, .arg = NULL},

@@ -98,6 +98,18 @@ static void activations(void **state)
     check(&relu);
 }
 
+static void softmax(void **state)
+{
+    static const int32_t len[] = {5, 3, 0};
+    struct nnd_softmax p = {.struct_size = sizeof p, .scale = 1.5f, .len = len};
+    (void)state;
+    p.x = num_random_f64(3, 5, 0), p.y = num_f64(3, 5, 0);
+    p.dy = num_random_f64(3, 5, 0), p.dx = num_f64(3, 5, 0);
+    struct pair pair = {"softmax.fwd", "softmax.bwd", &p,     {&p.y},
+                        {&p.dy},       {&p.x},        {&p.dx}};
+    check(&pair);
+}
+
 static void rope(void **state)
 {
     static const int32_t pos[] = {0, 7, 1000};
@@ -342,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(norms, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(softmax, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(smoothed_entropy, num_setup, num_teardown),

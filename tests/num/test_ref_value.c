@@ -304,6 +304,32 @@ static void relu(void **state)
     assert_true(isnan(*num_at(&p.y, 0, 5, 0)) && isnan(*num_at(&p.da, 0, 5, 0)));
 }
 
+static void softmax(void **state)
+{
+    static const int32_t len[] = {3, 2, 0};
+    static const double dy[] = {1, -2, 4, NAN};
+    struct nnd_softmax p = {.struct_size = sizeof p, .len = len, .scale = 2};
+    (void)state;
+    p.x = num_f64(3, 4, 0), p.y = num_f64(3, 4, 0);
+    p.dy = num_f64(3, 4, 0), p.dx = num_f64(3, 4, 0);
+    for (int i = 0; i < 4; i++)
+        *num_at(&p.x, 0, i, 0) = i < 3 ? 0.5 * log(i + 1) : NAN;
+    *num_at(&p.x, 1, 0, 0) = 1000, *num_at(&p.x, 1, 1, 0) = -1000; /* no overflow */
+    *num_at(&p.x, 2, 0, 0) = NAN;
+    memcpy(p.dy.data, dy, sizeof dy);
+    num_run("softmax.fwd", &p);
+    for (int i = 0; i < 3; i++)
+        num_near("softmax", *num_at(&p.y, 0, i, 0), (i + 1) / 6.0, 1e-15);
+    assert_true(*num_at(&p.y, 1, 0, 0) == 1 && *num_at(&p.y, 1, 1, 0) == 0);
+    num_run("softmax.bwd", &p); /* <dy, y> = 1.5 */
+    num_near("dx", *num_at(&p.dx, 0, 0, 0), 2 * (1 - 1.5) / 6, 1e-15);
+    num_near("dx", *num_at(&p.dx, 0, 1, 0), 2 * (-2 - 1.5) / 3, 1e-15);
+    num_near("dx", *num_at(&p.dx, 0, 2, 0), 2 * (4 - 1.5) / 2, 1e-15);
+    for (int i = 3; i < 12; i++) /* the others */
+        assert_true(((double *)p.dx.data)[i] == 0);
+    assert_true(*num_at(&p.y, 0, 3, 0) == 0 && *num_at(&p.y, 2, 0, 0) == 0);
+}
+
 /* Of pre = 1, beside x = 2 times the slope there; act may be pre. */
 static void slopes_with_their_activation(void **state)
 {
@@ -562,6 +588,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rope, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(activations, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(relu, num_setup, num_teardown),
+        cmocka_unit_test_setup_teardown(softmax, num_setup, num_teardown),
         cmocka_unit_test_setup_teardown(slopes_with_their_activation, num_setup,
                                         num_teardown),
         cmocka_unit_test_setup_teardown(cross_entropy, num_setup, num_teardown),

@@ -69,6 +69,22 @@ static void add_distill(struct calls *c, int64_t rows, int64_t v, int dtype)
     }
 }
 
+static void add_softmax(struct calls *c, int64_t rows, int64_t n, int dtype)
+{
+    for (int i = 0; i < 2; i++) {
+        struct nnd_softmax *p = calls_params(c, sizeof *p);
+        struct call *k = calls_add(c, i ? "softmax.bwd" : "softmax.fwd", p, "");
+
+        p->x = matrix(c, dtype, rows, n, 3);
+        p->y = matrix(c, dtype, rows, n, 1);
+        p->dy = matrix(c, dtype, rows, n, 2);
+        p->dx = matrix(c, dtype, rows, n, 0);
+        p->len = calls_integers(c, rows, 0, (int32_t)n);
+        p->scale = i ? -0.5f : 3.0f;
+        calls_output(c, k, i ? &p->dx : &p->y);
+    }
+}
+
 /* More classes than a block has. */
 static void add_xent_linear(struct calls *c, int64_t rows, int64_t v, int64_t n,
                             int dtype)
@@ -103,4 +119,5 @@ void calls_add_losses(struct calls *c, int more, int dtype)
     add_xent(c, 33, 1000 + more, dtype);
     add_xent_linear(c, 40, 1100 + more, 20, dtype);
     add_distill(c, 33, 1000 + more, dtype);
+    add_softmax(c, 50, 170 + more, dtype);
 }

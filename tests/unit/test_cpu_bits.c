@@ -33,8 +33,8 @@ static int stands_alone(const struct nnd_kernel *k)
 {
     static const char *const products[] = {"attn.", "gemm", "rnn.", "xent.linear.",
                                            NULL};
-    static const char *const functions[] = {"act.", "distill.", "moe.route.", "xent.",
-                                            NULL};
+    static const char *const functions[] = {"act.",        "distill.", "moe.route.",
+                                            "softmax.fwd", "xent.",    NULL};
     int is_product = begins_as_one_of(k->op, products);
 
     if (strstr(k->name, "-v2"))

@@ -22,6 +22,7 @@ struct rowed {
 
 #define NORM(f)  offsetof(struct nnd_norm, f)
 #define ACT(f)   offsetof(struct nnd_act, f)
+#define SOFT(f)  offsetof(struct nnd_softmax, f)
 #define XENT(f)  offsetof(struct nnd_xent, f)
 #define XLIN(f)  offsetof(struct nnd_xent_linear, f)
 #define DIST(f)  offsetof(struct nnd_distill, f)
@@ -62,6 +63,12 @@ static const struct rowed table[] = {
     {"act.gelu.bwd", sizeof(struct nnd_act), {ACT(a), ACT(dy)}, {ACT(da)}, {0}},
     {"act.relu.fwd", sizeof(struct nnd_act), {ACT(a)}, {ACT(y)}, {0}},
     {"act.relu.bwd", sizeof(struct nnd_act), {ACT(a), ACT(dy)}, {ACT(da)}, {0}},
+    {"softmax.fwd", sizeof(struct nnd_softmax), {SOFT(x)}, {SOFT(y)}, {SOFT(len)}},
+    {"softmax.bwd",
+     sizeof(struct nnd_softmax),
+     {SOFT(y), SOFT(dy)},
+     {SOFT(dx)},
+     {SOFT(len)}},
     {"rope", sizeof(struct nnd_rope), {ROPE(x)}, {ROPE(y)}, {ROPE(pos)}},
     {"xent.fwd",
      sizeof(struct nnd_xent),
