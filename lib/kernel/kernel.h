@@ -117,9 +117,10 @@ int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   struct kernel_table **out, struct err *e);
 void kernel_table_destroy(struct kernel_table *t);
 
-/* The table as lines "OP KEY PLUGIN/KERNEL VERSION WHY", for the other ranks and
- * for `nnctl show --kernels`; reading it back fails when this process lacks a
- * kernel, or has it in another version. */
+/* The table as lines "OP KEY PLUGIN/KERNEL VERSION#SUM WHY", for the other ranks and
+ * for `nnctl show --kernels`; SUM is the beginning of the file's SHA-256, absent where
+ * there is no file.  Reading it back fails when this process lacks a kernel, or has it
+ * in another version or file. */
 void kernel_table_print(const struct kernel_table *t, struct buf *out);
 int kernel_table_parse(const struct kernels *ks, const char *text,
                        struct kernel_table **out, struct err *e);

@@ -264,7 +264,11 @@ static void choose(struct selection *s, const struct kernel_want *row,
                    const struct rule *require, struct kernel_table *t)
 {
     const char *why = why_chosen(s, c, row, require);
-    struct table_row chosen = {row->op, row->key, c->plugin, c->kernel, why};
+    const int plugin = kernels_plugin_of(s->ks, c->kernel);
+    const char *sum = kernels_plugin_sha256(s->ks, (size_t)plugin);
+    char part[TABLE_SUM + 1];
+    snprintf(part, sizeof part, "%.*s", TABLE_SUM, sum);
+    struct table_row chosen = {row->op, row->key, c->plugin, c->kernel, part, why};
     if (times)
         chosen.why = arena_printf(s->arena, "%s; %s", times, why);
     table_add(t, &chosen);

@@ -45,6 +45,7 @@ void table_add(struct kernel_table *t, const struct table_row *row)
     *r = *row;
     r->op = arena_strdup(t->arena, row->op);
     r->key = arena_strdup(t->arena, row->key);
+    r->sum = arena_strdup(t->arena, row->sum);
     r->why = arena_strdup(t->arena, row->why);
 }
 
@@ -68,8 +69,9 @@ void kernel_table_print(const struct kernel_table *t, struct buf *out)
 {
     for (size_t i = 0; i < t->count; i++) {
         const struct table_row *r = &t->rows[i];
-        buf_printf(out, "%s %s %s/%s %s %s\n", r->op, r->key[0] ? r->key : NO_KEY,
-                   r->plugin->name, r->kernel->name, r->plugin->version, r->why);
+        buf_printf(out, "%s %s %s/%s %s%s%s %s\n", r->op, r->key[0] ? r->key : NO_KEY,
+                   r->plugin->name, r->kernel->name, r->plugin->version,
+                   r->sum[0] ? "#" : "", r->sum, r->why);
     }
 }
 
@@ -83,8 +85,25 @@ static char *next_word(char **text)
     return word;
 }
 
+/* Of the same version two files may compute two things. */
+static int same_file(const struct kernels *ks, size_t plugin, const char *name,
+                     const char *sum, struct table_row *row, struct err *e)
+{
+    const char *mine = kernels_plugin_sha256(ks, plugin);
+    size_t n = strlen(sum);
+    row->sum = sum;
+    if (strncmp(mine, sum, n) == 0 && (n > 0 || !mine[0]))
+        return 0;
+    return err_set(
+        e, ERR_FAILED,
+        "kernel %s: the job uses a file of this version with sha256 %s, this "
+        "process has %s with %.*s",
+        name, n ? sum : "none", kernels_plugin_path(ks, plugin), TABLE_SUM,
+        mine[0] ? mine : "none");
+}
+
 static int find_kernel(const struct kernels *ks, const char *name, const char *version,
-                       struct table_row *row, struct err *e)
+                       const char *sum, struct table_row *row, struct err *e)
 {
     const char *slash = strchr(name, '/');
     size_t n = slash ? (size_t)(slash - name) : strlen(name);
@@ -100,7 +119,7 @@ static int find_kernel(const struct kernels *ks, const char *name, const char *v
             if (strcmp(p->kernels[j]->name, slash + 1) == 0) {
                 row->plugin = p;
                 row->kernel = p->kernels[j];
-                return 0;
+                return same_file(ks, i, name, sum, row, e);
             }
         return err_set(e, ERR_NOTFOUND, "kernel %s: plugin %s %s has no such kernel",
                        name, p->name, p->version);
@@ -114,7 +133,8 @@ static int parse_line(const struct kernels *ks, char *line, struct kernel_table 
     struct table_row row = {0};
     row.op = next_word(&line);
     row.key = next_word(&line);
-    const char *name = next_word(&line), *version = next_word(&line);
+    const char *name = next_word(&line);
+    char *version = next_word(&line), *sum = version + strcspn(version, "#");
     row.why = line;
     if (!*version)
         return err_set(
@@ -123,7 +143,9 @@ static int parse_line(const struct kernels *ks, char *line, struct kernel_table 
             row.key, name);
     if (strcmp(row.key, NO_KEY) == 0)
         row.key = "";
-    int rc = find_kernel(ks, name, version, &row, e);
+    if (*sum)
+        *sum++ = '\0';
+    int rc = find_kernel(ks, name, version, sum, &row, e);
     if (rc < 0)
         return rc;
     if (strcmp(row.kernel->op, row.op) != 0)

@@ -347,6 +347,9 @@ static void table_of_another_build_is_refused(void **state)
     expect_parse_error(*state, "test.mul f32 alpha/fast 2.2 priority 60\n",
                        "kernel alpha/fast: this process has plugin alpha 2.1, the job "
                        "uses 2.2");
+    expect_parse_error(*state, "test.mul f32 alpha/fast 2.1#0123456789ab priority 60\n",
+                       "kernel alpha/fast: the job uses a file of this version with "
+                       "sha256 0123456789ab, this process has /a.so with none");
     expect_parse_error(*state, "test.mul f32 gamma/fast 2.1 x\n",
                        "kernel gamma/fast: this process has no such plugin");
     expect_parse_error(*state, "test.mul f32 alpha/slow 2.1 x\n",
