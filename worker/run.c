@@ -388,6 +388,29 @@ static int open_metrics(struct run *r, struct err *e)
 
 /* --- all ------------------------------------------------------------------ */
 
+/* The plain kernels are there to be right, and slow; who asked for them knows. */
+static void warn_of_ref(Wire__Kernel *const *rows, size_t n)
+{
+    struct buf names = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        bool told = strcmp(rows[i]->plugin, "ref") != 0 ||
+                    strncmp(rows[i]->why, "rule ", 5) == 0;
+
+        for (size_t j = 0; j < i && !told; j++)
+            told = strcmp(rows[j]->op, rows[i]->op) == 0 &&
+                   strcmp(rows[j]->plugin, "ref") == 0;
+        if (!told)
+            buf_printf(&names, "%s%s", names.len ? ", " : "", rows[i]->op);
+    }
+    if (names.len)
+        log_warn(
+            "the plain, slow kernels of ref serve %.800s; nnctl plugin why OP says "
+            "why",
+            names.data);
+    buf_free(&names);
+}
+
 static void tell_kernels(struct run *r)
 {
     struct arena *a = arena_create();
@@ -402,6 +425,7 @@ static void tell_kernels(struct run *r)
                         nwant, a, &n);
     all = arena_calloc(a, n + PARAM_GROUPS, sizeof *all);
     memcpy(all, rows, n * sizeof *all);
+    warn_of_ref(rows, n);
     for (int i = 0; i < PARAM_GROUPS; i++) {
         struct exec_way way = exec_way(trainer_exec(r->trainer), (enum param_group)i);
 
