@@ -15,7 +15,7 @@
 enum { HYGIENE_SIGNALS = 65 };
 
 struct hygiene {
-    bool floats_sane; /* subnormals kept, rounding to nearest */
+    bool floats_sane; /* hygiene_floats */
     struct sigaction handler[HYGIENE_SIGNALS];
     int threads, files; /* how many; -1: not known */
     char locale[256], cwd[PATH_MAX];
@@ -33,7 +33,8 @@ void hygiene_compare(const struct hygiene *before, const struct hygiene *after,
 /* Put signal handlers back as they were. */
 void hygiene_restore(const struct hygiene *before);
 
-/* Subnormal numbers are kept and rounding is to nearest, in this thread. */
+/* Subnormal numbers are kept, rounding is to nearest and nothing traps, in this
+ * thread. */
 bool hygiene_floats(void);
 
 /* How many threads this process has; -1 when that cannot be known. */

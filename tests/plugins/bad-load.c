@@ -38,6 +38,12 @@ __attribute__((constructor)) static void catch (void)
 {
     signal(SIGSEGV, quiet);
 }
+#elif defined FAULT_TRAPS
+#include <fenv.h>
+__attribute__((constructor)) static void trap(void)
+{
+    feenableexcept(FE_INVALID);
+}
 #elif defined FAULT_THREAD
 static void *idle(void *arg)
 {
