@@ -231,6 +231,25 @@ static int open_and_call(const char *path, const struct nnd_host *host,
     return loader_check(path, p, e);
 }
 
+int loader_abi(const char *path, const struct nnd_host *host, uint32_t *major,
+               uint32_t *minor, struct err *e)
+{
+    void *so = dlopen(path, RTLD_LAZY | RTLD_LOCAL | RTLD_NODELETE);
+    nnd_plugin_v1_f *entry = NULL;
+    struct nnd_error why = {{0}};
+    if (!so)
+        return cannot_open(path, e);
+    if (find_entry(path, so, &entry, e) < 0)
+        return e->code;
+    const struct nnd_plugin *p = entry(host, &why);
+    if (!p || p->struct_size < END_OF(nnd_plugin, abi_minor))
+        return err_set(e, ERR_FAILED, "%s: does not say what it is built against",
+                       path);
+    *major = p->abi_major;
+    *minor = p->abi_minor;
+    return 0;
+}
+
 /* What the plugin did to the process besides returning a table. */
 static int check_manners(const char *path, const struct hygiene *before, struct err *e)
 {

@@ -23,4 +23,10 @@ int loader_open(const char *path, const struct nnd_host *host,
  * error. */
 int loader_check(const char *where, const struct nnd_plugin *p, struct err *e);
 
+/* Of a file that lacks a symbol, and so cannot be loaded: the ABI that it was built
+ * against.  Its code runs, and ends the process when it comes to what is missing: for a
+ * process that has nothing else to do. */
+int loader_abi(const char *path, const struct nnd_host *host, uint32_t *major,
+               uint32_t *minor, struct err *e);
+
 #endif

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/sha256.h"
 #include "base/str.h"
@@ -192,6 +193,32 @@ static int describe(void *arg, struct buf *out, struct err *e)
     return 0;
 }
 
+/* In a child of its own: the ABI of a file that lacks a symbol. */
+static int ask_abi(void *arg, struct buf *out, struct err *e)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    uint32_t major, minor;
+    if (pool_create(1, NULL, NULL, &pool, e) < 0 || kernels_create(pool, &ks, e) < 0 ||
+        loader_abi(arg, kernels_host(ks), &major, &minor, e) < 0)
+        return -1;
+    buf_printf(out, "; it is built against plugin ABI %u.%u, this nnd has %d.%d", major,
+               minor, NND_ABI_MAJOR, NND_ABI_MINOR);
+    return 0;
+}
+
+/* What is missing may be missing because of it. */
+static void add_abi(const char *path, double seconds, struct err *e)
+{
+    struct buf out = {0};
+    struct err other;
+    size_t n = strlen(e->text);
+    if (strstr(e->text, "undefined symbol") &&
+        child_run(ask_abi, (void *)path, seconds, &out, &other) == 0)
+        snprintf(e->text + n, sizeof e->text - n, "%s", out.data);
+    buf_free(&out);
+}
+
 /* Errors of the loader begin with the path; that a child died does not. */
 static json_t *error_of(const char *path, struct err *e)
 {
@@ -234,6 +261,8 @@ json_t *probe_describe(const struct options *o, const char *path)
         err_set(&e, ERR_NOTFOUND, "%s: cannot be read", path);
     else if ((rc = child_run(describe, file, seconds, &out, &e)) == 0)
         j = json_loads(out.data, JSON_REJECT_DUPLICATES, NULL);
+    if (rc == CHILD_SAID && file)
+        add_abi(file, seconds, &e);
     if (j) {
         json_object_set_new(j, "path", json_string(file));
         json_object_set_new(j, "ok", json_true());
