@@ -2,6 +2,7 @@
 /*
  * bench.c - "bench": how long a launch takes, at a shape, beside another kernel.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,20 @@
 #include "shape.h"
 
 enum { BENCH_SECONDS = 600, THREADS_MAX = 64 };
+
+/* A middling call that would take longer is not made: a smaller one is. */
+static const double patience = 0.5;
+
+/* What is measured: a kernel of a plugin, in types, and its call. */
+struct entry {
+    const struct nnd_plugin *plugin;
+    const struct nnd_kernel *kernel;
+    const struct types *types;
+    const char *shape; /* as a person names it; NULL: the middling one */
+    bool brief;
+    struct shape_work work;
+    char text[160]; /* the whole shape */
+};
 
 /* In the child: one plugin, and what it is compared with. */
 struct bench {
@@ -118,34 +133,91 @@ static struct trial deriving(const struct bench *b, const struct trial *t,
 }
 
 /* Seconds of a launch; < 0: it cannot do the call, or fails, and e says why. */
-static double seconds_of(const struct bench *b, const struct nnd_plugin *p,
-                         const struct nnd_kernel *k, const struct types *types,
-                         struct shape_work *work, char *text, struct err *e)
+static double seconds_of(const struct bench *b, struct entry *x, struct err *e)
 {
     struct arena *a = arena_create();
     struct call c;
     struct result r;
     double seconds = -1;
-    struct trial t = {.kernel = k,
-                      .plugin = p,
-                      .device = probe_device(b->ks, p, k->device),
-                      .types = types,
+    struct trial t = {.kernel = x->kernel,
+                      .plugin = x->plugin,
+                      .device = probe_device(b->ks, x->plugin, x->kernel->device),
+                      .types = x->types,
                       .layout = &plain,
                       .nthreads = pool_threads(b->pool),
+                      .brief = x->brief,
                       .seconds = &seconds};
     call_init(&c, a);
-    int rc = shape_call(k->op, b->o->shape, &c, work, e);
+    int rc = shape_call(x->kernel->op, x->shape, &c, &x->work, e);
     if (rc == 0 && (!t.device || t.device->count() < 1))
-        rc = err_set(e, ERR_FAILED, "no %s device here", k->device);
+        rc = err_set(e, ERR_FAILED, "no %s device here", x->kernel->device);
     if (rc == 0 && c.derive) {
         struct trial by = deriving(b, &t, &c);
         rc = run_derive(&c, &by, e);
     }
-    snprintf(text, 160, "%s", c.text);
+    snprintf(x->text, sizeof x->text, "%s", c.text);
     if (rc == 0)
         rc = run_call(&c, &t, &r, e);
     arena_destroy(a);
     return rc == 0 ? seconds : -1;
+}
+
+/* So many calls of a shape are the middling one. */
+static double times_of(const char *op, const char *shape)
+{
+    struct arena *a = arena_create();
+    struct shape_work all = {0}, part = {0};
+    struct call c;
+    struct err e;
+    call_init(&c, a);
+    shape_call(op, NULL, &c, &all, &e);
+    call_init(&c, a);
+    shape_call(op, shape, &c, &part, &e);
+    arena_destroy(a);
+    return part.flops > 0 ? all.flops / part.flops : all.bytes / fmax(1, part.bytes);
+}
+
+/* The seconds of a launch or two. */
+static double try_part(const struct bench *b, const struct entry *x, const char *shape)
+{
+    struct entry part = *x;
+    struct err e;
+    part.shape = shape;
+    part.brief = true;
+    return seconds_of(b, &part, &e);
+}
+
+/* What stands for the middling call where that takes too long. */
+struct part {
+    char shape[80];
+    double usual; /* seconds of the whole, as reckoned; 0: it can be measured itself */
+};
+
+/* The smallest call says whether a larger one can be waited for, and that whether the
+ * middling one can: of a small call much is what every launch takes. */
+static void find_part(const struct bench *b, const struct entry *x, struct part *out)
+{
+    const char *op = x->kernel->op;
+    char part[80], least[80];
+    *out = (struct part){.usual = 0};
+    shape_smaller(op, false, part, sizeof part);
+    shape_smaller(op, true, least, sizeof least);
+    if (!*least || b->o->shape)
+        return;
+    double seconds = try_part(b, x, least), times = times_of(op, least);
+    if (seconds <= 0 || seconds * times <= patience)
+        return;
+    snprintf(out->shape, sizeof out->shape, "%s", least);
+    out->usual = seconds * times;
+    double fewer = times_of(op, part);
+    if (out->usual / fewer > 4 * patience)
+        return;
+    seconds = try_part(b, x, part);
+    if (seconds * fewer <= patience)
+        *out = (struct part){.usual = 0};
+    else if (seconds <= 2 * patience)
+        snprintf(out->shape, sizeof out->shape, "%s", part);
+    out->usual = *out->shape ? seconds * fewer : 0;
 }
 
 static bool is_perf(const struct options *o)
@@ -174,50 +246,71 @@ find_next(const struct bench *b, const struct nnd_kernel *k, const struct types 
     return next;
 }
 
-/* {"kernel": "PLUGIN/KERNEL", "times": how much longer it takes}; of none 0. */
-static json_t *race(const struct bench *b, const struct nnd_kernel *other,
-                    const struct types *types, double mine)
+/* Seconds of another kernel for the call that was measured; of one that would take long
+ * `guessed`.  What is known already is not measured again. */
+static double seconds_of_other(const struct bench *b, const struct nnd_kernel *other,
+                               const struct entry *mine, bool *guessed)
 {
-    struct shape_work work;
+    struct entry x = {.plugin = other_plugin(b, other),
+                      .kernel = other,
+                      .types = mine->types,
+                      .shape = mine->shape};
+    struct part part = {.usual = 0};
     struct err e;
-    char text[160];
-    double theirs = -1;
-    if (other) {
-        snprintf(text, sizeof text, "%s/%s %s", other_plugin(b, other)->name,
-                 other->name, types->name);
-        json_t *known = json_object_get(b->known, text);
-        theirs = json_real_value(known);
-        if (!known) {
-            char shape[160];
-            theirs =
-                seconds_of(b, other_plugin(b, other), other, types, &work, shape, &e);
-            json_object_set_new(b->known, text, json_real(theirs));
-        }
+    char name[240];
+    snprintf(name, sizeof name, "%s/%s %s %s", x.plugin->name, other->name,
+             mine->types->name, mine->text);
+    const json_t *known = json_object_get(b->known, name);
+    if (!known) {
+        if (!mine->shape)
+            find_part(b, &x, &part);
+        double seconds = part.usual > 0 ? -part.usual : fmax(0, seconds_of(b, &x, &e));
+        json_object_set_new(b->known, name, json_real(seconds));
+        known = json_object_get(b->known, name);
     }
+    *guessed = json_real_value(known) < 0;
+    return fabs(json_real_value(known));
+}
+
+/* {"kernel": "PLUGIN/KERNEL", "times": how much longer it takes, "guessed": by a
+ * smaller call}; of none, and of the kernel itself, 0. */
+static json_t *race(const struct bench *b, const struct nnd_kernel *other,
+                    const struct entry *mine, double seconds)
+{
+    bool guessed = false;
+    double theirs = 0;
+    if (other && (strcmp(other_plugin(b, other)->name, b->plugin->name) != 0 ||
+                  strcmp(other->name, mine->kernel->name) != 0))
+        theirs = seconds_of_other(b, other, mine, &guessed);
     if (theirs <= 0)
-        return json_pack("{s:s, s:f}", "kernel", "", "times", 0.0);
-    return json_pack("{s:o, s:f}", "kernel",
+        return json_pack("{s:s, s:f, s:b}", "kernel", "", "times", 0.0, "guessed", 0);
+    return json_pack("{s:o, s:f, s:b}", "kernel",
                      json_sprintf("%s/%s", other_plugin(b, other)->name, other->name),
-                     "times", theirs / mine);
+                     "times", theirs / seconds, "guessed", (int)guessed);
 }
 
 static int bench_kernel(struct bench *b, const struct nnd_kernel *k,
                         const struct types *types, struct err *e)
 {
     const struct nnd_kernel *other = other_kernel(b, k->op);
-    struct shape_work work = {0};
+    struct entry x = {
+        .plugin = b->plugin, .kernel = k, .types = types, .shape = b->o->shape};
+    struct part part;
     b->met |= other != NULL;
-    char text[160] = "";
-    double mine = seconds_of(b, b->plugin, k, types, &work, text, e);
+    find_part(b, &x, &part);
+    bool smaller = part.usual > 0;
+    if (smaller)
+        x.shape = part.shape;
+    double mine = seconds_of(b, &x, e);
     if (mine < 0)
         return e->code == ERR_USAGE && b->o->shape ? ERR_USAGE : 0; /* no row */
     json_array_append_new(
-        b->rows,
-        json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:o, s:o}", "kernel", k->name,
-                  "op", k->op, "dtype", types->name, "shape", text, "seconds", mine,
-                  "gflops", work.flops / mine * 1e-9, "gbytes",
-                  work.bytes / mine * 1e-9, "vs", race(b, other, types, mine), "next",
-                  race(b, find_next(b, k, types), types, mine)));
+        b->rows, json_pack("{s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:o, s:o}",
+                           "kernel", k->name, "op", k->op, "dtype", types->name,
+                           "shape", x.text, "smaller", (int)smaller, "seconds", mine,
+                           "gflops", x.work.flops / mine * 1e-9, "gbytes",
+                           x.work.bytes / mine * 1e-9, "vs", race(b, other, &x, mine),
+                           "next", race(b, find_next(b, k, types), &x, mine)));
     return 0;
 }
 
@@ -282,15 +375,37 @@ static double number(const json_t *j, const char *key)
 static void print_race(const json_t *other)
 {
     if (number(other, "times") > 0)
-        printf("  %.2fx %s", number(other, "times"), probe_text(other, "kernel"));
+        printf("  %s%.*fx %s",
+               json_is_true(json_object_get(other, "guessed")) ? "~" : "",
+               json_is_true(json_object_get(other, "guessed")) ? 0 : 2,
+               number(other, "times"), probe_text(other, "kernel"));
+}
+
+/* What was done otherwise than the columns say. */
+static void print_notes(const json_t *rows)
+{
+    bool smaller = false, guessed = false;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *r = json_array_get(rows, i);
+        smaller |= json_is_true(json_object_get(r, "smaller"));
+        guessed |= json_is_true(json_object_get(json_object_get(r, "vs"), "guessed")) ||
+                   json_is_true(json_object_get(json_object_get(r, "next"), "guessed"));
+    }
+    if (smaller)
+        printf("*: a part of the usual call, which would take more than %g s\n",
+               patience);
+    if (guessed)
+        printf("~: reckoned from a part of the call, which would take more than %g s\n",
+               patience);
 }
 
 static void print_rows(const json_t *rows)
 {
     for (size_t i = 0; i < json_array_size(rows); i++) {
         const json_t *r = json_array_get(rows, i);
-        printf("%-20s %-15s %-4s %-26s %10.3f ms", probe_text(r, "kernel"),
+        printf("%-20s %-15s %-4s %-26s%c%10.3f ms", probe_text(r, "kernel"),
                probe_text(r, "op"), probe_text(r, "dtype"), probe_text(r, "shape"),
+               json_is_true(json_object_get(r, "smaller")) ? '*' : ' ',
                number(r, "seconds") * 1e3);
         if (number(r, "gflops") > 0)
             printf(" %8.1f GFLOP/s", number(r, "gflops"));
@@ -300,6 +415,7 @@ static void print_rows(const json_t *rows)
         print_race(json_object_get(r, "next"));
         putchar('\n');
     }
+    print_notes(rows);
 }
 
 int probe_bench(const struct options *o)

@@ -639,8 +639,10 @@ static int measure(struct run *r, void *plan, struct err *e)
     int64_t begin = clock_mono_ns(), last = begin;
     double best = 1e30;
     int rc = 0;
-    for (int i = 0; rc == 0 && (i == 0 || last - begin < MEASURE_NS ||
-                                (i < LAUNCHES_MIN && last - begin < SLOW_NS));
+    int64_t enough = r->trial->brief ? 0 : MEASURE_NS;
+    int least = r->trial->brief ? 2 : LAUNCHES_MIN;
+    for (int i = 0; rc == 0 && (i == 0 || last - begin < enough ||
+                                (i < least && last - begin < SLOW_NS));
          i++) {
         int64_t from = clock_mono_ns();
         rc = launch(r, plan, e);
@@ -667,10 +669,10 @@ static int plan_and_launch(struct run *r, struct err *e)
     if (pack(r, e) < 0)
         return -1;
     int rc = r->trial->seconds ? measure(r, plan, e) : launch(r, plan, e);
-    if (k->plan_free && plan)
-        k->plan_free(plan);
     if (rc == 0 && r->trial->captured) /* whatever is done once has been done */
         rc = capture(r, plan, e);
+    if (k->plan_free && plan)
+        k->plan_free(plan);
     return rc;
 }
 

@@ -34,6 +34,7 @@ struct trial {
     bool wide;           /* all floats are f64: the oracle's way */
     bool silent;         /* say no stage: another thread does */
     double *seconds;     /* measure: the shortest of several launches, or NULL */
+    bool brief;          /* of two: the first may prepare what stays           */
     struct watch *watch; /* what launch() did besides, or NULL */
 };
 

@@ -189,3 +189,18 @@ int shape_call(const char *op, const char *text, struct call *c,
     }
     return err_set(e, ERR_USAGE, "operator %s has no shapes to name", op);
 }
+
+void shape_smaller(const char *op, bool all, char *text, size_t size)
+{
+    enum { LARGE = 32, PARTS = 16 };
+    size_t n = 0;
+    *text = '\0';
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (const char *l = shapes[i].letters; *l; l++) {
+            int64_t usual = shapes[i].usual[l - shapes[i].letters];
+            if (strcmp(shapes[i].op, op) != 0 || usual < LARGE || (n && !all))
+                continue;
+            n += (size_t)snprintf(text + n, size - n, "%s%c=%lld", n ? "," : "", *l,
+                                  (long long)(usual / PARTS));
+        }
+}

@@ -18,4 +18,8 @@ struct shape_work {
 int shape_call(const char *op, const char *text, struct call *c,
                struct shape_work *work, struct err *e);
 
+/* The middling call with a sixteenth of its first large size, or of `all` of them, as
+ * text: for what takes long.  "" where no size is large. */
+void shape_smaller(const char *op, bool all, char *text, size_t size);
+
 #endif
