@@ -5,7 +5,10 @@
  *
  * A result may be off, as relative L2 norm over a tensor, by `slack` units of
  * its type (u = 2^-24 for f32, 2^-8 for bf16, 2^-11 for f16), 16-bit results,
- * plus 4 u(f32) sqrt(terms), the accumulation in f32.
+ * plus 4 u(f32) sqrt(terms), the accumulation in f32.  A single element may be off
+ * eight times as far, measured by its own size or the tensor's usual one: held against
+ * what ref is off in the same types, as others do it, sums in f32 would fail, for ref's
+ * are in f64.
  */
 #ifndef PROBE_JUDGE_H
 #define PROBE_JUDGE_H
