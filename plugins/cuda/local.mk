@@ -121,7 +121,8 @@ emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 
 check_DATA = tests/cuda/cuda.so tests/cuda/libnccl.so.2 tests/cuda/old/libnccl.so.2
 tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/stream.o \
-    tests/cuda/warpgroup.o tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o tests/cuda/plugin.o tests/cuda/op.o
+    tests/cuda/warpgroup.o tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o \
+    tests/cuda/plugin.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread -ldl
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
