@@ -234,9 +234,11 @@ static int on_nonfinite(struct run *r, struct err *e)
 {
     const struct step_report *s = &r->last.report;
 
-    r->nonfinite++;
-    if (!is_overflow(r) && look_into(r, e) < 0)
-        return e->code;
+    if (!is_overflow(r)) {
+        r->nonfinite++;
+        if (look_into(r, e) < 0)
+            return e->code;
+    }
     if (is_overflow(r) || r->job->train->nonfinite == NND__TRAIN__NONFINITE__SKIP) {
         if (r->rank == 0 && !is_overflow(r))
             log_warn("step %lld is not finite: loss %g, gradient norm %g; skipped",

@@ -57,7 +57,8 @@ struct run {
                                      counted yet                          */
     int64_t bad[RUN_BAD_MAX];
     int nbad, rollbacks;   /* rollbacks: since the last checkpoint */
-    int nonfinite;         /* steps in a row that were not        */
+    int nonfinite;         /* steps in a row that were not; mere
+                              overflows of fp16 are not counted   */
     bool agreed;           /* all ranks know of the error and leave */
     Wire__Failure failure; /* class of an error that is none of
                               the general ones                     */
