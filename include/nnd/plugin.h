@@ -151,13 +151,14 @@ struct nnd_device_ops {
     int (*free_pinned)(void *p);
     int (*copy)(const struct nnd_stream *, void *dst, const void *src, size_t);
     int (*fill)(const struct nnd_stream *, void *dst, int32_t byte, size_t);
-    int (*stream_new)(int dev, int prio, struct nnd_stream *);
+    int (*stream_new)(int dev, int prio, struct nnd_stream *); /* < 0: more urgent */
     int (*stream_del)(struct nnd_stream *);
     int (*stream_sync)(const struct nnd_stream *);
     int (*event_new)(int dev, void **ev);
     int (*event_del)(void *ev);
     int (*event_record)(void *ev, const struct nnd_stream *);
-    int (*event_wait)(const struct nnd_stream *, void *ev); /* on the device */
+    /* On the device, for the last event_record before this call. */
+    int (*event_wait)(const struct nnd_stream *, void *ev);
     int (*event_query)(void *ev); /* 1 done, 0 not yet, < 0 status */
     int (*event_ms)(void *a, void *b, float *ms);
     int (*health)(int dev, struct nnd_error *); /* sticky fault pending? */

@@ -10,7 +10,6 @@
 #include "graph/exec_impl.h"
 #include "graph/mirror.h"
 #include "graph/overlap.h"
-#include "graph/peers.h"
 #include "graph/trace.h"
 #include "plan/rounds.h"
 #include "tensor/dtype.h"
@@ -183,10 +182,10 @@ static int run_collective(struct exec *x, const struct node *n, struct err *e)
     return rc;
 }
 
-static int run_node(struct exec *x, const struct node *n, const struct record *r,
-                    struct err *e)
+int exec_run_node(struct exec *x, const struct node *n, const struct record *r,
+                  struct err *e)
 {
-    if (!r->kernel && !n->op->run)
+    if ((n->redo && x->round == 0) || (!r->kernel && !n->op->run))
         return 0;
     atomic_store_explicit(&x->progress.where, n->where, memory_order_relaxed);
     atomic_store_explicit(&x->progress.op, n->op->name, memory_order_relaxed);
@@ -209,11 +208,9 @@ static int run_range(struct exec *x, const struct program *p, const struct recor
 {
     for (int i = first; i < end; i++) {
         const struct node *n = x->g->node[i];
-        if (n->redo && x->round == 0)
-            continue;
-        if (run_node(x, n, &r[i - p->first], e))
+        if (exec_run_node(x, n, &r[i - p->first], e) ||
+            overlap_after(x->overlap, n, x->position, e))
             return e->code;
-        overlap_after(x->overlap, n, x->position);
     }
     return 0;
 }
@@ -270,7 +267,12 @@ int exec_run(struct exec *x, int program, int position, int slot, struct err *e)
     x->weights += b->changes_weights;
     if (x->trace)
         trace_program(x->trace);
-    return exec_record_run(x, program, at, run_nodes, e);
+    const struct program *p = &x->g->program[program];
+    bool done = false;
+    int rc = exec_record_run(x, program, at, &done, e);
+    if (rc || done)
+        return rc;
+    return run_nodes(x, p, b->record + (size_t)at * (size_t)(p->end - p->first), e);
 }
 
 void exec_touch(struct exec *x)
@@ -372,14 +374,7 @@ struct exec_way exec_way(const struct exec *x, enum param_group group)
 
 struct exec_sent exec_sent(const struct exec *x)
 {
-    struct exec_sent s = overlap_sent(x->overlap);
-    for (int i = 0; i < PARAM_GROUPS; i++)
-        if (x->peers[i] && (i == 0 || x->peers[i] != x->peers[0])) {
-            int64_t ns = peers_ns(x->peers[i]);
-            s.ns += ns;
-            s.exposed += ns; /* behind all that was enqueued before */
-        }
-    return s;
+    return overlap_sent(x->overlap);
 }
 
 const struct exec_cost *exec_profile(const struct exec *x)

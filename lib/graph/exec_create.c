@@ -298,6 +298,11 @@ static size_t room_of(const struct exec *x)
     return most * dtype_size(x->g->wide);
 }
 
+static int open_track(struct exec *x, struct err *e)
+{
+    return x->track ? 0 : track_create(x->dev, &x->stream, x->mem, &x->track, e);
+}
+
 /* How the planes of a group travel, of which `plane` is one. */
 static int find_way(struct exec *x, enum param_group group, int plane, struct err *e)
 {
@@ -310,8 +315,9 @@ static int find_way(struct exec *x, enum param_group group, int plane, struct er
         way->why = x->way[PARAM_DENSE].why;
         return 0;
     }
-    if (!why && peers_create(x->dev, &x->stream, zero_comm(x->g, &x->c.comms, plane),
-                             x->mem, &x->peers[group], &why, e))
+    if (!why && (open_track(x, e) || peers_create(x->dev, track_stream(x->track),
+                                                  zero_comm(x->g, &x->c.comms, plane),
+                                                  x->mem, &x->peers[group], &why, e)))
         return e->code;
     way->by = x->peers[group] ? peers_name(x->peers[group]) : "host";
     way->why = x->peers[group] ? "a device for each rank" : why;
@@ -339,9 +345,10 @@ static int find_ways(struct exec *x, struct err *e)
 static void leave_peers(struct exec *x)
 {
     struct peers *dense = x->peers[PARAM_DENSE], *expert = x->peers[PARAM_EXPERT];
+    bool at_once = !x->whole || track_pending(x->track);
     if (expert != dense)
-        peers_destroy(expert, !x->whole);
-    peers_destroy(dense, !x->whole);
+        peers_destroy(expert, at_once);
+    peers_destroy(dense, at_once);
 }
 
 /* A stream; and copies of what the host needs, unless it is the host's memory. */
@@ -377,10 +384,11 @@ static int prepare(struct exec *x, struct err *e)
     for (int i = 0; i < g->nprogram; i++)
         if (bind_program(x, i, e))
             return e->code;
-    exec_record_plan(x);
     if (x->mirror) /* the lane's thread reaches the host's memory alone */
         x->c.lane = NULL;
-    x->overlap = overlap_create(x, x->mem, &x->c);
+    if (overlap_create(x, x->mem, &x->c, x->track, &x->overlap, e))
+        return e->code;
+    exec_record_plan(x);
     return 0;
 }
 
@@ -474,6 +482,7 @@ void exec_destroy(struct exec *x)
         return;
     mirror_destroy(x->mirror); /* waits for the stream */
     leave_peers(x);
+    track_destroy(x->track);
     exec_record_free(x);
     free_plans(x);
     for (int i = 0; x->dev && i < REGION_COUNT; i++)

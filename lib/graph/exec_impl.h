@@ -7,6 +7,7 @@
 
 #include "graph/exec.h"
 #include "graph/pack.h"
+#include "graph/track.h"
 
 /* One node at one (slot, position): kernel NULL when nothing is launched. */
 struct record {
@@ -15,10 +16,18 @@ struct record {
     struct pack *pack; /* or NULL */
 };
 
-/* What one run of a program enqueues, kept by the device to be run again. */
+/* Nodes [first, end) of a program, whose launches the device keeps. */
+struct stretch {
+    void *graph; /* NULL: not yet, or there is nothing to launch */
+    int first, end;
+};
+
+/* What one run of a program enqueues, to be run again one by one: a stretch ends with
+ * a node that lets something go (overlap.h). */
 struct recorded {
-    void *graph; /* NULL: not yet */
-    int runs;
+    struct stretch *stretch;
+    int stretches, runs;
+    bool kept;
 };
 
 /* The records of a program: [position][slot][node]. */
@@ -41,6 +50,7 @@ struct exec {
     struct mirror *mirror;             /* NULL: the device's memory is the host's */
     bool hosting;                      /* an operator of the host runs            */
     bool whole;                        /* exec_create has done all it does        */
+    struct track *track;               /* of peers, or NULL                       */
     struct peers *peers[PARAM_GROUPS]; /* NULL: by way of the host    */
     struct exec_way way[PARAM_GROUPS];
     char *region[REGION_COUNT];
@@ -62,15 +72,17 @@ struct exec {
 /* "64x128 128x256 > 64x256": what goes into a node, and what comes out. */
 void exec_shapes(const struct node *n, char *out, size_t size);
 
-/* Find out which programs can be recorded, once all are bound. */
+/* Find out which programs can be recorded, once all are bound and it is known what
+ * their nodes let go. */
 void exec_record_plan(struct exec *x);
 void exec_record_free(struct exec *x);
 
 /* Enqueue the run of a program, which has an index among those of its positions and
- * slots: as it was recorded, or by run(), which a recording may have to call twice. */
-typedef int exec_run_f(struct exec *x, const struct program *p, const struct record *r,
-                       struct err *e);
-int exec_record_run(struct exec *x, int program, int index, exec_run_f *run,
-                    struct err *e);
+ * slots, as it was recorded; false in *done: it is to be run node by node. */
+int exec_record_run(struct exec *x, int program, int index, bool *done, struct err *e);
+
+/* Enqueue one node, and nothing of what it lets go. */
+int exec_run_node(struct exec *x, const struct node *n, const struct record *r,
+                  struct err *e);
 
 #endif

@@ -51,7 +51,8 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/overlap.c lib/graph/overlap.h \
     lib/graph/pack.c lib/graph/pack.h \
     lib/graph/peers.c lib/graph/peers.h \
-    lib/graph/trace.c lib/graph/trace.h
+    lib/graph/trace.c lib/graph/trace.h \
+    lib/graph/track.c lib/graph/track.h
 
 unit_tests += tests/unit/test_graph_again
 unit_tests += tests/unit/test_graph_ops

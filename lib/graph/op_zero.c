@@ -229,8 +229,8 @@ int zero_gather(const struct zero_part *z, struct err *e)
 {
     const struct zero_attr *at = z->node->attr;
     const struct shard *s = &at->shard;
-    size_t len[MESH_MAX], off[MESH_MAX];
-    size_t size = dtype_size(exec_graph(z->exec)->plane[at->plane].dtype);
+    const struct graph *g = exec_graph(z->exec);
+    size_t len[MESH_MAX], off[MESH_MAX], size = dtype_size(g->plane[at->plane].dtype);
     for (int r = 0; r < s->replicas; r++) {
         int64_t lo = at_most(z->lo, zero_owned(s, r)),
                 hi = at_most(z->hi, zero_owned(s, r));
@@ -240,10 +240,11 @@ int zero_gather(const struct zero_part *z, struct err *e)
     void *at0 = exec_plane(z->exec, at->plane), *host;
     struct peers *peers = exec_peers(z->exec, at->plane);
     if (peers) {
-        exec_add_wire(z->exec, z->node, gather_wire(exec_graph(z->exec), z->node));
+        exec_add_wire(z->exec, z->node,
+                      (int64_t)len[zero_rank(g, at->plane)] * (s->replicas - 1));
         return peers_gather(peers, at0, len, off, e);
     }
-    size_t all = (size_t)exec_graph(z->exec)->plane[at->plane].elements * size;
+    size_t all = (size_t)g->plane[at->plane].elements * size;
     if (fetch(z, at0, all, &host, e) || comm_allgatherv(z->comm, host, len, off, e))
         return e->code;
     return give_back(z, at0, 0, all, e);

@@ -12,9 +12,12 @@
 #include "graph/peers.h"
 
 /* Elements that go at once, at least of gradients, at most of weights: long enough
- * that sending takes longer than meeting the others. */
+ * that sending takes longer than meeting the others.  Between devices no more parts
+ * than TRACK_PARTS of a plane, about: each is a launch, and ends a graph of launches.
+ */
 #define REDUCE_PART (1 << 18)
 #define GATHER_PART (1 << 19)
+#define TRACK_PARTS 16
 
 struct part {
     struct zero_part z;
@@ -32,9 +35,10 @@ struct overlap {
     const struct exec_config *c;
     struct part *part;
     int parts;
-    struct release *release; /* [nnode] */
-    struct exec_sent own;    /* what was sent without a lane              */
-    int64_t wire;            /* what the lane's communicators had sent when last seen */
+    struct release *release; /* [nnode]; NULL: neither lane nor track */
+    struct track *track;
+    struct exec_sent own; /* what nodes sent themselves                    */
+    int64_t wire;         /* what the lane's communicators had sent when last seen */
 };
 
 /* What building needs besides. */
@@ -50,6 +54,20 @@ struct cutter {
 };
 
 /* --- parts ---------------------------------------------------------------- */
+
+/* Is the plane sent by the lane, or on the track? */
+static bool goes_beside(const struct overlap *o, int plane)
+{
+    return o->c->lane || exec_peers(o->x, plane);
+}
+
+/* `least` elements, or a plane's share of them. */
+static int64_t part_of(const struct overlap *o, int plane, int64_t elements,
+                       int64_t least)
+{
+    int64_t share = exec_peers(o->x, plane) ? elements / TRACK_PARTS : 0;
+    return share > least ? share : least;
+}
 
 static void add_part(struct cutter *k, const struct node *n, zero_send_f *send,
                      int64_t lo, int64_t hi, int after)
@@ -113,8 +131,10 @@ static void find_reduces(struct cutter *k)
         const struct param *p = grad_tree_finishes(n);
         if (p)
             k->last[p->plane] = i;
-        if (n->op == &op_grad_reduce)
-            k->reduce[((const struct zero_attr *)n->attr)->plane] = n;
+        int plane =
+            n->op == &op_grad_reduce ? ((const struct zero_attr *)n->attr)->plane : -1;
+        if (plane >= 0 && goes_beside(k->o, plane))
+            k->reduce[plane] = n;
     }
 }
 
@@ -131,7 +151,9 @@ static void cut_gradients(struct cutter *k)
             continue;
         k->waits[number_of(g, p)] = true;
         k->waiting[p->plane] += shape_elements(&p->value->shape);
-        if (k->waiting[p->plane] >= REDUCE_PART || i == k->last[p->plane])
+        if (k->waiting[p->plane] >=
+                part_of(k->o, p->plane, g->plane[p->plane].elements, REDUCE_PART) ||
+            i == k->last[p->plane])
             cut_waiting(k, p->plane, i);
     }
     for (int i = 0; i < g->nplane; i++)
@@ -157,15 +179,16 @@ static void cut_weights(struct cutter *k, const struct node *gather)
     const struct zero_attr *at = gather->attr;
     const struct shard *s = &at->shard;
     const int me = zero_rank(k->g, at->plane);
+    const int64_t window = part_of(k->o, at->plane, zero_largest(s), GATHER_PART);
     int i = k->g->program[gather->program].first;
     if (k->o->parts && k->o->part[k->o->parts - 1].z.node->program == gather->program)
         i = k->o->part[k->o->parts - 1].after;
-    for (int64_t lo = 0; lo < zero_largest(s); lo += GATHER_PART) {
+    for (int64_t lo = 0; lo < zero_largest(s); lo += window) {
         int64_t mine =
-            zero_owned(s, me) < lo + GATHER_PART ? zero_owned(s, me) : lo + GATHER_PART;
+            zero_owned(s, me) < lo + window ? zero_owned(s, me) : lo + window;
         while (i < gather->id && renews(k->g->node[i], at->plane) < s->begin[me] + mine)
             i++;
-        add_part(k, gather, zero_gather, lo, lo + GATHER_PART, i);
+        add_part(k, gather, zero_gather, lo, lo + window, i);
     }
 }
 
@@ -178,24 +201,40 @@ static void index_parts(struct overlap *o)
     }
 }
 
-struct overlap *overlap_create(struct exec *x, struct arena *a,
-                               const struct exec_config *c)
+/* Returns how many nodes wait for parts. */
+static int cut(struct overlap *o, struct arena *a)
 {
-    const struct graph *g = exec_graph(x);
-    struct overlap *o = arena_calloc(a, 1, sizeof(*o));
+    const struct graph *g = exec_graph(o->x);
     struct cutter k = {.o = o, .g = g, .mem = a};
-    o->x = x;
-    o->c = c;
-    if (!c->lane)
-        return o;
+    int waits = 0;
     o->release = arena_calloc(a, (size_t)g->nnode + 1, sizeof(*o->release));
     k.waits = arena_calloc(a, (size_t)g->nparam + 1, sizeof(*k.waits));
     cut_gradients(&k);
-    for (int i = 0; i < g->nnode; i++)
-        if (g->node[i]->op == &op_param_gather)
+    for (int i = 0; i < g->nplane; i++)
+        waits += k.reduce[i] != NULL;
+    for (int i = 0; i < g->nnode; i++) {
+        const struct zero_attr *at = g->node[i]->attr;
+        if (g->node[i]->op == &op_param_gather && goes_beside(o, at->plane)) {
             cut_weights(&k, g->node[i]);
+            waits++;
+        }
+    }
     index_parts(o);
-    return o;
+    return waits;
+}
+
+int overlap_create(struct exec *x, struct arena *a, const struct exec_config *c,
+                   struct track *t, struct overlap **out, struct err *e)
+{
+    struct overlap *o = arena_calloc(a, 1, sizeof(*o));
+    o->x = x;
+    o->c = c;
+    o->track = t;
+    int waits = c->lane || t ? cut(o, a) : 0;
+    if (t && track_room(t, o->parts, waits, e))
+        return e->code;
+    *out = o;
+    return 0;
 }
 
 /* --- letting go ----------------------------------------------------------- */
@@ -206,18 +245,26 @@ static int send_part(void *arg, struct err *e)
     return p->send(&p->z, e);
 }
 
-static void post_after(struct overlap *o, const struct node *n)
+static int post_after(struct overlap *o, const struct node *n, struct err *e)
 {
     const struct release *r = &o->release[n->id];
     for (int i = r->first; i < r->first + r->count; i++)
-        lane_post(o->c->lane, o->part[i].z.comm, send_part, &o->part[i]);
+        if (o->c->lane)
+            lane_post(o->c->lane, o->part[i].z.comm, send_part, &o->part[i]);
+        else if (track_post(o->track, send_part, &o->part[i], e))
+            return e->code;
+    return 0;
 }
 
-void overlap_after(struct overlap *o, const struct node *n, int position)
+bool overlap_lets_go(const struct overlap *o, const struct node *n, int position)
 {
     bool early = n->op == &op_grad_tree && position < o->c->positions - 1;
-    if (o->release && !n->op->wire && !early)
-        post_after(o, n);
+    return o->release && o->release[n->id].count && !n->op->wire && !early;
+}
+
+int overlap_after(struct overlap *o, const struct node *n, int position, struct err *e)
+{
+    return overlap_lets_go(o, n, position) ? post_after(o, n, e) : 0;
 }
 
 /* Bytes that the lane has sent since this was asked last. */
@@ -240,8 +287,6 @@ static int send_here(struct overlap *o, const struct node *n, zero_send_f *send,
     z.node = n;
     z.comm = zero_comm(exec_graph(o->x), &o->c->comms, at->plane);
     int rc = send(&z, e);
-    if (exec_peers(o->x, at->plane))
-        return rc; /* only enqueued: the device knows what it took */
     begin = clock_mono_ns() - begin;
     o->own.ns += begin;
     o->own.exposed += begin;
@@ -251,9 +296,13 @@ static int send_here(struct overlap *o, const struct node *n, zero_send_f *send,
 int overlap_run(struct overlap *o, const struct node *n, zero_send_f *send,
                 const struct zero_part *all, struct err *e)
 {
-    if (!o->release)
+    const struct zero_attr *at = n->attr;
+    if (!goes_beside(o, at->plane))
         return send_here(o, n, send, *all, e);
-    post_after(o, n);
+    if (post_after(o, n, e))
+        return e->code;
+    if (!o->c->lane)
+        return track_wait(o->track, e);
     int rc = lane_wait(o->c->lane, e);
     if (!rc)
         exec_add_wire(o->x, n, new_wire(o));
@@ -264,6 +313,6 @@ struct exec_sent overlap_sent(const struct overlap *o)
 {
     struct lane_time t = {0};
     if (o->release)
-        t = lane_timed(o->c->lane);
+        t = o->c->lane ? lane_timed(o->c->lane) : track_timed(o->track);
     return (struct exec_sent){o->own.ns + t.busy, o->own.exposed + t.exposed};
 }

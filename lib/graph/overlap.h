@@ -3,20 +3,23 @@
  * overlap.h - gradients and weights on their way while others are computed; for the
  * executor and op_zero.c alone.
  *
- * With a lane (comm/lane.h) a plane is sent in parts: gradients as soon as backward
- * of a rank's last chunk has added the last leaf of a few weights, weights as soon
- * as the optimizer has passed a window.  Which parts there are, in which order, and
- * after which node each goes is computed beforehand; the order is the same on all
- * ranks.  Elements are added in one order, whoever sends them when, so the bits are
- * those of sending all of it at the end.
+ * A plane is sent in parts: gradients as soon as backward of a rank's last chunk has
+ * added the last leaf of a few weights, weights as soon as the optimizer has passed a
+ * window.  Which parts there are, in which order, and after which node each goes is
+ * computed beforehand; the order is the same on all ranks.  Elements are added in one
+ * order, whoever sends them when, so the bits are those of sending all of it at the
+ * end.
  *
- * The nodes grad.reduce and param.gather wait for what is on its way.  Without a lane
- * they send everything themselves.
+ * Parts go by a lane (comm/lane.h) where processors compute, and by a track (track.h)
+ * where they go from device to device: the nodes grad.reduce and param.gather wait for
+ * what is on its way, on a track the device does.  Planes that have neither are sent by
+ * these nodes themselves.
  */
 #ifndef GRAPH_OVERLAP_H
 #define GRAPH_OVERLAP_H
 
 #include "graph/exec.h"
+#include "graph/track.h"
 #include "plan/shard.h"
 
 /* What grad.reduce and param.gather nodes have as attr. */
@@ -50,12 +53,16 @@ struct param *grad_tree_finishes(const struct node *n);
 /* exec.c: bytes that a node has sent by way of the lane. */
 void exec_add_wire(struct exec *x, const struct node *n, int64_t bytes);
 
-/* Lives in arena a.  After the planes' trees are known. */
-struct overlap *overlap_create(struct exec *x, struct arena *a,
-                               const struct exec_config *c);
+/* Lives in arena a.  After the planes' trees and peers are known; t: on which those
+ * send, or NULL. */
+int overlap_create(struct exec *x, struct arena *a, const struct exec_config *c,
+                   struct track *t, struct overlap **out, struct err *e);
 
-/* Node n has run at a chunk position: post what it lets go. */
-void overlap_after(struct overlap *o, const struct node *n, int position);
+/* Does node n let something go at a chunk position? */
+bool overlap_lets_go(const struct overlap *o, const struct node *n, int position);
+
+/* It has run there, or been enqueued: post what it lets go. */
+int overlap_after(struct overlap *o, const struct node *n, int position, struct err *e);
 
 /* For the node itself: wait for its parts, or send `all` with `send`. */
 int overlap_run(struct overlap *o, const struct node *n, zero_send_f *send,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * peers.c - who has which device, the group, and what it took.
+ * peers.c - who has which device, the group, and its calls.
  */
 #include "graph/peers.h"
 
@@ -9,26 +9,16 @@
 
 #include "kernel/since.h"
 
-enum { CALLS = 32 }; /* timed at once; more wait for those */
-
 /* What each rank tells the others. */
 struct told {
     char place[128]; /* of its device, or "" */
     char why[256];   /* there is none       */
 };
 
-struct call {
-    void *begin, *end; /* events */
-};
-
 struct peers {
-    const struct nnd_device_ops *dev;
     const struct nnd_stream *stream;
     const struct nnd_collectives *ops;
     void *group;
-    struct call call[CALLS];
-    int calls; /* not added to ns yet */
-    int64_t ns;
 };
 
 /* --- meeting -------------------------------------------------------------- */
@@ -98,16 +88,6 @@ static int join(struct peers *p, struct comm *c, struct err *e)
                    why.text[0] ? why.text : "no reason given for not joining");
 }
 
-static int make_events(struct peers *p, struct err *e)
-{
-    for (int i = 0; i < CALLS; i++)
-        if (p->dev->event_new(p->stream->device, &p->call[i].begin) != NND_OK ||
-            p->dev->event_new(p->stream->device, &p->call[i].end) != NND_OK)
-            return err_set(e, ERR_FAILED, "device: cannot be given an event on %s",
-                           p->dev->type);
-    return 0;
-}
-
 int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stream,
                  struct comm *c, struct arena *a, struct peers **out, const char **why,
                  struct err *e)
@@ -118,8 +98,8 @@ int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stre
     if (*why)
         return 0;
     struct peers *p = arena_calloc(a, 1, sizeof *p);
-    *p = (struct peers){.dev = dev, .stream = stream, .ops = since_collectives(dev)};
-    if (make_events(p, e) || join(p, c, e)) {
+    *p = (struct peers){.stream = stream, .ops = since_collectives(dev)};
+    if (join(p, c, e)) {
         peers_destroy(p, true);
         return e->code;
     }
@@ -129,16 +109,8 @@ int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stre
 
 void peers_destroy(struct peers *p, bool at_once)
 {
-    if (!p)
-        return;
-    if (p->group)
+    if (p && p->group)
         p->ops->leave(p->group, at_once);
-    for (int i = 0; i < CALLS; i++) {
-        if (p->call[i].begin)
-            p->dev->event_del(p->call[i].begin);
-        if (p->call[i].end)
-            p->dev->event_del(p->call[i].end);
-    }
 }
 
 const char *peers_name(const struct peers *p)
@@ -148,63 +120,18 @@ const char *peers_name(const struct peers *p)
 
 /* --- work ----------------------------------------------------------------- */
 
-int64_t peers_ns(struct peers *p)
-{
-    if (p->calls && p->dev->event_query(p->call[p->calls - 1].end) == 1) {
-        for (int i = 0; i < p->calls; i++) {
-            float ms = 0;
-            if (p->dev->event_ms(p->call[i].begin, p->call[i].end, &ms) == NND_OK)
-                p->ns += (int64_t)((double)ms * 1e6);
-        }
-        p->calls = 0;
-    }
-    return p->ns;
-}
-
-static int lost(const struct peers *p, struct err *e)
-{
-    struct nnd_error why = {{0}};
-    p->dev->health(p->stream->device, &why);
-    return failed(&why, e);
-}
-
-static int begin(struct peers *p, struct err *e)
-{
-    if (p->calls == CALLS) {
-        if (p->dev->stream_sync(p->stream) != NND_OK)
-            return lost(p, e);
-        peers_ns(p);
-    }
-    return p->dev->event_record(p->call[p->calls].begin, p->stream) == NND_OK
-               ? 0
-               : lost(p, e);
-}
-
-static int end(struct peers *p, int rc, const struct nnd_error *why, struct err *e)
-{
-    if (rc != NND_OK)
-        return failed(why, e);
-    return p->dev->event_record(p->call[p->calls++].end, p->stream) == NND_OK
-               ? 0
-               : lost(p, e);
-}
-
 int peers_reduce(struct peers *p, void *buf, int dtype, const size_t *len,
                  const size_t *off, struct err *e)
 {
     struct nnd_error why = {{0}};
-    if (begin(p, e))
-        return e->code;
     int rc = p->ops->reduce(p->group, p->stream, buf, dtype, len, off, &why);
-    return end(p, rc, &why, e);
+    return rc == NND_OK ? 0 : failed(&why, e);
 }
 
 int peers_gather(struct peers *p, void *buf, const size_t *len, const size_t *off,
                  struct err *e)
 {
     struct nnd_error why = {{0}};
-    if (begin(p, e))
-        return e->code;
     int rc = p->ops->gather(p->group, p->stream, buf, len, off, &why);
-    return end(p, rc, &why, e);
+    return rc == NND_OK ? 0 : failed(&why, e);
 }

@@ -18,9 +18,9 @@
 
 struct peers;
 
-/* Collective over c.  *out is NULL where they cannot be a group, and *why then says for
- * what reason, the same one on all ranks; it lives in arena a.  Joining that fails is
- * an error. */
+/* Collective over c; calls will be enqueued on `stream`, which outlives them.  *out is
+ * NULL where they cannot be a group, and *why then says for what reason, the same one
+ * on all ranks; it lives in arena a.  Joining that fails is an error. */
 int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stream,
                  struct comm *c, struct arena *a, struct peers **out, const char **why,
                  struct err *e);
@@ -36,8 +36,5 @@ int peers_reduce(struct peers *p, void *buf, int dtype, const size_t *len,
                  const size_t *off, struct err *e);
 int peers_gather(struct peers *p, void *buf, const size_t *len, const size_t *off,
                  struct err *e);
-
-/* Nanoseconds that the device spent in both, of calls that have ended. */
-int64_t peers_ns(struct peers *p);
 
 #endif

@@ -97,7 +97,7 @@ static int sim_free_pinned(void *p)
 /* ---- streams ---- */
 
 struct event {
-    atomic_int done;
+    atomic_long asked, done; /* records so far */
     struct timespec at;
 };
 
@@ -110,6 +110,7 @@ struct task {
     size_t size;
     int byte;
     struct event *event;
+    long record; /* of the event */
     const struct nnd_kernel *kernel;
     struct nnd_launch launch;
     _Alignas(64) char params[PARAMS_MAX];
@@ -168,10 +169,10 @@ static int run_task(struct task *t)
         return run_kernel(t);
     case RECORD:
         clock_gettime(CLOCK_MONOTONIC, &t->event->at);
-        atomic_store(&t->event->done, 1);
+        atomic_store(&t->event->done, t->record);
         return NND_OK;
     case WAIT:
-        while (!atomic_load(&t->event->done))
+        while (atomic_load(&t->event->done) < t->record)
             sched_yield();
         return NND_OK;
     }
@@ -365,8 +366,8 @@ static int sim_event_record(void *ev, const struct nnd_stream *stream)
 {
     struct event *event = ev;
     struct task *t = task_begin(stream->native, RECORD);
-    atomic_store(&event->done, 0);
     t->event = event;
+    t->record = atomic_fetch_add(&event->asked, 1) + 1;
     return task_end(stream->native);
 }
 
@@ -374,12 +375,14 @@ static int sim_event_wait(const struct nnd_stream *stream, void *ev)
 {
     struct task *t = task_begin(stream->native, WAIT);
     t->event = ev;
+    t->record = atomic_load(&t->event->asked);
     return task_end(stream->native);
 }
 
 static int sim_event_query(void *ev)
 {
-    return atomic_load(&((struct event *)ev)->done);
+    const struct event *event = ev;
+    return atomic_load(&event->done) >= atomic_load(&event->asked);
 }
 
 static int sim_event_ms(void *a, void *b, float *ms)
