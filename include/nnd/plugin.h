@@ -137,6 +137,8 @@ struct nnd_collectives {
     /* Enqueue, in place: rank r's buf[off[r], +len[r]) reaches all ranks. */
     int (*gather)(void *group, const struct nnd_stream *, void *buf, const size_t *len,
                   const size_t *off, struct nnd_error *e);
+    /* Optional: bytes of each device that a group of so many ranks takes, about. */
+    size_t (*bytes)(int ranks);
 };
 
 /* One table per kind of device.  The host calls it; kernels may too. */

@@ -145,6 +145,9 @@ struct exec_way {
 };
 struct exec_way exec_way(const struct exec *x, enum param_group group);
 
+/* Bytes that the groups take of a rank's device where all go from device to device. */
+size_t exec_peers_bytes(const struct graph *g, const struct nnd_device_ops *dev);
+
 /* What each node took since the last reset: nanoseconds, calls, and what it gave
  * to collectives - bytes to other ranks, of routed ops those kept as well. */
 struct exec_cost {

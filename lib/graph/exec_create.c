@@ -342,6 +342,24 @@ static int find_ways(struct exec *x, struct err *e)
     return 0;
 }
 
+size_t exec_peers_bytes(const struct graph *g, const struct nnd_device_ops *dev)
+{
+    int ranks[PARAM_GROUPS] = {0};
+    size_t bytes = 0;
+    for (int i = 0; i < g->nnode; i++) {
+        int plane = exchanged(g->node[i]);
+        if (plane >= 0 && g->plane[plane].group == PARAM_DENSE)
+            ranks[PARAM_DENSE] = g->mesh.dp;
+        else if (plane >= 0)
+            ranks[PARAM_EXPERT] = g->mesh.edp;
+    }
+    if (g->mesh.ep == 1 && ranks[PARAM_DENSE])
+        ranks[PARAM_EXPERT] = 0; /* the same group */
+    for (int i = 0; i < PARAM_GROUPS; i++)
+        bytes += ranks[i] ? peers_bytes(dev, ranks[i]) : 0;
+    return bytes;
+}
+
 static void leave_peers(struct exec *x)
 {
     struct peers *dense = x->peers[PARAM_DENSE], *expert = x->peers[PARAM_EXPERT];
@@ -361,6 +379,17 @@ static int open_device(struct exec *x, struct err *e)
     if (strcmp(x->dev->type, "cpu") == 0)
         return 0;
     return mirror_create(x->dev, &x->stream, x->g, &x->mirror, e);
+}
+
+/* What is sent first are zeros: memory has been cleared, and nothing written yet. */
+static int rehearse(struct exec *x, struct err *e)
+{
+    if (!x->track)
+        return 0;
+    if (overlap_rehearse(x->overlap, e) || mirror_sync(x->mirror, e))
+        return e->code;
+    exec_profile_reset(x);
+    return 0;
 }
 
 static int prepare(struct exec *x, struct err *e)
@@ -389,7 +418,7 @@ static int prepare(struct exec *x, struct err *e)
     if (overlap_create(x, x->mem, &x->c, x->track, &x->overlap, e))
         return e->code;
     exec_record_plan(x);
-    return 0;
+    return rehearse(x, e);
 }
 
 static int write_constant(struct exec *x, const struct value *v, struct err *e)

@@ -267,6 +267,16 @@ int overlap_after(struct overlap *o, const struct node *n, int position, struct 
     return overlap_lets_go(o, n, position) ? post_after(o, n, e) : 0;
 }
 
+int overlap_rehearse(struct overlap *o, struct err *e)
+{
+    if (o->c->lane || !o->parts)
+        return 0;
+    for (int i = 0; i < o->parts; i++)
+        if (track_post(o->track, send_part, &o->part[i], e))
+            return e->code;
+    return track_wait(o->track, e);
+}
+
 /* Bytes that the lane has sent since this was asked last. */
 static int64_t new_wire(struct overlap *o)
 {

@@ -58,6 +58,10 @@ void exec_add_wire(struct exec *x, const struct node *n, int64_t bytes);
 int overlap_create(struct exec *x, struct arena *a, const struct exec_config *c,
                    struct track *t, struct overlap **out, struct err *e);
 
+/* Send all that goes on the track once, before there is anything to send: what a group
+ * takes of its device at its first calls it takes now. */
+int overlap_rehearse(struct overlap *o, struct err *e);
+
 /* Does node n let something go at a chunk position? */
 bool overlap_lets_go(const struct overlap *o, const struct node *n, int position);
 

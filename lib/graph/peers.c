@@ -19,6 +19,8 @@ struct peers {
     const struct nnd_stream *stream;
     const struct nnd_collectives *ops;
     void *group;
+    const char *device; /* its type              */
+    size_t bytes;       /* of it, that they take */
 };
 
 /* --- meeting -------------------------------------------------------------- */
@@ -66,10 +68,17 @@ static int ask(const struct nnd_device_ops *dev, int number, struct comm *c,
     return 0;
 }
 
-static int failed(const struct nnd_error *why, struct err *e)
+/* A lack of memory names its line of the plan. */
+static int failed(const struct peers *p, int rc, const struct nnd_error *why,
+                  struct err *e)
 {
-    return err_set(e, ERR_FAILED, "device: %s",
-                   why->text[0] ? why->text : "no reason given between ranks");
+    static const char advice[] = "kernels.collectives: false does without";
+    const char *text = why->text[0] ? why->text : "no reason given between ranks";
+    if (rc != NND_ENOMEM)
+        return err_set(e, ERR_FAILED, "device: %s; %s", text, advice);
+    return err_set(e, ERR_NOMEM,
+                   "memory: collectives: wanted about %zu MiB on %s, refused: %s; %s",
+                   p->bytes >> 20, p->device, text, advice);
 }
 
 /* The first rank makes an id, with which all join. */
@@ -77,15 +86,14 @@ static int join(struct peers *p, struct comm *c, struct err *e)
 {
     unsigned char id[NND_GROUP_ID] = {0};
     struct nnd_error why = {{0}};
-    if (comm_rank(c) == 0 && p->ops->make_id(id, &why) != NND_OK)
-        return failed(&why, e);
+    int rc = comm_rank(c) == 0 ? p->ops->make_id(id, &why) : NND_OK;
+    if (rc != NND_OK)
+        return failed(p, rc, &why, e);
     if (comm_bcast(c, id, sizeof id, 0, e))
         return e->code;
-    if (p->ops->join(p->stream->device, id, comm_rank(c), comm_size(c), &p->group,
-                     &why) == NND_OK)
-        return 0;
-    return err_set(e, ERR_FAILED, "device: %s; kernels.collectives: false does without",
-                   why.text[0] ? why.text : "no reason given for not joining");
+    rc = p->ops->join(p->stream->device, id, comm_rank(c), comm_size(c), &p->group,
+                      &why);
+    return rc == NND_OK ? 0 : failed(p, rc, &why, e);
 }
 
 int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stream,
@@ -98,7 +106,10 @@ int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stre
     if (*why)
         return 0;
     struct peers *p = arena_calloc(a, 1, sizeof *p);
-    *p = (struct peers){.stream = stream, .ops = since_collectives(dev)};
+    *p = (struct peers){.stream = stream,
+                        .ops = since_collectives(dev),
+                        .device = dev->type,
+                        .bytes = peers_bytes(dev, comm_size(c))};
     if (join(p, c, e)) {
         peers_destroy(p, true);
         return e->code;
@@ -113,6 +124,11 @@ void peers_destroy(struct peers *p, bool at_once)
         p->ops->leave(p->group, at_once);
 }
 
+size_t peers_bytes(const struct nnd_device_ops *dev, int ranks)
+{
+    return since_group_bytes(since_collectives(dev), ranks);
+}
+
 const char *peers_name(const struct peers *p)
 {
     return p->ops->name;
@@ -125,7 +141,7 @@ int peers_reduce(struct peers *p, void *buf, int dtype, const size_t *len,
 {
     struct nnd_error why = {{0}};
     int rc = p->ops->reduce(p->group, p->stream, buf, dtype, len, off, &why);
-    return rc == NND_OK ? 0 : failed(&why, e);
+    return rc == NND_OK ? 0 : failed(p, rc, &why, e);
 }
 
 int peers_gather(struct peers *p, void *buf, const size_t *len, const size_t *off,
@@ -133,5 +149,5 @@ int peers_gather(struct peers *p, void *buf, const size_t *len, const size_t *of
 {
     struct nnd_error why = {{0}};
     int rc = p->ops->gather(p->group, p->stream, buf, len, off, &why);
-    return rc == NND_OK ? 0 : failed(&why, e);
+    return rc == NND_OK ? 0 : failed(p, rc, &why, e);
 }

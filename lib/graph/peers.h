@@ -28,6 +28,9 @@ int peers_create(const struct nnd_device_ops *dev, const struct nnd_stream *stre
 /* With all others, or `at_once`: nobody may be there any more. */
 void peers_destroy(struct peers *p, bool at_once);
 
+/* What a group of so many ranks takes of each device, about. */
+size_t peers_bytes(const struct nnd_device_ops *dev, int ranks);
+
 const char *peers_name(const struct peers *p); /* "nccl" */
 
 /* Enqueue comm_reduce_scatter, or comm_allgatherv, of device memory: the same bytes,

@@ -96,6 +96,11 @@ const struct nnd_collectives *since_collectives(const struct nnd_device_ops *d)
     return whole ? c : NULL;
 }
 
+size_t since_group_bytes(const struct nnd_collectives *c, int ranks)
+{
+    return c && NND_HAS(nnd_collectives, c, bytes) && c->bytes ? c->bytes(ranks) : 0;
+}
+
 bool since_newer(const struct nnd_plugin *p, const char *op, const void *params,
                  char *text, size_t size)
 {

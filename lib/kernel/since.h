@@ -24,4 +24,7 @@ bool since_graphs(const struct nnd_device_ops *d);
 /* What ranks with a device each do together (ABI 1.1), or NULL. */
 const struct nnd_collectives *since_collectives(const struct nnd_device_ops *d);
 
+/* Bytes of each device that a group of so many ranks takes; 0: it says nothing. */
+size_t since_group_bytes(const struct nnd_collectives *c, int ranks);
+
 #endif

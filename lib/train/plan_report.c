@@ -14,7 +14,7 @@ const char *const plan_kind_name[PLAN_KINDS] = {
     [PLAN_WEIGHTS] = "weights",         [PLAN_MASTER] = "master",
     [PLAN_MOMENTS] = "moments",         [PLAN_GRADIENTS] = "gradients",
     [PLAN_ACTIVATIONS] = "activations", [PLAN_BUFFERS] = "buffers",
-    [PLAN_TEACHER] = "teacher",
+    [PLAN_COLLECTIVES] = "collectives", [PLAN_TEACHER] = "teacher",
 };
 
 /* What all ranks are looked at with. */
@@ -115,6 +115,14 @@ static int survey_memory(struct survey *s, struct programs *p, struct plan_rank 
     return 0;
 }
 
+/* What NCCL and its like keep to themselves. */
+static int64_t survey_peers(const struct survey *s, const struct graph *g)
+{
+    const struct nnd_device_ops *dev = kernels_device(s->ks, s->job->kernels->device);
+
+    return dev && !trainer_staged(s->job) ? (int64_t)exec_peers_bytes(g, dev) : 0;
+}
+
 /* --- the wire ------------------------------------------------------------- */
 
 /* How often a training step runs a program. */
@@ -180,8 +188,10 @@ static int survey_rank(struct survey *s, int rank, struct err *e)
     if (rc < 0)
         return rc;
     rc = survey_memory(s, &p, &s->out->rank[rank], e);
-    if (rc == 0)
+    if (rc == 0) {
+        s->out->rank[rank].bytes[PLAN_COLLECTIVES] = survey_peers(s, p.g);
         survey_wire(s, &p, rank);
+    }
     if (rc == 0 && rank == 0)
         rc = exec_wants(p.g, s->a, &s->out->want, &s->out->nwant, e);
     for (size_t i = 0; rc == 0 && rank == 0 && i < s->out->nwant; i++)

@@ -21,6 +21,8 @@ enum plan_kind {
     PLAN_ACTIVATIONS, /* saved for backward, and between nodes                 */
     PLAN_BUFFERS,     /* inputs, statistics, kernels' workspace and packed weights,
                          the copy that a checkpoint is written from, the corpus */
+    PLAN_COLLECTIVES, /* what groups of devices take, by their plugin's estimate, for
+                         ranks with a device each                            */
     PLAN_TEACHER,     /* all of distill.teacher's                              */
     PLAN_KINDS
 };

@@ -48,8 +48,7 @@ static int wire_dtype(const Nnd__Job *job)
     return fast && act_dtype(job) != NND_F32 ? NND_BF16 : NND_F32;
 }
 
-/* Why gradients and weights may not go from device to device, or NULL. */
-static const char *why_staged(const Nnd__Job *job)
+const char *trainer_staged(const Nnd__Job *job)
 {
     if (job->train->mode == NND__TRAIN__MODE__REPRODUCIBLE)
         return "train.mode is reproducible, which adds in an order of its own";
@@ -252,7 +251,7 @@ static int create(struct trainer *t, struct err *e)
                             .positions = t->p.g->mesh.chunks_local,
                             .repeats = t->p.g->mesh.chunks_local,
                             .device = job->kernels->device,
-                            .staged = why_staged(job),
+                            .staged = trainer_staged(job),
                             .kernels = t->c.kernels,
                             .table = t->table,
                             .lane = t->c.lane,

@@ -23,6 +23,9 @@ struct programs {
 int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs *out,
                    struct err *e);
 
+/* Why gradients and weights may not go from device to device, or NULL. */
+const char *trainer_staged(const Nnd__Job *job);
+
 /* One choice of kernels for all ranks of a job, by its rules and mode, and by what
  * `tune` measures unless it is NULL. */
 int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab,

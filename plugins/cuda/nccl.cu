@@ -84,12 +84,19 @@ static void describe(nccl_comm comm, const char *call, int rc, char *text, size_
             *text = ' ';
 }
 
+/* There is no number for it: it says so in one way or the other. */
+static bool is_memory(const char *text)
+{
+    return strstr(text, "out of memory") || strstr(text, "Failed to CUDA calloc") ||
+           strstr(text, "Failed to CUDA malloc");
+}
+
 static int check(nccl_comm comm, const char *call, int rc, struct nnd_error *e)
 {
     if (rc == NCCL_OK || rc == NCCL_IN_PROGRESS)
         return NND_OK;
     describe(comm, call, rc, e->text, sizeof e->text);
-    return NND_EDEVICE;
+    return is_memory(e->text) ? NND_ENOMEM : NND_EDEVICE;
 }
 
 static int said(int r, struct nnd_error *e)
@@ -290,6 +297,19 @@ static int nccl_gather(void *group, const struct nnd_stream *s, void *buf,
     return check(g->comm, "ncclBroadcast", rc ? rc : end, e);
 }
 
+/*
+ * Rings alone are used, whose channels each have a neighbour to receive from, with
+ * buffers for three protocols (NCCL_BUFFSIZE, 4 MiB by NCCL's documentation, with those
+ * of LL and LL128 10 MiB, as NCCL_DEBUG_SUBSYS=ALLOC shows them), and one to send to
+ * (2 MiB).  It opens 32 channels where links are fastest, fewer elsewhere
+ * (NCCL_MAX_CTAS).
+ */
+static size_t nccl_bytes(int ranks)
+{
+    const size_t channels = 32, channel = (size_t)(10 + 2) << 20;
+    return ranks > 1 ? channels * channel : 0;
+}
+
 extern "C" const struct nnd_collectives cuda_collectives = {
     .struct_size = sizeof(struct nnd_collectives),
     .name = "nccl",
@@ -299,4 +319,5 @@ extern "C" const struct nnd_collectives cuda_collectives = {
     .leave = nccl_leave,
     .reduce = nccl_reduce,
     .gather = nccl_gather,
+    .bytes = nccl_bytes,
 };

@@ -9,6 +9,7 @@
  * lost it never ends, and the group says so.
  *
  * NND_NCCL, parts between commas: "fail=N", the call of the N-th collective fails;
+ * "full=N", it finds no memory;
  * "late=N", from the N-th on none ends; "gone=N", rank 1 ends in its N-th;
  * "count=FILE", a line at the end of the process: collectives of each kind.  Compiled
  * with NCCL_OLD, it lacks a function.
@@ -24,7 +25,7 @@
 #include "cuda_runtime.h"
 
 /* Of ncclResult_t and ncclDataType_t, by NCCL's documentation. */
-enum { OK = 0, SYSTEM = 2, ARGUMENT = 4, USAGE = 5, REMOTE = 6 };
+enum { OK = 0, CUDA = 1, SYSTEM = 2, ARGUMENT = 4, USAGE = 5, REMOTE = 6 };
 enum { UINT8 = 1, FLOAT32 = 7, FLOAT64 = 8, BFLOAT16 = 9 };
 enum { RANKS = 64 };
 
@@ -44,7 +45,7 @@ struct comm {
 
 static struct {
     int known;
-    long fail, late, gone, calls;
+    long fail, full, late, gone, calls;
     long reduces, broadcasts, scatters, gathers;
     const char *count;
 } order;
@@ -72,6 +73,8 @@ static void know(void)
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
         if (strncmp(s, "fail=", 5) == 0)
             order.fail = strtol(s + 5, NULL, 10);
+        if (strncmp(s, "full=", 5) == 0)
+            order.full = strtol(s + 5, NULL, 10);
         if (strncmp(s, "late=", 5) == 0)
             order.late = strtol(s + 5, NULL, 10);
         if (strncmp(s, "gone=", 5) == 0)
@@ -220,6 +223,8 @@ EXPORT const char *ncclGetErrorString(int result)
     switch (result) {
     case OK:
         return "no error";
+    case CUDA:
+        return "unhandled cuda error (run with NCCL_DEBUG=INFO for details)";
     case SYSTEM:
         return "unhandled system error";
     case REMOTE:
@@ -291,6 +296,8 @@ static int ordered(struct comm *c, long *kind)
         _exit(7);
     if (order.calls == order.fail)
         return fail(SYSTEM, "Call to ibv_reg_mr failed");
+    if (order.calls == order.full)
+        return fail(CUDA, "Failed to CUDA calloc async 10485760 bytes");
     if (order.late && order.calls >= order.late)
         c->lost = 1;
     return -1;
