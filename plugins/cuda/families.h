@@ -18,7 +18,7 @@ extern const struct op cuda_act_ops[], cuda_attend_ops[], cuda_attn_bwd_ops[],
     cuda_norm_ops[], cuda_optim_ops[], cuda_permute_ops[], cuda_quant_ops[],
     cuda_rnn_ops[], cuda_rope_ops[], cuda_route_ops[], cuda_rows_ops[],
     cuda_sample_ops[], cuda_softmax_ops[], cuda_step_ops[], cuda_sum_ops[],
-    cuda_xent_ops[], cuda_xent_linear_ops[];
+    cuda_xent_ops[], cuda_xent_linear_ops[], cuda_xent_linear_hopper_ops[];
 
 /* Of gemm.cu, for lt.cu and xent_linear.cu: what a call must be, all of it, its sums;
  * and where rows of B do not count whose mask is negative, whatever they hold. */

@@ -35,7 +35,8 @@ cuda_sources = \
     plugins/cuda/step.cu \
     plugins/cuda/sum.cu \
     plugins/cuda/xent.cu \
-    plugins/cuda/xent_linear.cu
+    plugins/cuda/xent_linear.cu \
+    plugins/cuda/xent_linear_hopper.cu
 cuda_headers = \
     plugins/cuda/act.h \
     plugins/cuda/attn.h \
@@ -46,7 +47,8 @@ cuda_headers = \
     plugins/cuda/hopper.h \
     plugins/cuda/kern.h \
     plugins/cuda/lazy.h \
-    plugins/cuda/tile.h
+    plugins/cuda/tile.h \
+    plugins/cuda/xent_linear.h
 EXTRA_DIST += $(cuda_sources) $(cuda_headers) \
     plugins/cuda/plugin.c \
     plugins/cuda/hw/hopper_layer.h \

@@ -48,6 +48,7 @@ static const struct family {
     {cuda_sum_ops, "cuda", 50, 0, NULL},
     {cuda_xent_ops, "cuda", 50, 0, NULL},
     {cuda_xent_linear_ops, "cuda", 50, 0, NULL},
+    {cuda_xent_linear_hopper_ops, "hopper", 80, 0, NULL},
 };
 
 static struct op_kernel selves[KERNELS_MAX];

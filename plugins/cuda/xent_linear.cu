@@ -10,39 +10,7 @@
  * what they add to dx, in f32.  How the vocabulary is cut is part of the bits.
  */
 #include "families.h"
-#include "tile.h"
-
-#define PART_COLS  1024 /* forward: classes of a block             */
-#define SLICE_COLS 2048 /* backward: classes whose gradients exist */
-
-struct linears {
-    struct side x, w;
-    struct reach reach; /* rows, classes, depth; backward: the slice's classes */
-    struct mat dz;      /* backward: [T,slice] */
-    const int32_t *target;
-    const float *seed;
-    float *loss, *lse;
-    float4 *parts; /* forward, [T,parts]: largest, sum, all, the target's */
-    float smoothing, z_loss;
-    int64_t classes, nparts, first; /* first: of the slice */
-    int64_t across;                 /* tiles of a row of tiles */
-};
-
-/* exp(v - most) where v may be -inf, and most then too. */
-DEVICE float exp_of(float v, float most)
-{
-    return v == -INFINITY ? 0 : expf(v - most);
-}
-
-/* Two parts of a row as one. */
-DEVICE float4 joined(float4 a, float4 b)
-{
-    float most = fmaxf(a.x, b.x);
-    return make_float4(most, a.y * exp_of(a.x, most) + b.y * exp_of(b.x, most),
-                       a.z + b.z, a.w + b.w);
-}
-
-#define NOTHING make_float4(-INFINITY, 0, 0, 0)
+#include "xent_linear.h"
 
 /* A row's part goes on with a thread's columns of a tile. */
 template <class CORE>
@@ -130,19 +98,18 @@ __global__ void __launch_bounds__(CORE::THREADS) linear_slopes(struct linears m)
     int64_t m0 = blockIdx.x / m.across * TILE, n0 = blockIdx.x % m.across * TILE;
     typename CORE::sums total = {};
     CORE::run(m.x, m.w, m0, n0, m.reach, false, total);
-    float seed = *m.seed, even = m.smoothing / (float)m.classes;
+    float seed = *m.seed;
 #pragma unroll
     for (int i = 0; i < CORE::ROWS; i++) {
         int64_t r = m0 + CORE::row(i);
         if (r >= m.reach.m)
             continue;
         int64_t target = m.target[r];
-        float lse = m.lse[r], factor = 1.0f + 2.0f * m.z_loss * lse;
+        float lse = m.lse[r];
 #pragma unroll
         for (int j = 0; j < CORE::COLS; j++) {
             int64_t c = n0 + CORE::col(j);
-            float g = expf(CORE::sum(total, i, j) - lse) * factor - even;
-            g = m.first + c == target ? g - (1.0f - m.smoothing) : g;
+            float g = slope_of(m, CORE::sum(total, i, j), lse, m.first + c == target);
             if (c < m.reach.n)
                 put_at(m.dz.dtype, m.dz.data + r * m.dz.step, c,
                        target < 0 ? 0 : g * seed);
@@ -159,7 +126,7 @@ __global__ void __launch_bounds__(CORE::THREADS) linear_slopes(struct linears m)
                   L, M)                                                                \
          : launch(K<simt>, GRID, dim3(simt::THREADS), simt::SHARED, L, M))
 
-static struct linears linears_of(const struct nnd_xent_linear *p)
+struct linears cuda_linears_of(const struct nnd_xent_linear *p)
 {
     struct linears m = {};
     m.x = side_of(&p->x, 1);
@@ -176,23 +143,26 @@ static struct linears linears_of(const struct nnd_xent_linear *p)
     return m;
 }
 
-static size_t forward_workspace(const void *params)
+size_t cuda_linear_forward_workspace(const void *params)
 {
     const struct nnd_xent_linear *p = (const struct nnd_xent_linear *)params;
     return (size_t)(p->x.dim[0] * blocks_for(p->w.dim[0], PART_COLS)) * sizeof(float4);
 }
 
+int cuda_linear_losses(const struct linears *m, const struct nnd_launch *l)
+{
+    return launch(linear_losses, dim3((unsigned)blocks_for(m->reach.m, LOSS_THREADS)),
+                  dim3(LOSS_THREADS), 0, l, *m);
+}
+
 static int linear_fwd(const void *params, const struct nnd_launch *l)
 {
     const struct nnd_xent_linear *p = (const struct nnd_xent_linear *)params;
-    struct linears m = linears_of(p);
+    struct linears m = cuda_linears_of(p);
     dim3 grid((unsigned)blocks_for(m.reach.m, TILE), (unsigned)m.nparts);
     m.parts = (float4 *)l->workspace;
     int r = BY_CORE(linear_parts, core_of(p->x.dtype, p->w.dtype), grid, l, m);
-    return r ? r
-             : launch(linear_losses,
-                      dim3((unsigned)blocks_for(m.reach.m, LOSS_THREADS)),
-                      dim3(LOSS_THREADS), 0, l, m);
+    return r ? r : cuda_linear_losses(&m, l);
 }
 
 /* ---- backward ---- */
@@ -238,7 +208,7 @@ static struct slices slices_of(const struct nnd_xent_linear *p, void *workspace)
     return s;
 }
 
-static size_t backward_workspace(const void *params)
+size_t cuda_linear_backward_workspace(const void *params)
 {
     return slices_of((const struct nnd_xent_linear *)params, NULL).size;
 }
@@ -265,9 +235,9 @@ static int products(const struct nnd_xent_linear *p, const struct slices *s,
     return cuda_gemm_masked(&g, p->target, l);
 }
 
-static int linear_bwd(const void *params, const struct nnd_launch *l)
+int cuda_linear_back(const struct nnd_xent_linear *p, const struct nnd_launch *l,
+                     linear_slopes_f *slopes)
 {
-    const struct nnd_xent_linear *p = (const struct nnd_xent_linear *)params;
     struct slices s = slices_of(p, l->workspace);
     int r = NND_OK;
     for (int64_t first = 0; !r && first < p->w.dim[0]; first += SLICE_COLS) {
@@ -275,23 +245,35 @@ static int linear_bwd(const void *params, const struct nnd_launch *l)
         struct nnd_tensor w =
             rows_of(&p->w, first, left < SLICE_COLS ? left : SLICE_COLS);
         struct nnd_tensor dz = s.dz;
-        struct linears m = linears_of(p);
+        struct linears m = cuda_linears_of(p);
         dz.dim[1] = w.dim[0];
         m.w = side_of(&w, 1);
         m.dz = mat_of(&dz);
         m.reach.n = w.dim[0];
         m.first = first;
-        m.across = blocks_for(w.dim[0], TILE);
-        dim3 grid((unsigned)(blocks_for(m.reach.m, TILE) * m.across));
-        r = BY_CORE(linear_slopes, core_of(p->x.dtype, p->w.dtype), grid, l, m);
+        r = slopes(p, &m, &w, l);
         if (!r)
             r = products(p, &s, &dz, &w, first, l);
     }
     return r;
 }
 
+static int slopes(const struct nnd_xent_linear *p, const struct linears *of,
+                  const struct nnd_tensor *w, const struct nnd_launch *l)
+{
+    struct linears m = *of;
+    m.across = blocks_for(w->dim[0], TILE);
+    dim3 grid((unsigned)(blocks_for(m.reach.m, TILE) * m.across));
+    return BY_CORE(linear_slopes, core_of(p->x.dtype, p->w.dtype), grid, l, m);
+}
+
+static int linear_bwd(const void *params, const struct nnd_launch *l)
+{
+    return cuda_linear_back((const struct nnd_xent_linear *)params, l, slopes);
+}
+
 /* Parts of the vocabulary are the grid's second axis. */
-static int forward_check(const void *params, struct nnd_error *e)
+int cuda_linear_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_xent_linear *p = (const struct nnd_xent_linear *)params;
     if (blocks_for(p->w.dim[0], PART_COLS) > 65535)
@@ -300,23 +282,18 @@ static int forward_check(const void *params, struct nnd_error *e)
     return NND_OK;
 }
 
-#define LINEAR_BOTH                                                                    \
-    ARG(nnd_xent_linear, x, "TN", IN_FLOATS, 0),                                       \
-        ARG(nnd_xent_linear, w, "VN", IN_FLOATS, 0),                                   \
-        ARG(nnd_xent_linear, lse, "T", IN_F32, 0)
-
 extern "C" const struct op cuda_xent_linear_ops[] = {
     {.name = "xent.linear.fwd",
      .params_size = sizeof(struct nnd_xent_linear),
      .args = {LINEAR_BOTH, ARG(nnd_xent_linear, loss, "T", IN_F32, 0)},
-     .check = forward_check,
-     .workspace = forward_workspace,
+     .check = cuda_linear_check,
+     .workspace = cuda_linear_forward_workspace,
      .launch = linear_fwd},
     {.name = "xent.linear.bwd",
      .params_size = sizeof(struct nnd_xent_linear),
      .args = {LINEAR_BOTH, ARG(nnd_xent_linear, dx, "TN", IN_FLOATS, 0),
               ARG(nnd_xent_linear, dw, "VN", IN_F32, 0)},
-     .workspace = backward_workspace,
+     .workspace = cuda_linear_backward_workspace,
      .launch = linear_bwd},
     {},
 };
