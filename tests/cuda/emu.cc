@@ -350,6 +350,7 @@ static struct {
     char *at;
     size_t size;
 } blocks[BLOCKS];
+static pthread_mutex_t blocks_lock = PTHREAD_MUTEX_INITIALIZER; /* used as well */
 
 static int is_device(const void *p)
 {
@@ -513,13 +514,15 @@ cudaError_t cudaMalloc(void **p, size_t n)
     if (!block)
         return emu_answer(cudaErrorMemoryAllocation);
     memcpy(block, &n, sizeof n);
-    emu_device.used += n;
     *p = block + 256;
+    pthread_mutex_lock(&blocks_lock);
+    emu_device.used += n;
     for (int i = 0; i < BLOCKS; i++)
         if (!blocks[i].at) {
             blocks[i] = {block + 256, n};
             break;
         }
+    pthread_mutex_unlock(&blocks_lock);
     return emu_answer(cudaSuccess);
 }
 
@@ -530,10 +533,12 @@ cudaError_t cudaFree(void *p)
         return cudaSuccess;
     emu_finish();
     memcpy(&n, (char *)p - 256, sizeof n);
+    pthread_mutex_lock(&blocks_lock);
     emu_device.used -= n;
     for (int i = 0; i < BLOCKS; i++)
         if (blocks[i].at == p)
             blocks[i].at = NULL;
+    pthread_mutex_unlock(&blocks_lock);
     free((char *)p - 256);
     return emu_answer(cudaSuccess);
 }

@@ -9,6 +9,7 @@
  */
 #include "emu.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -31,6 +32,7 @@ struct queue : emu_stream {
     struct queue *next; /* of all */
 };
 static struct queue *queues;
+static pthread_mutex_t queues_lock = PTHREAD_MUTEX_INITIALIZER;
 
 struct emu_event {
     struct timespec at;
@@ -82,8 +84,12 @@ static bool drain(struct queue *q, const struct emu_event *until = NULL, long n 
     return true;
 }
 
+/* A stream that is not late has done all it can, and may be another thread's, which
+ * fills it just now. */
 void emu_finish(void)
 {
+    if (!emu_device.late_main && !emu_device.late_side)
+        return;
     for (struct queue *q = queues; q; q = q->next)
         drain(q);
 }
@@ -116,8 +122,10 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t *s, unsigned, int prio)
         return emu_answer(cudaErrorMemoryAllocation);
     q->put = put;
     q->late = prio < 0 ? emu_device.late_side : emu_device.late_main;
+    pthread_mutex_lock(&queues_lock);
     q->next = queues;
     queues = q;
+    pthread_mutex_unlock(&queues_lock);
     set_now(q);
     *s = q;
     return emu_answer(cudaSuccess);
@@ -127,9 +135,11 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
 {
     struct queue *q = queue_of(s), **p = &queues;
     drain(q);
+    pthread_mutex_lock(&queues_lock);
     while (*p != q)
         p = &(*p)->next;
     *p = q->next;
+    pthread_mutex_unlock(&queues_lock);
     free((void *)q->task);
     free(q);
     return emu_answer(cudaSuccess);
