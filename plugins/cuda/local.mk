@@ -147,7 +147,8 @@ tests/cuda/warpgroup.o: $(srcdir)/tests/cuda/warpgroup.cc \
     $(srcdir)/tests/cuda/cuda.h $(srcdir)/tests/cuda/emu.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O3 -c $< -o $@
-tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc $(srcdir)/tests/cuda/cublasLt.h \
+tests/cuda/cublaslt.o: $(srcdir)/tests/cuda/cublaslt.cc \
+    $(srcdir)/tests/cuda/cublasLt.h \
     $(srcdir)/tests/cuda/library.h $(srcdir)/tests/cuda/cuda_runtime.h
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CXX) $(EMU_FLAGS) -O2 -c $< -o $@
