@@ -25,6 +25,7 @@ plugins_blis_blis_la_SOURCES = \
     plugins/blis/gemm.c \
     plugins/blis/plugin.c \
     plugins/blis/product.c plugins/blis/product.h \
+    plugins/cpu/calls.c \
     plugins/cpu/op.c \
     plugins/cpu/par.c \
     plugins/cpu/work.c

@@ -649,14 +649,6 @@ extern const struct op OPS(attn_bwd)[];
 
 const struct op OPS(attn_bwd)[] = {
     {.name = "attn.bwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args =
-         {ARG(nnd_attn, q, "THD", IN_FLOATS, 0), ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, v, "SGD", IN_FLOATS, 0), ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, lse, "HT", IN_F32, 0), ARG(nnd_attn, dout, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dq, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dk, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, dv, "SGD", IN_FLOATS, 0)},
      .check = backward_check,
      .workspace = backward_workspace,
      .launch = backward_launch},

@@ -285,12 +285,6 @@ extern const struct op OPS(attn_fwd)[];
 
 const struct op OPS(attn_fwd)[] = {
     {.name = "attn.fwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args = {ARG(nnd_attn, q, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, v, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, lse, "HT", IN_F32, 0)},
      .check = attn_check,
      .workspace = forward_workspace,
      .launch = forward_launch},

@@ -159,25 +159,7 @@ static int distill_bwd(const void *params, const struct nnd_launch *l)
 }
 
 const struct op OPS(distill)[] = {
-    {.name = "distill.fwd",
-     .params_size = sizeof(struct nnd_distill),
-     .args = {ARG(nnd_distill, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, teacher, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, loss, "T", IN_F32, 0),
-              ARG(nnd_distill, lse, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_soft, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_teacher, "T", IN_F32, 0)},
-     .check = check,
-     .launch = distill_fwd},
-    {.name = "distill.bwd",
-     .params_size = sizeof(struct nnd_distill),
-     .args = {ARG(nnd_distill, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, teacher, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, lse, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_soft, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_teacher, "T", IN_F32, 0),
-              ARG(nnd_distill, dlogits, "TV", IN_FLOATS, 0)},
-     .check = check,
-     .launch = distill_bwd},
+    {.name = "distill.fwd", .check = check, .launch = distill_fwd},
+    {.name = "distill.bwd", .check = check, .launch = distill_bwd},
     {0},
 };

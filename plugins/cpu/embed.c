@@ -70,11 +70,7 @@ static int embed_bwd(const void *params, const struct nnd_launch *l)
 }
 
 const struct op OPS(embed)[] = {
-    {.name = "embed.fwd",
-     .params_size = sizeof(struct nnd_embed),
-     .args = {ARG(nnd_embed, table, "VN", IN_FLOATS, 0),
-              ARG(nnd_embed, y, "TN", IN_FLOATS, 0)},
-     .launch = embed_fwd},
+    {.name = "embed.fwd", .launch = embed_fwd},
     {.name = "embed.bwd",
      .params_size = sizeof(struct nnd_embed),
      .args = {ARG(nnd_embed, dy, "TN", IN_FLOATS, 0),

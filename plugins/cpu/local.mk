@@ -53,6 +53,7 @@ plugins_cpu_cpu_la_CPPFLAGS = $(CPU_CPPFLAGS)
 plugins_cpu_cpu_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
 plugins_cpu_cpu_la_LIBADD = plugins/cpu/libbase.la
 plugins_cpu_cpu_la_SOURCES = \
+    plugins/cpu/calls.c \
     plugins/cpu/op.c plugins/cpu/op.h \
     plugins/cpu/par.c plugins/cpu/par.h \
     plugins/cpu/act.h \

@@ -157,7 +157,7 @@ static int kernel_supports(const void *self, const void *params, struct nnd_erro
         return op_refuse(e, NND_EKERNEL, "this CPU does not run x86-64-%s%s",
                          k->isa == ISA_BF16 ? "v4 with AVX512_" : "",
                          k->isa == ISA_BF16 ? "BF16" : isa_name(k->isa));
-    r = check_args(k->op, params, e);
+    r = check_args(k->call, params, e);
     if (!r && k->op->check)
         r = k->op->check(params, e);
     return r;
@@ -195,6 +195,7 @@ void op_describe(const struct op *op, enum isa isa, const char *suffix,
                  struct op_kernel *k, struct nnd_kernel *out)
 {
     k->op = op;
+    k->call = op_call(op);
     k->isa = isa;
     snprintf(k->name, sizeof k->name, "%s-%s", op->name, suffix);
     *out = (struct nnd_kernel){

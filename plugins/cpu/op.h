@@ -2,8 +2,9 @@
 /*
  * op.h - how the kernels of the plugins cpu and blis are described and listed.
  *
- * A kernel is one row of a table: its operator, what its params must look like,
- * its workspace, its work.  op.c turns rows into struct nnd_kernel; it is
+ * A kernel is one row of a table: its operator, what its params must look like (for
+ * operators that several plugins serve calls.c says that), its workspace, its work.
+ * op.c turns rows into struct nnd_kernel; it is
  * compiled for the oldest CPU, so that a kernel that does not run here can say
  * so.  A source that is compiled once for each instruction set exports nothing
  * but its table, under a name of its own: OPS(norm) is norm_ops_v3.
@@ -55,7 +56,7 @@ struct arg {
 
 struct op {
     const char *name;   /* of the catalogue */
-    size_t params_size; /* sizeof the params struct */
+    size_t params_size; /* sizeof the params struct; 0: it and args are in calls.c */
     struct arg args[ARG_MAX];
     /* The three below see params that met `args`; the first two may be NULL. */
     int (*check)(const void *params, struct nnd_error *e);
@@ -66,9 +67,13 @@ struct op {
 /* What nnd_kernel.self points to. */
 struct op_kernel {
     const struct op *op;
+    const struct op *call; /* whose args its params are checked by */
     enum isa isa;
     char name[40];
 };
+
+/* calls.c: the row that says what calls of op look like, op itself where it does. */
+const struct op *op_call(const struct op *op);
 
 /* Fill *out, using *k as its self: operator `op` on instruction set `isa`, named
  * "op-suffix".  Both live as long as the plugin. */

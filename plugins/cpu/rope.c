@@ -135,9 +135,6 @@ static int rope_launch(const void *params, const struct nnd_launch *l)
 
 const struct op OPS(rope)[] = {
     {.name = "rope",
-     .params_size = sizeof(struct nnd_rope),
-     .args = {ARG(nnd_rope, x, "THD", IN_FLOATS, 0),
-              ARG(nnd_rope, y, "THD", IN_FLOATS, 0)},
      .check = rope_check,
      .workspace = rope_workspace,
      .launch = rope_launch},

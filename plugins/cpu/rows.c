@@ -155,10 +155,7 @@ static int drop_check(const void *params, struct nnd_error *e)
 }
 
 const struct op OPS(rows)[] = {
-    {.name = "rows.sum",
-     .params_size = sizeof(struct nnd_rows),
-     .args = {ARG(nnd_rows, x, "TN", IN_FLOATS, 0), ARG(nnd_rows, y, "N", IN_F32, 0)},
-     .launch = sum_launch},
+    {.name = "rows.sum", .launch = sum_launch},
     {.name = "rows.gather",
      .params_size = sizeof(struct nnd_rows),
      .args = {ARG(nnd_rows, x, "SN", IN_ANY, 0), ARG(nnd_rows, y, "TN", IN_ANY, 0)},
@@ -169,11 +166,6 @@ const struct op OPS(rows)[] = {
      .args = {ARG(nnd_rows, x, "TN", IN_ANY, 0), ARG(nnd_rows, y, "SN", IN_ANY, 0)},
      .check = move_check,
      .launch = scatter_launch},
-    {.name = "dropout",
-     .params_size = sizeof(struct nnd_drop),
-     .args = {ARG(nnd_drop, x, "TN", IN_FLOATS, 0),
-              ARG(nnd_drop, y, "TN", IN_FLOATS, 0)},
-     .check = drop_check,
-     .launch = drop_launch},
+    {.name = "dropout", .check = drop_check, .launch = drop_launch},
     {0},
 };

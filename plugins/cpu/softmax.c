@@ -138,16 +138,7 @@ static int softmax_bwd(const void *params, const struct nnd_launch *l)
 }
 
 const struct op OPS(softmax)[] = {
-    {.name = "softmax.fwd",
-     .params_size = sizeof(struct nnd_softmax),
-     .args = {ARG(nnd_softmax, x, "TN", IN_FLOATS, 0),
-              ARG(nnd_softmax, y, "TN", IN_FLOATS, 0)},
-     .launch = softmax_fwd},
-    {.name = "softmax.bwd",
-     .params_size = sizeof(struct nnd_softmax),
-     .args = {ARG(nnd_softmax, y, "TN", IN_FLOATS, 0),
-              ARG(nnd_softmax, dy, "TN", IN_FLOATS, 0),
-              ARG(nnd_softmax, dx, "TN", IN_FLOATS, 0)},
-     .launch = softmax_bwd},
+    {.name = "softmax.fwd", .launch = softmax_fwd},
+    {.name = "softmax.bwd", .launch = softmax_bwd},
     {0},
 };

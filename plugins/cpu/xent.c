@@ -118,16 +118,7 @@ static int xent_bwd(const void *params, const struct nnd_launch *l)
 }
 
 const struct op OPS(xent)[] = {
-    {.name = "xent.fwd",
-     .params_size = sizeof(struct nnd_xent),
-     .args = {ARG(nnd_xent, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_xent, loss, "T", IN_F32, 0), ARG(nnd_xent, lse, "T", IN_F32, 0)},
-     .launch = xent_fwd},
-    {.name = "xent.bwd",
-     .params_size = sizeof(struct nnd_xent),
-     .args = {ARG(nnd_xent, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_xent, lse, "T", IN_F32, 0),
-              ARG(nnd_xent, dlogits, "TV", IN_FLOATS, 0)},
-     .launch = xent_bwd},
+    {.name = "xent.fwd", .launch = xent_fwd},
+    {.name = "xent.bwd", .launch = xent_bwd},
     {0},
 };

@@ -395,14 +395,6 @@ static int slopes_check(const void *params, struct nnd_error *e)
 
 extern "C" const struct op cuda_attn_bwd_hopper_ops[] = {
     {.name = "attn.bwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args =
-         {ARG(nnd_attn, q, "THD", IN_FLOATS, 0), ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, v, "SGD", IN_FLOATS, 0), ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, lse, "HT", IN_F32, 0), ARG(nnd_attn, dout, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dq, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dk, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, dv, "SGD", IN_FLOATS, 0)},
      .check = slopes_check,
      .workspace = cuda_attn_grad_workspace,
      .launch = slopes_launch},

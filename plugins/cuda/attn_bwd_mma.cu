@@ -286,14 +286,6 @@ extern "C" size_t cuda_attn_grad_workspace(const void *params)
 
 extern "C" const struct op cuda_attn_bwd_mma_ops[] = {
     {.name = "attn.bwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args =
-         {ARG(nnd_attn, q, "THD", IN_FLOATS, 0), ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, v, "SGD", IN_FLOATS, 0), ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, lse, "HT", IN_F32, 0), ARG(nnd_attn, dout, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dq, "THD", IN_FLOATS, 0),
-          ARG(nnd_attn, dk, "SGD", IN_FLOATS, 0),
-          ARG(nnd_attn, dv, "SGD", IN_FLOATS, 0)},
      .check = cuda_attn_grad_check,
      .workspace = cuda_attn_grad_workspace,
      .launch = grad_launch},

@@ -105,14 +105,6 @@ static int forward_launch(const void *params, const struct nnd_launch *l)
 }
 
 extern "C" const struct op cuda_attn_fwd_ops[] = {
-    {.name = "attn.fwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args = {ARG(nnd_attn, q, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, v, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, lse, "HT", IN_F32, 0)},
-     .check = cuda_attn_check,
-     .launch = forward_launch},
+    {.name = "attn.fwd", .check = cuda_attn_check, .launch = forward_launch},
     {},
 };

@@ -466,12 +466,6 @@ static size_t hopper_workspace(const void *)
 
 extern "C" const struct op cuda_attn_hopper_ops[] = {
     {.name = "attn.fwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args = {ARG(nnd_attn, q, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, v, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, lse, "HT", IN_F32, 0)},
      .check = hopper_check,
      .workspace = hopper_workspace,
      .launch = hopper_launch},

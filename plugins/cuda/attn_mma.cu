@@ -211,14 +211,6 @@ extern "C" int cuda_attn_half_check(const void *params, struct nnd_error *e)
 }
 
 extern "C" const struct op cuda_attn_mma_ops[] = {
-    {.name = "attn.fwd",
-     .params_size = sizeof(struct nnd_attn),
-     .args = {ARG(nnd_attn, q, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, k, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, v, "SGD", IN_FLOATS, 0),
-              ARG(nnd_attn, o, "THD", IN_FLOATS, 0),
-              ARG(nnd_attn, lse, "HT", IN_F32, 0)},
-     .check = cuda_attn_half_check,
-     .launch = mma_launch},
+    {.name = "attn.fwd", .check = cuda_attn_half_check, .launch = mma_launch},
     {},
 };

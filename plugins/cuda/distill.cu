@@ -181,25 +181,7 @@ static int check(const void *params, struct nnd_error *e)
 }
 
 extern "C" const struct op cuda_distill_ops[] = {
-    {.name = "distill.fwd",
-     .params_size = sizeof(struct nnd_distill),
-     .args = {ARG(nnd_distill, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, teacher, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, loss, "T", IN_F32, 0),
-              ARG(nnd_distill, lse, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_soft, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_teacher, "T", IN_F32, 0)},
-     .check = check,
-     .launch = distill_fwd},
-    {.name = "distill.bwd",
-     .params_size = sizeof(struct nnd_distill),
-     .args = {ARG(nnd_distill, logits, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, teacher, "TV", IN_FLOATS, 0),
-              ARG(nnd_distill, lse, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_soft, "T", IN_F32, 0),
-              ARG(nnd_distill, lse_teacher, "T", IN_F32, 0),
-              ARG(nnd_distill, dlogits, "TV", IN_FLOATS, 0)},
-     .check = check,
-     .launch = distill_bwd},
+    {.name = "distill.fwd", .check = check, .launch = distill_fwd},
+    {.name = "distill.bwd", .check = check, .launch = distill_bwd},
     {},
 };

@@ -69,7 +69,8 @@ plugins_cuda_cuda_la_LDFLAGS = $(PLUGIN_LINK_FLAGS)
 plugins_cuda_cuda_la_LIBADD = $(cuda_objects) -L$(CUDA_DIR)/lib64 \
     -lcudart_static -lstdc++ -lpthread -lrt -ldl
 plugins_cuda_cuda_la_DEPENDENCIES = $(cuda_objects)
-plugins_cuda_cuda_la_SOURCES = plugins/cuda/plugin.c plugins/cpu/op.c
+plugins_cuda_cuda_la_SOURCES = plugins/cuda/plugin.c plugins/cpu/calls.c \
+    plugins/cpu/op.c
 
 NVCC_FLAGS = -std=c++20 -O3 $(NVCC_GENCODE) -Xptxas -v \
     -Xcompiler -fPIC,-fvisibility=hidden,-fno-exceptions,-fno-rtti \
@@ -124,7 +125,7 @@ emu_objects = $(cuda_sources:plugins/cuda/%.cu=tests/cuda/%.o)
 check_DATA = tests/cuda/cuda.so tests/cuda/libnccl.so.2 tests/cuda/old/libnccl.so.2
 tests/cuda/cuda.so: $(emu_objects) tests/cuda/emu.o tests/cuda/stream.o \
     tests/cuda/warpgroup.o tests/cuda/cublaslt.o tests/cuda/nvidia_ml.o \
-    tests/cuda/plugin.o tests/cuda/op.o
+    tests/cuda/plugin.o tests/cuda/calls.o tests/cuda/op.o
 	$(AM_V_GEN)$(CXX) -shared $(SANITIZER_FLAGS) -o $@ $^ -lpthread -ldl
 $(emu_objects): tests/cuda/%.o: $(srcdir)/plugins/cuda/%.cu \
     $(cuda_headers:%=$(srcdir)/%) $(srcdir)/tests/cuda/cuda_runtime.h \
@@ -160,8 +161,8 @@ tests/cuda/plugin.o: $(srcdir)/plugins/cuda/plugin.c $(cuda_headers:%=$(srcdir)/
     $(srcdir)/plugins/cpu/op.h $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
-tests/cuda/op.o: $(srcdir)/plugins/cpu/op.c $(srcdir)/plugins/cpu/op.h \
-    $(abi_headers)
+tests/cuda/calls.o tests/cuda/op.o: tests/cuda/%.o: $(srcdir)/plugins/cpu/%.c \
+    $(srcdir)/plugins/cpu/op.h $(abi_headers)
 	@$(MKDIR_P) tests/cuda
 	$(AM_V_GEN)$(CC) $(EMU_CFLAGS) -c $< -o $@
 # In NCCL's place, and a version of it that is too old.

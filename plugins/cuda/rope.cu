@@ -113,11 +113,6 @@ static int rope_check(const void *params, struct nnd_error *e)
 }
 
 extern "C" const struct op cuda_rope_ops[] = {
-    {.name = "rope",
-     .params_size = sizeof(struct nnd_rope),
-     .args = {ARG(nnd_rope, x, "THD", IN_FLOATS, 0),
-              ARG(nnd_rope, y, "THD", IN_FLOATS, 0)},
-     .check = rope_check,
-     .launch = rope_launch},
+    {.name = "rope", .check = rope_check, .launch = rope_launch},
     {},
 };

@@ -183,10 +183,6 @@ static int sample_check(const void *params, struct nnd_error *e)
 
 extern "C" const struct op cuda_sample_ops[] = {
     {.name = "sample",
-     .params_size = sizeof(struct nnd_choose),
-     .args = {ARG(nnd_choose, x, "RV", IN_FLOATS, 0),
-              ARG(nnd_choose, index, "RK", IN_I32, 0),
-              ARG(nnd_choose, value, "RK", IN_F32, ARG_OPTIONAL)},
      .check = sample_check,
      .workspace = sample_workspace,
      .launch = sample_launch},
