@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * op.h - how the kernels of the plugins cpu and blis are described and listed.
+ * op.h - how the kernels of the plugins cpu, blis and cuda are described and listed.
  *
  * A kernel is one row of a table: its operator, what its params must look like (for
  * operators that several plugins serve calls.c says that), its workspace, its work.
- * op.c turns rows into struct nnd_kernel; it is
- * compiled for the oldest CPU, so that a kernel that does not run here can say
- * so.  A source that is compiled once for each instruction set exports nothing
- * but its table, under a name of its own: OPS(norm) is norm_ops_v3.
+ * op.c turns rows into struct nnd_kernel; it is compiled for the oldest CPU, so that a
+ * kernel that does not run here can say so.  A source that is compiled once for each
+ * instruction set exports nothing but its table, under a name of its own: OPS(norm) is
+ * norm_ops_v3.
  */
 #ifndef CPU_OP_H
 #define CPU_OP_H
