@@ -46,9 +46,13 @@ static void swiglu_backward(const void *arg, int64_t lo, int64_t hi)
     }
 }
 
-static void gelu_forward(const void *arg, int64_t lo, int64_t hi)
+/* Of a function of one number: y is f(a, approx), da is back(dy, a, approx). */
+typedef vf forward_f(vf a, int approx);
+typedef vf backward_f(vf dy, vf a, int approx);
+
+static inline __attribute__((always_inline)) void
+forward(const struct nnd_act *p, int64_t lo, int64_t hi, forward_f *f)
 {
-    const struct nnd_act *p = arg;
     int64_t n = p->a.dim[1];
 
     for (int64_t r = lo; r < hi; r++) {
@@ -58,60 +62,64 @@ static void gelu_forward(const void *arg, int64_t lo, int64_t hi)
         for (int64_t i = 0; i < n; i += VL) {
             vf x = vec_get(a, p->a.dtype, i, n - i);
 
-            vec_put(y, p->y.dtype, i, n - i, act_gelu(x, p->approx));
+            vec_put(y, p->y.dtype, i, n - i, f(x, p->approx));
         }
     }
+}
+
+static inline __attribute__((always_inline)) void
+backward(const struct nnd_act *p, int64_t lo, int64_t hi, backward_f *back)
+{
+    int64_t n = p->a.dim[1];
+
+    for (int64_t r = lo; r < hi; r++) {
+        const void *a = row_of(&p->a, r), *dy = row_of(&p->dy, r);
+        void *da = row_of(&p->da, r);
+
+        for (int64_t i = 0; i < n; i += VL) {
+            vf x = vec_get(a, p->a.dtype, i, n - i);
+            vf d = vec_get(dy, p->dy.dtype, i, n - i);
+
+            vec_put(da, p->da.dtype, i, n - i, back(d, x, p->approx));
+        }
+    }
+}
+
+static inline vf gelu_back(vf dy, vf a, int approx)
+{
+    return dy * act_gelu_slope(a, approx);
+}
+
+static inline vf relu(vf a, int approx)
+{
+    (void)approx;
+    return act_relu(a);
+}
+
+static inline vf relu_back(vf dy, vf a, int approx)
+{
+    (void)approx;
+    return act_relu_back(dy, a);
+}
+
+static void gelu_forward(const void *arg, int64_t lo, int64_t hi)
+{
+    forward(arg, lo, hi, act_gelu);
 }
 
 static void gelu_backward(const void *arg, int64_t lo, int64_t hi)
 {
-    const struct nnd_act *p = arg;
-    int64_t n = p->a.dim[1];
-
-    for (int64_t r = lo; r < hi; r++) {
-        const void *a = row_of(&p->a, r), *dy = row_of(&p->dy, r);
-        void *da = row_of(&p->da, r);
-
-        for (int64_t i = 0; i < n; i += VL) {
-            vf x = vec_get(a, p->a.dtype, i, n - i);
-            vf d = vec_get(dy, p->dy.dtype, i, n - i);
-
-            vec_put(da, p->da.dtype, i, n - i, d * act_gelu_slope(x, p->approx));
-        }
-    }
+    backward(arg, lo, hi, gelu_back);
 }
 
 static void relu_forward(const void *arg, int64_t lo, int64_t hi)
 {
-    const struct nnd_act *p = arg;
-    int64_t n = p->a.dim[1];
-
-    for (int64_t r = lo; r < hi; r++) {
-        const void *a = row_of(&p->a, r);
-        void *y = row_of(&p->y, r);
-
-        for (int64_t i = 0; i < n; i += VL)
-            vec_put(y, p->y.dtype, i, n - i,
-                    act_relu(vec_get(a, p->a.dtype, i, n - i)));
-    }
+    forward(arg, lo, hi, relu);
 }
 
 static void relu_backward(const void *arg, int64_t lo, int64_t hi)
 {
-    const struct nnd_act *p = arg;
-    int64_t n = p->a.dim[1];
-
-    for (int64_t r = lo; r < hi; r++) {
-        const void *a = row_of(&p->a, r), *dy = row_of(&p->dy, r);
-        void *da = row_of(&p->da, r);
-
-        for (int64_t i = 0; i < n; i += VL) {
-            vf x = vec_get(a, p->a.dtype, i, n - i);
-            vf d = vec_get(dy, p->dy.dtype, i, n - i);
-
-            vec_put(da, p->da.dtype, i, n - i, act_relu_back(d, x));
-        }
-    }
+    backward(arg, lo, hi, relu_back);
 }
 
 /* An element here costs about as much as four of a plain pass. */
