@@ -43,7 +43,30 @@ template <int DT> struct swiglu_backward {
     }
 };
 
-template <int DT> struct gelu_forward {
+/* Functions of one number. */
+struct gelu {
+    static __device__ float of(float a, int approx)
+    {
+        return gelu_of(a, approx);
+    }
+    static __device__ float back(float dy, float a, int approx)
+    {
+        return dy * gelu_slope(a, approx);
+    }
+};
+
+struct relu {
+    static __device__ float of(float a, int)
+    {
+        return relu_of(a);
+    }
+    static __device__ float back(float dy, float a, int)
+    {
+        return relu_back(dy, a);
+    }
+};
+
+template <class F, int DT> struct forward {
     struct acts m;
     __device__ void operator()(int64_t r, int64_t c, int64_t left) const
     {
@@ -51,12 +74,12 @@ template <int DT> struct gelu_forward {
         get8<DT>(m.a, r, c, left, a);
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            a[i] = gelu_of(a[i], m.approx);
+            a[i] = F::of(a[i], m.approx);
         put8<DT>(m.y, r, c, left, a);
     }
 };
 
-template <int DT> struct gelu_backward {
+template <class F, int DT> struct backward {
     struct acts m;
     __device__ void operator()(int64_t r, int64_t c, int64_t left) const
     {
@@ -65,37 +88,15 @@ template <int DT> struct gelu_backward {
         get8<DT>(m.dy, r, c, left, d);
 #pragma unroll
         for (int i = 0; i < 8; i++)
-            d[i] *= gelu_slope(a[i], m.approx);
+            d[i] = F::back(d[i], a[i], m.approx);
         put8<DT>(m.da, r, c, left, d);
     }
 };
 
-template <int DT> struct relu_forward {
-    struct acts m;
-    __device__ void operator()(int64_t r, int64_t c, int64_t left) const
-    {
-        float a[8];
-        get8<DT>(m.a, r, c, left, a);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            a[i] = relu_of(a[i]);
-        put8<DT>(m.y, r, c, left, a);
-    }
-};
-
-template <int DT> struct relu_backward {
-    struct acts m;
-    __device__ void operator()(int64_t r, int64_t c, int64_t left) const
-    {
-        float a[8], d[8];
-        get8<DT>(m.a, r, c, left, a);
-        get8<DT>(m.dy, r, c, left, d);
-#pragma unroll
-        for (int i = 0; i < 8; i++)
-            d[i] = relu_back(d[i], a[i]);
-        put8<DT>(m.da, r, c, left, d);
-    }
-};
+template <int DT> using gelu_forward = forward<gelu, DT>;
+template <int DT> using gelu_backward = backward<gelu, DT>;
+template <int DT> using relu_forward = forward<relu, DT>;
+template <int DT> using relu_backward = backward<relu, DT>;
 
 /* Run F over the tensors t [n] of which all are [T,N]. */
 template <template <int> class F>
