@@ -63,9 +63,12 @@ struct gemm_left {
     int64_t rows, panels, row_step, word_step;
 };
 
-/* Memory that will be packed next, to be brought near while tiles are computed, a
- * piece with each: `rows` rows in memory of `bytes` each; row, at: how far we are. */
-#define GEMM_PIECE 1024
+/* Memory that will be read next, to be brought near while tiles are computed, a piece
+ * of GEMM_PIECE lines with each: `rows` rows of `bytes` each.  A piece is the same line
+ * of neighbouring rows, or, where those lie anywhere (side.index), one row's lines.
+ * row, at: how far we are. */
+#define GEMM_LINE  64
+#define GEMM_PIECE 16
 struct gemm_ahead {
     struct side side;
     int64_t rows, bytes, row, at;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * few.c - products with few rows, as decoding makes them: BLIS would pack all of
+ * gemm_few.c - products with few rows, as decoding makes them: BLIS would pack all of
  * B to use it once.  Elements sum as BLIS's own kernels do, one fused multiply-add
  * after the other in one accumulator, so the bits are the same; product.c
  * compares before it relies on that.  Compiled once for each instruction set.

@@ -129,12 +129,22 @@ left_by_words(const struct side *a, int dtype, int64_t m, int64_t k, int64_t pan
     }
 }
 
-/* Rows in memory are rows that tiles can read: f32, and not so far apart that they all
- * fall into one set of the first-level cache. */
-static int is_fit(const struct side *a)
+/* Rows in memory are words that tiles can read: f32, or pairs of bf16, of which the
+ * last is whole. */
+static int are_words(const struct side *a, int64_t k)
 {
-    return GEMM_WORD == 1 && a->cs == 1 && a->dtype == NND_F32 && !a->index &&
-           a->rs * 4 % 4096 != 0;
+    if (GEMM_WORD == 1)
+        return a->dtype == NND_F32;
+    return a->dtype == NND_BF16 && k % 2 == 0 && a->rs % 2 == 0 &&
+           (uintptr_t)a->p % sizeof(float) == 0;
+}
+
+/* They are not so far apart, either, that they all fall into one set of the first-level
+ * cache. */
+static int is_fit(const struct side *a, int64_t k)
+{
+    return a->cs == 1 && !a->index && are_words(a, k) &&
+           a->rs * side_size(a) % 4096 != 0;
 }
 
 /* Columns in memory that tiles can read there, because they are so short that a block
@@ -152,9 +162,9 @@ void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,
     int64_t panels = (m + GEMM_MR - 1) / GEMM_MR;
 
     *out = (struct gemm_left){room, m, panels, a->cs == 1 ? GEMM_ROW_STEP : 0, 0};
-    if (is_fit(a)) {
+    if (is_fit(a, k)) {
         out->p = a->p;
-        out->row_step = a->rs;
+        out->row_step = a->rs / GEMM_WORD;
     } else if (is_short(a)) {
         out->p = a->p;
         out->word_step = a->cs;

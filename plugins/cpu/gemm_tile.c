@@ -9,7 +9,7 @@
 #include "gemm.h"
 
 /* Words between two lines that are brought near. */
-#define STRETCH (GEMM_WORDS * 64 / GEMM_PIECE)
+#define STRETCH (GEMM_WORDS / GEMM_PIECE)
 
 /* acc + y * x, a word of K; one rounding, or what the processor does to pairs. */
 static inline vf mul_add(vf y, vf x, vf acc)
@@ -21,14 +21,31 @@ static inline vf mul_add(vf y, vf x, vf acc)
 #endif
 }
 
-/* What a tile reads: a panel of A and one of B, `words` of K, and memory that is to
- * be brought near meanwhile, GEMM_PIECE bytes of each.  row_step, word_step: of
- * gemm_left. */
+/* Memory to bring near: GEMM_PIECE lines, `step` bytes apart. */
+struct piece {
+    const char *p;
+    int64_t step;
+};
+
+/* What a tile reads: a panel of A and one of B, `words` of K, and what is to be brought
+ * near meanwhile.  row_step, word_step: of gemm_left. */
 struct source {
     const float *a, *b;
     int64_t words, row_step, word_step;
-    const char *next[2];
+    struct piece next[2];
 };
+
+/* Bring row number `row` of d near.  One with each stretch: all at once would keep the
+ * tile's first words of A and B waiting. */
+static inline __attribute__((always_inline)) void
+bring_row(int row, int rows, int vectors, const float *d, int64_t ld)
+{
+    if (row >= rows)
+        return;
+    __builtin_prefetch(d + row * ld, 1);
+    if (vectors > 1)
+        __builtin_prefetch(d + row * ld + VL, 1);
+}
 
 /* d [rows, vectors * VL] = or += the product; rows and vectors are constants where this
  * is inlined, and so are A's steps when it is not by rows.  Three rows share a register
@@ -39,25 +56,25 @@ static inline __attribute__((always_inline)) void tile(int rows, int vectors,
                                                        float *d, int64_t ld)
 {
     const float *a[(GEMM_MR + 2) / 3], *b = s->b;
-    const char *next = s->next[0], *next2 = s->next[1];
+    struct piece next = s->next[0], next2 = s->next[1];
+    int row = 0;
 
     vf acc[GEMM_MR][2];
 
 #pragma GCC unroll 16
     for (int r = 0; r < rows; r++)
 #pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            __builtin_prefetch(d + r * ld + v * VL, 1);
+        for (int v = 0; v < vectors; v++)
             acc[r][v] = vec_all(0);
-        }
 #pragma GCC unroll 5
     for (int r = 0; r < rows; r += 3)
         a[r / 3] = s->a + r * a_row;
     for (int64_t left = s->words; left > 0; left -= STRETCH) {
-        __builtin_prefetch(next, 0, 2);
-        __builtin_prefetch(next2, 0, 2);
-        next += 64;
-        next2 += 64;
+        bring_row(row++, rows, vectors, d, ld);
+        __builtin_prefetch(next.p, 0, 2);
+        __builtin_prefetch(next2.p, 0, 2);
+        next.p += next.step;
+        next2.p += next2.step;
         for (int64_t k = left < STRETCH ? left : STRETCH; k > 0; k--, b += GEMM_NR) {
             vf x[2];
 
@@ -190,18 +207,37 @@ static void tile_edge(int rows, int64_t cols, const struct source *s, int add, f
         }
 }
 
-/* The next piece to bring near; `instead` when there is none. */
-static const char *piece_of(struct gemm_ahead *w, const void *instead)
+/* Go on by one piece. */
+static void step_on(struct gemm_ahead *w)
 {
-    const char *row = w->row < w->rows ? side_row(&w->side, w->row) : NULL;
-    int64_t at = w->at;
-
-    w->at += GEMM_PIECE;
-    if (w->at >= w->bytes) {
+    if (w->side.index) {
+        w->at += GEMM_PIECE * GEMM_LINE;
+        if (w->at < w->bytes)
+            return;
         w->at = 0;
         w->row++;
+        return;
     }
-    return row ? row + at : instead;
+    w->row += GEMM_PIECE;
+    if (w->row < w->rows)
+        return;
+    w->row = 0;
+    w->at += GEMM_LINE;
+    if (w->at >= w->bytes + GEMM_LINE - 1) /* rows begin anywhere in a line */
+        w->rows = 0;
+}
+
+/* The next piece to bring near; `instead` when there is none. */
+static struct piece piece_of(struct gemm_ahead *w, const void *instead)
+{
+    const char *row = w->row < w->rows ? side_row(&w->side, w->row) : NULL;
+    int64_t step = w->side.index ? GEMM_LINE : w->side.rs * side_size(&w->side);
+    struct piece next = {instead, 0};
+
+    if (row)
+        next = (struct piece){row + w->at, step};
+    step_on(w);
+    return next;
 }
 
 void gemm_multiply(const struct gemm_left *a, const float *b, int64_t n, int64_t k,
