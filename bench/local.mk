@@ -2,10 +2,12 @@
 #
 # bench/local.mk - benchmarks; none is run by make check.
 
-# Not built by "make" either: make bench/peak bench/allreduce
-EXTRA_PROGRAMS += bench/peak
+# Not built by "make" either: make bench/peak bench/line bench/allreduce
+EXTRA_PROGRAMS += bench/peak bench/line
 bench_peak_SOURCES = bench/peak.c
 bench_peak_LDADD = lib/base/libbase.la
+bench_line_SOURCES = bench/line.c
+bench_line_LDADD = lib/base/libbase.la
 
 if WITH_MPI
 EXTRA_PROGRAMS += bench/allreduce
