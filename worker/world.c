@@ -54,8 +54,11 @@ int world_rank(void)
     return world.rank;
 }
 
+/* How ranks wait is comm_mpi.c's business, which says why they never yield; who says
+ * otherwise in the environment is listened to. */
 int world_open(struct comm **out, struct err *e)
 {
+    setenv("OMPI_MCA_mpi_yield_when_idle", "0", 0);
     return world.launched ? comm_mpi_world(out, e) : comm_self(out, e);
 }
 

@@ -44,8 +44,9 @@ int comm_mpi_world(struct comm **out, struct err *e);
 /* May threads use communicators of this kind at the same time? */
 bool comm_threads(const struct comm *c);
 
-/* From now on c, and what is split from it, sleeps between looks while it waits for
- * others: for a thread that must not take the processor from one that computes. */
+/* From now on c, and what is split from it, looks only shortly for what it waits for
+ * before it sleeps between looks: for a thread that must not take the processor from
+ * one that computes.  Where ranks outnumber processors all do so. */
 void comm_wait_gently(struct comm *c);
 
 /* Ranks with the same color (0 or more), ordered by their rank in c.  A part is

@@ -7,6 +7,12 @@
  * with its neighbour, so that no rank is everyone's first target.  MPI's own
  * errors come back with the collective's and the peer's name.
  *
+ * Nobody waits for long without sleep: every call but those that make and end
+ * communicators is a non-blocking one, looked after and then, between naps, again.
+ * Open MPI's own remedy where ranks outnumber processors, sched_yield between looks, is
+ * switched off by worker/world.c: Linux 6.18 with autogroups has been seen to give all
+ * other processes of a machine nothing for 30 seconds while two ranks yielded.
+ *
  * Open MPI 4.1 cannot repair a world that lost a rank: after an error the only
  * thing to do with a communicator is comm_abort.
  */
@@ -15,9 +21,15 @@
 #include <errno.h>
 #include <mpi.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { TAG = 1, LOOKS = 200, NAP_NS = 20000 };
+enum { TAG = 1, NAP_LEAST_NS = 20000, NAP_MOST_NS = 1000000 };
+
+/* Looks at what one waits for before the first nap, of about 0.1 us each: where every
+ * rank has a processor, and where somebody else could use it. */
+enum { LOOKS_ALONE = 5000, LOOKS_GENTLE = 200 };
 
 /* 1 GiB: far below the 2 GiB that an int counts. */
 static const size_t piece_most = (size_t)1 << 30;
@@ -26,7 +38,7 @@ struct comm_mpi {
     struct comm base;
     MPI_Comm mpi;
     size_t piece;              /* bytes of the longest message           */
-    bool gentle;               /* see comm_wait_gently                   */
+    int looks;                 /* before the first nap                   */
     MPI_Request *req;          /* [2 * size]                             */
     MPI_Status *stat;          /* [2 * size]                             */
     size_t *own_len, *own_off; /* [size] what allgatherv sends to a rank */
@@ -85,6 +97,20 @@ static void release(struct comm_mpi *m)
     free(m);
 }
 
+/* Have the ranks of this machine a processor each? */
+static bool has_processor(void)
+{
+    MPI_Comm here;
+    int ranks = 1;
+
+    if (MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL,
+                            &here) != MPI_SUCCESS)
+        return false;
+    MPI_Comm_size(here, &ranks);
+    MPI_Comm_free(&here);
+    return ranks <= sysconf(_SC_NPROCESSORS_ONLN);
+}
+
 /* What a communicator has from the one it is split from; of the world `like` is
  * NULL. */
 static int wrap(MPI_Comm mpi, const struct comm_mpi *like, struct comm **out,
@@ -98,7 +124,7 @@ static int wrap(MPI_Comm mpi, const struct comm_mpi *like, struct comm **out,
     m->base.ops = &mpi_ops;
     m->mpi = mpi;
     m->piece = like ? like->piece : piece_most;
-    m->gentle = like && like->gentle;
+    m->looks = like ? like->looks : has_processor() ? LOOKS_ALONE : LOOKS_GENTLE;
     MPI_Query_thread(&level);
     m->base.threads = level == MPI_THREAD_MULTIPLE;
     MPI_Comm_set_errhandler(mpi, MPI_ERRORS_RETURN);
@@ -123,6 +149,7 @@ int comm_mpi_world(struct comm **out, struct err *e)
     if (ready)
         return err_set(e, ERR_FAILED,
                        "comm: wanted one MPI world, found a second call");
+    prctl(PR_SET_TIMERSLACK, 1UL); /* naps are as long as was asked for */
     rc = MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &level);
     if (rc != MPI_SUCCESS)
         return err_set(e, ERR_FAILED, "comm: MPI_Init_thread: MPI error %d", rc);
@@ -168,33 +195,41 @@ void comm_mpi_set_piece(struct comm *c, size_t bytes)
 /* --- waiting -------------------------------------------------------------- */
 
 /* Looking costs less than sleeping while the other side is at it; after that each
- * look waits for the clock. */
-static void rest(int looks)
+ * look waits for the clock, a sixteenth longer each time, so that a wait is late by a
+ * small part of what it took. */
+static int64_t rest(int64_t nap)
 {
-    const struct timespec nap = {.tv_nsec = NAP_NS};
-
-    if (looks >= LOOKS)
-        nanosleep(&nap, NULL);
+    nanosleep(&(struct timespec){.tv_nsec = nap}, NULL);
+    return nap < NAP_MOST_NS ? nap + nap / 16 : nap;
 }
 
 static int wait_requests(struct comm_mpi *m, int n)
 {
-    int done = 0, rc = MPI_SUCCESS;
+    int64_t nap = NAP_LEAST_NS;
+    int looks = 0, done = 0, rc = MPI_SUCCESS;
 
-    if (!m->gentle)
-        return MPI_Waitall(n, m->req, m->stat);
-    for (int looks = 0; rc == MPI_SUCCESS; looks++) {
+    while (rc == MPI_SUCCESS) {
         rc = MPI_Testall(n, m->req, &done, m->stat);
         if (done)
             break;
-        rest(looks);
+        if (looks++ >= m->looks)
+            nap = rest(nap), looks = m->looks;
     }
     return rc;
 }
 
 static void mpi_wait_gently(struct comm *c)
 {
-    mpi_of(c)->gentle = true;
+    mpi_of(c)->looks = LOOKS_GENTLE;
+}
+
+/* The end of the one request that a call with the result rc began. */
+static int wait_begun(struct comm_mpi *m, int rc)
+{
+    if (rc != MPI_SUCCESS)
+        return rc;
+    rc = wait_requests(m, 1);
+    return rc == MPI_ERR_IN_STATUS ? m->stat[0].MPI_ERROR : rc;
 }
 
 /* --- blocks of bytes ------------------------------------------------------ */
@@ -363,12 +398,13 @@ static int mpi_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce 
 {
     const MPI_Op ops[] = {
         [COMM_SUM] = MPI_SUM, [COMM_MAX] = MPI_MAX, [COMM_OR] = MPI_BOR};
-    const struct comm_mpi *m = mpi_of(c);
+    struct comm_mpi *m = mpi_of(c);
     const size_t most = m->piece / sizeof *x;
 
     for (size_t at = 0; at < n; at += most) {
         int len = (int)(n - at < most ? n - at : most);
-        int rc = MPI_Allreduce(MPI_IN_PLACE, x + at, len, MPI_INT64_T, ops[op], m->mpi);
+        int rc = wait_begun(m, MPI_Iallreduce(MPI_IN_PLACE, x + at, len, MPI_INT64_T,
+                                              ops[op], m->mpi, &m->req[0]));
 
         if (rc != MPI_SUCCESS)
             return fail(c, "allreduce", rc, e);
@@ -378,11 +414,12 @@ static int mpi_allreduce(struct comm *c, int64_t *x, size_t n, enum comm_reduce 
 
 static int mpi_bcast(struct comm *c, void *buf, size_t len, int root, struct err *e)
 {
-    const struct comm_mpi *m = mpi_of(c);
+    struct comm_mpi *m = mpi_of(c);
 
     for (size_t k = 0; k < pieces(m, len); k++) {
-        int rc = MPI_Bcast((char *)buf + k * m->piece, piece_len(m, len, k), MPI_BYTE,
-                           root, m->mpi);
+        int rc =
+            wait_begun(m, MPI_Ibcast((char *)buf + k * m->piece, piece_len(m, len, k),
+                                     MPI_BYTE, root, m->mpi, &m->req[0]));
 
         if (rc != MPI_SUCCESS)
             return fail_peer(c, "bcast", "from", root, rc, e);
@@ -393,15 +430,8 @@ static int mpi_bcast(struct comm *c, void *buf, size_t len, int root, struct err
 static int mpi_barrier(struct comm *c, struct err *e)
 {
     struct comm_mpi *m = mpi_of(c);
-    int rc;
+    int rc = wait_begun(m, MPI_Ibarrier(m->mpi, &m->req[0]));
 
-    if (m->gentle) {
-        rc = MPI_Ibarrier(m->mpi, &m->req[0]);
-        if (rc == MPI_SUCCESS)
-            rc = wait_requests(m, 1);
-    } else {
-        rc = MPI_Barrier(m->mpi);
-    }
     return rc == MPI_SUCCESS ? 0 : fail(c, "barrier", rc, e);
 }
 
