@@ -4,9 +4,14 @@
  *
  * A run is published in one atomic word, the ticket: the run's number in its
  * upper half, the tasks not yet handed out in its lower half.  Who lowers the
- * lower half owns a task, and while one is owned pool_run cannot return, so
- * fn, arg and n of that run stand still.  A thread that comes late finds
- * nothing left and reads nothing else; nobody has to wait for it.
+ * lower half may have a task, and while one may pool_run cannot return, so
+ * fn, arg, n and the shares of that run stand still.  A thread that comes late
+ * finds nothing left and reads nothing else; nobody has to wait for it.
+ *
+ * Which task it is the shares say: each thread has the same part of every run, which
+ * it takes from the front, and helps others, from their ends, once its own is done.
+ * Rows that one call writes are so in the cache of the thread that reads them in the
+ * next: processors of one machine may have caches far from one another's.
  */
 #include "base/pool.h"
 
@@ -28,6 +33,13 @@ enum { SPIN_NS = 20000, SPIN_ALONE_NS = 200000 };
 
 enum { MOST_THREADS = 4096, SPINS_PER_LOOK = 64 };
 
+/* Tasks of a run that a thread has still to take: the first in the lower half, the one
+ * after the last in the upper.  No two lie in one line of the cache. */
+struct share {
+    _Atomic uint64_t tasks;
+    char room[56];
+};
+
 struct pool {
     int threads; /* with the caller */
     _Atomic int64_t spin_ns;
@@ -38,6 +50,7 @@ struct pool {
         pthread_t thread;
         int index;
     } * helpers;
+    struct share *shares; /* of each thread; the caller's is the first */
 
     atomic_flag busy; /* a run is on */
     int n;
@@ -88,22 +101,62 @@ static bool all_ended(struct pool *p)
     return atomic_load(&p->done) == p->n;
 }
 
-/* Take the next task of the run that is on; -1 if none is left. */
-static int take(struct pool *p)
+/* Give each thread its part of n tasks. */
+static void share_out(struct pool *p, int n)
+{
+    for (int64_t t = 0; t < p->threads; t++) {
+        uint64_t first = (uint64_t)(n * t / p->threads);
+        uint64_t last = (uint64_t)(n * (t + 1) / p->threads);
+
+        atomic_store(&p->shares[t].tasks, last << 32 | first);
+    }
+}
+
+/* Take a task out of a share, the first one or the last; -1 if none is left. */
+static int take_from(struct share *s, bool last)
+{
+    uint64_t t = atomic_load(&s->tasks), rest;
+
+    do {
+        if ((uint32_t)t == t >> 32)
+            return -1;
+        rest = last ? t - (UINT64_C(1) << 32) : t + 1;
+    } while (!atomic_compare_exchange_weak(&s->tasks, &t, rest));
+    return last ? (int)(rest >> 32) : (int)(uint32_t)t;
+}
+
+/* May this thread have a task of the run that is on? */
+static bool may_take(struct pool *p)
 {
     uint64_t t = atomic_load(&p->ticket);
 
     do {
         if ((uint32_t)t == 0)
-            return -1;
+            return false;
     } while (!atomic_compare_exchange_weak(&p->ticket, &t, t - 1));
-    return p->n - (int)(uint32_t)t;
+    return true;
 }
 
-/* Run tasks until none is left; wake the caller after the last. */
-static void work(struct pool *p)
+/* Take a task for thread `index`; -1 if none is left.  Shares hold a task for each who
+ * may have one, and none gets more, so that one round finds it. */
+static int take(struct pool *p, int index)
 {
-    for (int i = take(p); i >= 0; i = take(p)) {
+    int i;
+
+    if (!may_take(p))
+        return -1;
+    i = take_from(&p->shares[index], false);
+    for (int other = index; i < 0;) {
+        other = other + 1 < p->threads ? other + 1 : 0;
+        i = take_from(&p->shares[other], true);
+    }
+    return i;
+}
+
+/* Run tasks in thread `index` until none is left; wake the caller after the last. */
+static void work(struct pool *p, int index)
+{
+    for (int i = take(p, index); i >= 0; i = take(p, index)) {
         int n = p->n;
 
         p->fn(p->arg, i);
@@ -138,7 +191,7 @@ static void *helper_main(void *arg)
     while (!atomic_load(&p->stop)) {
         if (!spin(p, work_waits))
             sleep_until_work(p);
-        work(p);
+        work(p, h->index);
     }
     return NULL;
 }
@@ -177,6 +230,7 @@ static void release(struct pool *p, int threads)
     pthread_cond_destroy(&p->ended);
     pthread_cond_destroy(&p->wake);
     pthread_mutex_destroy(&p->lock);
+    free(p->shares);
     free(p->helpers);
     free(p);
 }
@@ -191,6 +245,7 @@ int pool_create(int threads, void (*start)(void *arg, int index), void *arg,
                        MOST_THREADS, threads);
     p = oom_calloc(1, sizeof *p);
     p->helpers = oom_calloc((size_t)threads, sizeof *p->helpers);
+    p->shares = oom_calloc((size_t)threads, sizeof *p->shares);
     p->threads = threads;
     p->start = start;
     p->start_arg = arg;
@@ -252,10 +307,11 @@ void pool_run(struct pool *p, int n, void (*fn)(void *arg, int i), void *arg)
     p->fn = fn;
     p->arg = arg;
     atomic_store(&p->done, 0);
+    share_out(p, n);
     uint64_t run = (atomic_load(&p->ticket) >> 32) + 1;
     atomic_store(&p->ticket, run << 32 | (uint32_t)n);
     wake_helpers(p);
-    work(p);
+    work(p, 0);
     wait_for_end(p);
     atomic_flag_clear(&p->busy);
 }

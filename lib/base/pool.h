@@ -2,9 +2,10 @@
 /*
  * pool.h - the one thread pool of a process: n tasks over a few threads.
  *
- * The calling thread takes part.  Tasks are handed out in index order from one
- * counter; results must not depend on which thread runs which task.  Binding
- * threads to cores is the caller's, through the start hook.
+ * The calling thread takes part.  Each thread has the same part of every run's tasks,
+ * in index order, so that neighbours in one run find what they wrote in the next, and
+ * takes over others' when it has none left; results must not depend on which thread
+ * runs which task.  Binding threads to cores is the caller's, through the start hook.
  */
 #ifndef BASE_POOL_H
 #define BASE_POOL_H

@@ -41,6 +41,73 @@ static void every_task_runs_once(void **state)
     pool_destroy(NULL);
 }
 
+static _Thread_local int me; /* the caller is 0 */
+
+static void number_thread(void *arg, int index)
+{
+    (void)arg;
+    me = index;
+}
+
+static struct {
+    int by[8];
+    atomic_int begun[8], ended;
+    int order[8];
+} part;
+
+/* Tasks of both halves begin at once, pair by pair. */
+static void meet_the_other(void *arg, int i)
+{
+    int other = (i + 4) % 8;
+
+    (void)arg;
+    part.by[i] = me;
+    atomic_store(&part.begun[i], 1);
+    while (!atomic_load(&part.begun[other]))
+        usleep(100);
+}
+
+static void threads_keep_their_part(void **state)
+{
+    struct err e;
+
+    (void)state;
+    assert_int_equal(pool_create(2, number_thread, NULL, &pool, &e), 0);
+    for (int run = 0; run < 10; run++) {
+        memset(&part, 0, sizeof part);
+        pool_run(pool, 8, meet_the_other, NULL);
+        for (int i = 0; i < 8; i++)
+            assert_int_equal(part.by[i], i / 4);
+    }
+    pool_destroy(pool);
+}
+
+/* The first task begins before and ends after all others. */
+static void outlast_others(void *arg, int i)
+{
+    (void)arg;
+    atomic_store(&part.begun[i], 1);
+    while (!atomic_load(&part.begun[0]))
+        usleep(100);
+    while (i == 0 && atomic_load(&part.ended) < 7)
+        usleep(100);
+    part.order[atomic_fetch_add(&part.ended, 1)] = i;
+}
+
+/* Who has done its part takes over another's, from its end. */
+static void nobody_waits_for_a_slow_one(void **state)
+{
+    static const int wanted[] = {4, 5, 6, 7, 3, 2, 1, 0};
+    struct err e;
+
+    (void)state;
+    assert_int_equal(pool_create(2, NULL, NULL, &pool, &e), 0);
+    memset(&part, 0, sizeof part);
+    pool_run(pool, 8, outlast_others, NULL);
+    assert_memory_equal(part.order, wanted, sizeof wanted);
+    pool_destroy(pool);
+}
+
 /* Runs with pauses between them find the threads asleep. */
 static void sleeping_threads_wake(void **state)
 {
@@ -177,6 +244,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_task_runs_once),
+        cmocka_unit_test(threads_keep_their_part),
+        cmocka_unit_test(nobody_waits_for_a_slow_one),
         cmocka_unit_test(sleeping_threads_wake),
         cmocka_unit_test(tasks_run_at_once),
         cmocka_unit_test(nested_runs_stay_in_their_thread),
