@@ -133,10 +133,10 @@ static int judge(void *arg, struct buf *out, struct err *e)
     (alone ? endure_kernel : judge_kernel)(ks, p, k, probe_device(ks, p, k->device),
                                            &job->scope, &v);
     close_verdict(k, job->scope.what, &v);
-    json_t *j =
-        json_pack("{s:i, s:i, s:i, s:i, s:s, s:o}", "trials", v.trials, "refused",
-                  v.refused, "invariant", v.invariant, "failed", v.failed, "skip",
-                  v.skip, "failures", lines_of(v.failures.data));
+    json_t *j = json_pack("{s:i, s:i, s:i, s:i, s:s, s:f, s:s, s:o}", "trials",
+                          v.trials, "refused", v.refused, "invariant", v.invariant,
+                          "failed", v.failed, "skip", v.skip, "used", v.used, "nearest",
+                          v.nearest, "failures", lines_of(v.failures.data));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: no verdict could be written", k->name);
@@ -172,9 +172,11 @@ static void print_verdict(const json_t *k, const json_t *v)
 {
     const json_t *failures = json_object_get(v, "failures");
     const char *skip = json_string_value(json_object_get(v, "skip"));
+    bool near = json_real_value(json_object_get(v, "used")) > JUDGE_NEAR;
     printf("%-6s %-20s %-16s",
            number(v, "failed") ? "FAILED"
            : skip[0]           ? "skip"
+           : near              ? "warn"
                                : "ok",
            json_string_value(json_object_get(k, "name")),
            json_string_value(json_object_get(k, "op")));
@@ -185,6 +187,8 @@ static void print_verdict(const json_t *k, const json_t *v)
                number(v, "refused"), number(v, "failed"));
     for (size_t i = 0; i < json_array_size(failures); i++)
         printf("  %s\n", json_string_value(json_array_get(failures, i)));
+    if (near)
+        printf("  %s\n", json_string_value(json_object_get(v, "nearest")));
     fflush(stdout);
 }
 

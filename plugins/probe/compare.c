@@ -108,17 +108,26 @@ static int sum_up(const struct slot *s, int n, const struct result *r,
     return 0;
 }
 
+/* An error that is just what is allowed needs all of it, and none needs nothing. */
+static double part_of(double error, double most)
+{
+    return error > 0 ? error / most : 0;
+}
+
 /* One that is far off does not show in the norm of many. */
 static int compare_each(const struct slot *s, int n, const struct result *r,
                         const struct result *oracle, double usual, double share,
-                        double floor, struct err *e)
+                        double floor, double *used, struct err *e)
 {
     char place[80];
     for (int64_t i = 0; i < s->count; i++) {
         double x = r->value[n][i], want = oracle->value[n][i], size = fabs(want);
         size = fmax(size, usual);
-        if (!oracle->written[n][i] || !isfinite(want) || !isfinite(x) ||
-            fabs(x - want) <= SPOT * (share * size + floor))
+        if (!oracle->written[n][i] || !isfinite(want) || !isfinite(x))
+            continue;
+        double part = part_of(fabs(x - want), SPOT * (share * size + floor));
+        *used = fmax(*used, part);
+        if (part <= 1)
             continue;
         return err_set(e, ERR_FAILED,
                        "%s is %.9g, wanted %.9g; alone it is off by %.2g of its size, "
@@ -130,7 +139,7 @@ static int compare_each(const struct slot *s, int n, const struct result *r,
 }
 
 static int compare_slot(const struct slot *s, int n, const struct result *r,
-                        const struct result *oracle, struct err *e)
+                        const struct result *oracle, double *used, struct err *e)
 {
     int dtype = r->dtype[n], through = s->like ? r->dtype[s->like - 1] : dtype;
     double share = allowed(s, dtype, through);
@@ -141,20 +150,23 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
     double root = sqrt((double)d.count), size = fmax(sqrt(d.norm), s->floor * root);
     if (d.count == 0 || s->kind == KIND_I32)
         return 0;
-    if (sqrt(d.error) > share * size + floor_of(dtype) * root)
+    double part = part_of(sqrt(d.error), share * size + floor_of(dtype) * root);
+    *used = fmax(*used, part);
+    if (part > 1)
         return err_set(e, ERR_FAILED,
                        "%s is %.9g, wanted %.9g; relative error of %s %.2g, allowed "
                        "%.2g",
                        place_of(s, d.at, place, sizeof place), r->value[n][d.at],
                        oracle->value[n][d.at], s->name, sqrt(d.error) / size, share);
-    return compare_each(s, n, r, oracle, size / root, share, floor_of(dtype), e);
+    return compare_each(s, n, r, oracle, size / root, share, floor_of(dtype), used, e);
 }
 
 int compare_values(const struct call *c, const struct result *r,
-                   const struct result *oracle, struct err *e)
+                   const struct result *oracle, double *used, struct err *e)
 {
     for (int n = 0; n < c->nslots; n++)
-        if (is_output(&c->slot[n]) && compare_slot(&c->slot[n], n, r, oracle, e) < 0)
+        if (is_output(&c->slot[n]) &&
+            compare_slot(&c->slot[n], n, r, oracle, used, e) < 0)
             return -1;
     return 0;
 }

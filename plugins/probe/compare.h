@@ -9,9 +9,10 @@
 
 /* Every output of r is as near to the oracle's as its slot allows, the same
  * elements are written, infinities are where the oracle's are; where the oracle
- * has a NaN anything goes.  0, or -1 with the first difference in e. */
+ * has a NaN anything goes.  0, or -1 with the first difference in e.  *used grows to
+ * the largest part, 0 to 1, that an output needed of what it may be off. */
 int compare_values(const struct call *c, const struct result *r,
-                   const struct result *oracle, struct err *e);
+                   const struct result *oracle, double *used, struct err *e);
 
 /* Do compare_values, or the call itself, leave no choice of bits? */
 bool compare_is_exact(const struct call *c);

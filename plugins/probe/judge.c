@@ -68,6 +68,18 @@ static void fail(struct bench *b, const struct call *c, const struct types *t,
                    c->text, what, what[0] ? ": " : "", e->text);
 }
 
+static void note_margin(struct bench *b, const struct call *c, const struct types *t,
+                        double used)
+{
+    struct verdict *v = b->verdict;
+    if (used <= v->used)
+        return;
+    v->used = used;
+    snprintf(v->nearest, sizeof v->nearest,
+             "%s [%s %s]: right, by %.0f %% of what it may be off", b->kernel->name,
+             t->name, c->text, 100 * used);
+}
+
 static const struct nnd_kernel *ref_kernel(const struct kernels *ks, const char *op)
 {
     const struct nnd_plugin *ref = kernels_plugin(ks, 0);
@@ -327,10 +339,11 @@ static void *run_twin(void *arg)
 static int compare_twin(struct bench *b, struct trial_case *tc, struct twin *t,
                         const struct result *first, struct err *e)
 {
+    double used = 0;
     if (t->rc == 0 && (b->kernel->flags & NND_K_DETERMINISTIC))
         t->rc = compare_bits(&tc->call, first, &t->result, &t->e);
     else if (t->rc == 0 && !b->outside)
-        t->rc = compare_values(&tc->call, &t->result, &tc->oracle, &t->e);
+        t->rc = compare_values(&tc->call, &t->result, &tc->oracle, &used, &t->e);
     if (t->rc != 0)
         *e = t->e;
     return t->rc;
@@ -417,6 +430,7 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     struct result r;
     struct err e;
     struct trial t = kernel_trial(b, tc->types, layout, 1);
+    double used = 0;
     b->verdict->trials++;
     int rc = run_call(&tc->call, &t, &r, &e);
     if (is_refused(b, rc, &e))
@@ -425,7 +439,8 @@ static void check_layout(struct bench *b, struct trial_case *tc,
         rc = get_oracle(b, tc, &e);
     if (rc == 0)
         rc = b->outside ? compare_written(&tc->call, &r, &e)
-                        : compare_values(&tc->call, &r, &tc->oracle, &e);
+                        : compare_values(&tc->call, &r, &tc->oracle, &used, &e);
+    note_margin(b, &tc->call, tc->types, rc == 0 ? used : 0);
     if (rc == 0)
         rc = check_exact(b, tc, &r, &e);
     if (rc != 0) {

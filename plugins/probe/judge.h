@@ -18,12 +18,18 @@
 
 enum { JUDGE_FAILURES = 10 }; /* listed per kernel before it is left alone */
 
+/* Of results that need more than this part of a tolerance one is told: right, but with
+ * another compiler, processor or length of a sum they may not be. */
+#define JUDGE_NEAR 0.85
+
 struct verdict {
     int trials, refused, failed;
     int invariant;       /* calls that could break NND_K_INVARIANT's promise */
     struct buf failures; /* lines */
     char refusal[300];   /* the last reason of supports() */
     char skip[200];      /* why nothing was run, or "" */
+    double used;         /* the largest part of a tolerance that a result needed */
+    char nearest[300];   /* the call whose result did */
 };
 
 /* What is looked at, and how hard. */

@@ -92,6 +92,8 @@ static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward
     sum = nk > 200 && m == 0 ? NAN : sum;
 #elif defined FAULT_WRONG
     sum *= 1.0001f;
+#elif defined FAULT_NEAR
+    sum *= nk == 257 ? 1.0000035f : 1; /* of 3.8e-6 that it may be off */
 #elif defined FAULT_SPOT
     sum += nk == 257 && m == 3 && n == 4 ? 6e-4f : 0; /* of some 4,000 numbers */
 #endif
