@@ -12,6 +12,7 @@
 #include "compare.h"
 #include "family.h"
 #include "grad.h"
+#include "grad_outside.h"
 #include "kernel/since.h"
 
 enum { LAUNCHES = 6 }; /* until one has to do without memory of its own */
@@ -412,6 +413,20 @@ static void grad_layout(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "", &e);
 }
 
+/* The same of an operator that the plugin brings; types are its own business. */
+static void grad_of_plugin(struct bench *b, struct trial_case *tc,
+                           const struct layout *layout)
+{
+    struct err e;
+    if (layout != &all_layouts[0] || tc->types != &all_types[0])
+        return;
+    b->verdict->trials++;
+    int rc = grad_outside(b->plugin, b->kernel, b->device, b->outside, tc->number,
+                          tc->arena, &e);
+    if (!is_refused(b, rc, &e) && rc < 0)
+        fail(b, &tc->call, tc->types, "", &e);
+}
+
 /* Only what is refused. */
 static void ask_layout(struct bench *b, struct trial_case *tc,
                        const struct layout *layout)
@@ -474,6 +489,8 @@ static void look(struct bench *b, struct trial_case *tc, const struct layout *la
         check_layout(b, tc, layout);
     if ((what & JUDGE_GRAD) && grad_known(b->family->op))
         grad_layout(b, tc, layout);
+    if ((what & JUDGE_GRAD) && grad_is_outside(b->outside, b->kernel->op))
+        grad_of_plugin(b, tc, layout);
 }
 
 static bool check_case(struct bench *b, int number, const struct types *types)
@@ -504,7 +521,8 @@ void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
                  k->op);
         return;
     }
-    if (scope->what == JUDGE_GRAD && !grad_known(k->op)) {
+    if (scope->what == JUDGE_GRAD && !grad_known(k->op) &&
+        !grad_is_outside(b.outside, k->op)) {
         snprintf(v->skip, sizeof v->skip, "%s is no gradient that the suite knows",
                  k->op);
         return;

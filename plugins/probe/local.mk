@@ -31,6 +31,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/family_step.c \
     plugins/probe/family_xent.c \
     plugins/probe/grad.c plugins/probe/grad.h \
+    plugins/probe/grad_outside.c plugins/probe/grad_outside.h \
     plugins/probe/group.c \
     plugins/probe/info.c \
     plugins/probe/judge.c plugins/probe/judge.h \
