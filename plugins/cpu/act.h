@@ -33,6 +33,19 @@ static inline vf act_gelu_slope(vf x, int approx)
     return s + 2.0f * (x * (s * (1.0f - s)) * du);
 }
 
+/* The form by erf for x and results of 16 bits. */
+static inline vf act_gelu_short(vf x)
+{
+    return x * vec_phi_short(x);
+}
+
+static inline vf act_gelu_slope_short(vf x)
+{
+    vf bell = vec_exp2_short(-0.721347520444481704f * (x * x)); /* log2(e) / 2 */
+
+    return vec_phi_short(x) + x * (ROOT_1_2PI * bell);
+}
+
 static inline vf act_silu(vf x)
 {
     return x * vec_sigmoid(x);

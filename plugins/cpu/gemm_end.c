@@ -44,12 +44,29 @@ static inline __attribute__((always_inline)) vf keep(const struct row *w, void *
     return dtype == NND_F32 ? x : get(w, p, dtype, i);
 }
 
+/* GELU where its input is kept in 16 bits: what it makes of that, forward and back,
+ * need not be better than 16 bits are. */
+enum { SHORT_GELU = 1000, SHORT_DGELU };
+
+static int shorten(int epilogue, const struct nnd_tensor *pre)
+{
+    if (!pre->ndim || dtype_size(pre->dtype) != 2)
+        return epilogue;
+    return epilogue == NND_EPI_GELU    ? SHORT_GELU
+           : epilogue == NND_EPI_DGELU ? SHORT_DGELU
+                                       : epilogue;
+}
+
 /* What the epilogue makes of x; pre: what is at the same place there. */
 static inline __attribute__((always_inline)) vf made_of(int epilogue, vf x, vf pre)
 {
     switch (epilogue) {
     case NND_EPI_GELU:
         return act_gelu(x, 0);
+    case SHORT_GELU:
+        return act_gelu_short(x);
+    case SHORT_DGELU:
+        return x * act_gelu_slope_short(pre);
     case NND_EPI_GELU_TANH:
         return act_gelu(x, 1);
     case NND_EPI_SILU:
@@ -74,7 +91,8 @@ static inline __attribute__((always_inline)) void end_as(int epilogue,
                                                          const struct row *w)
 {
     const struct gemm_finish *f = w->f;
-    int slope_of = nnd_slope_of(epilogue), pre_type = f->pre.dtype;
+    int slope_of = epilogue == SHORT_DGELU ? SHORT_GELU : nnd_slope_of(epilogue);
+    int pre_type = f->pre.dtype;
 
     for (int64_t i = 0; i < w->cols; i += VL) {
         vf x = get(w, w->x, NND_F32, i), pre = x;
@@ -124,9 +142,15 @@ static void end_dswiglu(const struct row *w)
 
 static void end_row(const struct row *w)
 {
-    switch (w->f->epilogue) {
+    switch (shorten(w->f->epilogue, &w->f->pre)) {
     case NND_EPI_GELU:
         end_as(NND_EPI_GELU, w);
+        break;
+    case SHORT_GELU:
+        end_as(SHORT_GELU, w);
+        break;
+    case SHORT_DGELU:
+        end_as(SHORT_DGELU, w);
         break;
     case NND_EPI_GELU_TANH:
         end_as(NND_EPI_GELU_TANH, w);

@@ -78,6 +78,11 @@ static void test_accuracy(void **state)
     expect_accuracy("phi", vec_phi, phi, 5, -1, INFINITY);
     /* The rounding of x^2 in exp(-x^2 / 2) shows: at -9 about x^2 ulp. */
     expect_accuracy("phi's tail", vec_phi, phi, 100, -9, -1);
+    /* 1 ulp is 6e-8 to 1.2e-7 of a number; a result of bf16 may be off by 3.9e-3. */
+    expect_accuracy("short phi", vec_phi_short, phi, 500, -3, INFINITY);
+    expect_accuracy("short phi's tail", vec_phi_short, phi, 2400, -5, -3);
+    expect_accuracy("short phi's far tail", vec_phi_short, phi, 12000, -8, -5);
+    expect_accuracy("short 2^x", vec_exp2_short, exp2, 50, -125, 0);
 }
 
 static void test_ends(void **state)
@@ -93,6 +98,10 @@ static void test_ends(void **state)
     assert_true(vec_log(vec_all(INFINITY))[0] == INFINITY);
     assert_true(isnan(vec_tanh(vec_all(NAN))[0]));
     assert_true(vec_phi(vec_all(0))[0] == 0.5f);
+    assert_true(vec_phi_short(vec_all(0))[0] == 0.5f);
+    assert_true(vec_phi_short(vec_all(INFINITY))[0] == 1.0f);
+    assert_true(vec_phi_short(vec_all(-3e38f))[0] == 0.0f);
+    assert_true(isnan(vec_phi_short(vec_all(NAN))[0]));
 }
 
 static void test_sincos(void **state)
