@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 
 #include "base/clock.h"
 
@@ -76,7 +75,6 @@ static void *lane_main(void *arg)
     struct lane *l = arg;
 
     pthread_setname_np(pthread_self(), "lane");
-    prctl(PR_SET_TIMERSLACK, 1UL); /* naps are as long as was asked for */
     pthread_mutex_lock(&l->lock);
     for (;;) {
         while (l->count == 0 && !l->stop)
