@@ -151,31 +151,56 @@ static bool is_given(const struct exec *x, const struct node *n, double *most,
     return true;
 }
 
-/* The call at the place. */
+/* What is known about the call at the place. */
+struct finding {
+    enum verify_verdict v;
+    struct err found;  /* what ref has there                           */
+    bool is_ref;       /* the kernel is ref's own                      */
+    bool tame;         /* its inputs are of a size that f32 can bear   */
+    const char *given; /* the input that is no number already, or NULL */
+};
+
+static enum trace_verdict verdict_of(const struct finding *f)
+{
+    if (f->v == VERIFY_LOST && f->tame)
+        return TRACE_WORSE;
+    if (f->given)
+        return TRACE_GIVEN;
+    if (f->v == VERIFY_NOT && !f->is_ref)
+        return TRACE_UNASKED;
+    return TRACE_NO_WORSE;
+}
+
+static const char *reason_of(const struct finding *f, enum trace_verdict verdict)
+{
+    if (verdict == TRACE_WORSE)
+        return f->found.text;
+    if (verdict == TRACE_GIVEN)
+        return f->given;
+    if (f->is_ref)
+        return "and it is ref itself";
+    if (f->v == VERIFY_ALIKE)
+        return "where ref has none either";
+    if (!f->tame)
+        return "more than f32 can bear";
+    return "where ref is at the end of its range as well";
+}
+
 static int judge(struct exec *x, const struct node *n, const struct record *r,
                  const struct nnd_launch *l, struct nnd_error *why)
 {
     struct trace *t = x->trace;
-    const char *name = "";
-    struct err found = {0};
+    struct finding f = {.is_ref = kernels_plugin_of(x->c.kernels, r->kernel) == 0};
+    const char *name;
     int status;
-    bool given = is_given(x, n, &t->most, &name);
-    enum verify_verdict v = verify_compare(x->c.verify, r->kernel, r->plan, r->params,
-                                           l, t->place.at, why, &status, &found);
+    if (!is_given(x, n, &t->most, &name))
+        f.given = name;
+    f.tame = t->most <= tame(n);
+    f.v = verify_compare(x->c.verify, r->kernel, r->plan, r->params, l, t->place.at,
+                         why, &status, &f.found);
     t->kernel = r->kernel;
-    bool is_ref = kernels_plugin_of(x->c.kernels, r->kernel) == 0;
-    t->verdict = v == VERIFY_LOST && t->most <= tame(n) ? TRACE_WORSE
-                 : !given                               ? TRACE_GIVEN
-                 : v == VERIFY_NOT && !is_ref           ? TRACE_UNASKED
-                                                        : TRACE_NO_WORSE;
-    const char *text = t->verdict == TRACE_GIVEN   ? name
-                       : t->verdict == TRACE_WORSE ? found.text
-                       : is_ref                    ? "and it is ref itself"
-                       : v == VERIFY_ALIKE         ? "where ref has none either"
-                       : t->most > tame(n)
-                           ? "more than f32 can bear"
-                           : "where ref is at the end of its range as well";
-    snprintf(t->text, sizeof t->text, "%.190s", text);
+    t->verdict = verdict_of(&f);
+    snprintf(t->text, sizeof t->text, "%.190s", reason_of(&f, t->verdict));
     return status;
 }
 
