@@ -46,6 +46,7 @@ EXTRA_DIST += \
     bench/results/multi30k.yaml \
     bench/results/rows.sh \
     bench/results/time-machine.yaml \
+    bench/results/torch_kept.py \
     bench/results/torch_lm.py \
     bench/results/torch_pairs.py \
     bench/results/wikitext-2.yaml \

@@ -168,14 +168,15 @@ row_multi30k_lengths()
 
 # --- held to PyTorch ----------------------------------------------------------
 
-# torch SCRIPT ARGUMENT...: the same model by PyTorch; what it prints is in $dir/torch.
+# torch SCRIPT ARGUMENT...: the same model by PyTorch, or what is left of it; what it
+# prints is in $dir/torch.
 torch()
 {
     local script=$1
     shift
     [ -s "$dir/torch" ] && return
-    "${PYTHON:-python3}" "$here/results/$script" "$(manifest)" "$seed" "$threads" "$@" \
-        >"$dir/torch.part" 2>"$dir/torch.log" || {
+    "${PYTHON:-python3}" "$here/results/$script" "$(manifest)" "$seed" "$threads" \
+        "$dir/torch.kept" "$@" >"$dir/torch.part" 2>>"$dir/torch.log" || {
         tail -n 5 "$dir/torch.log" >&2
         die "$row: PYTHON, ${PYTHON:-python3}, has no PyTorch, or failed"
     }

@@ -4,12 +4,12 @@
 # torch_lm.py - a recurrent language model of nnd's in plain PyTorch, trained as its job
 # says on the same words, for rows that are held to PyTorch.
 #
-#   torch_lm.py MANIFEST SEED THREADS TRAIN VALID
+#   torch_lm.py MANIFEST SEED THREADS KEPT TRAIN VALID
 #
 # MANIFEST is that of a checkpoint of nnd's: its job, and the number of parameters,
-# which has to be the same.  Streams side by side, whose states go on from step to step
-# and are zero at the begin of an epoch.  It prints the least validation loss, nats per
-# word.
+# which has to be the same.  What was ended goes on from the file KEPT.  Streams side by
+# side, whose states go on from step to step and are zero at the begin of an epoch.  It
+# prints the least validation loss, nats per word.
 
 import json
 import math
@@ -19,6 +19,8 @@ import sys
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from torch_kept import Kept
 
 
 def words(path):
@@ -114,16 +116,21 @@ def optimizer(model, t):
     return kind(groups, lr=t["lr"], betas=(t["beta1"], t["beta2"]), eps=t["eps"])
 
 
-def train(model, job, ids, valid):
+def train(model, job, ids, valid, kept):
     t, context, batch = job["train"], job["model"]["context"], job["train"]["batch"]
     windows = (len(ids) - context) // batch // context
-    opt, phase, best = optimizer(model, t), random.Random(job["seed"]), math.inf
+    opt, phase = optimizer(model, t), random.Random(job["seed"])
+    begin, so_far = kept.load(model, opt, state=None, best=math.inf)
+    best = so_far["best"]
     for step in range(t["steps"]):
         place = step % windows
         if place == 0:
             first, state = phase.randrange(context), None
             given = streams(ids, batch, first, windows * context)
             wanted = streams(ids, batch, first + 1, windows * context)
+        if step < begin:
+            state = so_far["state"]
+            continue
         part = slice(place * context, (place + 1) * context)
         for group in opt.param_groups:
             group["lr"] = rate(t, step)
@@ -138,12 +145,13 @@ def train(model, job, ids, valid):
             now = validate(model, valid, batch, context)
             print(f"step {step + 1} valid {now:.4f}", file=sys.stderr, flush=True)
             best = min(best, now)
+        kept.save(step + 1, model, opt, state=state, best=best)
     return best
 
 
 def main():
-    if len(sys.argv) != 6:
-        sys.exit("usage: torch_lm.py MANIFEST SEED THREADS TRAIN VALID")
+    if len(sys.argv) != 7:
+        sys.exit("usage: torch_lm.py MANIFEST SEED THREADS KEPT TRAIN VALID")
     with open(sys.argv[1], encoding="utf-8") as f:
         manifest = json.load(f)
     job = manifest["job"]
@@ -152,15 +160,16 @@ def main():
         sys.exit("torch_lm.py: wanted model.scale_embeddings false")
     torch.set_num_threads(int(sys.argv[3]))
     torch.manual_seed(job["seed"])
-    text = words(sys.argv[4])
+    text = words(sys.argv[5])
     number = vocabulary(text, job["data"]["min_count"])
     ids, valid = (torch.tensor([number.get(w, 3) for w in side])
-                  for side in (text, words(sys.argv[5])))
+                  for side in (text, words(sys.argv[6])))
     model = Model(m, len(number) + 4)
     count = sum(p.numel() for p in model.parameters())
     if count != manifest["nparams"]:
         sys.exit(f"torch_lm.py: {count} parameters, wanted {manifest['nparams']}")
-    print(f"{train(model, job, ids, valid):.4f}")
+    kept = Kept(sys.argv[4], job["checkpoint"]["every"])
+    print(f"{train(model, job, ids, valid, kept):.4f}")
 
 
 main()

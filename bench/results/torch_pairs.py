@@ -4,14 +4,14 @@
 # torch_pairs.py - an encoder-decoder Transformer of nnd's in plain PyTorch, trained as
 # its job says on the same ids, for rows that are held to PyTorch.
 #
-#   torch_pairs.py MANIFEST SEED THREADS TRAIN VALID [WRITTEN]
+#   torch_pairs.py MANIFEST SEED THREADS KEPT TRAIN VALID [WRITTEN]
 #
 # MANIFEST is that of a checkpoint of nnd's: its job, and the number of parameters,
-# which has to be the same.  TRAIN and VALID are the beginnings of file names:
-# TRAIN.source and TRAIN.target hold the ids of a text a line, as nnctl tokenizer encode
-# prints them.  It prints the least validation loss, nats per token without smoothing;
-# with WRITTEN it then writes, by those weights, the likeliest token each time for the
-# sources of VALID, as ids.
+# which has to be the same.  What was ended goes on from the file KEPT.  TRAIN and VALID
+# are the beginnings of file names: TRAIN.source and TRAIN.target hold the ids of a text
+# a line, as nnctl tokenizer encode prints them.  It prints the least validation loss,
+# nats per token without smoothing; with WRITTEN it then writes, by those weights, the
+# likeliest token each time for the sources of VALID, as ids.
 
 import copy
 import json
@@ -22,6 +22,8 @@ import sys
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from torch_kept import Kept
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -221,13 +223,17 @@ def validate(model, valid, rows):
     return total / count
 
 
-def train(model, job, pairs, valid):
+def train(model, job, pairs, valid, kept):
     t, rows = job["train"], job["train"]["batch_tokens"]
     opt, order = optimizer(model, t), random.Random(job["seed"])
-    best, kept, queue = math.inf, None, []
+    begin, so_far = kept.load(model, opt, best=math.inf, weights={})
+    best, weights, queue = so_far["best"], so_far["weights"], []
     for step in range(t["steps"]):
         queue = queue or batches(pairs, rows, t["batch"], order)
-        source, given, target = tensors(queue.pop())
+        batch = queue.pop()
+        if step < begin:
+            continue
+        source, given, target = tensors(batch)
         for group in opt.param_groups:
             group["lr"] = rate(t, step)
         loss = F.cross_entropy(model(source, given).flatten(0, 1), target.flatten(),
@@ -240,8 +246,9 @@ def train(model, job, pairs, valid):
             now = validate(model, valid, rows)
             print(f"step {step + 1} valid {now:.4f}", file=sys.stderr, flush=True)
             if now < best:
-                best, kept = now, copy.deepcopy(model.state_dict())
-    model.load_state_dict(kept)
+                best, weights = now, copy.deepcopy(model.state_dict())
+        kept.save(step + 1, model, opt, best=best, weights=weights)
+    model.load_state_dict(weights)
     return best
 
 
@@ -270,8 +277,9 @@ def table(manifest, side):
 
 
 def main():
-    if len(sys.argv) not in (6, 7):
-        sys.exit("usage: torch_pairs.py MANIFEST SEED THREADS TRAIN VALID [WRITTEN]")
+    if len(sys.argv) not in (7, 8):
+        sys.exit("usage: torch_pairs.py MANIFEST SEED THREADS KEPT TRAIN VALID "
+                 "[WRITTEN]")
     with open(sys.argv[1], encoding="utf-8") as f:
         manifest = json.load(f)
     job = manifest["job"]
@@ -288,11 +296,12 @@ def main():
     count = sum(p.numel() for p in model.parameters())
     if count != manifest["nparams"]:
         sys.exit(f"torch_pairs.py: {count} parameters, wanted {manifest['nparams']}")
-    pairs, valid = (read_pairs(stem, job) for stem in sys.argv[4:6])
-    print(f"{train(model, job, pairs, valid):.4f}")
-    if len(sys.argv) == 7:
-        sources = read_side(sys.argv[5] + ".source", m["source_context"], True)
-        write(model, sources, m["context"], sys.argv[6])
+    pairs, valid = (read_pairs(stem, job) for stem in sys.argv[5:7])
+    kept = Kept(sys.argv[4], job["checkpoint"]["every"])
+    print(f"{train(model, job, pairs, valid, kept):.4f}")
+    if len(sys.argv) == 8:
+        sources = read_side(sys.argv[6] + ".source", m["source_context"], True)
+        write(model, sources, m["context"], sys.argv[7])
 
 
 main()
