@@ -70,8 +70,11 @@ static int place_vocab(struct rows *r, json_t *vocab, struct err *e)
 
     if (!json_is_object(vocab) || json_object_size(vocab) == 0)
         return err_set(e, ERR_SPEC, "wanted an object of pieces with their ids");
-    json_object_foreach(vocab, text,
-                        id) if (place(r, text, id, false, e) < 0) return e->code;
+    json_object_foreach(vocab, text, id)
+    {
+        if (place(r, text, id, false, e) < 0)
+            return e->code;
+    }
     return 0;
 }
 
