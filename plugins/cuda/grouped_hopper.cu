@@ -15,50 +15,25 @@
 #include "act.h"
 #include "families.h"
 #include "grouped.h"
-#include "hopper.h"
+#include "hopper_tile.h"
 
-#define HIGH      128 /* rows of a tile */
-#define HALF      128 /* columns of a half of it */
-#define DEPTH     64  /* of a step */
-#define GROUPS    2
-#define CONSUMERS (GROUPS * WARPGROUP)
-#define THREADS   (CONSUMERS + WARPGROUP)
-#define ROWS      (HIGH / GROUPS) /* of a group */
-#define LINES     8               /* that a thread copies of a side in a step */
-#define LAG       2  /* steps of copies in flight behind the one that is begun */
-#define BAND      16 /* tiles below each other whose columns are taken together */
+#define LAG  2  /* steps of copies in flight behind the one that is begun */
+#define BAND 16 /* tiles below each other whose columns are taken together */
 
-/* SUMS: mode K. */
-template <bool SUMS> constexpr int halves = SUMS ? 1 : 2;
-template <bool SUMS> constexpr int stages = SUMS ? 6 : 4;
-static_assert(LAG <= stages<false> - 2 && LAG <= stages<true> - 2,
+typedef struct ring<4, 2> wide_ring;   /* mode M */
+typedef struct ring<6, 1> narrow_ring; /* mode K */
+static_assert(LAG <= wide_ring::STAGES - 2 && LAG <= narrow_ring::STAGES - 2,
               "who multiplies must not wait for a step that waits for it");
-
-template <bool SUMS> struct ring {
-    uint16_t a[stages<SUMS>][HIGH * DEPTH];
-    uint16_t b[stages<SUMS>][halves<SUMS>][HALF * DEPTH];
-    uint64_t full[stages<SUMS>], empty[stages<SUMS>];
-};
 
 /* Shared memory of mode M; out: of a warp, on its way to rows. */
 struct room {
-    struct ring<false> ring;
+    wide_ring ring;
     alignas(16) uint16_t out[CONSUMERS / 32][16 * HALF];
 };
 
 struct maps {
     CUtensorMap a, b, a2, b2;
 };
-
-template <bool SUMS> DEVICE int stage_of(int n)
-{
-    return n % stages<SUMS>;
-}
-
-template <bool SUMS> DEVICE uint32_t turn_of(int n)
-{
-    return (uint32_t)(n / stages<SUMS>)&1;
-}
 
 /* ---- who fetches ---- */
 
@@ -68,25 +43,21 @@ struct past {
 };
 
 /* The next step's stage, when nobody reads it any more. */
-template <bool SUMS>
-DEVICE int begin_step(struct ring<SUMS> *r, const struct past &past)
+template <class RING> DEVICE int begin_step(RING *r, const struct past &past)
 {
-    int stage = stage_of<SUMS>(past.begun);
-    barrier_wait(&r->empty[stage], turn_of<SUMS>(past.begun) ^ 1);
-    return stage;
+    return await_empty(r, past.begun);
 }
 
-template <bool SUMS> DEVICE void give(struct ring<SUMS> *r, struct past &past, int end)
+template <class RING> DEVICE void give(RING *r, struct past &past, int end)
 {
     shared_publish();
     __syncwarp();
     for (; past.given < end; past.given++)
-        release(&r->full[stage_of<SUMS>(past.given)]);
+        release(&r->full[past.given % RING::STAGES]);
 }
 
 /* A step has been begun; copied: it has copies of this thread's. */
-template <bool SUMS>
-DEVICE void end_step(struct ring<SUMS> *r, struct past &past, bool copied)
+template <class RING> DEVICE void end_step(RING *r, struct past &past, bool copied)
 {
     past.begun++;
     if (copied) {
@@ -98,86 +69,10 @@ DEVICE void end_step(struct ring<SUMS> *r, struct past &past, bool copied)
     give(r, past, past.begun - (copied ? LAG : 0));
 }
 
-template <bool SUMS> DEVICE void end_steps(struct ring<SUMS> *r, struct past &past)
+template <class RING> DEVICE void end_steps(RING *r, struct past &past)
 {
     copy_wait<0>();
     give(r, past, past.begun);
-}
-
-/* Which line of a side row r of the packed ones is, as line_of has it in 64 bits; below
- * 0: none. */
-DEVICE int line_number(const struct side &side, int r)
-{
-    if (side.mask && side.mask[r] < 0)
-        return -1;
-    if (!side.gather)
-        return r;
-    int from = side.gather[r];
-    return from < 0 ? -1 : from / side.div;
-}
-
-/* One line's chunk, of which `left` columns are there, or zeros. */
-DEVICE void copy_chunk(uint16_t *to, const char *from, bool there, int left)
-{
-    if (!there || left >= 8)
-        copy_async(to, from, there);
-    else
-#pragma unroll 1
-        for (int i = 0; i < 8; i++)
-            to[i] = i < left ? ((const uint16_t *)from)[i] : 0;
-}
-
-/* A side's part of a step, rows from r0 of a segment on, of CHUNKS chunks each; columns
- * before `end`.  A thread has the same chunk of all its rows. */
-template <int CHUNKS>
-DEVICE void copy_rows(uint16_t *to, const struct side &side,
-                      const struct nnd_segment &s, int r0, int column, int64_t end)
-{
-    constexpr int EACH = WARPGROUP / CHUNKS; /* from one of its rows to the next */
-    static_assert(EACH % 8 == 0, "rows whose chunks are swizzled alike");
-    int first = threadIdx.x / CHUNKS, c = threadIdx.x % CHUNKS;
-    int left = (int)end - column - c * 8;
-    uint16_t *p = chunk_at(to + c / 8 * LINES * EACH * TILE_COLUMNS, first, c % 8);
-    const char *from = side.data + (left > 0 ? column + c * 8 : 0) * (int)sizeof *p;
-#pragma unroll 4
-    for (int i = 0; i < LINES; i++) {
-        int r = r0 + first + i * EACH;
-        int line = r < s.rows ? line_number(side, s.row + r) : -1;
-        copy_chunk(p + i * EACH * TILE_COLUMNS, from + max(line, 0) * side.step,
-                   left > 0 && line >= 0, left);
-    }
-}
-
-/* ---- who multiplies ---- */
-
-/* Sums of a half that a thread has: rows lane / 4 and lane / 4 + 8 of its warp's 16. */
-typedef float half_sums[HALF / 2];
-
-/* sums (+)= a b of a step, in flight.  a: of this group; TURNED: its columns, and b's,
- * run across k. */
-template <bool BF16, bool TURNED, bool A_TURNED>
-DEVICE void multiply_step(const uint16_t *a, const uint16_t *b, half_sums &sums,
-                          bool add)
-{
-    uint64_t left = shared_matrix(a, A_TURNED ? DEPTH * TILE_ROW : 0);
-    uint64_t right = shared_matrix(b, TURNED ? DEPTH * TILE_ROW : 0);
-    const uint32_t across = 16 * TILE_ROW, along = 16 * sizeof(uint16_t);
-#pragma unroll
-    for (int i = 0; i < DEPTH / 16; i++)
-        product<BF16, TURNED, HALF, A_TURNED>(
-            sums, matrix_at(left, i * (A_TURNED ? across : along)),
-            matrix_at(right, i * (TURNED ? across : along)), add || i > 0);
-}
-
-/* Where a thread's pair i of sums stands within a group's half. */
-DEVICE int pair_row(int i)
-{
-    return threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4 + i % 2 * 8;
-}
-
-DEVICE int pair_column(int i)
-{
-    return i / 2 * 8 + threadIdx.x % 4 * 2;
 }
 
 /* ---- mode M ---- */
@@ -204,9 +99,8 @@ DEVICE struct place place_of(const struct groups &g, int w)
 
 /* By one thread: the tiles of a step from k0 on; second: of a2 and b2. */
 template <bool TURNED>
-DEVICE void load_step(const struct groups &g, const struct place &at,
-                      struct ring<false> *r, const struct maps *m, int stage,
-                      bool second, int k0)
+DEVICE void load_step(const struct groups &g, const struct place &at, wide_ring *r,
+                      const struct maps *m, int stage, bool second, int k0)
 {
     uint64_t *full = &r->full[stage];
     bool pair = g.epilogue == NND_EPI_SWIGLU, copied = g.a.gather != NULL;
@@ -230,7 +124,7 @@ DEVICE int steps_of(const struct groups &g)
 }
 
 template <bool TURNED>
-DEVICE void produce_rows(const struct groups &g, int tiles, struct ring<false> *r,
+DEVICE void produce_rows(const struct groups &g, int tiles, wide_ring *r,
                          const struct maps *m)
 {
     struct past past = {0, 0};
@@ -251,17 +145,6 @@ DEVICE void produce_rows(const struct groups &g, int tiles, struct ring<false> *
         }
     }
     end_steps(r, past);
-}
-
-/* Rows and columns of a half that one warp has. */
-struct part {
-    int64_t row, col; /* the first, of D      */
-    int rows, cols;   /* how many there are   */
-};
-
-DEVICE char *at_part(const struct mat &m, const struct part &at, int row, int column)
-{
-    return m.data + (at.row + row) * m.step + (at.col + column) * bytes_of(m.dtype);
 }
 
 /* A warp's rows out of its room, where chunk c of row r is at c ^ r % 8. */
@@ -401,38 +284,13 @@ template <bool BF16, bool TURNED>
 DEVICE void consume_rows(const struct groups &g, int tiles, struct room *r)
 {
     int group = threadIdx.x / WARPGROUP - 1, n = 0;
-    struct ring<false> *ring = &r->ring;
     int steps = steps_of(g) * (g.a2.data ? 2 : 1);
     for (int w = blockIdx.x; w < tiles; w += gridDim.x) {
         half_sums x[2];
-        for (int s = 0; s < steps; s++, n++) {
-            int stage = stage_of<false>(n);
-            const uint16_t *a = ring->a[stage] + group * ROWS * TILE_COLUMNS;
-            barrier_wait(&ring->full[stage], turn_of<false>(n));
-            product_fence();
-            multiply_step<BF16, TURNED, false>(a, ring->b[stage][0], x[0], s > 0);
-            multiply_step<BF16, TURNED, false>(a, ring->b[stage][1], x[1], s > 0);
-            product_commit();
-            product_wait<1>();
-            if (s > 0)
-                release(&ring->empty[stage_of<false>(n - 1)]);
-        }
-        product_wait<0>();
-        release(&ring->empty[stage_of<false>(n - 1)]);
+        multiply_tile<BF16, TURNED, false>(&r->ring, group, n, steps, x);
+        n += steps;
         put_rows<BF16>(g, place_of(g, w), r->out[threadIdx.x / 32 - WARPGROUP / 32], x);
     }
-}
-
-template <bool SUMS> DEVICE void begin_ring(struct ring<SUMS> *r)
-{
-    if (threadIdx.x == 0) {
-        for (int i = 0; i < stages<SUMS>; i++) {
-            barrier_init(&r->full[i], WARPGROUP / 32 + 1); /* and who awaits bytes */
-            barrier_init(&r->empty[i], CONSUMERS / 32);
-        }
-        barrier_publish();
-    }
-    __syncthreads();
 }
 
 template <bool BF16, bool TURNED>
@@ -442,7 +300,7 @@ __global__ void __launch_bounds__(THREADS, 1)
     if constexpr (HOPPER) {
         struct room *r = (struct room *)shared_dynamic();
         int tiles = g.map[g.tiles].x * (int)g.across;
-        begin_ring(&r->ring);
+        begin_ring(&r->ring, WARPGROUP / 32 + 1);
         if (threadIdx.x < WARPGROUP) {
             registers_less<40>();
             produce_rows<TURNED>(g, tiles, &r->ring, &m);
@@ -483,8 +341,7 @@ DEVICE int next_segment(const struct groups &g, int index, int from)
 
 /* By one thread: a step's tiles, or only its barrier's arrival. */
 DEVICE void load_sums(const struct spot &at, const struct nnd_segment &s, int r0,
-                      struct ring<true> *r, const struct maps *m, int stage,
-                      bool copied)
+                      narrow_ring *r, const struct maps *m, int stage, bool copied)
 {
     uint64_t *full = &r->full[stage];
     if (copied) {
@@ -496,7 +353,7 @@ DEVICE void load_sums(const struct spot &at, const struct nnd_segment &s, int r0
     load_tiles<HALF>(r->b[stage][0], DEPTH, &m->b, full, 0, s.row + r0, at.n0);
 }
 
-DEVICE void produce_sums(const struct groups &g, int tiles, struct ring<true> *r,
+DEVICE void produce_sums(const struct groups &g, int tiles, narrow_ring *r,
                          const struct maps *m)
 {
     struct past past = {0, 0};
@@ -524,28 +381,16 @@ DEVICE void produce_sums(const struct groups &g, int tiles, struct ring<true> *r
 /* total += a segment's products, blocks of NND_BLOCK_ROWS one after another.  n: the
  * segment's first step. */
 template <bool BF16>
-DEVICE void add_segment(struct ring<true> *r, int group, int n, int steps,
-                        half_sums &total)
+DEVICE void add_segment(narrow_ring *r, int group, int n, int steps, half_sums &total)
 {
-    half_sums part;
+    half_sums part[1];
     for (int first = 0; first < steps; first += NND_BLOCK_ROWS / DEPTH) {
         int here = min(steps - first, NND_BLOCK_ROWS / DEPTH);
-        for (int s = 0; s < here; s++, n++) {
-            int stage = stage_of<true>(n);
-            barrier_wait(&r->full[stage], turn_of<true>(n));
-            product_fence();
-            multiply_step<BF16, true, true>(r->a[stage] + group * DEPTH * TILE_COLUMNS,
-                                            r->b[stage][0], part, s > 0);
-            product_commit();
-            product_wait<1>();
-            if (s > 0)
-                release(&r->empty[stage_of<true>(n - 1)]);
-        }
-        product_wait<0>();
-        release(&r->empty[stage_of<true>(n - 1)]);
+        multiply_tile<BF16, true, true>(r, group, n, here, part);
+        n += here;
 #pragma unroll
         for (int i = 0; i < HALF / 2; i++)
-            total[i] += part[i];
+            total[i] += part[0][i];
     }
 }
 
@@ -575,7 +420,7 @@ DEVICE void put_total(const struct mat &d, const struct part &at,
 }
 
 template <bool BF16>
-DEVICE void consume_sums(const struct groups &g, int tiles, struct ring<true> *r)
+DEVICE void consume_sums(const struct groups &g, int tiles, narrow_ring *r)
 {
     int group = threadIdx.x / WARPGROUP - 1, n = 0;
     for (int w = blockIdx.x; w < tiles; w += gridDim.x) {
@@ -606,8 +451,8 @@ __global__ void __launch_bounds__(THREADS, 1)
     grouped_sums(struct groups g, int tiles, const __grid_constant__ struct maps m)
 {
     if constexpr (HOPPER) {
-        struct ring<true> *r = (struct ring<true> *)shared_dynamic();
-        begin_ring(r);
+        narrow_ring *r = (narrow_ring *)shared_dynamic();
+        begin_ring(r, WARPGROUP / 32 + 1);
         if (threadIdx.x < WARPGROUP) {
             registers_less<40>();
             produce_sums(g, tiles, r, &m);
@@ -620,28 +465,16 @@ __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- the host's side ---- */
 
-/* t [rows,columns], or [matrices,rows,columns], as maps have it: [rows,matrices,
- * columns]. */
-static int map_of(const struct nnd_tensor *t, int high, CUtensorMap *map)
-{
-    bool stack = t->ndim == 3;
-    int64_t size = size_of(t->dtype), row = t->stride[stack] * size;
-    struct heads x = {(char *)t->data, row, stack ? t->stride[0] * size : row, t->dtype,
-                      1};
-    return cuda_hopper_map(&x, t->dim[stack], stack ? (int)t->dim[0] : 1,
-                           (int)t->dim[stack + 1], high, map);
-}
-
 static int map_all(const struct nnd_grouped_gemm *p, struct maps *m)
 {
     bool by_rows = p->mode == NND_GROUP_M;
     int a = by_rows ? HIGH : DEPTH, b = by_rows && p->trans_b ? HALF : DEPTH;
-    int r = map_of(&p->a, a, &m->a);
+    int r = cuda_hopper_matrix(&p->a, a, &m->a);
     if (!r)
-        r = map_of(&p->b, b, &m->b);
+        r = cuda_hopper_matrix(&p->b, b, &m->b);
     if (!r)
-        r = map_of(p->a2.ndim ? &p->a2 : &p->a, a, &m->a2);
-    return r ? r : map_of(p->b2.ndim ? &p->b2 : &p->b, b, &m->b2);
+        r = cuda_hopper_matrix(p->a2.ndim ? &p->a2 : &p->a, a, &m->a2);
+    return r ? r : cuda_hopper_matrix(p->b2.ndim ? &p->b2 : &p->b, b, &m->b2);
 }
 
 template <bool BF16>
@@ -674,7 +507,7 @@ static int run_sums(const struct nnd_grouped_gemm *p, struct groups g,
     g.across = blocks_for(g.n, HALF);
     int tiles = (int)(p->d.dim[0] * blocks_for(g.m, HIGH) * g.across);
     return launch(grouped_sums<BF16>, dim3((unsigned)min(tiles, units)), dim3(THREADS),
-                  sizeof(struct ring<true>), l, g, tiles, m);
+                  sizeof(narrow_ring), l, g, tiles, m);
 }
 
 static int hopper_launch(const void *params, const struct nnd_launch *l)
@@ -728,7 +561,7 @@ static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
     struct nnd_tensor any = *t;
     CUtensorMap map;
     any.data = (void *)256; /* for a map that nobody uses: does the driver make one? */
-    return map_of(&any, DEPTH, &map) == 0
+    return cuda_hopper_matrix(&any, DEPTH, &map) == 0
                ? NND_OK
                : op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
 }

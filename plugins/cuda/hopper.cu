@@ -80,3 +80,13 @@ int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_er
         return op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
     return NND_OK;
 }
+
+int cuda_hopper_matrix(const struct nnd_tensor *t, int high, CUtensorMap *map)
+{
+    bool stack = t->ndim == 3;
+    int64_t size = size_of(t->dtype), row = t->stride[stack] * size;
+    struct heads x = {(char *)t->data, row, stack ? t->stride[0] * size : row, t->dtype,
+                      1};
+    return cuda_hopper_map(&x, t->dim[stack], stack ? (int)t->dim[0] : 1,
+                           (int)t->dim[stack + 1], high, map);
+}

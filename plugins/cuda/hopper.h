@@ -124,4 +124,13 @@ int cuda_attn_plain_check(const struct nnd_attn *p, struct nnd_error *e);
 int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int high,
                     CUtensorMap *map);
 
+/* A map of t [rows,columns], or [matrices,rows,columns], as [rows,matrices,columns]. */
+int cuda_hopper_matrix(const struct nnd_tensor *t, int high, CUtensorMap *map);
+
+/* Of gemm_hopper.cu: D = C + op(A) B, or D = op(A) B where C has no axes; A and B of
+ * one 16-bit type, B not turned, C f32, no epilogue.  mask [k], or NULL: rows of B that
+ * count nowhere, whatever is there, are below 0; A is zero there. */
+int cuda_hopper_product(const struct nnd_gemm *p, const int32_t *mask,
+                        const struct nnd_launch *l);
+
 #endif

@@ -16,6 +16,7 @@ cuda_sources = \
     plugins/cuda/device.cu \
     plugins/cuda/distill.cu \
     plugins/cuda/gemm.cu \
+    plugins/cuda/gemm_hopper.cu \
     plugins/cuda/grouped.cu \
     plugins/cuda/grouped_hopper.cu \
     plugins/cuda/hopper.cu \
@@ -45,6 +46,7 @@ cuda_headers = \
     plugins/cuda/families.h \
     plugins/cuda/grouped.h \
     plugins/cuda/hopper.h \
+    plugins/cuda/hopper_tile.h \
     plugins/cuda/kern.h \
     plugins/cuda/lazy.h \
     plugins/cuda/tile.h \

@@ -216,7 +216,8 @@ size_t cuda_linear_backward_workspace(const void *params)
 /* dx (+)= dz w, and dw = dz^T x, of the slice whose weights are w. */
 static int products(const struct nnd_xent_linear *p, const struct slices *s,
                     const struct nnd_tensor *dz, const struct nnd_tensor *w,
-                    int64_t first, const struct nnd_launch *l)
+                    int64_t first, linear_product_f *product,
+                    const struct nnd_launch *l)
 {
     struct nnd_gemm g = {};
     g.struct_size = sizeof g;
@@ -225,18 +226,18 @@ static int products(const struct nnd_xent_linear *p, const struct slices *s,
     g.d = first + w->dim[0] < p->w.dim[0] ? s->dx : p->dx;
     if (first)
         g.c = s->dx, g.beta = 1;
-    int r = cuda_gemm_launch(&g, l);
+    int r = product(&g, NULL, l);
     if (r)
         return r;
     g.b = p->x;
     g.d = rows_of(&p->dw, first, w->dim[0]);
     g.c.ndim = 0, g.beta = 0;
     g.trans_a = 1;
-    return cuda_gemm_masked(&g, p->target, l);
+    return product(&g, p->target, l);
 }
 
 int cuda_linear_back(const struct nnd_xent_linear *p, const struct nnd_launch *l,
-                     linear_slopes_f *slopes)
+                     const struct linear_way *way)
 {
     struct slices s = slices_of(p, l->workspace);
     int r = NND_OK;
@@ -251,9 +252,9 @@ int cuda_linear_back(const struct nnd_xent_linear *p, const struct nnd_launch *l
         m.dz = mat_of(&dz);
         m.reach.n = w.dim[0];
         m.first = first;
-        r = slopes(p, &m, &w, l);
+        r = way->slopes(p, &m, &w, l);
         if (!r)
-            r = products(p, &s, &dz, &w, first, l);
+            r = products(p, &s, &dz, &w, first, way->product, l);
     }
     return r;
 }
@@ -269,7 +270,8 @@ static int slopes(const struct nnd_xent_linear *p, const struct linears *of,
 
 static int linear_bwd(const void *params, const struct nnd_launch *l)
 {
-    return cuda_linear_back((const struct nnd_xent_linear *)params, l, slopes);
+    static const struct linear_way way = {slopes, cuda_gemm_masked};
+    return cuda_linear_back((const struct nnd_xent_linear *)params, l, &way);
 }
 
 /* Parts of the vocabulary are the grid's second axis. */

@@ -60,11 +60,21 @@ int cuda_linear_check(const void *params, struct nnd_error *e);
 /* loss and lse out of parts. */
 int cuda_linear_losses(const struct linears *m, const struct nnd_launch *l);
 
-/* Backward, with who writes m->dz for the slice whose weights are w. */
+/* Who writes m->dz for the slice whose weights are w. */
 typedef int linear_slopes_f(const struct nnd_xent_linear *p, const struct linears *m,
                             const struct nnd_tensor *w, const struct nnd_launch *l);
+
+/* Who makes dx and dw of it; mask, or NULL: rows of p->b below 0 count nowhere. */
+typedef int linear_product_f(const struct nnd_gemm *p, const int32_t *mask,
+                             const struct nnd_launch *l);
+
+struct linear_way {
+    linear_slopes_f *slopes;
+    linear_product_f *product;
+};
+
 int cuda_linear_back(const struct nnd_xent_linear *p, const struct nnd_launch *l,
-                     linear_slopes_f *slopes);
+                     const struct linear_way *way);
 
 #define LINEAR_BOTH                                                                    \
     ARG(nnd_xent_linear, x, "TN", IN_FLOATS, 0),                                       \

@@ -2,34 +2,24 @@
 /*
  * xent_linear_hopper.cu - xent.linear for Hopper, where x and w have one 16-bit type
  * and their rows begin at multiples of 16 bytes: the logits, of forward and of
- * backward, by wgmma.  What backward makes of their gradients is xent_linear.cu's.
+ * backward, by wgmma.  How backward goes over the vocabulary is xent_linear.cu's, its
+ * other products are gemm_hopper.cu's.
  *
- * One thread has the memory unit fetch steps of 64 into a ring of stages, two groups of
- * four warps multiply 64 rows each of a tile of 128 x 256.  Blocks stay and take one
- * piece of work after another: forward the tiles of a part of the vocabulary, whose
- * logits go on from tile to tile in registers, backward a tile, whose logits become
- * their gradients there.
+ * One thread has the memory unit fetch the steps of tiles of 128 x 256.  Blocks stay
+ * and take one piece of work after another: forward the tiles of a part of the
+ * vocabulary, whose logits go on from tile to tile in registers, backward a tile, whose
+ * logits become their gradients there.
  */
 #include "families.h"
-#include "hopper.h"
+#include "hopper_tile.h"
 #include "xent_linear.h"
 
-#define HIGH      128 /* rows of a tile */
-#define HALF      128 /* columns of a half of it */
-#define WIDE      (2 * HALF)
-#define DEPTH     64 /* of a step */
-#define STAGES    4
-#define GROUPS    2
-#define CONSUMERS (GROUPS * WARPGROUP)
-#define THREADS   (CONSUMERS + WARPGROUP)
-#define ROWS      (HIGH / GROUPS) /* of a group */
+#define WIDE (2 * HALF)
 static_assert(PART_COLS % WIDE == 0, "a part is whole tiles");
 
 struct room {
-    uint16_t x[STAGES][HIGH * DEPTH];
-    uint16_t w[STAGES][2][HALF * DEPTH];
+    struct ring<4, 2> ring;
     uint16_t out[GROUPS][ROWS * HALF]; /* backward: gradients on their way */
-    uint64_t full[STAGES], empty[STAGES];
 };
 
 struct maps {
@@ -54,14 +44,9 @@ DEVICE int steps_of(const struct linears &m)
     return ((int)m.reach.k + DEPTH - 1) / DEPTH;
 }
 
-DEVICE uint32_t turn_of(int n)
-{
-    return (uint32_t)(n / STAGES) & 1;
-}
-
 /* By one thread. */
 template <bool SLOPES>
-DEVICE void produce(const struct linears &m, int works, struct room *r,
+DEVICE void produce(const struct linears &m, int works, struct ring<4, 2> *r,
                     const struct maps *map)
 {
     int n = 0, steps = steps_of(m);
@@ -69,53 +54,15 @@ DEVICE void produce(const struct linears &m, int works, struct room *r,
         struct sweep at = sweep_of<SLOPES>(m, i);
         for (int n0 = at.n0; n0 < at.n1; n0 += WIDE)
             for (int s = 0; s < steps; s++, n++) {
-                int stage = n % STAGES, k0 = s * DEPTH;
+                int stage = await_empty(r, n), k0 = s * DEPTH;
                 uint64_t *full = &r->full[stage];
-                barrier_wait(&r->empty[stage], turn_of(n) ^ 1);
-                barrier_expect(full, sizeof r->x[0] + sizeof r->w[0]);
-                load_tiles<DEPTH>(r->x[stage], HIGH, &map->x, full, 0, at.m0, k0);
+                barrier_expect(full, sizeof r->a[0] + sizeof r->b[0]);
+                load_tiles<DEPTH>(r->a[stage], HIGH, &map->x, full, 0, at.m0, k0);
                 for (int h = 0; h < 2; h++)
-                    load_tiles<DEPTH>(r->w[stage][h], HALF, &map->w, full, 0,
+                    load_tiles<DEPTH>(r->b[stage][h], HALF, &map->w, full, 0,
                                       n0 + h * HALF, k0);
             }
     }
-}
-
-/* Sums of a half that a thread has: rows lane / 4 and lane / 4 + 8 of its warp's 16. */
-typedef float half_sums[HALF / 2];
-
-/* sums (+)= x w^T of a step, in flight. */
-template <bool BF16>
-DEVICE void multiply_step(const uint16_t *x, const uint16_t *w, half_sums &sums,
-                          bool add)
-{
-    uint64_t left = shared_matrix(x, 0), right = shared_matrix(w, 0);
-#pragma unroll
-    for (int i = 0; i < DEPTH / 16; i++)
-        product<BF16, false, HALF, false>(
-            sums, matrix_at(left, i * 16 * (int)sizeof(uint16_t)),
-            matrix_at(right, i * 16 * (int)sizeof(uint16_t)), add || i > 0);
-}
-
-/* The logits of a tile; n: the first of its steps. */
-template <bool BF16>
-DEVICE void multiply_tile(struct room *r, int group, int n, int steps,
-                          half_sums (&x)[2])
-{
-    for (int s = 0; s < steps; s++, n++) {
-        int stage = n % STAGES;
-        const uint16_t *rows = r->x[stage] + group * ROWS * TILE_COLUMNS;
-        barrier_wait(&r->full[stage], turn_of(n));
-        product_fence();
-        multiply_step<BF16>(rows, r->w[stage][0], x[0], s > 0);
-        multiply_step<BF16>(rows, r->w[stage][1], x[1], s > 0);
-        product_commit();
-        product_wait<1>();
-        if (s > 0)
-            release(&r->empty[(n - 1) % STAGES]);
-    }
-    product_wait<0>();
-    release(&r->empty[(n - 1) % STAGES]);
 }
 
 /* f(value, column) for all logits of a half that a thread has of its row i. */
@@ -224,7 +171,7 @@ DEVICE void consume(const struct linears &m, int works, struct room *r)
         float4 part[2] = {NOTHING, NOTHING};
         for (int n0 = at.n0; n0 < at.n1; n0 += WIDE, n += steps) {
             half_sums x[2];
-            multiply_tile<BF16>(r, group, n, steps, x);
+            multiply_tile<BF16, false, false>(&r->ring, group, n, steps, x);
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 int column = n0 + h * HALF;
@@ -247,18 +194,11 @@ __global__ void __launch_bounds__(THREADS, 1)
 {
     if constexpr (HOPPER) {
         struct room *r = (struct room *)shared_dynamic();
-        if (threadIdx.x == 0) {
-            for (int i = 0; i < STAGES; i++) {
-                barrier_init(&r->full[i], 1);
-                barrier_init(&r->empty[i], CONSUMERS / 32);
-            }
-            barrier_publish();
-        }
-        __syncthreads();
+        begin_ring(&r->ring, 1);
         if (threadIdx.x < WARPGROUP) {
             registers_less<40>();
             if (threadIdx.x == 0)
-                produce<SLOPES>(m, works, r, &map);
+                produce<SLOPES>(m, works, &r->ring, &map);
         } else {
             registers_more<232>();
             consume<BF16, SLOPES>(m, works, r);
@@ -268,13 +208,6 @@ __global__ void __launch_bounds__(THREADS, 1)
 
 /* ---- the host's side ---- */
 
-static int map_of(const struct nnd_tensor *t, int high, CUtensorMap *map)
-{
-    int64_t row = t->stride[0] * size_of(t->dtype);
-    struct heads x = {(char *)t->data, row, row, t->dtype, 1};
-    return cuda_hopper_map(&x, t->dim[0], 1, (int)t->dim[1], high, map);
-}
-
 template <bool SLOPES>
 static int logits(const struct nnd_tensor *x, const struct nnd_tensor *w,
                   const struct linears *m, const struct nnd_launch *l)
@@ -283,9 +216,9 @@ static int logits(const struct nnd_tensor *x, const struct nnd_tensor *w,
                           blocks_for(m->reach.n, SLOPES ? WIDE : PART_COLS);
     struct maps map;
     int units = 0;
-    int r = map_of(x, HIGH, &map.x);
+    int r = cuda_hopper_matrix(x, HIGH, &map.x);
     if (!r)
-        r = map_of(w, HALF, &map.w);
+        r = cuda_hopper_matrix(w, HALF, &map.w);
     if (!r)
         r = cuda_status(cudaDeviceGetAttribute(&units, cudaDevAttrMultiProcessorCount,
                                                l->stream.device),
@@ -317,7 +250,8 @@ static int slopes(const struct nnd_xent_linear *p, const struct linears *m,
 
 static int hopper_bwd(const void *params, const struct nnd_launch *l)
 {
-    return cuda_linear_back((const struct nnd_xent_linear *)params, l, slopes);
+    static const struct linear_way way = {slopes, cuda_hopper_product};
+    return cuda_linear_back((const struct nnd_xent_linear *)params, l, &way);
 }
 
 static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
@@ -336,7 +270,7 @@ static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
     struct nnd_tensor any = *t;
     CUtensorMap map;
     any.data = (void *)256; /* for a map that nobody uses: does the driver make one? */
-    return map_of(&any, HIGH, &map) == 0
+    return cuda_hopper_matrix(&any, HIGH, &map) == 0
                ? NND_OK
                : op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
 }

@@ -85,6 +85,7 @@ static const struct {
     {300, 33, 8, 0.1f, 0},     {7, 20, 40, 0, 1e-2f},
     {5, 1030, 3, 0.2f, 1e-3f}, {3, 2100, 4, 0.1f, 0},
     {2, 2100, 72, 0, 1e-3f},   {130, 300, 72, 0.1f, 1e-3f},
+    {70, 2100, 264, 0.1f, 0},
 };
 
 static void add_linear_target(struct call *c, int i, const int64_t *row, int64_t t)
