@@ -13,6 +13,7 @@
 
 #include "base/fs.h"
 #include "base/str.h"
+#include "data/utf8.h"
 #include "worker/svg.h"
 
 enum { CELL = 26, LETTER = 8, GAP = 18, FONT = 13 };
@@ -26,16 +27,35 @@ int heat_check(const char *path, struct err *e)
         "--attention: wanted a name that ends in .svg or .json, found \"%s\"", path);
 }
 
+/* A token may be a part of a character: its bytes as \xE6. */
+static void show(const struct buf *raw, struct buf *out)
+{
+    for (size_t i = 0; i < raw->len;) {
+        uint32_t point;
+        size_t n = utf8_get(raw->data + i, raw->len - i, &point);
+
+        if (n)
+            buf_add(out, raw->data + i, n);
+        else
+            buf_printf(out, "\\x%02X", (unsigned char)raw->data[i]);
+        i += n ? n : 1;
+    }
+}
+
 /* What one token says. */
 static int label(const struct tokenizer *t, uint32_t id, struct buf *out, struct err *e)
 {
+    struct buf raw = {0};
+    int rc = 0;
+
     buf_clear(out);
     buf_puts(out, "");
     if (tokenizer_marks(t) && id == TOKEN_EOS)
         buf_puts(out, "<eos>");
-    else if (tokenizer_decode(t, &id, 1, out, e) < 0)
-        return e->code;
-    return 0;
+    else if ((rc = tokenizer_decode(t, &id, 1, &raw, e)) == 0)
+        show(&raw, out);
+    buf_free(&raw);
+    return rc;
 }
 
 /* --- numbers -------------------------------------------------------------- */
@@ -72,8 +92,9 @@ static int one_json(const struct lexicon *l, const struct heat *h, json_t *list,
             json_array_append_new(row, json_real((double)h->weight[i * h->width + k]));
         json_array_append_new(weight, row);
     }
-    json_array_append_new(list, json_pack("{s:o, s:o, s:o}", "source", source, "target",
-                                          target, "weight", weight));
+    json_array_append_new(list, json_pack("{s:I, s:o, s:o, s:o}", "line",
+                                          (json_int_t)h->line, "source", source,
+                                          "target", target, "weight", weight));
     return rc;
 }
 

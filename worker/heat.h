@@ -9,6 +9,7 @@
 
 /* Weights [targets, width], of which a row's first `sources` are its words'. */
 struct heat {
+    size_t line; /* of what was read, from 1 on */
     const uint32_t *source, *target;
     int64_t sources, targets, width;
     const float *weight;
@@ -18,7 +19,7 @@ struct heat {
 int heat_check(const char *path, struct err *e);
 
 /* Write n of them into the file: as panels one below the other (.svg), or as
- * {"v":1,"texts":[{"source":[...],"target":[...],"weight":[[...]...]}...]}. */
+ * {"v":1,"texts":[{"line":1,"source":[...],"target":[...],"weight":[[...]...]}...]}. */
 int heat_write(const char *path, const struct lexicon *l, const struct heat *h,
                size_t n, struct err *e);
 

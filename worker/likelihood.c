@@ -13,13 +13,13 @@
 
 /* --- how much text -------------------------------------------------------- */
 
-/* UTF-8 characters: bytes that do not go on with one. */
-static uint64_t count_characters(const struct buf *text)
+/* Bytes that do not go on with a character. */
+uint64_t likelihood_characters(const char *text, size_t len)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < text->len; i++)
-        n += ((unsigned char)text->data[i] & 0xc0) != 0x80;
+    for (size_t i = 0; i < len; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80;
     return n;
 }
 
@@ -40,7 +40,7 @@ static int add_run(const struct tokenizer *t, const struct tokens *tokens,
         l->unknown += tokenizer_marks(t) && id[i - 1] == TOKEN_UNK;
     }
     rc = tokenizer_decode(t, id, n - 1, &text, e);
-    l->characters += count_characters(&text);
+    l->characters += likelihood_characters(text.data, text.len);
     l->characters += tokenizer_marks(t) && id[n - 2] == TOKEN_EOS;
     l->targets += n - 1;
     buf_free(&text);
@@ -60,8 +60,7 @@ int likelihood_size(const struct tokenizer *t, const struct corpus_part *p,
     return rc;
 }
 
-void likelihood_token(struct likelihood *l, const float *logits, int64_t vocab,
-                      uint32_t id)
+double likelihood_token(const float *logits, int64_t vocab, uint32_t id)
 {
     double top = -INFINITY, sum = 0;
 
@@ -69,7 +68,7 @@ void likelihood_token(struct likelihood *l, const float *logits, int64_t vocab,
         top = fmax(top, (double)logits[i]);
     for (int64_t i = 0; i < vocab; i++)
         sum += exp((double)logits[i] - top);
-    l->nats += top + log(sum) - (double)logits[id];
+    return (double)logits[id] - top - log(sum);
 }
 
 /* --- windows -------------------------------------------------------------- */
@@ -140,8 +139,8 @@ static int read_windows(struct decoder *d, const struct tokens *ids,
         rc = decoder_step(d, in, e);
         for (int64_t i = 0; rc == 0 && i < n; i++)
             if (t < w[i].count)
-                likelihood_token(l, decoder_logits(d, (int)i), decoder_vocab(d),
-                                 tokens_get(ids, w[i].first + t + 1));
+                l->nats -= likelihood_token(decoder_logits(d, (int)i), decoder_vocab(d),
+                                            tokens_get(ids, w[i].first + t + 1));
     }
     return rc;
 }

@@ -21,9 +21,11 @@ struct likelihood {
 int likelihood_size(const struct tokenizer *t, const struct corpus_part *p,
                     struct likelihood *l, struct err *e);
 
-/* Add the nats of a token, when these are the logits [vocab]. */
-void likelihood_token(struct likelihood *l, const float *logits, int64_t vocab,
-                      uint32_t id);
+/* Characters of a text in UTF-8. */
+uint64_t likelihood_characters(const char *text, size_t len);
+
+/* The logarithm of a token's probability, when these are the logits [vocab]. */
+double likelihood_token(const float *logits, int64_t vocab, uint32_t id);
 
 /* Of a file, or all files of a folder, for a model that reads no source.  t is open,
  * its engine not yet.  Text is read as in training: a line as a sample, or windows of

@@ -4,6 +4,16 @@
  */
 #include "worker/svg.h"
 
+#include <stdbool.h>
+#include <string.h>
+
+/* U+FFFE or U+FFFF, which are no characters of XML (1.0, 2.2). */
+static bool is_nothing(const char *text)
+{
+    return strncmp(text, "\xEF\xBF\xBE", 3) == 0 ||
+           strncmp(text, "\xEF\xBF\xBF", 3) == 0;
+}
+
 void svg_text(struct buf *out, const char *text)
 {
     for (; *text; text++)
@@ -18,7 +28,9 @@ void svg_text(struct buf *out, const char *text)
             buf_puts(out, "&quot;");
             break;
         default:
-            if ((unsigned char)*text >= ' ')
+            if (is_nothing(text))
+                text += 2;
+            else if ((unsigned char)*text >= ' ')
                 buf_add(out, text, 1);
         }
 }

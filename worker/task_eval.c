@@ -6,6 +6,7 @@
  */
 #include <inttypes.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "worker/likelihood.h"
 #include "worker/lines.h"
 #include "worker/task.h"
+#include "worker/world.h"
 #include "worker/writer.h"
 
 enum { MAX_ROWS = 4096 };
@@ -64,7 +66,9 @@ struct eval {
     struct lengths *lengths; /* NULL: not asked for */
     struct writer writer;
     struct tokens ids;
-    uint64_t cut; /* sources whose end was not read */
+    uint64_t cut;           /* sources whose end was not read        */
+    uint64_t weighed, over; /* references; those that were too long  */
+    size_t *row;            /* lines that the writer has, of a batch */
     struct arena *mem;
     struct likelihood likely; /* of all references, or of the text */
 };
@@ -195,84 +199,136 @@ static int score_files(struct eval *v, struct err *e)
 
 /* --- scoring a model ------------------------------------------------------ */
 
-static uint64_t count_characters(const struct line *l)
+/* Tokens of line i with <eos> behind, to v->ids; of one that is longer than the context
+ * those that have room, which are weighed without what is beyond. */
+static int encode(struct eval *v, const struct lines *l, size_t i, struct err *e)
 {
-    uint64_t n = 0;
+    const struct tokenizer *tok = v->of.lexicon.target;
+    const struct line *line = &l->line[i];
+    uint64_t first = v->ids.count, room = v->of.job->model->context;
+    struct buf text = {0};
+    int rc = 0;
 
-    for (size_t i = 0; i < l->len; i++)
-        n += ((unsigned char)l->text[i] & 0xc0) != 0x80;
-    return n;
-}
-
-/* Tokens of line i with <eos> behind; their place in v->ids. */
-static int encode(struct eval *v, const struct tokenizer *tok, const struct lines *l,
-                  size_t i, uint64_t *first, struct err *e)
-{
-    *first = v->ids.count;
-    if (tokenizer_encode(tok, l->line[i].text, l->line[i].len, &v->ids, e) < 0 ||
+    if (tokenizer_encode(tok, line->text, line->len, &v->ids, e) < 0 ||
         tokens_reserve(&v->ids, 1, e) < 0)
         return err_prefix(e, "%s:%zu", l->name, i + 1);
     tokens_put(&v->ids, TOKEN_EOS);
-    return 0;
+    v->weighed++;
+    if (v->ids.count - first <= room) {
+        v->likely.characters += likelihood_characters(line->text, line->len) + 1;
+        return 0;
+    }
+    v->over++;
+    v->ids.count = first + room;
+    uint32_t *id = arena_calloc(v->mem, room, sizeof *id);
+    for (uint64_t k = 0; k < room; k++)
+        id[k] = tokens_get(&v->ids, first + k);
+    rc = tokenizer_decode(tok, id, room, &text, e);
+    v->likely.characters += likelihood_characters(text.data, text.len);
+    buf_free(&text);
+    return rc;
+}
+
+static void warn_over(const struct eval *v)
+{
+    struct buf b = {0};
+
+    if (v->over == 0)
+        return;
+    buf_printf(&b,
+               "%" PRIu64 " of %" PRIu64 " references are longer than %u tokens, <eos> "
+               "included (model.context): what is beyond was not weighed",
+               v->over, v->weighed, v->of.job->model->context);
+    world_warn(b.data);
+    buf_free(&b);
+}
+
+/* The logarithm of the mean of the probabilities that the models give a token. */
+static double log_mean(const struct eval *v, int row, uint32_t id)
+{
+    size_t models = v->writer.others + 1;
+    double sum = -INFINITY;
+
+    for (size_t k = 0; k < models; k++) {
+        struct decoder *d = v->writer.decoder[k];
+        double p = likelihood_token(decoder_logits(d, row), decoder_vocab(d), id);
+        double top = fmax(sum, p);
+
+        if (p > -INFINITY)
+            sum = top + log(exp(sum - top) + exp(p - top));
+    }
+    return sum - log((double)models);
+}
+
+static int step_all(const struct eval *v, const uint32_t *in, struct err *e)
+{
+    int rc = 0;
+
+    for (size_t k = 0; rc == 0 && k <= v->writer.others; k++)
+        rc = decoder_step(v->writer.decoder[k], in, e);
+    return rc;
 }
 
 /* How likely n references are; reference i has the tokens [first[i], first[i + 1]).
- * The first row of each text is fed with them; a reference longer than the context is
- * cut, as in training. */
+ * The first row of each text is fed with them. */
 static int add_likelihood(struct eval *v, const uint64_t *first, int64_t n,
                           struct err *e)
 {
-    struct decoder *d = v->writer.decoder[0];
-    int beam = v->writer.rule.beam;
-    int64_t most = 0, room = v->of.job->model->context;
+    int beam = v->writer.rule.beam, rc = 0;
+    uint64_t most = 0;
     uint32_t *in = arena_calloc(v->mem, (size_t)(v->writer.texts * beam), sizeof *in);
-    int rc = 0;
 
-    decoder_reset(d);
+    for (size_t k = 0; k <= v->writer.others; k++)
+        decoder_reset(v->writer.decoder[k]);
     for (int64_t i = 0; i < n; i++) {
-        int64_t count = (int64_t)(first[i + 1] - first[i]);
+        uint64_t count = first[i + 1] - first[i];
 
         most = count > most ? count : most;
         in[i * beam] = TOKEN_BOS;
     }
-    most = most > room ? room : most;
-    for (int64_t t = 0; rc == 0 && t < most; t++) {
-        rc = decoder_step(d, in, e);
+    for (uint64_t t = 0; rc == 0 && t < most; t++) {
+        rc = step_all(v, in, e);
         for (int64_t i = 0; rc == 0 && i < n; i++) {
-            uint64_t at = first[i] + (uint64_t)t;
+            uint64_t at = first[i] + t;
 
             if (at >= first[i + 1])
                 continue;
             in[i * beam] = tokens_get(&v->ids, at);
             v->likely.unknown += in[i * beam] == TOKEN_UNK;
-            likelihood_token(&v->likely, decoder_logits(d, (int)i * beam),
-                             decoder_vocab(d), in[i * beam]);
+            v->likely.nats -= log_mean(v, (int)i * beam, in[i * beam]);
             v->likely.targets++;
         }
     }
     return rc;
 }
 
-/* The sources of lines [from, from + n) to the writer. */
-static int give_sources(struct eval *v, size_t from, int64_t n, struct err *e)
+/* Sources from line *next on to the writer, at most v->writer.texts; *n: how many.  For
+ * a line that holds nothing nothing is written. */
+static int give_sources(struct eval *v, size_t *next, int64_t *n, struct err *e)
 {
+    const struct metric_text nothing = {"", 0};
     int rc = 0;
 
-    for (int64_t i = 0; rc == 0 && i < n; i++) {
-        const struct line *l = &v->source.line[from + (size_t)i];
+    for (*n = 0; rc == 0 && *next < v->source.n && *n < v->writer.texts; ++*next) {
+        const struct line *l = &v->source.line[*next];
         uint64_t at = v->ids.count;
 
+        if (line_is_blank(l)) {
+            rc = score(v, *next, &nothing, e);
+            continue;
+        }
         rc = writer_read(&v->of, l->text, l->len, &v->ids, &v->cut, e);
         if (rc == 0)
-            writer_give(&v->writer, i, &v->ids, at, v->ids.count - at);
+            writer_give(&v->writer, *n, &v->ids, at, v->ids.count - at);
         else
-            err_prefix(e, "%s:%zu", v->source.name, from + (size_t)i + 1);
+            err_prefix(e, "%s:%zu", v->source.name, *next + 1);
+        v->row[(*n)++] = *next;
         v->ids.count = at;
     }
     return rc;
 }
 
-static int score_written(struct eval *v, size_t from, int64_t n, struct err *e)
+static int score_written(struct eval *v, int64_t n, struct err *e)
 {
     struct buf b = {0};
     int rc = 0;
@@ -282,23 +338,21 @@ static int score_written(struct eval *v, size_t from, int64_t n, struct err *e)
         buf_puts(&b, "");
         rc = writer_text(&v->writer, &v->writer.text[i * v->writer.rule.best], &b, e);
         if (rc == 0)
-            rc = score(v, from + (size_t)i, &(struct metric_text){b.data, b.len}, e);
+            rc = score(v, v->row[i], &(struct metric_text){b.data, b.len}, e);
     }
     buf_free(&b);
     return rc;
 }
 
-static int weigh_references(struct eval *v, size_t from, int64_t n, struct err *e)
+static int weigh_references(struct eval *v, int64_t n, struct err *e)
 {
     uint64_t *first = arena_calloc(v->mem, (size_t)n + 1, sizeof *first);
     int rc = 0;
 
     for (size_t k = 0; rc == 0 && k < v->o->reference.n; k++) {
-        const struct lines *l = &v->reference[k];
-
         for (int64_t i = 0; rc == 0 && i < n; i++) {
-            rc = encode(v, v->of.lexicon.target, l, from + (size_t)i, &first[i], e);
-            v->likely.characters += count_characters(&l->line[from + (size_t)i]) + 1;
+            first[i] = v->ids.count;
+            rc = encode(v, &v->reference[k], v->row[i], e);
         }
         first[n] = v->ids.count;
         if (rc == 0)
@@ -308,12 +362,17 @@ static int weigh_references(struct eval *v, size_t from, int64_t n, struct err *
     return rc;
 }
 
-static int score_batch(struct eval *v, size_t from, int64_t n, struct err *e)
+static int score_batch(struct eval *v, size_t *next, struct err *e)
 {
-    if (give_sources(v, from, n, e) < 0 || writer_write(&v->writer, n, v->mem, e) < 0 ||
-        score_written(v, from, n, e) < 0)
+    int64_t n;
+
+    if (give_sources(v, next, &n, e) < 0)
         return e->code;
-    return weigh_references(v, from, n, e);
+    if (n == 0)
+        return 0;
+    if (writer_write(&v->writer, n, v->mem, e) < 0 || score_written(v, n, e) < 0)
+        return e->code;
+    return weigh_references(v, n, e);
 }
 
 static int score_model(struct eval *v, struct err *e)
@@ -329,10 +388,11 @@ static int score_model(struct eval *v, struct err *e)
         writer_open(&v->writer, &v->of, &o->model, &o->how, n, most, false, e) < 0)
         return e->code;
     tokens_init(&v->ids, source > vocab ? source : vocab);
-    for (size_t at = 0; rc == 0 && at < v->source.n; at += (size_t)n)
-        rc = score_batch(
-            v, at, v->source.n - at < (size_t)n ? (int64_t)(v->source.n - at) : n, e);
+    v->row = arena_calloc(v->mem, (size_t)n, sizeof *v->row);
+    for (size_t next = 0; rc == 0 && next < v->source.n;)
+        rc = score_batch(v, &next, e);
     writer_warn_cut(&v->of, v->source.name, v->cut, v->source.n);
+    warn_over(v);
     return rc;
 }
 

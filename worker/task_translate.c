@@ -143,6 +143,14 @@ static int say(const struct translate *t, const struct said *s, int k, struct bu
     return s->text ? writer_text(&t->writer, &s->text[k], out, e) : 0;
 }
 
+/* What was read, as a column. */
+static void print_source(const struct line *l)
+{
+    for (size_t i = 0; i < l->len; i++)
+        putchar(l->text[i] == '\t' ? ' ' : l->text[i]);
+    putchar('\t');
+}
+
 /* A line for each text: alone, behind what was read, or as one of several. */
 static int print_line(const struct translate *t, size_t i, struct buf *b, struct err *e)
 {
@@ -155,11 +163,11 @@ static int print_line(const struct translate *t, size_t i, struct buf *b, struct
             break;
         rc = say(t, s, k, b, e);
         if (rc < 0 || (t->o->pairs && b->len == 0))
-            break;
+            continue;
         if (t->writer.rule.best > 1)
             printf("%zu\t%.6f\t", i + 1, s->text ? s->text[k].score : 0);
         if (t->o->pairs)
-            printf("%.*s\t", (int)l->len, l->text);
+            print_source(l);
         printf("%s\n", b->data);
     }
     return rc;
@@ -245,7 +253,8 @@ static int draw_heat(const struct translate *t, struct err *e)
         uint32_t *source = arena_calloc(t->mem, s->count, sizeof *source);
         for (uint64_t k = 0; k < s->count; k++)
             source[k] = tokens_get(&t->ids, s->first + k);
-        h[n++] = (struct heat){.source = source,
+        h[n++] = (struct heat){.line = i + 1,
+                               .source = source,
                                .sources = (int64_t)s->count,
                                .target = s->text->id,
                                .targets = s->text->count + s->text->ended,
