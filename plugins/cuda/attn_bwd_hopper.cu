@@ -385,7 +385,7 @@ static int slopes_check(const void *params, struct nnd_error *e)
     if (!r)
         r = cuda_hopper_check(e);
     for (int i = 0; !r && i < 4; i++)
-        r = cuda_hopper_rows(read[i], names[i], e);
+        r = cuda_hopper_lines(read[i], names[i], e);
     for (int i = 0; !r && i < 3; i++)
         if (made[i]->dtype != p->q.dtype)
             r = op_refuse(e, NND_EUNSUPPORTED, "gradients of type %d, wanted q's, %d",

@@ -442,11 +442,11 @@ static int hopper_check(const void *params, struct nnd_error *e)
     if (!r)
         r = cuda_hopper_check(e);
     if (!r)
-        r = cuda_hopper_rows(&p->q, "q", e);
+        r = cuda_hopper_lines(&p->q, "q", e);
     if (!r)
-        r = cuda_hopper_rows(&p->k, "k", e);
+        r = cuda_hopper_lines(&p->k, "k", e);
     if (!r)
-        r = cuda_hopper_rows(&p->v, "v", e);
+        r = cuda_hopper_lines(&p->v, "v", e);
     if (r)
         return r;
     if (p->o.dtype != p->q.dtype)

@@ -548,22 +548,10 @@ static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
         return op_refuse(e, NND_EUNSUPPORTED, "%s: of type %d, wanted 16 bits, as a",
                          name, t->dtype);
     for (int i = 0; i < t->ndim; i++)
-        if (t->dim[i] < 1 || t->dim[i] > 0x3fffffff)
+        if (t->dim[i] < 1)
             return op_refuse(e, NND_EUNSUPPORTED, "%s: axis %d of %lld", name, i,
                              (long long)t->dim[i]);
-    if (t->align_log2 < 4)
-        return op_refuse(e, NND_EUNSUPPORTED, "%s: not at a multiple of 16 bytes",
-                         name);
-    for (int i = 0; i < t->ndim - 1; i++)
-        if (t->stride[i] * size_of(dtype) % 16)
-            return op_refuse(e, NND_EUNSUPPORTED,
-                             "%s: rows that are not 16 bytes apart", name);
-    struct nnd_tensor any = *t;
-    CUtensorMap map;
-    any.data = (void *)256; /* for a map that nobody uses: does the driver make one? */
-    return cuda_hopper_matrix(&any, DEPTH, &map) == 0
-               ? NND_OK
-               : op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
+    return cuda_hopper_lines(t, name, e);
 }
 
 /* One of the results, or what they are made with. */

@@ -66,18 +66,26 @@ int cuda_hopper_map(const struct heads *x, int64_t rows, int heads, int d, int h
                    : cuda_refuse(NND_EINVAL, "the driver makes no map of a tensor");
 }
 
-int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
+/* Rules of cuTensorMapEncodeTiled (CUDA driver API), which itself wants a context of
+ * this thread, and an address: a kernel is asked before there is either. */
+int cuda_hopper_lines(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
 {
-    int64_t size = size_of(t->dtype);
-    CUtensorMap map;
-    if (t->align_log2 < 4 || t->stride[0] * size % 16 || t->stride[1] * size % 16)
-        return op_refuse(e, NND_EUNSUPPORTED,
-                         "%s: rows or heads that are not 16 bytes apart", name);
-    struct heads x = heads_of(t);
-    x.data = (char *)256; /* for a map that nobody uses: does the driver make one? */
-    if (t->dim[1] > 0 && t->dim[2] > 0 &&
-        cuda_hopper_map(&x, t->dim[0], (int)t->dim[1], (int)t->dim[2], 1, &map) != 0)
-        return op_refuse(e, NND_EUNSUPPORTED, "%s: %s", name, cuda_last_text());
+    const int64_t most = (int64_t)1 << 40, size = size_of(t->dtype);
+    if (t->align_log2 < 4)
+        return op_refuse(e, NND_EUNSUPPORTED, "%s: not at a multiple of 16 bytes",
+                         name);
+    for (int i = 0; i < t->ndim - 1; i++) {
+        int64_t step = t->stride[i] * size;
+        if (step % 16 || step < 0 || step >= most)
+            return op_refuse(e, NND_EUNSUPPORTED,
+                             "%s: axis %d in steps of %lld bytes, wanted a multiple of "
+                             "16 below 2^40",
+                             name, i, (long long)step);
+    }
+    for (int i = 0; i < t->ndim; i++)
+        if (t->dim[i] > 0x3fffffff)
+            return op_refuse(e, NND_EUNSUPPORTED, "%s: axis %d of %lld", name, i,
+                             (long long)t->dim[i]);
     return NND_OK;
 }
 

@@ -114,8 +114,9 @@ DEVICE void store_sums(const struct heads &x, int64_t base, int64_t first, int64
  * driver makes no maps. */
 int cuda_hopper_check(struct nnd_error *e);
 
-/* Rows and heads must be 16 bytes apart, or the driver's maps cannot say where. */
-int cuda_hopper_rows(const struct nnd_tensor *t, const char *name, struct nnd_error *e);
+/* NND_OK, or a refusal: the driver's maps cannot say where the tensor's lines are. */
+int cuda_hopper_lines(const struct nnd_tensor *t, const char *name,
+                      struct nnd_error *e);
 
 /* Of attn_hopper.cu: scores that are products times a scale, and nothing else. */
 int cuda_attn_plain_check(const struct nnd_attn *p, struct nnd_error *e);

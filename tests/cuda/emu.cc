@@ -342,7 +342,8 @@ static void run_block(int n)
 /* ---- the device ---- */
 
 struct emu_device emu_device;
-static thread_local int current; /* the one that a thread's calls go to */
+static thread_local int current;  /* the one that a thread's calls go to */
+static thread_local bool entered; /* this thread has a context */
 
 /* What cudaMalloc gave. */
 enum { BLOCKS = 4096 };
@@ -445,13 +446,26 @@ cudaError_t cudaGetDeviceCount(int *n)
     return emu_device.gpus ? cudaSuccess : emu_answer(cudaErrorNoDevice);
 }
 
-cudaError_t cudaSetDevice(int dev)
+static cudaError_t look_for(int dev)
 {
     emu_know();
-    if (dev < 0 || (dev > 0 && dev >= emu_device.gpus))
-        return emu_answer(cudaErrorInvalidValue);
-    current = dev;
-    return emu_answer(cudaSuccess);
+    return emu_answer(dev < 0 || (dev > 0 && dev >= emu_device.gpus)
+                          ? cudaErrorInvalidValue
+                          : cudaSuccess);
+}
+
+/* What only asks makes no context, as with the real runtime. */
+cudaError_t cudaSetDevice(int dev)
+{
+    cudaError_t rc = look_for(dev);
+    if (rc == cudaSuccess)
+        current = dev, entered = true;
+    return rc;
+}
+
+bool emu_has_context(void)
+{
+    return entered;
 }
 
 cudaError_t cudaGetDevice(int *dev)
@@ -469,7 +483,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int dev)
     p->major = emu_device.sm / 10;
     p->minor = emu_device.sm % 10;
     p->multiProcessorCount = 4;
-    return cudaSetDevice(dev);
+    return look_for(dev);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
@@ -479,7 +493,7 @@ cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
          : a == cudaDevAttrComputeCapabilityMajor ? emu_device.sm / 10
          : a == cudaDevAttrComputeCapabilityMinor ? emu_device.sm % 10
                                                   : 0;
-    return cudaSetDevice(dev);
+    return look_for(dev);
 }
 
 /* The driver's functions that are asked for by name; a device that is older than
@@ -497,7 +511,7 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **at, unsign
 cudaError_t cudaDeviceGetPCIBusId(char *text, int len, int dev)
 {
     snprintf(text, (size_t)len, "0000:%02x:00.0", (unsigned)dev);
-    return cudaSetDevice(dev);
+    return look_for(dev);
 }
 
 /* ---- memory ---- */
@@ -506,6 +520,7 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int len, int dev)
 cudaError_t cudaMalloc(void **p, size_t n)
 {
     emu_know();
+    entered = true;
     if (emu_device.capturing)
         return emu_answer(cudaErrorStreamCaptureUnsupported);
     if (n > emu_device.bytes - emu_device.used)

@@ -23,6 +23,9 @@ extern struct emu_device {
 } emu_device;
 void emu_know(void);
 
+/* Has this thread chosen a device, or used one? */
+bool emu_has_context(void);
+
 /* The result of a call, or the error that stays. */
 cudaError_t emu_answer(cudaError_t e);
 

@@ -211,6 +211,8 @@ cuTensorMapEncodeTiled(CUtensorMap *map, CUtensorMapDataType type, cuuint32_t ra
         bad |= step[i] % 16 || step[i] >= (cuuint64_t)1 << 40;
         m.step[i] = step[i];
     }
+    if (!emu_has_context())
+        return 201; /* CUDA_ERROR_INVALID_CONTEXT */
     if (bad)
         return 1;
     memcpy(map, &m, sizeof m);
