@@ -85,7 +85,7 @@ static const struct nnd_tensor *target_of(const struct nnd_gemm *p)
 static struct key key_of(const struct nnd_gemm *p, int device)
 {
     const struct nnd_tensor *d = target_of(p), *c = p->beta != 0 ? &p->c : d;
-    uintptr_t all = 256 | (uintptr_t)p->a.data | (uintptr_t)p->b.data |
+    uintptr_t all = 16 | (uintptr_t)p->a.data | (uintptr_t)p->b.data |
                     (uintptr_t)d->data | (uintptr_t)c->data;
     struct key k;
     memset(&k, 0, sizeof k); /* compared as bytes */
@@ -187,9 +187,12 @@ static struct entry *find(const struct key *k)
 }
 
 /* Lines that it takes; the others are gemm.cu's, so that one odd product of a model
- * does not leave the others to it. */
+ * does not leave the others to it.  A choice holds for biases at multiples of 16: it
+ * is made before there is one. */
 static bool suits(const struct nnd_gemm *p)
 {
+    if (p->bias.ndim && (uintptr_t)p->bias.data % 16)
+        return false;
     const struct nnd_tensor *const lines[] = {&p->a, &p->b, target_of(p)};
     for (int i = 0; i < 3; i++)
         if (lines[i]->stride[0] * size_of(lines[i]->dtype) % 16)
@@ -272,10 +275,11 @@ extern "C" int cuda_lt_plan(const void *self, const void *params, void **plan,
                             struct nnd_error *e)
 {
     const struct nnd_gemm *p = (const struct nnd_gemm *)params;
+    int dev = 0;
     (void)self, (void)e;
     *plan = NULL;
-    if (suits(p)) {
-        struct key k = key_of(p, p->d.device);
+    if (suits(p) && cudaGetDevice(&dev) == cudaSuccess) {
+        struct key k = key_of(p, dev);
         find(&k);
     }
     return NND_OK;
