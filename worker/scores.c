@@ -182,14 +182,14 @@ static int read_sources(struct run *r, uint64_t first, uint64_t n, struct err *e
 }
 
 /* The likeliest token of a row that may be written. */
-static uint32_t likeliest(const struct scores *s, int row)
+static uint32_t likeliest(const struct run *r, int row)
 {
-    const float *z = decoder_logits(s->decoder, row);
-    uint32_t best = TOKEN_EOS;
+    const float *z = decoder_logits(r->scores->decoder, row);
+    uint32_t best = TOKEN_EOS, n = tokenizer_vocab(r->lexicon.target);
 
-    for (int64_t i = 0; i < decoder_vocab(s->decoder); i++)
+    for (uint32_t i = 0; i < n; i++)
         if (i != TOKEN_PAD && i != TOKEN_BOS && z[i] > z[best])
-            best = (uint32_t)i;
+            best = i;
     return best;
 }
 
@@ -210,7 +210,7 @@ static int write_texts(struct run *r, uint64_t n, struct err *e)
         for (uint64_t i = 0; i < n; i++) {
             if (s->next[i] == TOKEN_EOS)
                 continue;
-            s->next[i] = likeliest(s, (int)i);
+            s->next[i] = likeliest(r, (int)i);
             open -= s->next[i] == TOKEN_EOS;
             if (s->next[i] != TOKEN_EOS)
                 s->id[i * context + s->many[i]++] = s->next[i];

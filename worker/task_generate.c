@@ -116,7 +116,9 @@ static int open_all(struct generate *g, struct err *e)
     g->rule = (struct sample_rule){.temperature = o->greedy ? 0 : o->temperature,
                                    .top_k = (uint32_t)o->top_k,
                                    .top_p = o->top_p,
-                                   .seed = (uint64_t)o->seed};
+                                   .seed = (uint64_t)o->seed,
+                                   .never = g->of.never,
+                                   .nnever = g->of.nnever};
     g->rows = (int)o->samples;
     if (sample_rule_check(&g->rule, e) < 0 || read_prompt(g, e) < 0 ||
         trained_engine(&g->of, &config, e) < 0 ||

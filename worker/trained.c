@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/model.h"
 #include "train/checkpoint.h"
 #include "worker/job.h"
 #include "worker/world.h"
@@ -51,6 +52,24 @@ static int take_best(struct trained *t, struct err *e)
     return checkpoint_best(newest, t->path, sizeof t->path, e);
 }
 
+/* What has no text is not written: marks but <unk>, and what model.vocab has beyond the
+ * tokenizer's ids.  A model that reads a source writes <eos>; the texts that others
+ * learn to go on with hold no such thing (corpus.h). */
+static int find_never(struct trained *t, struct err *e)
+{
+    const struct tokenizer *words = t->lexicon.target;
+
+    t->eos = model_reads(t->job) ? TOKEN_EOS : UINT32_MAX;
+    t->never = calloc((size_t)t->vocab, sizeof *t->never);
+    if (!t->never)
+        return err_set(e, ERR_NOMEM, "memory: %lld tokens", (long long)t->vocab);
+    for (uint32_t id = 0; id < t->vocab; id++)
+        if (id >= tokenizer_vocab(words) ||
+            (tokenizer_marks(words) && id < TOKEN_UNK && id != t->eos))
+            t->never[t->nnever++] = id;
+    return 0;
+}
+
 int trained_open(struct trained *t, const char *dir, struct err *e)
 {
     if (comm_self(&t->self, e) < 0 || find(t, dir, e) < 0 || take_best(t, e) < 0 ||
@@ -59,7 +78,9 @@ int trained_open(struct trained *t, const char *dir, struct err *e)
     t->job = spec_job(t->spec);
     if (lexicon_check(&t->lexicon, t->job->data, e) < 0)
         return err_prefix(e, "%s", t->path);
-    return job_vocab(t->spec, &t->lexicon, &t->vocab, e);
+    if (job_vocab(t->spec, &t->lexicon, &t->vocab, e) < 0)
+        return e->code;
+    return find_never(t, e);
 }
 
 int trained_engine(struct trained *t, const struct engine_config *c, struct err *e)
@@ -123,6 +144,7 @@ void trained_close(struct trained *t)
     decoder_destroy(t->decoder);
     engine_close(&t->engine);
     lexicon_free(&t->lexicon);
+    free(t->never);
     spec_destroy(t->spec);
     comm_destroy(t->self);
 }

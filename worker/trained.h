@@ -30,6 +30,9 @@ struct trained {
     const Nnd__Job *job;
     struct lexicon lexicon;
     int64_t vocab;
+    uint32_t *never; /* ids that it does not write, [nnever]     */
+    size_t nnever;
+    uint32_t eos; /* ends what it writes; UINT32_MAX: nothing */
     struct engine engine;
     struct decoder *decoder; /* from trained_decoder on */
 };

@@ -43,9 +43,7 @@ const struct arg_row writer_args[] = {
 static int open_rule(struct writer *w, const struct writer_options *how, int64_t most,
                      bool look, struct err *e)
 {
-    static const uint32_t never[] = {TOKEN_PAD, TOKEN_BOS};
     bool gnmt = how->penalty && strcmp(how->penalty, "gnmt") == 0;
-    bool marks = tokenizer_marks(w->first->lexicon.target);
 
     if (how->penalty && !gnmt && strcmp(how->penalty, "power") != 0)
         return err_set(e, ERR_USAGE, "--penalty: wanted power or gnmt, found \"%s\"",
@@ -55,9 +53,9 @@ static int open_rule(struct writer *w, const struct writer_options *how, int64_t
                        "--n-best: wanted at most the beam, %lld, found %lld",
                        (long long)how->beam, (long long)how->best);
     w->rule = (struct search_rule){.bos = TOKEN_BOS,
-                                   .eos = marks ? TOKEN_EOS : UINT32_MAX,
-                                   .never = never,
-                                   .nnever = marks ? 2 : 0,
+                                   .eos = w->first->eos,
+                                   .never = w->first->never,
+                                   .nnever = w->first->nnever,
                                    .least = how->least,
                                    .most = most,
                                    .beam = (int)how->beam,
@@ -184,6 +182,9 @@ static int open_others(struct writer *w, const struct writer_options *how,
             return err_set(e, ERR_SPEC, "%s: wanted a model that %s, as %s is", t->path,
                            model_reads(w->first->job) ? "reads" : "reads nothing",
                            w->first->path);
+        if (t->vocab != w->first->vocab)
+            return err_set(e, ERR_SPEC, "%s: wanted a model.vocab of %lld, found %lld",
+                           t->path, (long long)w->first->vocab, (long long)t->vocab);
         if (t->job->model->source_context != w->first->job->model->source_context)
             return err_set(e, ERR_SPEC,
                            "%s: wanted a model.source_context of %u, found %u", t->path,

@@ -20,6 +20,7 @@
 struct sample_space {
     uint32_t vocab;
     double *weight;  /* [vocab] in the order of the tokens */
+    float *logit;    /* [vocab] by id: -inf where it may not be drawn */
     uint32_t *id[2]; /* [vocab] each: sorted from one into the other */
     uint32_t *key;   /* [vocab] by id: rises as the logit falls */
 };
@@ -39,7 +40,7 @@ int sample_rule_check(const struct sample_rule *r, struct err *e)
 
 static uint64_t array_bytes(uint32_t vocab)
 {
-    return (uint64_t)vocab * (sizeof(double) + 3 * sizeof(uint32_t));
+    return (uint64_t)vocab * (sizeof(double) + sizeof(float) + 3 * sizeof(uint32_t));
 }
 
 uint64_t sample_space_bytes(uint32_t vocab)
@@ -60,7 +61,8 @@ int sample_space_create(uint32_t vocab, struct sample_space **out, struct err *e
     }
     s->vocab = vocab;
     s->weight = arrays;
-    s->key = (uint32_t *)(arrays + vocab);
+    s->logit = (float *)(arrays + vocab);
+    s->key = (uint32_t *)(s->logit + vocab);
     s->id[0] = s->key + vocab;
     s->id[1] = s->id[0] + vocab;
     *out = s;
@@ -77,20 +79,30 @@ void sample_space_destroy(struct sample_space *s)
 
 /* ---- order --------------------------------------------------------------- */
 
-/* The place of the largest logit, the lowest one where several are equal. */
-static int find_best(const struct sample_space *s, const float *logits, uint32_t *best,
-                     struct err *e)
+/* The logits of what may be drawn. */
+static int take_logits(const struct sample_rule *r, struct sample_space *s,
+                       const float *logits, struct err *e)
 {
-    uint32_t b = 0;
-
     for (uint32_t i = 0; i < s->vocab; i++) {
         if (!(logits[i] < INFINITY))
             return err_set(e, ERR_FAILED, "logits: wanted numbers, found %g for id %u",
                            (double)logits[i], i);
-        if (logits[i] > logits[b])
-            b = i;
+        s->logit[i] = logits[i];
     }
-    if (s->vocab == 0 || logits[b] == -INFINITY)
+    for (size_t i = 0; i < r->nnever; i++)
+        s->logit[r->never[i]] = -INFINITY;
+    return ERR_OK;
+}
+
+/* The place of the largest logit, the lowest one where several are equal. */
+static int find_best(const struct sample_space *s, uint32_t *best, struct err *e)
+{
+    uint32_t b = 0;
+
+    for (uint32_t i = 1; i < s->vocab; i++)
+        if (s->logit[i] > s->logit[b])
+            b = i;
+    if (s->vocab == 0 || s->logit[b] == -INFINITY)
         return err_set(e, ERR_FAILED,
                        "logits: wanted a token to choose, found %u of -inf", s->vocab);
     *best = b;
@@ -109,10 +121,10 @@ static uint32_t key_of(float logit)
 
 /* Ids by (logit falling, id rising): four stable passes by a byte of the key
  * (radix sort), so that ties need no second criterion.  Ends in s->id[0]. */
-static void sort_ids(struct sample_space *s, const float *logits)
+static void sort_ids(struct sample_space *s)
 {
     for (uint32_t i = 0; i < s->vocab; i++) {
-        s->key[i] = key_of(logits[i]);
+        s->key[i] = key_of(s->logit[i]);
         s->id[0][i] = i;
     }
     for (uint32_t pass = 0; pass < 4; pass++) {
@@ -142,13 +154,12 @@ static double uniform(uint64_t seed, uint64_t position)
 }
 
 /* Weights of the first n tokens, relative to the first one's; returns their sum. */
-static double weigh(struct sample_space *s, const float *logits, double temperature,
-                    uint32_t n)
+static double weigh(struct sample_space *s, double temperature, uint32_t n)
 {
-    double best = (double)logits[s->id[0][0]], sum = 0;
+    double best = (double)s->logit[s->id[0][0]], sum = 0;
 
     for (uint32_t i = 0; i < n; i++) {
-        s->weight[i] = exp(((double)logits[s->id[0][i]] - best) / temperature);
+        s->weight[i] = exp(((double)s->logit[s->id[0][i]] - best) / temperature);
         sum += s->weight[i];
     }
     return sum;
@@ -185,18 +196,17 @@ int sample_next(const struct sample_rule *r, struct sample_space *s,
 {
     uint32_t best = 0, n = s->vocab;
     double sum;
-    int rc = find_best(s, logits, &best, e);
 
-    if (rc < 0)
-        return rc;
+    if (take_logits(r, s, logits, e) < 0 || find_best(s, &best, e) < 0)
+        return e->code;
     if (r->temperature == 0) {
         *id = best;
         return ERR_OK;
     }
-    sort_ids(s, logits);
+    sort_ids(s);
     if (r->top_k > 0 && r->top_k < n)
         n = r->top_k;
-    sum = weigh(s, logits, r->temperature, n);
+    sum = weigh(s, r->temperature, n);
     if (r->top_p < 1)
         n = nucleus(s, n, r->top_p, &sum);
     *id = s->id[0][draw(s, n, uniform(r->seed, position) * sum)];

@@ -9,19 +9,22 @@
 #ifndef DECODE_SAMPLE_H
 #define DECODE_SAMPLE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
-/* How to choose.  Tokens are ordered by (logit falling, id rising), their weights
- * are exp(logit / temperature); of the first top_k the least number is kept whose
- * weights reach the share top_p; one of these is drawn by its weight
+/* How to choose.  Tokens that may be drawn are ordered by (logit falling, id rising),
+ * their weights are exp(logit / temperature); of the first top_k the least number is
+ * kept whose weights reach the share top_p; one of these is drawn by its weight
  * (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration"). */
 struct sample_rule {
     double temperature; /* >= 0; 0: always the first in that order (greedy) */
     uint32_t top_k;     /* 0: all                                           */
     double top_p;       /* above 0, at most 1 (all)                         */
     uint64_t seed;
+    const uint32_t *never; /* ids that are not drawn, [nnever], below vocab */
+    size_t nnever;
 };
 
 /* ERR_USAGE names the value that is out of its range. */
@@ -36,7 +39,7 @@ void sample_space_destroy(struct sample_space *s);
 
 /* Choose the token for place `position` of its sequence from logits [vocab] by a
  * checked rule.  A logit of -inf excludes a token.  ERR_FAILED where a logit is
- * NaN or +inf, naming the id, or all are -inf.  Allocates nothing. */
+ * NaN or +inf, naming the id, or none is left.  Allocates nothing. */
 int sample_next(const struct sample_rule *r, struct sample_space *s,
                 const float *logits, uint64_t position, uint32_t *id, struct err *e);
 

@@ -270,6 +270,36 @@ static void choice_depends_on_seed_and_position_alone(void **state)
     sample_space_destroy(s);
 }
 
+/* The others share all chances among them, and are all that top_k and top_p count. */
+static void what_is_never_written_is_not_drawn(void **state)
+{
+    static const uint32_t never[] = {1, 0, 2, 3, 4};
+    const double left[] = {0, 0, 0.1, 0.5, 0.4};
+    const double two[] = {0, 0, 0, 0.5 / 0.9, 0.4 / 0.9};
+    struct sample_rule r = plain;
+    struct sample_space *s;
+    float logits[5];
+    uint32_t id;
+    struct err e;
+
+    (void)state;
+    logits_of(five, 5, logits);
+    r.never = never;
+    r.nnever = 2;
+    expect(&r, logits, 5, left);
+    r.top_k = 2;
+    expect(&r, logits, 5, two);
+    r.top_k = 0;
+    r.top_p = 0.6;
+    expect(&r, logits, 5, two);
+    r.temperature = 0;
+    assert_int_equal(next(&r, logits, 5, 0), 3);
+    r.nnever = 5;
+    assert_int_equal(sample_space_create(5, &s, &e), 0);
+    assert_int_equal(sample_next(&r, s, logits, 0, &id, &e), ERR_FAILED);
+    sample_space_destroy(s);
+}
+
 /* Kept tokens and random bits stay what they are: users keep seeds. */
 static void choice_never_changes(void **state)
 {
@@ -343,6 +373,7 @@ int main(void)
         cmocka_unit_test(order_is_by_logit_then_id),
         cmocka_unit_test(excluded_tokens_never_come),
         cmocka_unit_test(choice_depends_on_seed_and_position_alone),
+        cmocka_unit_test(what_is_never_written_is_not_drawn),
         cmocka_unit_test(choice_never_changes),
         cmocka_unit_test(bad_logits_are_refused),
         cmocka_unit_test(bad_rules_are_refused),
