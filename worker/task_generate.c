@@ -64,13 +64,18 @@ struct generate {
     struct sample_rule rule;
     struct sample_space *space;
     int64_t context, length, prompt; /* tokens in every row; of the prompt */
+    int64_t room;                    /* most tokens of a row               */
     int rows;
-    uint32_t *id;   /* [length so far][rows]            */
-    uint32_t *in;   /* [rows]: what is fed              */
-    uint32_t *text; /* scratch: a row's ids             */
+    uint32_t *id; /* [rows][room]        */
+    uint32_t *in; /* [rows]: what is fed */
 };
 
 /* --- opening -------------------------------------------------------------- */
+
+static uint32_t *row_of(const struct generate *g, int row)
+{
+    return g->id + row * g->room;
+}
 
 /* The prompt's ids, to every row. */
 static int read_prompt(struct generate *g, struct err *e)
@@ -82,15 +87,16 @@ static int read_prompt(struct generate *g, struct err *e)
     rc = writer_begin(g->tokens, g->o->how.prefix, "--prompt", &t, e);
     if (rc == 0) {
         g->prompt = g->length = (int64_t)t.count;
-        g->id = calloc((size_t)((g->length + g->o->tokens) * g->rows), sizeof *g->id);
+        g->room = g->length + g->o->tokens;
+        g->id = calloc((size_t)(g->room * g->rows), sizeof *g->id);
         g->in = calloc((size_t)g->rows, sizeof *g->in);
-        g->text = calloc((size_t)(g->length + g->o->tokens), sizeof *g->text);
-        if (!g->id || !g->in || !g->text)
+        if (!g->id || !g->in)
             rc = err_set(e, ERR_NOMEM, "memory: %lld tokens",
-                         (long long)((g->length + g->o->tokens) * g->rows));
+                         (long long)(g->room * g->rows));
     }
-    for (int64_t i = 0; rc == 0 && i < g->length * g->rows; i++)
-        g->id[i] = tokens_get(&t, (uint64_t)(i / g->rows));
+    for (int r = 0; rc == 0 && r < g->rows; r++)
+        for (int64_t i = 0; i < g->length; i++)
+            row_of(g, r)[i] = tokens_get(&t, (uint64_t)i);
     tokens_free(&t);
     return rc;
 }
@@ -139,25 +145,23 @@ static void close_all(void *self)
     sample_space_destroy(g->space);
     free(g->id);
     free(g->in);
-    free(g->text);
 }
 
 /* --- writing -------------------------------------------------------------- */
 
-/* The text of tokens [from, to) of a row.  What stands between two words depends on
- * both: the token before goes along, and its text is taken off again. */
-static int text_of(const struct generate *g, int row, int64_t from, int64_t to,
-                   struct buf *out, struct err *e)
+/* What tokens [from, to) add to the text of those before.  What stands between two
+ * words depends on both: the token before goes along, and its text is taken off again.
+ */
+static int text_of(const struct generate *g, const uint32_t *id, int64_t from,
+                   int64_t to, struct buf *out, struct err *e)
 {
     int64_t before = from > 0 ? from - 1 : 0;
     struct buf lead = {0}, all = {0};
-    int rc = 0;
+    int rc =
+        tokenizer_decode(g->tokens, id + before, (size_t)(from - before), &lead, e);
 
-    for (int64_t i = before; i < to; i++)
-        g->text[i - before] = g->id[i * g->rows + row];
-    rc = tokenizer_decode(g->tokens, g->text, (size_t)(from - before), &lead, e);
     if (rc == 0)
-        rc = tokenizer_decode(g->tokens, g->text, (size_t)(to - before), &all, e);
+        rc = tokenizer_decode(g->tokens, id + before, (size_t)(to - before), &all, e);
     if (rc == 0)
         buf_add(out, all.data ? all.data + lead.len : "", all.len - lead.len);
     buf_free(&lead);
@@ -165,11 +169,11 @@ static int text_of(const struct generate *g, int row, int64_t from, int64_t to,
     return rc;
 }
 
-static int print_part(const struct generate *g, int row, int64_t from, int64_t to,
-                      struct err *e)
+static int print_part(const struct generate *g, const uint32_t *id, int64_t from,
+                      int64_t to, struct err *e)
 {
     struct buf b = {0};
-    int rc = text_of(g, row, from, to, &b, e);
+    int rc = text_of(g, id, from, to, &b, e);
 
     if (rc == 0 && (fwrite(b.data, 1, b.len, stdout) != b.len || fflush(stdout) != 0))
         rc = err_set(e, ERR_FAILED, "standard output: cannot be written");
@@ -177,46 +181,78 @@ static int print_part(const struct generate *g, int row, int64_t from, int64_t t
     return rc;
 }
 
-static json_t *row_json(const struct generate *g, int row, struct err *e)
+static json_t *prompt_json(const struct generate *g)
 {
     struct buf b = {0};
-    json_t *text = NULL;
+    json_t *j;
 
-    if (text_of(g, row, g->prompt, g->length, &b, e) == 0)
-        text = writer_json(&b);
+    buf_puts(&b, g->o->how.prefix);
+    j = writer_json(&b);
     buf_free(&b);
-    if (!text)
-        return NULL;
-    return json_pack("{s:I, s:s, s:o}", "seed", (json_int_t)(g->o->seed + row),
-                     "prompt", g->o->how.prefix, "text", text);
+    return j;
 }
 
-static int print_json(const struct generate *g, struct err *e)
+/* What stands behind the prompt in id[length]; NULL: an error. */
+static json_t *added_json(const struct generate *g, const uint32_t *id, int64_t length,
+                          struct err *e)
 {
-    json_t *rows = json_array(), *all;
-    int rc;
+    struct buf b = {0};
+    json_t *j = NULL;
 
-    for (int r = 0; r < g->rows; r++)
-        json_array_append_new(rows, row_json(g, r, e));
-    all =
-        json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->of.path, "samples", rows);
-    rc = json_array_size(rows) == (size_t)g->rows &&
-                 json_dumpf(all, stdout, JSON_COMPACT) == 0
-             ? 0
-             : err_set(e, ERR_FAILED, "the samples cannot be written as JSON");
+    if (text_of(g, id, g->prompt, length, &b, e) == 0 && !(j = writer_json(&b)))
+        err_set(e, ERR_NOMEM, "memory: a text of %zu bytes as JSON", b.len);
+    buf_free(&b);
+    return j;
+}
+
+static int append(json_t *list, json_t *item, struct err *e)
+{
+    if (json_array_append_new(list, item) == 0)
+        return 0;
+    return err_set(e, ERR_FAILED, "the texts cannot be written as JSON");
+}
+
+/* The list, which it takes away, unless something has failed. */
+static int print_json(const struct generate *g, const char *key, json_t *list, int rc,
+                      struct err *e)
+{
+    json_t *all =
+        json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->of.path, key, list);
+
+    if (rc == 0 && json_dumpf(all, stdout, JSON_COMPACT) != 0)
+        rc = err_set(e, ERR_FAILED, "the texts cannot be written as JSON");
+    if (rc == 0)
+        putchar('\n');
     json_decref(all);
-    putchar('\n');
     return rc;
 }
 
-static int print_samples(const struct generate *g, struct err *e)
+static int print_drawn_json(const struct generate *g, struct err *e)
+{
+    json_t *list = json_array();
+    int rc = 0;
+
+    for (int r = 0; rc == 0 && r < g->rows; r++) {
+        json_t *text = added_json(g, row_of(g, r), g->length, e);
+        json_int_t seed = g->o->seed + r;
+
+        rc = text ? append(list,
+                           json_pack("{s:I, s:o, s:o}", "seed", seed, "prompt",
+                                     prompt_json(g), "text", text),
+                           e)
+                  : e->code;
+    }
+    return print_json(g, "samples", list, rc, e);
+}
+
+static int print_drawn(const struct generate *g, struct err *e)
 {
     int rc = 0;
 
     for (int r = 0; rc == 0 && r < g->rows; r++) {
         printf("--- sample %d of %d, seed %lld\n", r + 1, g->rows,
                (long long)(g->o->seed + r));
-        rc = print_part(g, r, 0, g->length, e);
+        rc = print_part(g, row_of(g, r), 0, g->length, e);
         printf("\n");
     }
     return rc;
@@ -229,7 +265,8 @@ static int feed(struct generate *g, int64_t from, struct err *e)
     int rc = 0;
 
     for (int64_t i = from; rc == 0 && i < g->length; i++) {
-        memcpy(g->in, &g->id[i * g->rows], (size_t)g->rows * sizeof *g->in);
+        for (int r = 0; r < g->rows; r++)
+            g->in[r] = row_of(g, r)[i];
         rc = decoder_step(g->of.decoder, g->in, e);
     }
     return rc;
@@ -238,7 +275,6 @@ static int feed(struct generate *g, int64_t from, struct err *e)
 /* Draw the next token of every row. */
 static int draw(struct generate *g, struct err *e)
 {
-    uint32_t *next = &g->id[g->length * g->rows];
     int rc = 0;
 
     for (int r = 0; rc == 0 && r < g->rows; r++) {
@@ -246,7 +282,7 @@ static int draw(struct generate *g, struct err *e)
 
         rule.seed += (uint64_t)r;
         rc = sample_next(&rule, g->space, decoder_logits(g->of.decoder, r),
-                         (uint64_t)g->length, &next[r], e);
+                         (uint64_t)g->length, row_of(g, r) + g->length, e);
     }
     g->length += rc == 0;
     return rc;
@@ -265,13 +301,13 @@ static int write_text(struct generate *g, struct err *e)
 {
     bool stream = g->rows == 1 && !g->o->model.json;
     int64_t end = g->length + g->o->tokens;
-    int rc = stream ? print_part(g, 0, 0, g->length, e) : 0;
+    int rc = stream ? print_part(g, g->id, 0, g->length, e) : 0;
 
     if (rc == 0)
         rc = feed(g, g->length > g->context ? g->length - g->context : 0, e);
     while (rc == 0 && (rc = draw(g, e)) == 0) {
         if (stream)
-            rc = print_part(g, 0, g->length - 1, g->length, e);
+            rc = print_part(g, g->id, g->length - 1, g->length, e);
         if (g->length == end)
             break;
         if (rc == 0)
@@ -281,55 +317,70 @@ static int write_text(struct generate *g, struct err *e)
         return rc;
     if (stream)
         printf("\n");
-    return stream ? 0 : g->o->model.json ? print_json(g, e) : print_samples(g, e);
+    return stream ? 0 : g->o->model.json ? print_drawn_json(g, e) : print_drawn(g, e);
 }
 
 /* --- searching ------------------------------------------------------------ */
 
-static int print_found(const struct generate *g, struct err *e)
+/* The tokens of a text, the prompt's first: that is what a search begins with. */
+static const uint32_t *ids_of(const struct generate *g, const struct search_text *t)
 {
-    const struct writer *w = &g->writer;
-    json_t *list = json_array(), *all;
+    uint32_t *id = arena_calloc(g->mem, (size_t)t->count + 1, sizeof *id);
+
+    id[0] = g->writer.prefix[0];
+    memcpy(id + 1, t->id, (size_t)t->count * sizeof *id);
+    return id;
+}
+
+static int print_found_json(const struct generate *g, int found, struct err *e)
+{
+    json_t *list = json_array();
     int rc = 0;
 
-    for (int k = 0; rc == 0 && k < w->rule.best && w->text[k].count >= 0; k++) {
-        const struct search_text *t = &w->text[k];
-        struct buf b = {0};
+    for (int k = 0; rc == 0 && k < found; k++) {
+        const struct search_text *t = &g->writer.text[k];
+        json_t *text = added_json(g, ids_of(g, t), t->count + 1, e);
 
-        buf_puts(&b, g->o->model.json ? "" : g->o->how.prefix);
-        rc = tokenizer_decode(g->tokens, t->id + t->forced,
-                              (size_t)(t->count - t->forced), &b, e);
-        if (rc == 0 && g->o->model.json)
-            json_array_append_new(
-                list, json_pack("{s:s, s:o, s:f, s:f, s:b}", "prompt", g->o->how.prefix,
-                                "text", writer_json(&b), "score", t->score, "log_p",
-                                t->log_p, "ended", t->ended));
-        else if (rc == 0 && w->rule.best > 1)
-            printf("--- text %d of %d, score %.6f\n%s\n", k + 1, w->rule.best, t->score,
-                   b.data);
-        else if (rc == 0)
-            printf("%s\n", b.data);
-        buf_free(&b);
+        rc = text ? append(list,
+                           json_pack("{s:o, s:o, s:f, s:f, s:b}", "prompt",
+                                     prompt_json(g), "text", text, "score", t->score,
+                                     "log_p", t->log_p, "ended", t->ended),
+                           e)
+                  : e->code;
     }
-    all = json_pack("{s:i, s:s, s:o}", "v", 1, "checkpoint", g->of.path, "texts", list);
-    if (rc == 0 && g->o->model.json) {
-        json_dumpf(all, stdout, JSON_COMPACT);
-        putchar('\n');
+    return print_json(g, "texts", list, rc, e);
+}
+
+static int print_found(const struct generate *g, int found, struct err *e)
+{
+    int rc = 0;
+
+    for (int k = 0; rc == 0 && k < found; k++) {
+        const struct search_text *t = &g->writer.text[k];
+
+        if (g->writer.rule.best > 1)
+            printf("--- text %d of %d, score %.6f\n", k + 1, g->writer.rule.best,
+                   t->score);
+        rc = print_part(g, ids_of(g, t), 0, t->count + 1, e);
+        printf("\n");
     }
-    json_decref(all);
     return rc;
 }
 
 static int search(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
+    int found = 0;
 
     g->mem = arena_create();
     if (writer_open(&g->writer, &g->of, &o->model, &o->how, 1, o->tokens, false, e) <
             0 ||
         writer_write(&g->writer, 1, g->mem, e) < 0)
         return e->code;
-    return print_found(g, e);
+    g->prompt = g->writer.prefixed;
+    while (found < g->writer.rule.best && g->writer.text[found].count >= 0)
+        found++;
+    return o->model.json ? print_found_json(g, found, e) : print_found(g, found, e);
 }
 
 static int work(void *self, const void *options, struct err *e)
