@@ -44,7 +44,9 @@ const struct verb verb_generate = {
     .text =
         "From the newest checkpoint of a job, or from a folder: a checkpoint, or one "
         "that holds checkpoints, of which the newest is taken. A folder needs no "
-        "nnd. With --beam nothing is drawn: the best text is searched for.",
+        "nnd. With --beam nothing is drawn: the best text is searched for; --beam 1 is "
+        "--greedy. What says how to draw is refused with it, what says how to search "
+        "without it; --coverage and --min-tokens are for translate and summarize.",
     .options = {table, model_opts},
     .size = sizeof(struct options),
     .run = run,

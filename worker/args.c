@@ -16,7 +16,8 @@
 enum { MAX_ROWS = 40, FIRST_NUMBER = 1000, HELP = 999 };
 
 struct table {
-    struct arg_row row[MAX_ROWS]; /* those of all tables */
+    struct arg_row row[MAX_ROWS]; /* those of all tables  */
+    bool given[MAX_ROWS];         /* on this command line */
     struct option option[MAX_ROWS + 2];
     char letters[2 * MAX_ROWS + 4];
     int rows;
@@ -139,8 +140,36 @@ static int unknown_option(const struct table *t, const char *found, struct err *
                    near ? "; did you mean --" : "", near ? near : "", near ? "?" : "");
 }
 
-int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
-               struct err *e)
+static bool is_given(const struct table *t, const char *name)
+{
+    for (int i = 0; i < t->rows; i++)
+        if (strcmp(t->row[i].name, name) == 0)
+            return t->given[i];
+    return false;
+}
+
+/* The first option that would do nothing. */
+static int check_ties(const struct table *t, const struct arg_tie *tie, struct err *e)
+{
+    static const struct {
+        const char *before, *after;
+    } wanted[] = {[ARG_WITH] = {"--", " as well"},
+                  [ARG_WITHOUT] = {"no --", ""},
+                  [ARG_ELSEWHERE] = {"", ""}};
+
+    for (; tie && tie->name; tie++) {
+        bool other = is_given(t, tie->other);
+
+        if (is_given(t, tie->name) && (tie->kind == ARG_WITHOUT ? other : !other))
+            return err_set(e, ERR_USAGE, "--%s: wanted %s%s%s: %s", tie->name,
+                           wanted[tie->kind].before, tie->other,
+                           wanted[tie->kind].after, tie->why);
+    }
+    return 0;
+}
+
+int args_parse(const struct arg_group *groups, const struct arg_tie *ties, int argc,
+               char **argv, void *out, struct err *e)
 {
     struct table t = {0};
     int c, rc = 0;
@@ -153,6 +182,8 @@ int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
 
         if (c == HELP)
             return 1;
+        if (r)
+            t.given[r - t.row] = true;
         if (c == ':')
             rc = err_set(e, ERR_USAGE, "%s: wanted a value, found none",
                          argv[optind - 1]);
@@ -163,7 +194,7 @@ int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
     }
     if (rc == 0 && optind < argc)
         rc = err_set(e, ERR_USAGE, "wanted an option, found \"%s\"", argv[optind]);
-    return rc;
+    return rc < 0 ? rc : check_ties(&t, ties, e);
 }
 
 void args_help(const struct arg_group *groups)

@@ -47,11 +47,26 @@ struct arg_group {
     size_t at; /* offset of the struct */
 };
 
+/* What has an option say anything. */
+enum arg_tie_kind {
+    ARG_WITH,      /* that another option is given     */
+    ARG_WITHOUT,   /* that another option is not given */
+    ARG_ELSEWHERE, /* another task: `other` names it   */
+};
+
+/* An option that would do nothing is refused where it is given, be it with its default;
+ * a row without a name ends the table. */
+struct arg_tie {
+    const char *name;
+    enum arg_tie_kind kind;
+    const char *other, *why;
+};
+
 /* Fill *out, which holds the defaults, from argv[1...] by all tables of the list.  The
- * strings stay argv's. 1: --help was asked for.  ERR_USAGE names the option, what was
- * wanted and found. */
-int args_parse(const struct arg_group *groups, int argc, char **argv, void *out,
-               struct err *e);
+ * strings stay argv's.  ties may be NULL.  1: --help was asked for.  ERR_USAGE names
+ * the option, what was wanted and found, or why. */
+int args_parse(const struct arg_group *groups, const struct arg_tie *ties, int argc,
+               char **argv, void *out, struct err *e);
 
 /* Print the tables to standard output. */
 void args_help(const struct arg_group *groups);

@@ -89,7 +89,7 @@ static int run(const struct task *t, int argc, char **argv, struct err *e)
     if (!options)
         return err_set(e, ERR_NOMEM, "memory: wanted %zu bytes for options", t->size);
     memcpy(options, t->defaults, t->size);
-    rc = args_parse(groups, argc, argv, options, e);
+    rc = args_parse(groups, t->ties, argc, argv, options, e);
     if (rc == 1)
         task_help(t);
     if (rc == 0)

@@ -14,7 +14,8 @@ enum { TASK_REQUEUE = 75 /* stopped as asked, saved; run me again */ };
 struct task {
     const char *name, *help; /* help: one line                          */
     const struct arg_row *args;
-    struct arg_group more[2]; /* tables of structs within the options */
+    struct arg_group more[2];   /* tables of structs within the options */
+    const struct arg_tie *ties; /* what options depend on, or NULL      */
     const void *defaults; /* the options' struct, before the command line */
     size_t size;          /* of that struct                             */
 

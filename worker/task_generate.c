@@ -47,6 +47,33 @@ static const struct arg_row args[] = {
     {0},
 };
 
+static const char searches[] = "it belongs to a search (--beam 1 is greedy)";
+static const char draws[] = "it belongs to drawing, and a search draws nothing";
+static const char chance[] = "that leaves nothing to chance";
+
+/* A text is drawn, or searched for. */
+static const struct arg_tie ties[] = {
+    {"n-best", ARG_WITH, "beam", searches},
+    {"length-penalty", ARG_WITH, "beam", searches},
+    {"penalty", ARG_WITH, "beam", searches},
+    {"no-repeat", ARG_WITH, "beam", searches},
+    {"with", ARG_WITH, "beam", searches},
+    {"coverage", ARG_ELSEWHERE, "translate or summarize", "generate reads no source"},
+    {"min-tokens", ARG_ELSEWHERE, "translate or summarize",
+     "what generate writes has no end of its own"},
+    {"samples", ARG_WITHOUT, "beam", "it belongs to drawing; a search has --n-best"},
+    {"temperature", ARG_WITHOUT, "beam", draws},
+    {"top-k", ARG_WITHOUT, "beam", draws},
+    {"top-p", ARG_WITHOUT, "beam", draws},
+    {"seed", ARG_WITHOUT, "beam", draws},
+    {"greedy", ARG_WITHOUT, "beam", "--beam 1 is greedy by itself"},
+    {"temperature", ARG_WITHOUT, "greedy", chance},
+    {"top-k", ARG_WITHOUT, "greedy", chance},
+    {"top-p", ARG_WITHOUT, "greedy", chance},
+    {"prefix", ARG_WITHOUT, "prompt", "it is the same"},
+    {0},
+};
+
 static const struct generate_options defaults = {
     .how = {.prefix = "\n", .best = 1, .alpha = 1},
     .tokens = 200,
@@ -412,6 +439,7 @@ const struct task task_generate = {
     .help = "let a trained model go on with a text",
     .args = args,
     .more = {{writer_args, AT(how)}, {trained_args, AT(model)}},
+    .ties = ties,
     .defaults = &defaults,
     .size = sizeof defaults,
     .run = generate,
