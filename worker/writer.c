@@ -127,21 +127,27 @@ void writer_warn_cut(const struct trained *t, const char *file, uint64_t cut,
     buf_free(&b);
 }
 
+/* What a text begins with is said by one of two options. */
+static const char *begin_option(const struct writer *w)
+{
+    return model_reads(w->first->job) ? "--prefix" : "--prompt";
+}
+
 /* Models that go on with a text have no <bos>: its first token stands there. */
 static int open_prefix(struct writer *w, const struct writer_options *how,
                        struct err *e)
 {
     const struct tokenizer *tok = w->first->lexicon.target;
-    bool reads = model_reads(w->first->job);
+    const char *option = begin_option(w);
     struct tokens t;
     int rc = 0;
 
     tokens_init(&t, tokenizer_vocab(tok));
-    if (!reads)
-        rc = writer_begin(tok, how->prefix ? how->prefix : "", "--prompt", &t, e);
+    if (!model_reads(w->first->job))
+        rc = writer_begin(tok, how->prefix ? how->prefix : "", option, &t, e);
     else if (how->prefix &&
              tokenizer_encode(tok, how->prefix, strlen(how->prefix), &t, e) < 0)
-        rc = err_prefix(e, "--prefix");
+        rc = err_prefix(e, "%s", option);
     w->prefix = calloc(t.count + 1, sizeof *w->prefix);
     if (rc == 0 && !w->prefix)
         rc = err_set(e, ERR_NOMEM, "memory: a prefix of %llu tokens",
@@ -153,17 +159,24 @@ static int open_prefix(struct writer *w, const struct writer_options *how,
 }
 
 /* Most tokens, so that no model's context is left. */
-static void fit(struct writer *w)
+static int fit(struct writer *w, struct err *e)
 {
     int64_t before = w->prefixed + (model_reads(w->first->job) ? 0 : -1);
 
     for (size_t i = 0; i <= w->others; i++) {
         const struct trained *t = i ? &w->other[i - 1] : w->first;
-        int64_t room = model_endless(t->job) ? INT64_MAX
-                                             : (int64_t)t->job->model->context - before;
+        int64_t context = t->job->model->context;
+        int64_t room = model_endless(t->job) ? INT64_MAX : context - before;
 
+        if (room < 1)
+            return err_set(e, ERR_USAGE,
+                           "%s: wanted at most %lld tokens in a model.context of %lld "
+                           "(%s), found %lld",
+                           begin_option(w), (long long)(w->prefixed + room - 1),
+                           (long long)context, t->path, (long long)w->prefixed);
         w->rule.most = room < w->rule.most ? room : w->rule.most;
     }
+    return 0;
 }
 
 static int open_others(struct writer *w, const struct writer_options *how,
@@ -254,13 +267,8 @@ int writer_open(struct writer *w, struct trained *t, const struct trained_option
 
     *w = (struct writer){.first = t, .texts = texts};
     if (open_rule(w, how, most, look, e) < 0 || open_prefix(w, how, e) < 0 ||
-        open_others(w, how, e) < 0)
+        open_others(w, how, e) < 0 || fit(w, e) < 0)
         return e->code;
-    fit(w);
-    if (w->rule.most < 1)
-        return err_set(e, ERR_USAGE,
-                       "model.context: wanted more than the %lld tokens to begin with",
-                       (long long)w->prefixed);
     if (make_room(w, e) < 0 || trained_engine(t, &config, e) < 0 ||
         open_decoders(w, o, e) < 0)
         return e->code;
