@@ -16,8 +16,8 @@ struct task {
     const struct arg_row *args;
     struct arg_group more[2];   /* tables of structs within the options */
     const struct arg_tie *ties; /* what options depend on, or NULL      */
-    const void *defaults; /* the options' struct, before the command line */
-    size_t size;          /* of that struct                             */
+    const void *defaults;       /* the options' struct, before the command line */
+    size_t size;                /* of that struct                             */
 
     /* 0 or more: the exit status; negative: an error, for main to print. */
     int (*run)(const void *options, struct err *e);
