@@ -10,6 +10,7 @@
 
 #include "base/fs.h"
 #include "base/str.h"
+#include "data/unicode.h"
 
 enum { MAX_TEXT = 1 << 28 };
 
@@ -69,11 +70,7 @@ void lines_free(struct lines *l)
     *l = (struct lines){0};
 }
 
-int line_is_blank(const struct line *l)
+bool line_is_blank(const struct line *l)
 {
-    size_t n = 0;
-
-    while (n < l->len && (l->text[n] == ' ' || l->text[n] == '\t'))
-        n++;
-    return n == l->len;
+    return unicode_blank(l->text, l->len);
 }

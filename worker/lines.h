@@ -5,6 +5,7 @@
 #ifndef WORKER_LINES_H
 #define WORKER_LINES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/buf.h"
@@ -29,7 +30,7 @@ struct lines {
 int lines_read(const char *path, struct lines *out, struct err *e);
 void lines_free(struct lines *l);
 
-/* Does a line hold nothing but blanks? */
-int line_is_blank(const struct line *l);
+/* Does a line hold nothing but spaces of any script? */
+bool line_is_blank(const struct line *l);
 
 #endif

@@ -4,7 +4,7 @@
  * reads lines and writes one for each.  They differ in how they search.
  *
  * Lines are read whole before the first is written, so that a mistake in one is told
- * before any work.  An empty line stays empty.
+ * before any work.  A line of no more than spaces stays empty.
  */
 #include <inttypes.h>
 #include <jansson.h>

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "data/text.h"
+#include "data/unicode.h"
 
 static const char *const side_names[] = {"source", "target"};
 
@@ -30,19 +31,10 @@ static size_t without_end(const char *line, size_t len)
     return len;
 }
 
-static bool is_blank(const char *text, size_t len)
-{
-    size_t i = 0;
-
-    while (i < len && (text[i] == ' ' || text[i] == '\t' || text[i] == '\r'))
-        i++;
-    return i == len;
-}
-
 static int give(const struct giving *g, const struct pair *p, struct err *e)
 {
     for (int s = 0; s < PAIR_SIDES; s++)
-        if (is_blank(p->text[s], p->len[s]))
+        if (unicode_blank(p->text[s], p->len[s]))
             return err_set(e, ERR_SPEC, "wanted text as %s, found none", side_names[s]);
     return g->fn(g->arg, p, e);
 }
@@ -159,7 +151,7 @@ static int next_pair(struct tape t[PAIR_SIDES], const struct giving *g, struct e
         p.len[s] = without_end(p.text[s], p.len[s]);
     }
     for (int s = 0; s < PAIR_SIDES; s++)
-        if (is_blank(p.text[s], p.len[s]))
+        if (unicode_blank(p.text[s], p.len[s]))
             return err_set(e, ERR_SPEC, "%s:%" PRIu64 ": wanted text as %s, found none",
                            t[s].r.path, t[s].r.number, side_names[s]);
     if (g->fn(g->arg, &p, e) == 0)

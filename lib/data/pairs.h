@@ -33,8 +33,8 @@ typedef int pair_f(void *arg, const struct pair *p, struct err *e);
  * file's first line has.
  *
  * ERR_SPEC names file and line: another number of columns, a side that is empty or
- * holds nothing but blanks, more lines in one file than in the other, what is not
- * UTF-8; errors of fn get file and line in front.  Files as in text.h. */
+ * holds nothing but spaces (unicode.h), more lines in one file than in the other, what
+ * is not UTF-8; errors of fn get file and line in front.  Files as in text.h. */
 int pairs_train(const Nnd__Data *d, pair_f *fn, void *arg, struct err *e);
 int pairs_valid(const Nnd__Data *d, pair_f *fn, void *arg, struct err *e);
 

@@ -4,10 +4,8 @@
  */
 #include "data/unicode.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "data/unicode_table.h"
+#include "data/utf8.h"
 
 static const struct unicode_range spaces[] = {
     {0x9, 0xd},       {0x20, 0x20},     {0x85, 0x85},     {0xa0, 0xa0},
@@ -46,4 +44,15 @@ enum unicode_class unicode_class_of(uint32_t point)
            : IN(numbers, point) ? UNICODE_NUMBER
            : IN(spaces, point)  ? UNICODE_SPACE
                                 : UNICODE_OTHER;
+}
+
+bool unicode_blank(const char *text, size_t len)
+{
+    uint32_t point;
+    size_t at = 0, n;
+
+    while (at < len && (n = utf8_get(text + at, len - at, &point)) > 0 &&
+           unicode_class_of(point) == UNICODE_SPACE)
+        at += n;
+    return at == len;
 }

@@ -9,11 +9,17 @@
 #ifndef DATA_UNICODE_H
 #define DATA_UNICODE_H
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum unicode_class { UNICODE_OTHER, UNICODE_SPACE, UNICODE_LETTER, UNICODE_NUMBER };
 
 /* The class of a code point; those that are not assigned are OTHER. */
 enum unicode_class unicode_class_of(uint32_t point);
+
+/* Is a text nothing but spaces, or nothing at all?  Ends of lines are spaces; a byte
+ * that is not UTF-8 is none. */
+bool unicode_blank(const char *text, size_t len);
 
 #endif

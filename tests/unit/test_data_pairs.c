@@ -7,6 +7,7 @@
 
 #include "data/batch.h"
 #include "data/pairs.h"
+#include "data/unicode.h"
 #include "unit.h"
 
 static char *put(void **state, const char *name, const char *text)
@@ -157,6 +158,8 @@ static void bad_pairs_are_told_by_file_and_line(void **state)
     must_fail(state, &s, "DIR/t:2: wanted text as source, found none");
     setting_init(&s, put(state, "t", "a\tb\nc\t\n"));
     must_fail(state, &s, "DIR/t:2: wanted text as target, found none");
+    setting_init(&s, put(state, "t", "a\tb\nc\t\u3000\u00a0 \n"));
+    must_fail(state, &s, "DIR/t:2: wanted text as target, found none");
     setting_init(&s, put(state, "t", "a\tb\nc\t\xff\n"));
     must_fail(state, &s, "DIR/t:2: wanted UTF-8, found 0xff at byte 3");
     setting_init(&s, put(state, "t", "a b c d e f\tb\n"));
@@ -186,6 +189,26 @@ static void bad_files_are_told(void **state)
     setting_init(&s, put(state, "to", "x\ny\n"));
     s.source[s.data.n_source++] = put(state, "from", "a\n\n");
     must_fail(state, &s, "DIR/from:2: wanted text as source, found none");
+    setting_init(&s, put(state, "to", "x\n\u2003\u2028\n"));
+    s.source[s.data.n_source++] = put(state, "from", "a\nb\n");
+    must_fail(state, &s, "DIR/to:2: wanted text as target, found none");
+}
+
+static void blank_is_white_space_of_any_script(void **state)
+{
+    static const char *const blank[] = {
+        "",       " \t\v\f\r\n",   "\xc2\x85\u00a0", "\u1680", "\u2000\u200a",
+        "\u2028", "\u2029 \u202f", "\u205f",         "\u3000"};
+    static const char *const text[] = {"a",      " \u3000.", "\u200b",
+                                       "\ufeff", "\u180e",   "\xe3\x80",
+                                       " \xa0",  "\u2800",   "\u3000\xff"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof blank / sizeof *blank; i++)
+        assert_true(unicode_blank(blank[i], strlen(blank[i])));
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        assert_false(unicode_blank(text[i], strlen(text[i])));
+    assert_false(unicode_blank("\0", 1));
 }
 
 static void long_pairs_are_cut_or_skipped(void **state)
@@ -543,6 +566,7 @@ int main(void)
         TEST(bad_files_are_told),
         TEST(long_pairs_are_cut_or_skipped),
         TEST(unknown_words_are_replaced_or_refused),
+        cmocka_unit_test(blank_is_white_space_of_any_script),
         cmocka_unit_test(words_are_split_and_joined),
         cmocka_unit_test(ids_follow_counts),
         cmocka_unit_test(marks_have_no_text),
