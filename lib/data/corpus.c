@@ -93,8 +93,9 @@ static int sample_line(void *arg, const char *line, size_t len, struct err *e)
     bool ends = line[len - 1] == '\n';
     int rc;
 
+    s->read++;
     if (ends && len == 1) {
-        r->corpus->empty_lines++;
+        s->empty++;
         return ERR_OK;
     }
     rc = mark_line(s, e);
@@ -109,10 +110,12 @@ static int sample_line(void *arg, const char *line, size_t len, struct err *e)
         return rc;
     if (open_line(s) > (uint64_t)r->corpus->context + 1)
         r->corpus->long_lines++;
-    if (rc)
+    if (rc) {
+        s->skipped++;
         s->tokens.count = s->line[s->lines];
-    else
+    } else {
         close_line(s);
+    }
     return ERR_OK;
 }
 
@@ -157,6 +160,7 @@ static int sample_pair(void *arg, const struct pair *p, struct err *e)
         encode_side(lexicon_source(r->lexicon), p, PAIR_SOURCE, false, r->source, e);
     int skip[PAIR_SIDES];
 
+    r->store->read++;
     if (rc == 0)
         rc = encode_side(r->lexicon->target, p, PAIR_TARGET, true, r->store, e);
     if (rc < 0)
@@ -172,6 +176,7 @@ static int sample_pair(void *arg, const struct pair *p, struct err *e)
     r->corpus->long_lines +=
         open_line(r->source) > source || open_line(r->store) > context + 1;
     if (skip[0] || skip[1]) {
+        r->store->skipped++;
         r->source->tokens.count = r->source->line[r->source->lines];
         r->store->tokens.count = r->store->line[r->store->lines];
         return ERR_OK;
@@ -275,18 +280,57 @@ static uint64_t units(const struct corpus_store *s, bool lines)
     return lines ? s->lines : s->tokens.count;
 }
 
-static int check_part(const struct corpus_part *p, bool lines, uint64_t wanted,
-                      const char *key, const char *from, struct err *e)
-{
-    uint64_t found = lines ? p->lines : p->count;
+/* What is there of what: to be told where it is too little. */
+struct share {
+    const struct corpus_part *part;
+    const struct corpus_store *of;
+    uint64_t wanted;   /* tokens of a stream        */
+    uint64_t taken;    /* by the other part ...     */
+    const char *taker; /* ... which is this         */
+    const char *key;   /* of the job, or an option  */
+    const char *from;  /* the files                 */
+};
 
-    if (lines)
-        wanted = 1;
+/* What became of all that was read; nothing where all of it is there. */
+static void add_reasons(const struct share *h, uint64_t read, uint64_t left,
+                        struct buf *out)
+{
+    const struct {
+        uint64_t n;
+        const char *why;
+    } gone[] = {{h->of->empty, "empty"},
+                {h->of->skipped, "too long (data.too_long: skip)"},
+                {h->taken, h->taker}};
+
+    buf_puts(out, "");
+    if (read == left)
+        return;
+    buf_printf(out, ": %" PRIu64 " read", read);
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        if (gone[i].n)
+            buf_printf(out, ", %" PRIu64 " %s", gone[i].n, gone[i].why);
+    buf_printf(out, ", %" PRIu64 " left", left);
+}
+
+static int check_part(const Nnd__Data *d, const struct share *h, struct err *e)
+{
+    bool lines = by_lines(d);
+    uint64_t wanted = lines ? 1 : h->wanted;
+    uint64_t found = lines ? h->part->lines : h->part->count;
+    struct buf why = {0};
+
     if (found >= wanted)
         return ERR_OK;
-    return err_set(e, ERR_SPEC,
-                   "%s: wanted at least %" PRIu64 " %s, found %" PRIu64 " in %s", key,
-                   wanted, lines ? "lines that are not empty" : "tokens", found, from);
+    add_reasons(h, lines ? h->of->read : h->of->tokens.count, found, &why);
+    err_set(e, ERR_SPEC,
+            "%s: wanted at least %" PRIu64 " %s, found %" PRIu64 " in %s%s", h->key,
+            wanted,
+            !lines                                  ? "tokens"
+            : d->format == NND__DATA__FORMAT__PAIRS ? "pair"
+                                                    : "line",
+            found, h->from, why.data);
+    buf_free(&why);
+    return e->code;
 }
 
 /* "PATH", or "PATH and 3 more". */
@@ -307,18 +351,25 @@ static int cut(struct corpus *c, const Nnd__Data *d, const char *key, const char
         keep = (uint64_t)((double)n * (1 - d->valid_fraction));
     c->train = part_of(c, 0, lines, 0, keep);
     c->valid = part_of(c, 0, lines, keep, n);
-    rc = check_part(&c->train, lines, (uint64_t)c->context + 1, key, from, e);
+    rc = check_part(d,
+                    &(struct share){&c->train, s, (uint64_t)c->context + 1, n - keep,
+                                    "taken for validation (data.valid_fraction)", key,
+                                    from},
+                    e);
     if (rc == 0 && d->n_valid == 0 && d->valid_fraction > 0)
-        rc = check_part(&c->valid, lines, 2, "data.valid_fraction", from, e);
+        rc = check_part(d,
+                        &(struct share){&c->valid, s, 2, keep, "taken to train on",
+                                        "data.valid_fraction", from},
+                        e);
     return rc;
 }
 
 static int open_train(struct corpus *c, const Nnd__Data *d, const struct lexicon *l,
                       const char *key, struct arena *a, struct err *e)
 {
-    int rc = d->n_train ? read_part(c, d, l, 0, key, a, e)
-                        : err_set(e, ERR_SPEC,
-                                  "%s: wanted files or folders, found none", key);
+    int rc = d->n_train
+                 ? read_part(c, d, l, 0, key, a, e)
+                 : err_set(e, ERR_SPEC, "%s: wanted files or folders, found none", key);
 
     return rc < 0 ? rc : cut(c, d, key, paths_text(a, d->train, d->n_train), e);
 }
@@ -335,8 +386,13 @@ static int open_valid(struct corpus *c, const Nnd__Data *d, const struct lexicon
     if (rc < 0)
         return rc;
     c->valid = part_of(c, 1, lines, 0, units(&c->store[1], lines));
-    return check_part(&c->valid, lines, 2, "data.valid",
-                      paths_text(a, d->valid, d->n_valid), e);
+    return check_part(d,
+                      &(struct share){.part = &c->valid,
+                                      .of = &c->store[1],
+                                      .wanted = 2,
+                                      .key = "data.valid",
+                                      .from = paths_text(a, d->valid, d->n_valid)},
+                      e);
 }
 
 static int check_job(const Nnd__Data *d, const struct lexicon *l, struct err *e)

@@ -36,14 +36,14 @@ struct corpus {
     uint32_t context, source_context;
     bool sequential; /* data.sampling: windows one after the other */
     struct corpus_part train, valid;
-    uint64_t files;       /* read for both parts, unless pairs          */
-    uint64_t empty_lines; /* format lines: they are no samples          */
-    uint64_t long_lines;  /* longer than the context: cut, or left out  */
+    uint64_t files;      /* read for both parts, unless pairs          */
+    uint64_t long_lines; /* longer than the context: cut, or left out  */
     struct corpus_store {
         struct tokens tokens;
         uint64_t *line;
         uint64_t lines, cap;
-    } store[2], source[2]; /* of data.train, of data.valid */
+        uint64_t read, empty, skipped; /* lines, or pairs, and those left out */
+    } store[2], source[2];             /* of data.train, of data.valid */
 };
 
 /* Read the files of data.train and data.valid and turn them into ids with `l`,

@@ -208,12 +208,14 @@ static void too_little_text_is_refused(void **state)
     corpus_destroy(must_open(&s));
     s.data.valid_fraction = 0.25;
     must_fail(state, &s, ERR_SPEC,
-              "data.train: wanted at least 8 tokens, found 6 in DIR/eight");
+              "data.train: wanted at least 8 tokens, found 6 in DIR/eight: 8 read, 2 "
+              "taken for validation (data.valid_fraction), 6 left");
     s.context = 4;
     corpus_destroy(must_open(&s));
     s.data.valid_fraction = 0.125;
     must_fail(state, &s, ERR_SPEC,
-              "data.valid_fraction: wanted at least 2 tokens, found 1 in DIR/eight");
+              "data.valid_fraction: wanted at least 2 tokens, found 1 in DIR/eight: 8 "
+              "read, 7 taken to train on, 1 left");
     s.valid[s.data.n_valid++] = put_text(state, "none", "");
     must_fail(state, &s, ERR_SPEC,
               "data.valid: wanted at least 2 tokens, found 0 in DIR/none");
@@ -228,14 +230,34 @@ static void too_little_text_is_refused(void **state)
         "found none");
     s.data.format = NND__DATA__FORMAT__LINES;
     must_fail(state, &s, ERR_SPEC,
-              "data.train: wanted at least 1 lines that are not "
-              "empty, found 0 in DIR/none and 1 more");
+              "data.train: wanted at least 1 line, found 0 in DIR/none and 1 more");
     s.data.valid_fraction = -0.1;
     must_fail(state, &s, ERR_SPEC,
               "data.valid_fraction: wanted at least 0 and below 1, found -0.1");
     s.data.valid_fraction = 1;
     must_fail(state, &s, ERR_SPEC,
               "data.valid_fraction: wanted at least 0 and below 1, found 1");
+}
+
+static void what_became_of_lines_is_told(void **state)
+{
+    struct setting s;
+
+    setting_init(&s, 4, put_text(state, "l", "\n12345\n\n1\n123456\n"));
+    s.data.format = NND__DATA__FORMAT__LINES;
+    s.data.too_long = NND__DATA__TOO_LONG__SKIP;
+    s.data.valid_fraction = 0.1;
+    must_fail(
+        state, &s, ERR_SPEC,
+        "data.train: wanted at least 1 line, found 0 in DIR/l: 5 read, 2 empty, 2 "
+        "too long (data.too_long: skip), 1 taken for validation "
+        "(data.valid_fraction), 0 left");
+    s.data.valid_fraction = 0;
+    s.valid[s.data.n_valid++] = put_text(state, "v", "12345\n");
+    must_fail(
+        state, &s, ERR_SPEC,
+        "data.valid: wanted at least 1 line, found 0 in DIR/v: 1 read, 1 too long "
+        "(data.too_long: skip), 0 left");
 }
 
 static void stream_is_cut_at_its_end(void **state)
@@ -284,7 +306,7 @@ static void lines_are_cut_by_lines(void **state)
     s.data.format = NND__DATA__FORMAT__LINES;
     s.data.valid_fraction = 0.4;
     c = must_open(&s);
-    assert_int_equal(c->empty_lines, 3);
+    assert_int_equal(c->store[0].empty, 3);
     assert_int_equal(c->long_lines, 1);
     p = &c->train;
     assert_int_equal(p->lines, 3);
@@ -371,6 +393,7 @@ int main(void)
         TEST(what_is_no_text_is_named),
         TEST(unreadable_file_is_denied),
         TEST(too_little_text_is_refused),
+        TEST(what_became_of_lines_is_told),
         TEST(stream_is_cut_at_its_end),
         TEST(byte_order_mark_is_no_text),
         TEST(lines_are_cut_by_lines),

@@ -232,6 +232,23 @@ static void long_pairs_are_cut_or_skipped(void **state)
     }
 }
 
+static void what_became_of_pairs_is_told(void **state)
+{
+    struct setting s;
+
+    setting_init(&s, put(state, "one", "a\tx\n"));
+    s.data.valid_fraction = 0.1;
+    must_fail(state, &s,
+              "data.train: wanted at least 1 pair, found 0 in DIR/one: 1 read, 1 taken "
+              "for validation (data.valid_fraction), 0 left");
+    setting_init(&s, put(state, "t", "a b c d e f\tx\nb\ta b c d e f g\n"));
+    s.data.too_long = NND__DATA__TOO_LONG__SKIP;
+    must_fail(
+        state, &s,
+        "data.train: wanted at least 1 pair, found 0 in DIR/t: 2 read, 2 too long "
+        "(data.too_long: skip), 0 left");
+}
+
 static void unknown_words_are_replaced_or_refused(void **state)
 {
     struct setting s;
@@ -565,6 +582,7 @@ int main(void)
         TEST(bad_pairs_are_told_by_file_and_line),
         TEST(bad_files_are_told),
         TEST(long_pairs_are_cut_or_skipped),
+        TEST(what_became_of_pairs_is_told),
         TEST(unknown_words_are_replaced_or_refused),
         cmocka_unit_test(blank_is_white_space_of_any_script),
         cmocka_unit_test(words_are_split_and_joined),
