@@ -138,18 +138,22 @@ static int check_vocab(const struct spec *s, const Nnd__Job *j, struct err *e)
                        vocab);
 }
 
-/* Keys of experts in a job file that asks for none: "experts" was forgotten. */
-static int check_moe_wanted(const struct spec *s, const Nnd__Job *j, struct err *e)
+/* Keys of a section that do nothing without one of it, which was forgotten.  Who says
+ * by that one that there is to be nothing may leave the others. */
+static int check_wanted(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
-    static const char section[] = "model.moe.";
+    static const struct {
+        const char *section, *key;
+    } sections[] = {{"model.moe.", "model.moe.experts"},
+                    {"distill.", "distill.teacher"}};
 
-    if (j->model->moe->experts > 0 || spec_is_given(s, "model.moe.experts"))
-        return 0;
-    for (size_t i = 0; i < nrules; i++)
-        if (strncmp(rules[i].path, section, sizeof(section) - 1) == 0 &&
-            spec_is_given(s, rules[i].path))
-            return spec_refuse(s, e, rules[i].path, NULL,
-                               "wanted model.moe.experts beside it, found none");
+    (void)j;
+    for (size_t k = 0; k < sizeof(sections) / sizeof(sections[0]); k++)
+        for (size_t i = 0; i < nrules && !spec_is_given(s, sections[k].key); i++)
+            if (str_starts(rules[i].path, sections[k].section) &&
+                spec_is_given(s, rules[i].path))
+                return spec_refuse(s, e, rules[i].path, NULL,
+                                   "wanted %s beside it, found none", sections[k].key);
     return 0;
 }
 
@@ -719,7 +723,9 @@ static const struct {
      "concat model.bidirectional and an even model.width; recurrent families have no "
      "experts; data.sampling sequential "
      "belongs to rnnlm and data.format stream."},
-    {check_moe_wanted, "Keys of model.moe need model.moe.experts beside them."},
+    {check_wanted,
+     "Keys of model.moe need model.moe.experts beside them, and those of distill "
+     "distill.teacher."},
     {check_experts,
      "model.moe.top_k is at most model.moe.experts; model.moe.bias_rate is 0 unless "
      "model.moe.score is sigmoid."},

@@ -251,6 +251,17 @@ static void experts_can_be_switched_off(void **state)
     spec_destroy(s);
 }
 
+static void a_teacher_can_be_switched_off(void **state)
+{
+    struct spec *s = load("data: {train: /x}\n"
+                          "distill: {teacher: /t, alpha: 0.9}\n");
+
+    (void)state;
+    set(s, "distill.teacher=");
+    assert_string_equal(resolve(s)->distill->teacher, "");
+    spec_destroy(s);
+}
+
 static void origins_are_kept(void **state)
 {
     struct spec *s = load(everything);
@@ -453,6 +464,7 @@ int main(void)
         cmocka_unit_test(validation_data_decides_on_validation),
         cmocka_unit_test(overrides_win_in_order),
         cmocka_unit_test(experts_can_be_switched_off),
+        cmocka_unit_test(a_teacher_can_be_switched_off),
         cmocka_unit_test(origins_are_kept),
         cmocka_unit_test(paths_become_absolute),
         cmocka_unit_test(printed_yaml_is_the_same_job),
