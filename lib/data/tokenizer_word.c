@@ -4,9 +4,10 @@
  * words of the training text, by how often they occur.
  *
  * The end of a line is a word as well, "\n".  With `split`, punctuation marks and
- * the characters of scripts without spaces are words by themselves, and stand
- * without a space when they are written again.  Ids go by falling count, equal
- * counts by bytes, so that the same text gives the same ids.
+ * the characters of scripts without spaces are words by themselves; when they are
+ * written again, marks that close stand behind a word without a space, brackets that
+ * open before one, and such characters beside each other.  Ids go by falling count,
+ * equal counts by bytes, so that the same text gives the same ids.
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -296,7 +296,8 @@ static void must_go_round(const struct tokenizer *t, const char *in, const char 
 
 static void words_are_split_and_joined(void **state)
 {
-    static const char text[] = "Hello, world! 3.14 (or 3,000)? 我爱 你。 It's so.";
+    static const char text[] = "Hello, world! 3.14 (or 3,000)? 我爱 你。 It's so. "
+                               "\"ok\" me@x.y [a] «b» 《我》 x…";
     struct tokenizer *t =
         words_of(text, (struct tokenizer_config){.split = true, .lower = true});
 
@@ -306,6 +307,8 @@ static void words_are_split_and_joined(void **state)
     must_go_round(t, "3.14 ( or 3,000 ) ?", "3.14 (or 3,000)?");
     must_go_round(t, "我 爱 你", "我爱你");
     must_go_round(t, "我爱你。 It's", "我爱你。 it's");
+    must_go_round(t, "\"ok\" me@x.y", "\" ok \" me@x. y");
+    must_go_round(t, "[a]«b»《我》x…", "[a] « b » 《 我 》 x…");
     tokenizer_destroy(t);
     t = words_of("a, b", (struct tokenizer_config){0});
     must_go_round(t, "b  a, a", "b a, <unk>");
