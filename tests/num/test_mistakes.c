@@ -2,7 +2,9 @@
 /*
  * test_mistakes.c - what tutorials' code gets wrong about models, attention, masks,
  * losses and training, one test for each: the right behaviour, by name.  Mistakes in
- * reading text are test_data_*.c's, those in decoding and scoring test_decode_*.c's.
+ * decoding (t4, t5) are test_mistakes_decode.c's, those in reading text (t16b)
+ * tests/unit/test_mistakes_data.c's; that distillation runs (T29) is seen in
+ * tests/sys/translate.test.
  *
  * Operators run in f64 on the bench of op_lab.h, models through the trainer.
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test_mistakes_data.c - mistakes that code to learn from makes with its data, each by
- * the number of a list of 29 whose others are in tests/num/test_mistakes.c: here it is
- * done right.
+ * the number of a list of 29 whose others are in tests/num/test_mistakes.c, which says
+ * where the rest is: here it is done right.
  */
 #include <stdio.h>
 
