@@ -15,7 +15,7 @@ struct options {
 
 static const struct opt table[] = {
     {OPT_TEXT, 0, "last", "N", offsetof(struct options, last),
-     "how many of the newest; 5 when not given"},
+     "how many of the newest; those that there are, at most 5, when not given"},
     {0},
 };
 
@@ -45,9 +45,9 @@ const struct verb verb_average = {
     .brief = "make the mean of a job's newest checkpoints",
     .text =
         "Of the weights of a job's checkpoints, or of those in a folder, into the "
-        "folder INTO, and prints where. It is a checkpoint of weights alone: to "
-        "generate with, or to begin a job with (checkpoint.from). A job keeps as many "
-        "checkpoints as checkpoint.keep says.",
+        "folder INTO; says of how many, and prints where. It is a checkpoint of "
+        "weights alone: to generate with, or to begin a job with (checkpoint.from). A "
+        "job keeps as many checkpoints as checkpoint.keep says.",
     .options = {table},
     .size = sizeof(struct options),
     .run = run,

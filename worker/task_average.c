@@ -11,7 +11,8 @@
 #include "train/checkpoint.h"
 #include "worker/task.h"
 
-enum { MAX_LAST = 1000 };
+/* A mean is of two at least; how many are asked for when nobody says. */
+enum { LEAST = 2, USUAL = 5, MAX_LAST = 1000 };
 
 struct average_options {
     const char *checkpoints, *into;
@@ -23,17 +24,20 @@ struct average_options {
 static const struct arg_row args[] = {
     {"checkpoint", 0, "DIR", ARG_TEXT, AT(checkpoints), 0, 0,
      "a job's folder, or a folder of checkpoints"},
-    {"last", 0, "N", ARG_INT, AT(last), 2, MAX_LAST, "the newest N of them (5)"},
+    {"last", 0, "N", ARG_INT, AT(last), LEAST, MAX_LAST,
+     "the newest N of them; when not given, those that there are, at most 5"},
     {"into", 0, "DIR", ARG_TEXT, AT(into), 0, 0,
      "the folder that the mean is put into, as step-N of the newest"},
     {0},
 };
 
-static const struct average_options defaults = {.last = 5};
+static const struct average_options defaults = {.last = 0};
 
 static int average(const void *options, struct err *e)
 {
     const struct average_options *o = options;
+    size_t least = o->last ? (size_t)o->last : LEAST, taken;
+    size_t most = o->last ? (size_t)o->last : USUAL;
     char dir[PATH_MAX], path[PATH_MAX];
     int rc;
 
@@ -41,11 +45,13 @@ static int average(const void *options, struct err *e)
         return err_set(e, ERR_USAGE, "average: wanted --checkpoint DIR and --into DIR");
     if (snprintf(dir, sizeof dir, "%s/checkpoints", o->checkpoints) >= (int)sizeof dir)
         return err_set(e, ERR_USAGE, "--checkpoint: wanted a shorter path");
-    rc = checkpoint_average(fs_exists(dir) ? dir : o->checkpoints, (size_t)o->last,
-                            o->into, path, sizeof path, e);
-    if (rc == 0)
-        printf("%s\n", path);
-    return rc;
+    rc = checkpoint_average(fs_exists(dir) ? dir : o->checkpoints, least, most, o->into,
+                            path, sizeof path, &taken, e);
+    if (rc < 0)
+        return rc;
+    fprintf(stderr, "the mean of %zu checkpoints\n", taken);
+    printf("%s\n", path);
+    return 0;
 }
 
 const struct task task_average = {

@@ -90,11 +90,12 @@ int checkpoint_load_weights(const char *path, struct exec *x, struct err *e);
  * beside it, was written.  ERR_NOTFOUND: there is none, or it is gone. */
 int checkpoint_best(const char *path, char *out, size_t size, struct err *e);
 
-/* Write the mean of the weights of the newest `last` checkpoints below dir, which are
- * of one model, into folder `into`; *path is the checkpoint's then, called after the
- * newest step, and of weights alone. */
-int checkpoint_average(const char *dir, size_t last, const char *into, char *path,
-                       size_t size, struct err *e);
+/* Write the mean of the weights of the newest checkpoints below dir, at most `most`,
+ * which are of one model, into folder `into`; *path is the checkpoint's then, called
+ * after the newest step, and of weights alone, and *taken how many there were.
+ * ERR_NOTFOUND: they are less than `least`. */
+int checkpoint_average(const char *dir, size_t least, size_t most, const char *into,
+                       char *path, size_t size, size_t *taken, struct err *e);
 
 /* The job (JSON) and tokenizer (JSON) of a checkpoint, appended. */
 int checkpoint_read_job(const char *path, struct buf *job, struct buf *tokenizer,

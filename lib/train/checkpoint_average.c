@@ -29,15 +29,16 @@ struct average {
 
 /* ---- which ones ---------------------------------------------------------- */
 
-/* The newest `last` whole checkpoints below dir. */
-static int open_newest(struct average *a, const char *dir, size_t last, struct err *e)
+/* The newest whole checkpoints below dir. */
+static int open_newest(struct average *a, const char *dir, size_t least, size_t most,
+                       struct err *e)
 {
     int64_t *steps = NULL;
     size_t n = 0;
     int rc = folder_list(dir, &steps, &n, e);
 
-    a->from = arena_calloc(a->mem, last, sizeof(struct stored *));
-    for (size_t i = 0; rc == 0 && i < n && a->n < last; i++) {
+    a->from = arena_calloc(a->mem, most, sizeof(struct stored *));
+    for (size_t i = 0; rc == 0 && i < n && a->n < most; i++) {
         char path[PATH_MAX];
 
         rc = folder_path(dir, steps[i], path, sizeof path, e);
@@ -46,9 +47,9 @@ static int open_newest(struct average *a, const char *dir, size_t last, struct e
         a->n += rc == 0;
     }
     free(steps);
-    if (rc == 0 && a->n < last)
-        rc = err_set(e, ERR_NOTFOUND, "%s: wanted %zu checkpoints, found %zu", dir,
-                     last, a->n);
+    if (rc == 0 && a->n < least)
+        rc = err_set(e, ERR_NOTFOUND, "%s: wanted %s%zu checkpoints, found %zu", dir,
+                     least < most ? "at least " : "", least, a->n);
     return rc;
 }
 
@@ -212,11 +213,11 @@ static void close_all(struct average *a)
     arena_destroy(a->mem);
 }
 
-int checkpoint_average(const char *dir, size_t last, const char *into, char *path,
-                       size_t size, struct err *e)
+int checkpoint_average(const char *dir, size_t least, size_t most, const char *into,
+                       char *path, size_t size, size_t *taken, struct err *e)
 {
     struct average a = {.mem = arena_create()};
-    int rc = open_newest(&a, dir, last, e);
+    int rc = open_newest(&a, dir, least, most, e);
 
     if (rc == 0)
         rc = check_alike(&a, e);
@@ -228,6 +229,8 @@ int checkpoint_average(const char *dir, size_t last, const char *into, char *pat
         rc = err_set(e, ERR_FAILED, "%s: is there already", path);
     if (rc == 0)
         rc = write_average(&a, into, e);
+    if (rc == 0)
+        *taken = a.n;
     close_all(&a);
     return rc;
 }
