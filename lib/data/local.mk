@@ -4,7 +4,7 @@
 
 noinst_LTLIBRARIES += lib/data/libdata.la
 
-lib_data_libdata_la_LIBADD = $(JANSSON_LIBS)
+lib_data_libdata_la_LIBADD = $(JANSSON_LIBS) $(UTF8PROC_LIBS)
 lib_data_libdata_la_SOURCES = \
     lib/data/batch.c lib/data/batch.h \
     lib/data/bpe.c lib/data/bpe.h \
@@ -14,6 +14,7 @@ lib_data_libdata_la_SOURCES = \
     lib/data/bytemap.c lib/data/bytemap.h \
     lib/data/corpus.c lib/data/corpus.h \
     lib/data/lexicon.c lib/data/lexicon.h \
+    lib/data/nfc.c lib/data/nfc.h \
     lib/data/order.c lib/data/order.h \
     lib/data/packs.c lib/data/packs.h \
     lib/data/pairs.c lib/data/pairs.h \
@@ -40,6 +41,7 @@ unit_tests += \
     tests/unit/test_data_batch \
     tests/unit/test_data_bpe \
     tests/unit/test_data_corpus \
+    tests/unit/test_data_nfc \
     tests/unit/test_data_pairs \
     tests/unit/test_data_tokenizer \
     tests/unit/test_mistakes_data

@@ -19,7 +19,7 @@ TMPDIR=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)/nnd-fuzz-XX
 export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
 
-packages='libprotobuf-c libzmq sqlite3 yaml-0.1 jansson libcrypto'
+packages='libprotobuf-c libzmq sqlite3 yaml-0.1 jansson libutf8proc libcrypto'
 sanitize='-fsanitize=address,undefined -fno-sanitize-recover=all'
 # shellcheck disable=SC2046
 compile()
