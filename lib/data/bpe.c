@@ -11,6 +11,8 @@
 #include <string.h>
 
 #include "base/oom.h"
+#include "data/nfc.h"
+#include "data/utf8.h"
 
 struct bpe *bpe_create(enum pretoken_rule rule)
 {
@@ -29,7 +31,11 @@ void bpe_destroy(struct bpe *b)
     bytemap_free(&b->pieces);
     pairmap_free(&b->rank);
     free(b->merge);
-    free(b->added);
+    for (int k = 0; k < BPE_PLACES; k++) {
+        for (uint32_t i = 0; i < b->added[k].n; i++)
+            free(b->added[k].find[i].text);
+        free(b->added[k].find);
+    }
     free(b);
 }
 
@@ -88,34 +94,38 @@ int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e)
     return 0;
 }
 
-static size_t piece_len(const struct bpe *b, uint32_t id)
+void bpe_add(struct bpe *b, uint32_t id, enum bpe_place place)
 {
-    size_t n;
+    struct bpe_added *a = &b->added[place];
+    struct buf text = {0};
+    uint32_t at = a->n;
+    size_t len;
+    const char *piece = bytemap_at(&b->pieces, id, &len);
 
-    bytemap_at(&b->pieces, id, &n);
-    return n;
+    if (b->nfc && place == BPE_NORMAL)
+        nfc_add(piece, len, &text);
+    else
+        buf_add(&text, piece, len);
+    a->find = oom_realloc(a->find, (a->n + 1) * sizeof *a->find);
+    for (; at > 0 && a->find[at - 1].len < text.len; at--)
+        a->find[at] = a->find[at - 1];
+    a->find[at] = (struct bpe_find){id, text.data, text.len};
+    a->n++;
+    a->begins[(unsigned char)text.data[0]] = true;
 }
 
-void bpe_add(struct bpe *b, uint32_t id)
+enum bpe_place bpe_added_place(const struct bpe *b, uint32_t id)
 {
-    size_t len;
-    const char *text = bytemap_at(&b->pieces, id, &len);
-    uint32_t at = b->nadded;
-
-    b->added = oom_realloc(b->added, (b->nadded + 1) * sizeof *b->added);
-    for (; at > 0 && piece_len(b, b->added[at - 1]) < len; at--)
-        b->added[at] = b->added[at - 1];
-    b->added[at] = id;
-    b->nadded++;
-    b->begins[(unsigned char)text[0]] = true;
+    for (enum bpe_place place = 0; place < BPE_PLACES; place++)
+        for (uint32_t i = 0; i < b->added[place].n; i++)
+            if (b->added[place].find[i].id == id)
+                return place;
+    return BPE_PLACES;
 }
 
 bool bpe_is_added(const struct bpe *b, uint32_t id)
 {
-    for (uint32_t i = 0; i < b->nadded; i++)
-        if (b->added[i] == id)
-            return true;
-    return false;
+    return bpe_added_place(b, id) < BPE_PLACES;
 }
 
 /* ---- one part of a text --------------------------------------------------- */
@@ -237,70 +247,190 @@ static void encode_part(const struct bpe *b, struct joining *j, const char *text
 
 /* ---- the text ------------------------------------------------------------- */
 
-/* The added piece that text begins with, or BYTEMAP_NONE. */
-static uint32_t added_at(const struct bpe *b, const char *text, size_t len)
+/* The added piece that text begins with, or NULL. */
+static const struct bpe_find *added_at(const struct bpe_added *a, const char *text,
+                                       size_t len)
 {
-    for (uint32_t i = 0; i < b->nadded; i++) {
-        size_t n;
-        const char *piece = bytemap_at(&b->pieces, b->added[i], &n);
+    for (uint32_t i = 0; i < a->n; i++) {
+        const struct bpe_find *f = &a->find[i];
 
-        if (n <= len && memcmp(piece, text, n) == 0)
-            return b->added[i];
+        if (f->len <= len && memcmp(f->text, text, f->len) == 0)
+            return f;
     }
-    return BYTEMAP_NONE;
+    return NULL;
 }
 
-/* How many bytes stand before the first added piece, which *id is, or len. */
-static size_t until_added(const struct bpe *b, const char *text, size_t len,
-                          uint32_t *id)
+/* How many bytes stand before the first added piece, which *found is, or len. */
+static size_t until_added(const struct bpe_added *a, const char *text, size_t len,
+                          const struct bpe_find **found)
 {
-    *id = BYTEMAP_NONE;
-    if (b->nadded == 0)
+    *found = NULL;
+    if (a->n == 0)
         return len;
     for (size_t at = 0; at < len; at++)
-        if (b->begins[(unsigned char)text[at]] &&
-            (*id = added_at(b, text + at, len - at)) != BYTEMAP_NONE)
+        if (a->begins[(unsigned char)text[at]] &&
+            (*found = added_at(a, text + at, len - at)) != NULL)
             return at;
     return len;
+}
+
+/* The end of the last added piece; 0: there is none. */
+static size_t behind_added(const struct bpe_added *a, const char *text, size_t len)
+{
+    size_t at = 0;
+
+    for (;;) {
+        const struct bpe_find *f;
+        size_t n = until_added(a, text + at, len - at, &f);
+
+        if (!f)
+            return at;
+        at += n + f->len;
+    }
 }
 
 /* A part has at most 2^30 bytes: more of one kind of character is cut there. */
 #define PART_MAX ((size_t)1 << 30)
 
-void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
-                void *arg)
+/* A text as it is cut. */
+static void encode_normal(const struct bpe *b, struct joining *j, const char *text,
+                          size_t len, bpe_id_f *put, void *arg)
 {
-    struct joining j = {0};
-
     for (size_t at = 0; at < len;) {
-        uint32_t added;
-        size_t end = at + until_added(b, text + at, len - at, &added), n;
+        const struct bpe_find *f;
+        size_t n,
+            end = at + until_added(&b->added[BPE_NORMAL], text + at, len - at, &f);
 
         for (; at < end; at += n) {
             n = pretoken_next(b->rule, text + at, end - at);
             n = n < PART_MAX ? n : PART_MAX;
-            encode_part(b, &j, text + at, n, put, arg);
+            encode_part(b, j, text + at, n, put, arg);
         }
-        if (added != BYTEMAP_NONE) {
-            put(arg, added);
-            at += piece_len(b, added);
+        if (f) {
+            put(arg, f->id);
+            at += f->len;
+        }
+    }
+}
+
+size_t bpe_most(const struct bpe *b, size_t len)
+{
+    return b->nfc ? NFC_GROWTH * len : len;
+}
+
+void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
+                void *arg)
+{
+    struct joining j = {0};
+    struct buf nfc = {0};
+
+    for (size_t at = 0; at < len;) {
+        const struct bpe_find *f;
+        size_t n = until_added(&b->added[BPE_RAW], text + at, len - at, &f);
+
+        if (b->nfc) {
+            buf_clear(&nfc);
+            nfc_add(text + at, n, &nfc);
+            encode_normal(b, &j, nfc.data, nfc.len, put, arg);
+        } else {
+            encode_normal(b, &j, text + at, n, put, arg);
+        }
+        at += n;
+        if (f) {
+            put(arg, f->id);
+            at += f->len;
         }
     }
     joining_free(&j);
+    buf_free(&nfc);
+}
+
+/* ---- what waits for more -------------------------------------------------- */
+
+/* A text and its NFC side by side, character after character that begins anew. */
+struct abreast {
+    const char *text;
+    size_t len;
+    size_t at, normal; /* how far, in the text and in its NFC */
+    size_t from;       /* where in NFC cuts are counted from  */
+    size_t cut;        /* of the text: the last that was asked for and is one */
+    struct buf part;
+};
+
+/* The next place behind `at` where a character begins anew, or len. */
+static size_t next_begin(const char *text, size_t len, size_t at)
+{
+    uint32_t point;
+    size_t n = utf8_get(text + at, len - at, &point);
+
+    do {
+        at += n ? n : 1;
+        n = at < len ? utf8_get(text + at, len - at, &point) : 0;
+    } while (at < len && !(n && nfc_begins(point)));
+    return at;
+}
+
+static bool may_cut(void *arg, size_t at)
+{
+    struct abreast *a = arg;
+
+    at += a->from;
+    while (a->normal < at && a->at < a->len) {
+        size_t end = next_begin(a->text, a->len, a->at);
+
+        buf_clear(&a->part);
+        nfc_add(a->text + a->at, end - a->at, &a->part);
+        a->at = end;
+        a->normal += a->part.len;
+    }
+    if (a->normal == at)
+        a->cut = a->at;
+    return a->normal == at;
+}
+
+/* Where the last character begins anew: what stands before it is what it is in NFC,
+ * whatever follows. */
+static size_t last_begin(const char *text, size_t len)
+{
+    uint32_t point;
+    size_t at = len;
+
+    while (at > 0) {
+        size_t n = utf8_get(text + at - 1, len - at + 1, &point);
+
+        at--;
+        if (n && nfc_begins(point))
+            break;
+    }
+    return at;
+}
+
+/* A text can be cut where its NFC is cut and a character begins anew. */
+static size_t open_nfc(const struct bpe *b, const char *text, size_t len)
+{
+    struct abreast a = {.text = text, .len = last_begin(text, len)};
+    struct buf nfc = {0};
+
+    if (b->rule == PRETOKEN_NONE)
+        return 0;
+    buf_puts(&nfc, "");
+    nfc_add(text, a.len, &nfc);
+    a.from = behind_added(&b->added[BPE_NORMAL], nfc.data, nfc.len);
+    may_cut(&a, 0);
+    pretoken_open(b->rule, nfc.data + a.from, nfc.len - a.from, may_cut, &a);
+    buf_free(&nfc);
+    buf_free(&a.part);
+    return len - a.cut > PRETOKEN_OPEN_MAX ? 0 : len - a.cut;
 }
 
 size_t bpe_open(const struct bpe *b, const char *text, size_t len)
 {
-    size_t at = 0;
+    size_t at = behind_added(&b->added[BPE_RAW], text, len);
 
-    for (;;) {
-        uint32_t added;
-        size_t n = until_added(b, text + at, len - at, &added);
-
-        if (added == BYTEMAP_NONE)
-            return pretoken_open(b->rule, text + at, len - at);
-        at += n + piece_len(b, added);
-    }
+    if (b->nfc)
+        return open_nfc(b, text + at, len - at);
+    at += behind_added(&b->added[BPE_NORMAL], text + at, len - at);
+    return pretoken_open(b->rule, text + at, len - at, NULL, NULL);
 }
 
 /* ---- GPT-2's alphabet ----------------------------------------------------- */

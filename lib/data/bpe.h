@@ -3,10 +3,12 @@
  * bpe.h - byte-level byte pair encoding (Sennrich et al. 2016; Radford et al. 2019).
  *
  * Pieces are byte strings with numbers, merges say which two make a third, the first
- * one first.  A text is cut as pretoken.h says, and in each part the neighbours with
- * the earliest merge are joined until there are none, the left ones first where they
- * are equal.  Any text has ids when all 256 bytes are pieces.  Learning is
- * bpe_train.h's, files are bpe_file.h's, vocabularies of checkpoints tokenizer_bpe.c's.
+ * one first.  Added pieces are found in a text first; what stands between them is
+ * brought to NFC where that is asked for, added pieces of that form are found, and the
+ * rest is cut as pretoken.h says.  In each part the neighbours with the earliest merge
+ * are joined until there are none, the left ones first where they are equal.  Any text
+ * has ids when all 256 bytes are pieces.  Learning is bpe_train.h's, files are
+ * bpe_file.h's, vocabularies of checkpoints tokenizer_bpe.c's.
  */
 #ifndef DATA_BPE_H
 #define DATA_BPE_H
@@ -18,10 +20,14 @@
 #include "data/bytemap.h"
 #include "data/pretoken.h"
 
-/* Read-only outside bpe.c, but for rule and whole. */
+/* Where an added piece is found: in the text as it is, or as it is cut. */
+enum bpe_place { BPE_RAW, BPE_NORMAL, BPE_PLACES };
+
+/* Read-only outside bpe.c, but for rule, whole and, before there are pieces, nfc. */
 struct bpe {
     enum pretoken_rule rule;
     bool whole;            /* a part that is a piece is taken whole ("ignore_merges") */
+    bool nfc;              /* a text is cut in NFC */
     struct bytemap pieces; /* the number of a piece is its id */
     struct bpe_merge {
         uint32_t left, right, result;
@@ -29,10 +35,15 @@ struct bpe {
     uint32_t merges, merges_cap;
     struct pairmap rank; /* of left and right: number of the merge          */
     uint32_t byte[256];  /* id of each byte, or BYTEMAP_NONE                */
-    uint32_t *added;     /* [nadded]: ids found in a text before it is cut, the
-                          * longest first                                   */
-    uint32_t nadded;
-    bool begins[256]; /* does one of them begin with this byte? */
+    struct bpe_added {   /* found before a text is cut, the longest first   */
+        struct bpe_find {
+            uint32_t id;
+            char *text; /* [len]: the piece, or its NFC */
+            size_t len;
+        } * find;
+        uint32_t n;
+        bool begins[256]; /* does one of them begin with this byte? */
+    } added[BPE_PLACES];
 };
 
 /* One without pieces. */
@@ -45,8 +56,12 @@ int bpe_piece(struct bpe *b, const void *bytes, size_t len, struct err *e);
 /* Append a merge of two pieces whose bytes together are a piece: ERR_SPEC. */
 int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e);
 
-/* Piece `id` is taken whole wherever a text has its bytes: <|endoftext|>. */
-void bpe_add(struct bpe *b, uint32_t id);
+/* Piece `id` is taken whole wherever a text has its bytes: <|endoftext|>.  Pieces that
+ * are found in the text as it is are found before those that are found as it is cut. */
+void bpe_add(struct bpe *b, uint32_t id, enum bpe_place place);
+
+/* Where an added piece is found; BPE_PLACES: it is none. */
+enum bpe_place bpe_added_place(const struct bpe *b, uint32_t id);
 bool bpe_is_added(const struct bpe *b, uint32_t id);
 
 /* The 256 bytes as pieces 0 to 255, in the order of GPT-2's alphabet. */
@@ -55,13 +70,16 @@ void bpe_bytes(struct bpe *b);
 /* What is done with each id. */
 typedef void bpe_id_f(void *arg, uint32_t id);
 
-/* Give the ids of text[len], at most len of them; BYTEMAP_NONE for a byte that is no
- * piece. */
+/* How many ids a text of len bytes has at most. */
+size_t bpe_most(const struct bpe *b, size_t len);
+
+/* Give the ids of text[len]; BYTEMAP_NONE for a byte that is no piece. */
 void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
                 void *arg);
 
 /* How many bytes at the end of a text wait for what follows: pretoken_open behind the
- * last added piece. */
+ * last added piece; in NFC as many more as may join with what follows, or with what
+ * stands before a cut. */
 size_t bpe_open(const struct bpe *b, const char *text, size_t len);
 
 /* ---- GPT-2's alphabet ----------------------------------------------------- */

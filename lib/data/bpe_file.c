@@ -56,19 +56,18 @@ int bpe_check(const struct bpe *b, struct err *e)
 
 /* ---- reading -------------------------------------------------------------- */
 
-/* A piece out of its text, or, where the text is none of the alphabet's or `raw`, as
+/* A piece out of its text, or, where the text is none of the alphabet's or added, as
  * it is; those are added ones. */
-static int read_piece(struct bpe *b, const char *text, bool raw, struct err *e)
+static int read_piece(struct bpe *b, const struct bpe_row *row, struct err *e)
 {
     struct buf bytes = {0};
     uint32_t id = b->pieces.count;
-    int rc;
+    bool raw = !bpe_hide(row->text, strlen(row->text), &bytes) || row->added;
+    int rc = raw ? bpe_piece(b, row->text, strlen(row->text), e)
+                 : bpe_piece(b, bytes.data, bytes.len, e);
 
-    raw = !bpe_hide(text, strlen(text), &bytes) || raw;
-    rc = raw ? bpe_piece(b, text, strlen(text), e)
-             : bpe_piece(b, bytes.data, bytes.len, e);
     if (rc == 0 && raw)
-        bpe_add(b, id);
+        bpe_add(b, id, row->place);
     buf_free(&bytes);
     return rc;
 }
@@ -80,7 +79,7 @@ int bpe_read_pieces(struct bpe *b, const struct bpe_row *rows, uint32_t from,
         if (!rows[i].text)
             return err_set(e, ERR_SPEC, "wanted ids 0 to %u, each once, found none %u",
                            n - 1, i);
-        if (read_piece(b, rows[i].text, rows[i].added, e) < 0)
+        if (read_piece(b, &rows[i], e) < 0)
             return e->code;
     }
     return bpe_check(b, e);
@@ -166,7 +165,7 @@ static void add_unmade(struct bpe *b)
         const char *text = bytemap_at(&b->pieces, i, &len);
 
         if (len > 1 && !made[i] && !bpe_is_added(b, i) && str_is_utf8(text, len))
-            bpe_add(b, i);
+            bpe_add(b, i, BPE_RAW);
     }
     free(made);
 }

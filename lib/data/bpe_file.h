@@ -25,14 +25,14 @@ int bpe_read_gpt2(const struct bpe_text *vocab, const struct bpe_text *merges,
                   struct bpe **out, struct err *e);
 
 /* A tokenizer.json: a model BPE over bytes (pre-tokenizer and decoder ByteLevel, with
- * the expression of GPT-2, or a Split by one of pretoken_regex), with added tokens.
- * Where the first four of these are <pad>, <bos>, <eos> and <unk> they are no pieces,
- * ids are counted behind them, and *marks is true.
+ * the expression of GPT-2, or a Split by one of pretoken_regex), with added tokens, of
+ * a text as it is or in NFC.  Where the first four added ones are <pad>, <bos>, <eos>
+ * and <unk> they are no pieces, ids are counted behind them, and *marks is true.
  *
- * Refused by name are normalizers, post-processors that add tokens, truncation and
- * padding, other models and pre-tokenizers, add_prefix_space, dropout, byte_fallback,
- * prefixes and suffixes of subwords, added tokens that strip or want whole words, ids
- * with holes, and vocabularies without all 256 bytes. */
+ * Refused by name are other normalizers, post-processors that add tokens, truncation
+ * and padding, other models and pre-tokenizers, add_prefix_space, dropout,
+ * byte_fallback, prefixes and suffixes of subwords, added tokens that strip or want
+ * whole words, ids with holes, and vocabularies without all 256 bytes. */
 int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
                   struct err *e);
 

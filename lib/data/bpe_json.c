@@ -183,6 +183,8 @@ static const struct member model_members[] = {
     {"end_of_word_suffix", true},
     {NULL, false},
 };
+static const struct member normalizer_members[] = {
+    {"type", false}, {"normalizers", false}, {NULL, false}};
 static const struct member added_members[] = {
     {"id", false},    {"content", false}, {"normalized", false}, {"special", false},
     {"lstrip", true}, {"rstrip", true},   {"single_word", true}, {NULL, false},
@@ -245,10 +247,26 @@ static int read_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
                 : 0;
 }
 
+/* NFC, once or in a list, or nothing. */
+static int read_normalizer(json_t *j, bool *nfc, struct err *e)
+{
+    const json_t *list = json_object_get(j, "normalizers");
+    bool several = is_type(j, "Sequence") && json_is_array(list);
+
+    if (is_nothing(j))
+        return 0;
+    if (!several && (!is_type(j, "NFC") || list))
+        return not_supported("normalizer", j, e);
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!is_type(json_array_get(list, i), "NFC"))
+            return not_supported("normalizer", json_array_get(list, i), e);
+    *nfc = !several || json_array_size(list) > 0;
+    return check_members("normalizer", j, normalizer_members, e);
+}
+
 /* Parts of which one form, or none, is understood. */
 static int check_parts(json_t *root, struct err *e)
 {
-    const json_t *normalizer = json_object_get(root, "normalizer");
     const json_t *post = json_object_get(root, "post_processor");
     const json_t *decoder = json_object_get(root, "decoder");
     json_t *model = json_object_get(root, "model");
@@ -257,8 +275,6 @@ static int check_parts(json_t *root, struct err *e)
         return e->code;
     if (!json_is_object(model) || (*type_of(model) && !is_type(model, "BPE")))
         return not_supported("model", model, e);
-    if (!is_nothing(normalizer))
-        return not_supported("normalizer", normalizer, e);
     if (!is_nothing(post) && !is_type(post, "ByteLevel"))
         return not_supported("post_processor", post, e);
     if (!is_nothing(decoder) && !is_type(decoder, "ByteLevel"))
@@ -281,8 +297,24 @@ static int place_added(struct rows *r, const json_t *list, struct err *e)
         if (check_members(part, t, added_members, e) < 0 ||
             place(r, text, json_object_get(t, "id"), true, e) < 0)
             return e->code;
+        if (json_is_true(json_object_get(t, "normalized")))
+            r->row[json_integer_value(json_object_get(t, "id"))].place = BPE_NORMAL;
     }
     return 0;
+}
+
+/* Where a text is cut as it is, and all added pieces from `from` on are found in the
+ * same place, there is but one. */
+static void settle_places(struct rows *r, uint32_t from, bool nfc)
+{
+    bool seen[BPE_PLACES] = {false};
+
+    for (uint32_t i = from; i < r->n; i++)
+        if (r->row[i].added)
+            seen[r->row[i].place] = true;
+    for (uint32_t i = 0; i < r->n && !nfc; i++)
+        if (!seen[BPE_RAW])
+            r->row[i].place = BPE_RAW;
 }
 
 static int read_merges(struct bpe *b, const json_t *list, struct err *e)
@@ -325,6 +357,8 @@ static int read_root(json_t *root, struct bpe *b, bool *marks, struct err *e)
     int rc = check_parts(root, e);
 
     if (rc == 0)
+        rc = read_normalizer(json_object_get(root, "normalizer"), &b->nfc, e);
+    if (rc == 0)
         rc = read_rule(json_object_get(root, "pre_tokenizer"), &b->rule, e);
     if (rc == 0)
         rc = place_vocab(&r, json_object_get(model, "vocab"), e);
@@ -332,6 +366,7 @@ static int read_root(json_t *root, struct bpe *b, bool *marks, struct err *e)
         rc = place_added(&r, json_object_get(root, "added_tokens"), e);
     if (rc == 0) {
         *marks = has_marks(&r);
+        settle_places(&r, *marks ? TOKEN_MARKS : 0, b->nfc);
         b->whole = json_is_true(json_object_get(model, "ignore_merges"));
         rc = bpe_read_pieces(b, r.row, *marks ? TOKEN_MARKS : 0, r.n, e);
     }
@@ -375,11 +410,11 @@ static json_t *shown(const struct bpe *b, uint32_t id)
     return j;
 }
 
-static json_t *added_json(uint32_t id, json_t *content)
+static json_t *added_json(uint32_t id, json_t *content, bool normal)
 {
     return json_pack("{s:I, s:o, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id,
                      "content", content, "single_word", 0, "lstrip", 0, "rstrip", 0,
-                     "normalized", 0, "special", 1);
+                     "normalized", (int)normal, "special", 1);
 }
 
 static json_t *vocab_json(const struct bpe *b, uint32_t first)
@@ -412,10 +447,12 @@ static json_t *all_added(const struct bpe *b, uint32_t first)
     json_t *list = json_array();
 
     for (uint32_t i = 0; i < first; i++)
-        json_array_append_new(list, added_json(i, json_string(mark_name[i])));
+        json_array_append_new(list, added_json(i, json_string(mark_name[i]), false));
     for (uint32_t i = 0; i < b->pieces.count; i++)
         if (bpe_is_added(b, i))
-            json_array_append_new(list, added_json(first + i, shown(b, i)));
+            json_array_append_new(list,
+                                  added_json(first + i, shown(b, i),
+                                             bpe_added_place(b, i) == BPE_NORMAL));
     return list;
 }
 
@@ -443,11 +480,12 @@ int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err 
         "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
         "byte_fallback", 0, "ignore_merges", (int)b->whole, "vocab",
         vocab_json(b, first), "merges", merges_json(b));
-    json_t *root =
-        json_pack("{s:s, s:n, s:n, s:o, s:n, s:o, s:n, s:o, s:o}", "version", "1.0",
-                  "truncation", "padding", "added_tokens", all_added(b, first),
-                  "normalizer", "pre_tokenizer", rule_json(b->rule), "post_processor",
-                  "decoder", byte_level_json(true), "model", model);
+    json_t *root = json_pack("{s:s, s:n, s:n, s:o, s:o?, s:o, s:n, s:o, s:o}",
+                             "version", "1.0", "truncation", "padding", "added_tokens",
+                             all_added(b, first), "normalizer",
+                             b->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(),
+                             "pre_tokenizer", rule_json(b->rule), "post_processor",
+                             "decoder", byte_level_json(true), "model", model);
     char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
 
     json_decref(root);

@@ -11,6 +11,7 @@
 struct bpe_row {
     const char *text;
     bool added;
+    enum bpe_place place; /* of an added one */
 };
 
 /* Rows [from, n) as the pieces from 0 on. */

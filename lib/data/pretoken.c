@@ -4,7 +4,6 @@
  */
 #include "data/pretoken.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -172,7 +171,8 @@ static bool ends_in_space(const char *text, size_t end)
 
 /* The cut stands behind a piece without a space at its end: at the end of a text spaces
  * are one piece, which they need not be within it. */
-size_t pretoken_open(enum pretoken_rule rule, const char *text, size_t len)
+size_t pretoken_open(enum pretoken_rule rule, const char *text, size_t len,
+                     pretoken_cut_f *may, void *arg)
 {
     size_t at = 0, cut = 0, n;
 
@@ -183,7 +183,7 @@ size_t pretoken_open(enum pretoken_rule rule, const char *text, size_t len)
         if (!is_final(text, len, at, at + n))
             break;
         at += n;
-        if (!ends_in_space(text, at))
+        if (!ends_in_space(text, at) && (!may || may(arg, at)))
             cut = at;
     }
     return len - cut > PRETOKEN_OPEN_MAX ? 0 : len - cut;

@@ -9,6 +9,7 @@
 #ifndef DATA_PRETOKEN_H
 #define DATA_PRETOKEN_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* GPT2, of Radford et al. 2019 (their encoder.py):
@@ -34,10 +35,15 @@ extern const char *const pretoken_regex[PRETOKEN_RULES];
  * is not is a character of no class). */
 size_t pretoken_next(enum pretoken_rule rule, const char *text, size_t len);
 
+/* May a text be cut at `at`, before which it was asked of smaller ones alone? */
+typedef bool pretoken_cut_f(void *arg, size_t at);
+
 /* How many bytes at the end of text have to wait for what follows, since it may move
- * the cuts in them; what stands before them is cut the same with or without it.  A
- * piece of more than PRETOKEN_OPEN_MAX bytes does not wait: 0. */
+ * the cuts in them; what stands before them is cut the same with or without it, and
+ * `may`, unless it is NULL, says yes to that cut.  A piece of more than
+ * PRETOKEN_OPEN_MAX bytes does not wait: 0. */
 #define PRETOKEN_OPEN_MAX 65536
-size_t pretoken_open(enum pretoken_rule rule, const char *text, size_t len);
+size_t pretoken_open(enum pretoken_rule rule, const char *text, size_t len,
+                     pretoken_cut_f *may, void *arg);
 
 #endif

@@ -300,6 +300,16 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e)
     return ERR_OK;
 }
 
+/* How many members the object has that not all of its kind have. */
+static size_t count_more(const json_t *object, const char *const *names)
+{
+    size_t n = 0;
+
+    for (; names && *names; names++)
+        n += json_object_get(object, *names) != NULL;
+    return n;
+}
+
 /* Build the tokenizer that the object describes. */
 static int load_object(const json_t *root, struct tokenizer **out, struct err *e)
 {
@@ -315,6 +325,8 @@ static int load_object(const json_t *root, struct tokenizer **out, struct err *e
     if (rc < 0)
         return rc;
     size_t wanted = 1 + (size_t)said + t->kind->members;
+
+    wanted += count_more(root, t->kind->may_have);
     if (json_object_size(root) != wanted)
         rc = err_set(e, ERR_SPEC, "tokenizer %s: wanted %zu members, found %zu", c.kind,
                      wanted, json_object_size(root));

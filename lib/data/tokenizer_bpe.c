@@ -4,7 +4,8 @@
  * files of others.
  *
  * As JSON it is its pieces in the order of their ids, in GPT-2's alphabet, but for the
- * added ones; merges as ids, two by two.
+ * added ones; merges as ids, two by two.  That a text is cut in NFC, and which added
+ * ones are found as it is cut, is said where it is so.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,8 @@ static int kind_encode(const void *self, const char *text, size_t len,
     if (good < len)
         return err_set(e, ERR_SPEC, "byte %zu: wanted UTF-8, found 0x%02x", good + 1,
                        (unsigned char)text[good]);
+    if (tokens_reserve(out->tokens, bpe_most(k->bpe, len), e) < 0)
+        return e->code;
     bpe_encode(k->bpe, text, len, put_id, (void *)out);
     return ERR_OK;
 }
@@ -134,13 +137,16 @@ static json_t *merges_json(const struct bpe *b)
     return list;
 }
 
-/* By rising ids, so that the same pieces are the same bytes. */
-static json_t *added_json(const struct bpe *b)
+/* Added pieces that are found in the text as it is, those found as it is cut, or all.
+ * By rising ids, so that the same pieces are the same bytes. */
+static json_t *added_json(const struct bpe *b, bool raw, bool normal)
 {
+    const bool wanted[] = {
+        [BPE_RAW] = raw, [BPE_NORMAL] = normal, [BPE_PLACES] = false};
     json_t *list = json_array();
 
-    for (uint32_t i = 0; b->nadded && i < b->pieces.count; i++)
-        if (bpe_is_added(b, i))
+    for (uint32_t i = 0; i < b->pieces.count; i++)
+        if (wanted[bpe_added_place(b, i)])
             json_array_append_new(list, json_integer(i));
     return list;
 }
@@ -151,7 +157,11 @@ static int kind_save(const void *self, json_t *object, struct err *e)
     int rc = json_object_set_new(object, "pieces", pieces_json(b));
 
     rc |= json_object_set_new(object, "merges", merges_json(b));
-    rc |= json_object_set_new(object, "added", added_json(b));
+    rc |= json_object_set_new(object, "added", added_json(b, true, true));
+    if (b->nfc)
+        rc |= json_object_set_new(object, "nfc", json_true());
+    if (b->added[BPE_NORMAL].n)
+        rc |= json_object_set_new(object, "normal", added_json(b, false, true));
     rc |= json_object_set_new(object, "rule", json_string(pretoken_name[b->rule]));
     rc |= json_object_set_new(object, "whole", json_boolean(b->whole));
     return rc ? err_set(e, ERR_NOMEM, "tokenizer bpe: no memory") : ERR_OK;
@@ -174,8 +184,12 @@ static int load_rule(struct bpe *b, const json_t *object, struct err *e)
 {
     const char *name = json_string_value(json_object_get(object, "rule"));
     const json_t *whole = json_object_get(object, "whole");
+    const json_t *nfc = json_object_get(object, "nfc");
 
+    if (nfc && !json_is_true(nfc))
+        return err_set(e, ERR_SPEC, "wanted true for \"nfc\", or nothing");
     b->whole = json_is_true(whole);
+    b->nfc = nfc != NULL;
     for (int i = 0; name && json_is_boolean(whole) && i < PRETOKEN_RULES; i++)
         if (strcmp(pretoken_name[i], name) == 0) {
             b->rule = (enum pretoken_rule)i;
@@ -184,17 +198,18 @@ static int load_rule(struct bpe *b, const json_t *object, struct err *e)
     return err_set(e, ERR_SPEC, "wanted a \"rule\", and \"whole\" true or false");
 }
 
-/* is_added[n]: which pieces are. */
-static int load_pieces(struct bpe *b, const json_t *list, const bool *is_added,
+/* place[n]: where those are found that are added. */
+static int load_pieces(struct bpe *b, const json_t *list, const enum bpe_place *place,
                        struct err *e)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *j = json_array_get(list, i);
         const char *text = json_string_value(j);
+        bool added = place[i] < BPE_PLACES;
         struct buf bytes = {0};
         int rc;
 
-        if (is_added[i] && text)
+        if (added && text)
             rc = bpe_piece(b, text, json_string_length(j), e);
         else if (text && bpe_hide(text, json_string_length(j), &bytes))
             rc = bpe_piece(b, bytes.data, bytes.len, e);
@@ -204,32 +219,52 @@ static int load_pieces(struct bpe *b, const json_t *list, const bool *is_added,
         buf_free(&bytes);
         if (rc < 0)
             return rc;
-        if (is_added[i])
-            bpe_add(b, (uint32_t)i);
+        if (added)
+            bpe_add(b, (uint32_t)i, place[i]);
     }
     return bpe_check(b, e);
+}
+
+/* The ids of a list are found in this place, and were in that one before. */
+static int load_places(const json_t *list, const char *what, size_t n,
+                       enum bpe_place from, enum bpe_place to, enum bpe_place *place,
+                       struct err *e)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        uint32_t id;
+
+        if (read_id(list, i, what, (uint32_t)n, &id, e) < 0)
+            return e->code;
+        if (place[id] != from)
+            return err_set(e, ERR_SPEC, "%s[%zu]: wanted %s id, found %u", what, i,
+                           from == BPE_PLACES ? "another" : "an added", id);
+        place[id] = to;
+    }
+    return 0;
 }
 
 static int load_added(struct bpe *b, const json_t *object, struct err *e)
 {
     const json_t *pieces = json_object_get(object, "pieces");
     const json_t *added = json_object_get(object, "added");
+    const json_t *normal = json_object_get(object, "normal");
     size_t n = json_array_size(pieces);
-    bool *is_added = calloc(n + 1, sizeof *is_added);
-    int rc = is_added ? 0 : err_set(e, ERR_NOMEM, "no memory for %zu pieces", n);
+    enum bpe_place *place = calloc(n + 1, sizeof *place);
+    int rc = place ? 0 : err_set(e, ERR_NOMEM, "no memory for %zu pieces", n);
 
-    if (rc == 0 && (n > INT32_MAX || !json_is_array(added)))
-        rc = err_set(e, ERR_SPEC, "wanted arrays \"pieces\" and \"added\"");
-    for (size_t i = 0; rc == 0 && i < json_array_size(added); i++) {
-        uint32_t id;
-
-        rc = read_id(added, i, "added", (uint32_t)n, &id, e);
-        if (rc == 0)
-            is_added[id] = true;
-    }
+    if (rc == 0 &&
+        (n > INT32_MAX || !json_is_array(added) || (normal && !json_is_array(normal))))
+        rc = err_set(e, ERR_SPEC,
+                     "wanted arrays \"pieces\" and \"added\", and \"normal\" if any");
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        place[i] = BPE_PLACES;
     if (rc == 0)
-        rc = load_pieces(b, pieces, is_added, e);
-    free(is_added);
+        rc = load_places(added, "added", n, BPE_PLACES, BPE_RAW, place, e);
+    if (rc == 0)
+        rc = load_places(normal, "normal", n, BPE_RAW, BPE_NORMAL, place, e);
+    if (rc == 0)
+        rc = load_pieces(b, pieces, place, e);
+    free(place);
     return rc;
 }
 
@@ -276,17 +311,21 @@ static struct bpe *kind_as_bpe(const void *self)
     size_t len;
 
     b->whole = from->whole;
+    b->nfc = from->nfc;
     for (uint32_t i = 0; i < from->pieces.count; i++) {
         const char *bytes = bytemap_at(&from->pieces, i, &len);
+        enum bpe_place place = bpe_added_place(from, i);
 
         bpe_piece(b, bytes, len, NULL);
-        if (bpe_is_added(from, i))
-            bpe_add(b, i);
+        if (place < BPE_PLACES)
+            bpe_add(b, i, place);
     }
     for (uint32_t i = 0; i < from->merges; i++)
         bpe_join(b, from->merge[i].left, from->merge[i].right, NULL);
     return b;
 }
+
+static const char *const may_have[] = {"nfc", "normal", NULL};
 
 const struct tokenizer_kind tokenizer_bpe = {
     .name = "bpe",
@@ -301,5 +340,6 @@ const struct tokenizer_kind tokenizer_bpe = {
     .save = kind_save,
     .load = kind_load,
     .members = 5,
+    .may_have = may_have,
     .as_bpe = kind_as_bpe,
 };

@@ -50,7 +50,9 @@ struct tokenizer_kind {
     /* Members of the JSON object beside the configuration; NULL: none. */
     int (*save)(const void *self, json_t *object, struct err *e);
     int (*load)(void *self, const json_t *object, struct err *e);
-    size_t members; /* how many save writes, load reads */
+    size_t members;              /* how many save writes, load reads        */
+    const char *const *may_have; /* besides, where there is something to say; ends with
+                                  * NULL.  NULL: none                       */
     /* The same as byte-level BPE, to be destroyed by the caller; NULL: there is no
      * such form. */
     struct bpe *(*as_bpe)(const void *self);
