@@ -29,7 +29,10 @@ int bpe_read_gpt2(const struct bpe_text *vocab, const struct bpe_text *merges,
  * a text as it is or in NFC.  Where the first four added ones are <pad>, <bos>, <eos>
  * and <unk> they are no pieces, ids are counted behind them, and *marks is true.
  *
- * Refused by name are other normalizers, post-processors that add tokens, truncation
+ * A TemplateProcessing that puts special tokens around a text, and does no more, is
+ * read over: who reads a text puts the marks that a model wants around it.
+ *
+ * Refused by name are other normalizers and post-processors that add tokens, truncation
  * and padding, other models and pre-tokenizers, add_prefix_space, dropout,
  * byte_fallback, prefixes and suffixes of subwords, added tokens that strip or want
  * whole words, ids with holes, and vocabularies without all 256 bytes. */

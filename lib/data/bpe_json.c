@@ -264,10 +264,130 @@ static int read_normalizer(json_t *j, bool *nfc, struct err *e)
     return check_members("normalizer", j, normalizer_members, e);
 }
 
+/* ---- what is put around a text -------------------------------------------- */
+
+#define TEMPLATE "post_processor TemplateProcessing"
+
+static const struct member posts_members[] = {
+    {"type", false}, {"processors", false}, {NULL, false}};
+static const struct member template_members[] = {{"type", false},
+                                                 {"single", false},
+                                                 {"pair", false},
+                                                 {"special_tokens", false},
+                                                 {NULL, false}};
+static const struct member place_members[] = {
+    {"id", false}, {"type_id", false}, {NULL, false}};
+static const struct member special_members[] = {
+    {"id", false}, {"ids", false}, {"tokens", false}, {NULL, false}};
+
+/* A list of places, each a special token that is known or a text: A, or A and B. */
+struct places {
+    const char *name;
+    const json_t *list, *special;
+    int texts, wanted;
+};
+
+static const char *const text_name[] = {"A", "B"};
+
+static int check_place(struct places *p, json_t *j, struct err *e)
+{
+    json_t *token = json_object_get(j, "SpecialToken");
+    json_t *place = token ? token : json_object_get(j, "Sequence");
+    const char *id = json_string_value(json_object_get(place, "id"));
+
+    if (json_object_size(j) != 1 || !id ||
+        !json_is_integer(json_object_get(place, "type_id")))
+        return err_set(e, ERR_SPEC,
+                       TEMPLATE ": %s: wanted places of a SpecialToken or a Sequence",
+                       p->name);
+    if (token ? !json_object_get(p->special, id)
+              : p->texts == p->wanted || strcmp(id, text_name[p->texts]) != 0)
+        return err_set(
+            e, ERR_SPEC, TEMPLATE ": %s: wanted %s, found \"%.64s\"", p->name,
+            token ? "one of its special_tokens" : "each text once, in order", id);
+    p->texts += token == NULL;
+    return check_members(TEMPLATE, place, place_members, e);
+}
+
+static int check_places(json_t *template, const char *name, int wanted, struct err *e)
+{
+    struct places p = {name, json_object_get(template, name),
+                       json_object_get(template, "special_tokens"), 0, wanted};
+
+    for (size_t i = 0; i < json_array_size(p.list); i++)
+        if (check_place(&p, json_array_get(p.list, i), e) < 0)
+            return e->code;
+    return p.texts == wanted
+               ? 0
+               : err_set(e, ERR_SPEC, TEMPLATE ": %s: wanted the text %s, found none",
+                         name, text_name[p.texts]);
+}
+
+static int check_special(const char *name, json_t *j, struct err *e)
+{
+    const char *id = json_string_value(json_object_get(j, "id"));
+    const json_t *ids = json_object_get(j, "ids");
+    const json_t *tokens = json_object_get(j, "tokens");
+    size_t n = json_array_size(ids), good = 0;
+
+    while (good < n && json_is_integer(json_array_get(ids, good)) &&
+           json_is_string(json_array_get(tokens, good)))
+        good++;
+    if (!id || strcmp(id, name) != 0 || n == 0 || good < n ||
+        json_array_size(tokens) != n)
+        return err_set(e, ERR_SPEC,
+                       TEMPLATE ": special_tokens: wanted id, ids and tokens of "
+                                "\"%.64s\"",
+                       name);
+    return check_members(TEMPLATE, j, special_members, e);
+}
+
+/* Special tokens before and behind a text, and between two, are not a text's: who reads
+ * it puts its own marks where it wants them.  That there is nothing else is checked. */
+static int check_template(json_t *template, struct err *e)
+{
+    const char *name;
+    json_t *special;
+
+    if (check_members(TEMPLATE, template, template_members, e) < 0)
+        return e->code;
+    json_object_foreach(json_object_get(template, "special_tokens"), name, special)
+    {
+        if (check_special(name, special, e) < 0)
+            return e->code;
+    }
+    return check_places(template, "single", 1, e) < 0
+               ? e->code
+               : check_places(template, "pair", 2, e);
+}
+
+static int check_post(json_t *post, struct err *e)
+{
+    if (is_nothing(post) || is_type(post, "ByteLevel"))
+        return 0;
+    return is_type(post, "TemplateProcessing")
+               ? check_template(post, e)
+               : not_supported("post_processor", post, e);
+}
+
+/* One, or several in a list. */
+static int check_posts(json_t *post, struct err *e)
+{
+    const json_t *list = json_object_get(post, "processors");
+    int rc = 0;
+
+    if (!is_type(post, "Sequence") || !json_is_array(list))
+        return check_post(post, e);
+    for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
+        rc = check_post(json_array_get(list, i), e);
+    return rc < 0 ? rc : check_members("post_processor", post, posts_members, e);
+}
+
+/* ---- the other parts ------------------------------------------------------- */
+
 /* Parts of which one form, or none, is understood. */
 static int check_parts(json_t *root, struct err *e)
 {
-    const json_t *post = json_object_get(root, "post_processor");
     const json_t *decoder = json_object_get(root, "decoder");
     json_t *model = json_object_get(root, "model");
 
@@ -275,8 +395,8 @@ static int check_parts(json_t *root, struct err *e)
         return e->code;
     if (!json_is_object(model) || (*type_of(model) && !is_type(model, "BPE")))
         return not_supported("model", model, e);
-    if (!is_nothing(post) && !is_type(post, "ByteLevel"))
-        return not_supported("post_processor", post, e);
+    if (check_posts(json_object_get(root, "post_processor"), e) < 0)
+        return e->code;
     if (!is_nothing(decoder) && !is_type(decoder, "ByteLevel"))
         return not_supported("decoder", decoder, e);
     return check_members("model", model, model_members, e);

@@ -35,11 +35,13 @@ lib_data_libdata_la_SOURCES = \
 EXTRA_DIST += \
     tests/fixtures/bpe-gpt2.json \
     tests/fixtures/make_bpe.py \
-    tests/fixtures/make_unicode.py
+    tests/fixtures/make_unicode.py \
+    tests/unit/bpe_files.h
 
 unit_tests += \
     tests/unit/test_data_batch \
     tests/unit/test_data_bpe \
+    tests/unit/test_data_bpe_file \
     tests/unit/test_data_corpus \
     tests/unit/test_data_nfc \
     tests/unit/test_data_pairs \

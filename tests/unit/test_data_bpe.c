@@ -5,34 +5,10 @@
  * small vocabulary learned there and by GPT-2's.  GPT-2's files are read where they are
  * (NND_DATA, or shared/data beside the tree).
  */
-#include <jansson.h>
-
+#include "bpe_files.h"
 #include "data/bpe_file.h"
 #include "data/bpe_train.h"
 #include "data/nfc.h"
-#include "data/tokenizer.h"
-#include "unit.h"
-
-static const char *from_env(const char *name, const char *otherwise)
-{
-    const char *value = getenv(name);
-
-    return value ? value : otherwise;
-}
-
-static json_t *fixture(void)
-{
-    static json_t *root;
-    char path[4096];
-
-    if (!root) {
-        snprintf(path, sizeof path, "%s/tests/fixtures/bpe-gpt2.json",
-                 from_env("NND_SRCDIR", "."));
-        root = json_load_file(path, 0, NULL);
-    }
-    assert_non_null(root);
-    return root;
-}
 
 /* A file that others published, or a test that is skipped. */
 static const char *published(const char *name)
@@ -48,35 +24,6 @@ static const char *published(const char *name)
     if (!fs_exists(path))
         unit_skip("GPT-2's vocabulary is not here (NND_DATA)");
     return path;
-}
-
-static void write_file(const char *path, const char *data, size_t len)
-{
-    FILE *f = fopen(path, "w");
-
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, len, f), len);
-    fclose(f);
-}
-
-static void must(int rc, const struct err *e)
-{
-    if (rc < 0)
-        fail_msg("%s", e->text);
-}
-
-/* A tokenizer out of a tokenizer.json. */
-static struct tokenizer *open_json(void **state, const json_t *json)
-{
-    const char *path = unit_path(state, "tokenizer.json");
-    char *text = json_dumps(json, 0);
-    struct tokenizer *t = NULL;
-    struct err e;
-
-    write_file(path, text, strlen(text));
-    free(text);
-    must(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e), &e);
-    return t;
 }
 
 /* The text has these ids, and they are `written`, or any text where that is NULL. */
@@ -525,184 +472,6 @@ static void any_bytes_of_utf8_have_ids(void **state)
     tokenizer_destroy(t);
 }
 
-/* ---- what is refused ------------------------------------------------------ */
-
-static void must_refuse(void **state, const json_t *json, const char *text)
-{
-    const char *path = unit_path(state, "bad.json");
-    char *dump = json_dumps(json, 0);
-    struct tokenizer *t = NULL;
-    struct err e;
-
-    write_file(path, dump, strlen(dump));
-    free(dump);
-    assert_int_equal(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e),
-                     ERR_SPEC);
-    assert_memory_equal(e.text, path, strlen(path));
-    assert_string_equal(e.text + strlen(path) + 2, text);
-}
-
-/* Each of these is put into a good file, at the key before it. */
-static const struct {
-    const char *key, *value, *text;
-} unsupported[] = {
-    {"normalizer", "{\"type\":\"NFKC\"}", "normalizer NFKC is not supported"},
-    {"normalizer", "{\"type\":\"NFC\",\"more\":1}",
-     "normalizer: \"more\" is not supported"},
-    {"normalizer",
-     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{\"type\":"
-     "\"Lowercase\"}]}",
-     "normalizer Lowercase is not supported"},
-    {"truncation", "{\"max_length\":5}", "\"truncation\" is not supported"},
-    {"padding", "{\"pad_id\":5}", "\"padding\" is not supported"},
-    {"more", "1", "\"more\" is not supported"},
-    {"post_processor", "{\"type\":\"TemplateProcessing\"}",
-     "post_processor TemplateProcessing is not supported"},
-    {"decoder", "{\"type\":\"WordPiece\"}", "decoder WordPiece is not supported"},
-    {"pre_tokenizer", "{\"type\":\"Whitespace\"}",
-     "pre_tokenizer Whitespace is not supported"},
-    {"pre_tokenizer", "null", "pre_tokenizer is not supported"},
-    {"pre_tokenizer", "{\"type\":\"ByteLevel\"}",
-     "pre_tokenizer ByteLevel: wanted add_prefix_space false"},
-    {"pre_tokenizer",
-     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":"
-     "{\"Regex\":\"x+\"},\"behavior\":\"Isolated\"},{\"type\":\"ByteLevel\"}]}",
-     "pre_tokenizer Split: the pattern \"x+\" is not supported, only those of gpt2, "
-     "llama3 and qwen2"},
-    {"model", "{\"type\":\"WordPiece\"}", "model WordPiece is not supported"},
-    {"model", "{\"type\":\"BPE\",\"dropout\":0.1}",
-     "model: \"dropout\" is not supported"},
-    {"model", "{\"type\":\"BPE\",\"byte_fallback\":true}",
-     "model: \"byte_fallback\" is not supported"},
-    {"model", "{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"}",
-     "model: \"end_of_word_suffix\" is not supported"},
-    {"model", "{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}",
-     "wanted an object of pieces with their ids"},
-    {"model", "{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}",
-     "wanted ids 0 to 600, each once, found none 1"},
-    {"added_tokens", "[{\"id\":600,\"content\":\"<x>\",\"lstrip\":true}]",
-     "added token <x>: \"lstrip\" is not supported"},
-    {"added_tokens", "[{\"id\":5,\"content\":\"<x>\"}]",
-     "wanted id 5 once, found \"&\" and \"<x>\""},
-    {"added_tokens", "[{\"id\":601,\"content\":\"&\"}]",
-     "wanted \"&\" once, found ids 5 and 601"},
-    {"added_tokens", "[{\"id\":-1,\"content\":\"<x>\"}]", "wanted an id for \"<x>\""},
-    {"added_tokens", "[{\"id\":7}]", "added_tokens[0]: wanted \"content\""},
-};
-
-static void what_is_not_supported_is_named(void **state)
-{
-    const json_t *good = json_object_get(fixture(), "tokenizer");
-
-    for (size_t i = 0; i < sizeof unsupported / sizeof unsupported[0]; i++) {
-        json_t *bad = json_copy((json_t *)good);
-
-        json_object_set_new(bad, unsupported[i].key,
-                            json_loads(unsupported[i].value, JSON_DECODE_ANY, NULL));
-        must_refuse(state, bad, unsupported[i].text);
-        json_decref(bad);
-    }
-}
-
-/* In the form that checkpoints hold. */
-static void bad_members_are_named(void **state)
-{
-    static const struct {
-        const char *key, *value, *text;
-    } bad[] = {
-        {"nfc", "false", "wanted true for \"nfc\", or nothing"},
-        {"normal", "1",
-         "wanted arrays \"pieces\" and \"added\", and \"normal\" if any"},
-        {"normal", "[5]", "normal[0]: wanted an added id, found 5"},
-        {"normal", "[404,404]", "normal[1]: wanted an added id, found 404"},
-        {"normal", "[405]", "normal[0]: wanted an id below 405"},
-        {"added", "[400,400]", "added[1]: wanted another id, found 400"},
-    };
-    const json_t *f = json_object_get(fixture(), "nfc");
-    struct tokenizer *t = open_json(state, json_object_get(f, "tokenizer")), *u;
-    struct buf own = {0};
-    struct err e;
-
-    must(tokenizer_save(t, &own, &e), &e);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        json_t *json = json_loads(own.data, 0, NULL);
-        char *text;
-
-        json_object_set_new(json, bad[i].key,
-                            json_loads(bad[i].value, JSON_DECODE_ANY, NULL));
-        text = json_dumps(json, 0);
-        assert_int_equal(tokenizer_load("x", text, strlen(text), &u, &e), ERR_SPEC);
-        assert_memory_equal(e.text, "x: tokenizer bpe: ", 18);
-        assert_string_equal(e.text + 18, bad[i].text);
-        free(text);
-        json_decref(json);
-    }
-    buf_free(&own);
-    tokenizer_destroy(t);
-}
-
-static void bad_merges_are_named(void **state)
-{
-    static const struct {
-        const char *merges, *text;
-    } bad[] = {
-        {"[\"a\"]", "merge 0: wanted two pieces with a space between, found \"a\""},
-        {"[\"a b c\"]",
-         "merge 0: wanted two pieces with a space between, found \"a b c\""},
-        {"[[\"a\",\"zz\"]]", "merge 0: wanted a piece of the vocabulary, found \"zz\""},
-        {"[[\"a\"]]", "merge 0: wanted two pieces"},
-        {"[\"Q Q\"]", "merge 0: wanted a piece that is both together, found none"},
-        {"[\"t h\",\"t h\"]", "merge 1: wanted it once, found it as merge 0"},
-        {"{}", "model: wanted an array \"merges\""},
-    };
-    const json_t *good = json_object_get(fixture(), "tokenizer");
-
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        json_t *copy = json_deep_copy(good);
-
-        json_object_set_new(json_object_get(copy, "model"), "merges",
-                            json_loads(bad[i].merges, 0, NULL));
-        must_refuse(state, copy, bad[i].text);
-        json_decref(copy);
-    }
-}
-
-static void two_files_of_gpt2_are_read(void **state)
-{
-    struct buf vocab = {0};
-    struct tokenizer *t = NULL;
-    struct tokens ids;
-    struct err e;
-    char glyph[8];
-
-    remove(unit_path(state, "tokenizer.json"));
-    buf_puts(&vocab, "{\"he\":256,\"<end>\":257");
-    for (int i = 0; i < 256; i++) {
-        uint32_t p = bpe_glyph((unsigned char)i);
-
-        snprintf(glyph, sizeof glyph, "\\u%04x", p);
-        buf_printf(&vocab, ",\"%s\":%d", glyph, i);
-    }
-    buf_puts(&vocab, "}");
-    write_file(unit_path(state, "vocab.json"), vocab.data, vocab.len);
-    write_file(unit_path(state, "merges.txt"), "#version: 0.2\nh e\n", 18);
-    must(tokenizer_open(*state, &(struct tokenizer_config){0}, &t, &e), &e);
-    tokens_init(&ids, tokenizer_vocab(t));
-    must(tokenizer_encode(t, "he<end>h", 8, &ids, &e), &e);
-    assert_int_equal(ids.count, 3);
-    assert_int_equal(tokens_get(&ids, 0), 256);
-    assert_int_equal(tokens_get(&ids, 1), 257);
-    assert_int_equal(tokens_get(&ids, 2), 'h');
-    tokens_free(&ids);
-    tokenizer_destroy(t);
-    write_file(unit_path(state, "merges.txt"), "#version: 0.2\nh e\nhe\n", 21);
-    assert_int_equal(tokenizer_open(*state, &(struct tokenizer_config){0}, &t, &e),
-                     ERR_SPEC);
-    assert_non_null(strstr(e.text, "/merges.txt:3: merge 1: wanted two pieces with a "
-                                   "space between, found \"he\""));
-    buf_free(&vocab);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,10 +488,6 @@ int main(void)
         cmocka_unit_test(a_text_in_nfc_may_come_in_parts),
         cmocka_unit_test(there_is_room_for_what_grows_in_nfc),
         cmocka_unit_test(any_bytes_of_utf8_have_ids),
-        cmocka_unit_test(what_is_not_supported_is_named),
-        cmocka_unit_test(bad_members_are_named),
-        cmocka_unit_test(bad_merges_are_named),
-        cmocka_unit_test(two_files_of_gpt2_are_read),
     };
 
     return cmocka_run_group_tests_name("bpe", tests, unit_dir_setup, unit_dir_teardown);

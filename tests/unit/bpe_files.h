@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bpe_files.h - what tests of byte-level BPE share: the fixture bpe-gpt2.json, and
+ * tokenizers out of files.
+ */
+#ifndef TESTS_BPE_FILES_H
+#define TESTS_BPE_FILES_H
+
+#include <jansson.h>
+
+#include "data/tokenizer.h"
+#include "unit.h"
+
+static inline const char *from_env(const char *name, const char *otherwise)
+{
+    const char *value = getenv(name);
+
+    return value ? value : otherwise;
+}
+
+static inline json_t *fixture(void)
+{
+    static json_t *root;
+    char path[4096];
+
+    if (!root) {
+        snprintf(path, sizeof path, "%s/tests/fixtures/bpe-gpt2.json",
+                 from_env("NND_SRCDIR", "."));
+        root = json_load_file(path, 0, NULL);
+    }
+    assert_non_null(root);
+    return root;
+}
+
+static inline void write_file(const char *path, const char *data, size_t len)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    assert_int_equal(fwrite(data, 1, len, f), len);
+    fclose(f);
+}
+
+static inline void must(int rc, const struct err *e)
+{
+    if (rc < 0)
+        fail_msg("%s", e->text);
+}
+
+/* A tokenizer out of a tokenizer.json. */
+static inline struct tokenizer *open_json(void **state, const json_t *json)
+{
+    const char *path = unit_path(state, "tokenizer.json");
+    char *text = json_dumps(json, 0);
+    struct tokenizer *t = NULL;
+    struct err e;
+
+    write_file(path, text, strlen(text));
+    free(text);
+    must(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e), &e);
+    return t;
+}
+
+#endif
