@@ -72,6 +72,21 @@ static int open_as(struct import *i, const char *kind, const char *path, struct 
                 : tokenizer_create(&c, &i->lexicon.target, e);
 }
 
+/* That of `transformers`.  Where it cannot be read the weights can be had without it.
+ */
+static int open_theirs(struct import *i, struct err *e)
+{
+    int rc = open_as(i, "bpe", i->o->folder, e);
+    struct err why = *e;
+
+    if (rc != ERR_SPEC)
+        return rc;
+    return err_set(e, rc,
+                   "%s; --tokenizer byte imports the weights without it, and takes ids "
+                   "for bytes",
+                   why.text);
+}
+
 /* Told, or that of this house beside the weights, or that of `transformers`. */
 static int open_tokenizer(struct import *i, struct err *e)
 {
@@ -88,7 +103,7 @@ static int open_tokenizer(struct import *i, struct err *e)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         snprintf(path, sizeof path, "%s/%s", i->o->folder, names[k]);
         if (fs_exists(path))
-            return open_as(i, "bpe", i->o->folder, e);
+            return open_theirs(i, e);
     }
     return err_set(e, ERR_NOTFOUND,
                    "%s: wanted tokenizer.json, found none; --tokenizer byte takes ids "
