@@ -15,6 +15,7 @@ proto_libjob_la_SOURCES = \
     proto/spec.c proto/spec.h proto/spec_impl.h \
     proto/spec_check.c \
     proto/spec_hints.c \
+    proto/spec_kernels.c \
     proto/spec_load.c \
     proto/spec_print.c \
     proto/spec_resolve.c \

@@ -6,7 +6,6 @@
  * one a person would most likely change, and the place of whichever of the keys
  * was written down.  What depends on data, machine or memory is the plan's.
  */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -617,90 +616,6 @@ static int check_mesh(const struct spec *s, const Nnd__Job *j, struct err *e)
     return want_divisor(s, "parallel.ep", p->ep, "model.moe.experts", experts, e);
 }
 
-/* Length of the leading part of text made of letters, digits and `more`. */
-static size_t span_word(const char *text, const char *more)
-{
-    size_t n = 0;
-
-    while (isalnum((unsigned char)text[n]) || (text[n] && strchr(more, text[n])))
-        n++;
-    return n;
-}
-
-/* Skip a sign and the word behind it; false when the word is missing. */
-static bool skip_part(const char **text, char sign, const char *more)
-{
-    size_t n;
-
-    if (**text != sign)
-        return true;
-    n = span_word(*text + 1, more);
-    *text += 1 + n;
-    return n > 0;
-}
-
-/* OP[/DTYPE][@DEVICE]=NAME, ...=NAME? or ...=!NAME. */
-static bool is_kernel_rule(const char *text)
-{
-    size_t op = span_word(text, "_-."), name;
-    bool never;
-
-    text += op;
-    if (op == 0 || !skip_part(&text, '/', "_-.,>") || !skip_part(&text, '@', "_-.") ||
-        *text++ != '=')
-        return false;
-    never = *text == '!';
-    text += never;
-    name = span_word(text, "_-.:/");
-    if (name == 0)
-        return false;
-    text += name;
-    return *text == '\0' || (!never && strcmp(text, "?") == 0);
-}
-
-/* off, first, all, sample:N. */
-static bool is_kernel_check(const char *text)
-{
-    uint64_t n;
-
-    if (strncmp(text, "sample:", 7) == 0)
-        return str_to_u64(text + 7, &n) && n > 0;
-    return strcmp(text, "off") == 0 || strcmp(text, "first") == 0 ||
-           strcmp(text, "all") == 0;
-}
-
-static int check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
-{
-    struct buf found = {0};
-    const char *device = j->kernels->device;
-
-    for (size_t i = 0; i < j->kernels->n_rule; i++)
-        if (!is_kernel_rule(j->kernels->rule[i])) {
-            field_quote(j->kernels->rule[i], &found);
-            spec_refuse(s, e, "kernels.rule", NULL,
-                        "wanted OP=NAME, OP=NAME? or OP=!NAME, found %s", found.data);
-            buf_free(&found);
-            return ERR_SPEC;
-        }
-    if (!is_kernel_check(j->kernels->check)) {
-        field_quote(j->kernels->check, &found);
-        spec_refuse(s, e, "kernels.check", NULL,
-                    "wanted off, first, sample:N or all, found %s", found.data);
-        buf_free(&found);
-        return ERR_SPEC;
-    }
-    if (j->kernels->tune && j->train->mode == NND__TRAIN__MODE__REPRODUCIBLE)
-        return spec_refuse(s, e, "kernels.tune", NULL,
-                           "wanted train.mode fast: time is not reproducible");
-    if (device[span_word(device, "_-:")] == '\0')
-        return 0;
-    field_quote(device, &found);
-    spec_refuse(s, e, "kernels.device", NULL,
-                "wanted a device such as cpu or cuda:0, found %s", found.data);
-    buf_free(&found);
-    return ERR_SPEC;
-}
-
 /* The text is for the reference page. */
 static const struct {
     check_f *run;
@@ -778,7 +693,7 @@ static const struct {
     {check_mesh,
      "parallel.dp is a power of two and divides train.chunks; parallel.ep divides "
      "parallel.dp and model.moe.experts, and is 1 without experts."},
-    {check_kernels,
+    {spec_check_kernels,
      "Kernel rules and devices are letters, digits and -_.:/ with the signs shown; a "
      "rule's OP may be narrowed to OP/DTYPE@DEVICE. kernels.tune needs train.mode "
      "fast."},

@@ -75,4 +75,7 @@ int spec_load_list(struct spec *s, const struct rule *r, const char *text,
 int spec_finish_job(struct spec *s, struct err *e);
 int spec_check(const struct spec *s, struct err *e);
 
+/* Of spec_check's checks, that of kernels.*. */
+int spec_check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e);
+
 #endif

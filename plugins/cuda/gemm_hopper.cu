@@ -10,10 +10,6 @@
 #include "families.h"
 #include "hopper_tile.h"
 
-#define WIDE (2 * HALF)
-
-typedef struct ring<4, 2> wide_ring;
-
 struct dense {
     struct mat c, d; /* c: f32, or no data */
     struct side b;

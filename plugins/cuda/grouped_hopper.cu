@@ -20,8 +20,7 @@
 #define LAG  2  /* steps of copies in flight behind the one that is begun */
 #define BAND 16 /* tiles below each other whose columns are taken together */
 
-typedef struct ring<4, 2> wide_ring;   /* mode M */
-typedef struct ring<6, 1> narrow_ring; /* mode K */
+typedef struct ring<6, 1> narrow_ring; /* mode K; mode M has wide ones */
 static_assert(LAG <= wide_ring::STAGES - 2 && LAG <= narrow_ring::STAGES - 2,
               "who multiplies must not wait for a step that waits for it");
 
@@ -537,23 +536,6 @@ static size_t hopper_workspace(const void *params)
                                   : 0;
 }
 
-/* One of the sides: numbers of a's type, something of them, rows that the memory unit
- * can fetch. */
-static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
-                      struct nnd_error *e)
-{
-    if (!t->ndim)
-        return NND_OK;
-    if (t->dtype != dtype || (dtype != NND_BF16 && dtype != NND_F16))
-        return op_refuse(e, NND_EUNSUPPORTED, "%s: of type %d, wanted 16 bits, as a",
-                         name, t->dtype);
-    for (int i = 0; i < t->ndim; i++)
-        if (t->dim[i] < 1)
-            return op_refuse(e, NND_EUNSUPPORTED, "%s: axis %d of %lld", name, i,
-                             (long long)t->dim[i]);
-    return cuda_hopper_lines(t, name, e);
-}
-
 /* One of the results, or what they are made with. */
 static int check_result(const struct nnd_tensor *t, int dtype, const char *name,
                         struct nnd_error *e)
@@ -583,7 +565,8 @@ static int hopper_check(const void *params, struct nnd_error *e)
     if (!r)
         r = cuda_hopper_check(e);
     for (int i = 0; !r && i < 4; i++)
-        r = check_side(read[i], p->a.dtype, names[i], e);
+        if (read[i]->ndim)
+            r = cuda_hopper_side(read[i], p->a.dtype, names[i], e);
     if (!r && tiles_of(p) > 0x3fffffff)
         r = op_refuse(e, NND_EUNSUPPORTED, "%lld tiles: too many",
                       (long long)tiles_of(p));

@@ -89,6 +89,20 @@ int cuda_hopper_lines(const struct nnd_tensor *t, const char *name, struct nnd_e
     return NND_OK;
 }
 
+int cuda_hopper_side(const struct nnd_tensor *t, int dtype, const char *name,
+                     struct nnd_error *e)
+{
+    if (t->dtype != dtype || (dtype != NND_BF16 && dtype != NND_F16))
+        return op_refuse(e, NND_EUNSUPPORTED,
+                         "%s: of type %d, wanted 16 bits, as the other side", name,
+                         t->dtype);
+    for (int i = 0; i < t->ndim; i++)
+        if (t->dim[i] < 1)
+            return op_refuse(e, NND_EUNSUPPORTED, "%s: axis %d of %lld", name, i,
+                             (long long)t->dim[i]);
+    return cuda_hopper_lines(t, name, e);
+}
+
 int cuda_hopper_matrix(const struct nnd_tensor *t, int high, CUtensorMap *map)
 {
     bool stack = t->ndim == 3;

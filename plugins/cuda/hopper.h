@@ -118,6 +118,11 @@ int cuda_hopper_check(struct nnd_error *e);
 int cuda_hopper_lines(const struct nnd_tensor *t, const char *name,
                       struct nnd_error *e);
 
+/* The same of a side of a product, which has something in it and is of that type, one
+ * of 16 bits. */
+int cuda_hopper_side(const struct nnd_tensor *t, int dtype, const char *name,
+                     struct nnd_error *e);
+
 /* Of attn_hopper.cu: scores that are products times a scale, and nothing else. */
 int cuda_attn_plain_check(const struct nnd_attn *p, struct nnd_error *e);
 

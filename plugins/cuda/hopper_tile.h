@@ -14,7 +14,8 @@
 
 #define HIGH      128 /* rows of a tile */
 #define HALF      128 /* columns of a half of it */
-#define DEPTH     64  /* of a step */
+#define WIDE      (2 * HALF)
+#define DEPTH     64 /* of a step */
 #define GROUPS    2
 #define CONSUMERS (GROUPS * WARPGROUP)
 #define THREADS   (CONSUMERS + WARPGROUP)
@@ -28,6 +29,8 @@ template <int COUNT, int HALVES> struct ring {
     uint16_t b[COUNT][HALVES][HALF * DEPTH];
     uint64_t full[COUNT], empty[COUNT];
 };
+
+typedef struct ring<4, 2> wide_ring;
 
 /* By all threads; fillers: arrivals that fill a stage, besides its bytes. */
 template <class RING> DEVICE void begin_ring(RING *r, int fillers)

@@ -14,11 +14,10 @@
 #include "hopper_tile.h"
 #include "xent_linear.h"
 
-#define WIDE (2 * HALF)
 static_assert(PART_COLS % WIDE == 0, "a part is whole tiles");
 
 struct room {
-    struct ring<4, 2> ring;
+    wide_ring ring;
     uint16_t out[GROUPS][ROWS * HALF]; /* backward: gradients on their way */
 };
 
@@ -46,7 +45,7 @@ DEVICE int steps_of(const struct linears &m)
 
 /* By one thread. */
 template <bool SLOPES>
-DEVICE void produce(const struct linears &m, int works, struct ring<4, 2> *r,
+DEVICE void produce(const struct linears &m, int works, wide_ring *r,
                     const struct maps *map)
 {
     int n = 0, steps = steps_of(m);
@@ -254,19 +253,6 @@ static int hopper_bwd(const void *params, const struct nnd_launch *l)
     return cuda_linear_back((const struct nnd_xent_linear *)params, l, &way);
 }
 
-static int check_side(const struct nnd_tensor *t, int dtype, const char *name,
-                      struct nnd_error *e)
-{
-    if (t->dtype != dtype || (dtype != NND_BF16 && dtype != NND_F16))
-        return op_refuse(e, NND_EUNSUPPORTED, "%s: of type %d, wanted 16 bits, as x",
-                         name, t->dtype);
-    for (int i = 0; i < 2; i++)
-        if (t->dim[i] < 1)
-            return op_refuse(e, NND_EUNSUPPORTED, "%s: axis %d of %lld", name, i,
-                             (long long)t->dim[i]);
-    return cuda_hopper_lines(t, name, e);
-}
-
 static int hopper_check(const void *params, struct nnd_error *e)
 {
     const struct nnd_xent_linear *p = (const struct nnd_xent_linear *)params;
@@ -274,9 +260,9 @@ static int hopper_check(const void *params, struct nnd_error *e)
     if (!r)
         r = cuda_hopper_check(e);
     if (!r)
-        r = check_side(&p->x, p->x.dtype, "x", e);
+        r = cuda_hopper_side(&p->x, p->x.dtype, "x", e);
     if (!r)
-        r = check_side(&p->w, p->x.dtype, "w", e);
+        r = cuda_hopper_side(&p->w, p->x.dtype, "w", e);
     int64_t works = r ? 0 : blocks_for(p->x.dim[0], HIGH) * blocks_for(p->w.dim[0], 1);
     return r || works <= 0x3fffffff
                ? r

@@ -47,16 +47,19 @@ static inline void must(int rc, const struct err *e)
         fail_msg("%s", e->text);
 }
 
+static inline void write_json(const char *path, const json_t *json)
+{
+    assert_int_equal(json_dump_file(json, path, 0), 0);
+}
+
 /* A tokenizer out of a tokenizer.json. */
 static inline struct tokenizer *open_json(void **state, const json_t *json)
 {
     const char *path = unit_path(state, "tokenizer.json");
-    char *text = json_dumps(json, 0);
     struct tokenizer *t = NULL;
     struct err e;
 
-    write_file(path, text, strlen(text));
-    free(text);
+    write_json(path, json);
     must(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e), &e);
     return t;
 }

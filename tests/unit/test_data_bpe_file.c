@@ -50,12 +50,10 @@ static void templates_are_read_over(void **state)
 static void must_refuse(void **state, const json_t *json, const char *text)
 {
     const char *path = unit_path(state, "bad.json");
-    char *dump = json_dumps(json, 0);
     struct tokenizer *t = NULL;
     struct err e;
 
-    write_file(path, dump, strlen(dump));
-    free(dump);
+    write_json(path, json);
     assert_int_equal(tokenizer_open(path, &(struct tokenizer_config){0}, &t, &e),
                      ERR_SPEC);
     assert_memory_equal(e.text, path, strlen(path));
