@@ -179,8 +179,8 @@ const struct rule rules[] = {
     {"train.label_smoothing", 0, 1, RULE_BELOW, 0,
      "share of each target spread over all tokens; losses are reported without it"},
     {"train.batch_tokens", 0, 2147483647, 0, 0,
-     "encdec: rows of a step, filled with samples of like length; 0: each sample "
-     "padded"},
+     "encdec, seq2seq: rows of a step, filled with samples of like length; 0: each "
+     "sample padded"},
     {"train.best", 0, 0, 0, 0,
      "keep the checkpoint that is best in this, measured at each validation"},
     {"train.patience", 0, 1000000, 0, 0,

@@ -535,10 +535,11 @@ static int check_tokens(const struct spec *s, const Nnd__Job *j, struct err *e)
 
     if (t->batch_tokens == 0)
         return 0;
-    if (j->model->family != NND__MODEL__FAMILY__ENCDEC)
-        return spec_refuse(s, e, "train.batch_tokens", "model.family",
-                           "wanted 0 unless model.family is encdec, found %u",
-                           t->batch_tokens);
+    if (!families[j->model->family].reads)
+        return spec_refuse(
+            s, e, "train.batch_tokens", "model.family",
+            "wanted 0 unless model.family is encdec or seq2seq, found %u",
+            t->batch_tokens);
     if (j->model->moe->aux_scope == NND__MOE__AUX_SCOPE__SEQUENCE)
         return spec_refuse(s, e, "model.moe.aux_scope", "train.batch_tokens",
                            "wanted chunk beside train.batch_tokens");
@@ -677,8 +678,8 @@ static const struct {
      "train.batch fit is "
      "worked out when the job is submitted, and leaves train.batch_tokens 0."},
     {check_tokens,
-     "train.batch_tokens is for encdec, a multiple of train.chunks, and leaves room "
-     "for "
+     "train.batch_tokens is for encdec and seq2seq, a multiple of train.chunks, and "
+     "leaves room for "
      "one sample of model.context or source_context tokens in each chunk; train.batch "
      "then is the most samples of a step."},
     {check_schedule,

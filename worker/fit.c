@@ -13,12 +13,13 @@
 
 #include "base/fs.h"
 #include "data/batch.h"
+#include "model/model.h"
 #include "train/plan_report.h"
 
 #define MIB (INT64_C(1) << 20)
 
 /* Packed pairs seldom have fewer tokens than this: room for more samples is waste. */
-enum { TOKENS_PER_SAMPLE = 8 };
+enum { TOKENS_LEAST = 8 };
 
 struct fit {
     struct spec *spec;
@@ -27,6 +28,7 @@ struct fit {
     const struct corpus *corpus;
     int64_t vocab, limit; /* bytes of a rank */
     bool packed;
+    int64_t each; /* packed: tokens for which a step has room for a sample */
     int64_t unit, least, most; /* of samples, or of packed tokens */
     char origin[64];
 };
@@ -47,8 +49,8 @@ static int64_t round_up(int64_t x, int64_t unit)
 static int set_size(struct fit *f, int64_t size, struct err *e)
 {
     int64_t chunks = spec_job(f->spec)->train->chunks;
-    int rc = put(f, "train.batch",
-                 f->packed ? round_up(size / TOKENS_PER_SAMPLE, chunks) : size, e);
+    int rc =
+        put(f, "train.batch", f->packed ? round_up(size / f->each, chunks) : size, e);
 
     if (rc == 0 && f->packed)
         rc = put(f, "train.batch_tokens", size, e);
@@ -89,6 +91,15 @@ static int64_t free_bytes(void)
     return (int64_t)kib * 1024;
 }
 
+/* Where each sample takes the memory of the longest, there is room for as many as
+ * are in so many tokens on the average. */
+static int64_t tokens_each(const Nnd__Job *j, const struct corpus_part *p)
+{
+    int64_t mean = p->lines ? (int64_t)(p->count / p->lines) : 0;
+
+    return model_pads(j) && mean > TOKENS_LEAST ? mean : TOKENS_LEAST;
+}
+
 static void bounds(struct fit *f)
 {
     const Nnd__Job *j = spec_job(f->spec);
@@ -98,8 +109,9 @@ static void bounds(struct fit *f)
                           ? context
                           : (int64_t)j->model->source_context;
 
-    f->packed = j->model->family == NND__MODEL__FAMILY__ENCDEC;
-    f->unit = f->packed ? chunks * TOKENS_PER_SAMPLE : chunks;
+    f->packed = model_reads(j);
+    f->each = tokens_each(j, p);
+    f->unit = f->packed ? chunks * f->each : chunks;
     f->least = f->packed ? round_up(longest * chunks, f->unit) : chunks;
     f->most = f->packed ? (int64_t)p->count
               : p->line ? (int64_t)p->lines

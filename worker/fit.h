@@ -12,7 +12,7 @@
 #include "kernel/kernel.h"
 #include "proto/spec.h"
 
-/* Give the job its train.batch, and for encdec train.batch_tokens: as much as the plan
+/* Give the job its train.batch, and for pairs train.batch_tokens: as much as the plan
  * says to stay within train.memory on every rank, at most an epoch of c.  memory 0:
  * four fifths of what this machine has free, shared by the ranks.  teacher: the job of
  * distill.teacher's checkpoint, or NULL.  ERR_SPEC when not

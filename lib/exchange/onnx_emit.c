@@ -468,6 +468,7 @@ static const struct form {
     {&op_moe_window, NULL},
     {&op_norm_layer_fwd, emit_norm_layer},
     {&op_norm_rms_fwd, emit_norm_rms},
+    {&op_pad_fwd, NULL},
     {&op_permute_fwd, emit_alias},
     {&op_piece, NULL},
     {&op_plus, emit_sum},

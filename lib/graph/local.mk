@@ -30,6 +30,7 @@ lib_graph_libgraph_la_SOURCES = \
     lib/graph/op_norm.c \
     lib/graph/op_optim.c \
     lib/graph/op_outside.c \
+    lib/graph/op_pad.c \
     lib/graph/op_permute.c \
     lib/graph/op_recurrent.c \
     lib/graph/op_report.c \

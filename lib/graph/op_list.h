@@ -49,6 +49,7 @@ extern const struct op op_opt_adam;
 extern const struct op op_opt_adamw;
 extern const struct op op_opt_hyper;
 extern const struct op op_opt_sgd;
+extern const struct op op_pad_fwd;
 extern const struct op op_param_gather;
 extern const struct op op_permute_fwd;
 extern const struct op op_piece;

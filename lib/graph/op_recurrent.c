@@ -12,7 +12,8 @@
 #include "graph/ops.h"
 
 struct rnn_attr {
-    struct rnn_config c;
+    int cell;
+    bool reverse, time_major;
     int64_t steps; /* T; rows are B * T */
 };
 
@@ -23,7 +24,10 @@ enum {
     RNN_H0,
     RNN_C0,
     RNN_LEN,
-    RNN_Y, /* backward, from here on */
+    RNN_PAD, /* struct pad: from, to; or NULL */
+    RNN_UNPAD,
+    RNN_FORWARD,
+    RNN_Y = RNN_FORWARD, /* backward, from here on */
     RNN_GATES,
     RNN_C,
     RNN_DY,
@@ -62,7 +66,7 @@ static int rnn_want_state(const struct graph *g, const struct node *n, struct er
     int64_t batch = batch_of(n), h = hidden_of(n);
     if (n->in[RNN_H0] && op_want(n, RNN_H0, "first state", 0, batch, h, e))
         return -1;
-    if (n->in[RNN_C0] && at->c.cell != NND_CELL_LSTM)
+    if (n->in[RNN_C0] && at->cell != NND_CELL_LSTM)
         return err_set(e, ERR_FAILED, "%s: a cell state, and no lstm", n->where);
     if (n->in[RNN_C0] && op_want(n, RNN_C0, "first cell state", g->wide, batch, h, e))
         return -1;
@@ -73,7 +77,7 @@ static int rnn_want(const struct graph *g, const struct node *n, struct err *e)
 {
     const struct rnn_attr *at = n->attr;
     int64_t rows = shape_rows(&n->in[RNN_X]->shape), h = hidden_of(n),
-            gates = gates_of(at->c.cell) * h;
+            gates = gates_of(at->cell) * h;
     if (at->steps < 1 || rows % at->steps)
         return err_set(e, ERR_FAILED, "%s: %lld rows are not sequences of %lld steps",
                        n->where, (long long)rows, (long long)at->steps);
@@ -94,9 +98,9 @@ static int rnn_shape(struct graph *g, struct node *n, struct err *e)
     int64_t rows = shape_rows(&x->shape), h = hidden_of(n), batch = batch_of(n);
     graph_out(g, n, x->dtype, shape_of(2, rows, h));
     graph_out(g, n, x->dtype, shape_of(2, batch, h));
-    if (at->c.cell >= NND_CELL_GRU)
+    if (at->cell >= NND_CELL_GRU)
         graph_out(g, n, x->dtype, shape_of(2, rows, 4 * h));
-    if (at->c.cell == NND_CELL_LSTM) {
+    if (at->cell == NND_CELL_LSTM) {
         graph_out(g, n, g->wide, shape_of(2, rows, h));
         graph_out(g, n, g->wide, shape_of(2, batch, h));
     }
@@ -114,8 +118,8 @@ static struct nnd_tensor steps_of(const struct node *n, const struct bind *b,
     int64_t cols = t.dim[1], batch = batch_of(n);
     t.ndim = 3;
     t.dim[0] = batch, t.dim[1] = at->steps, t.dim[2] = cols;
-    t.stride[0] = at->c.time_major ? cols : at->steps * cols;
-    t.stride[1] = at->c.time_major ? batch * cols : cols;
+    t.stride[0] = at->time_major ? cols : at->steps * cols;
+    t.stride[1] = at->time_major ? batch * cols : cols;
     t.stride[2] = 1;
     return t;
 }
@@ -132,8 +136,8 @@ static struct nnd_rnn rnn_params(const struct node *n, const struct bind *b)
         .h0 = bind_matrix(b, n->in[RNN_H0]),
         .c0 = bind_matrix(b, n->in[RNN_C0]),
         .len = bind_data(b, n->in[RNN_LEN]),
-        .cell = at->c.cell,
-        .reverse = at->c.reverse,
+        .cell = at->cell,
+        .reverse = at->reverse,
     };
 }
 
@@ -169,7 +173,7 @@ static int rnn_bwd_shape(struct graph *g, struct node *n, struct err *e)
     const struct value *x = n->in[RNN_X], *h0 = n->in[RNN_H0], *c0 = n->in[RNN_C0];
     graph_out(g, n, grad_dtype(g, x), x->shape);
     graph_out(g, n, x->dtype, n->in[RNN_Y]->shape);
-    if (at->c.cell == NND_CELL_GRU)
+    if (at->cell == NND_CELL_GRU)
         graph_out(g, n, x->dtype, x->shape);
     if (h0)
         graph_out(g, n, grad_dtype(g, h0), h0->shape);
@@ -192,7 +196,7 @@ static int rnn_bwd_bind(const struct node *n, const struct bind *b, void *params
     p->dc = bind_matrix(b, n->in[RNN_DC]);
     p->dx = steps_of(n, b, n->out[RNN_OUT_DX]);
     p->h_prev = steps_of(n, b, n->out[RNN_OUT_H_PREV]);
-    p->da = steps_of(n, b, at->c.cell == NND_CELL_GRU ? n->out[more++] : NULL);
+    p->da = steps_of(n, b, at->cell == NND_CELL_GRU ? n->out[more++] : NULL);
     p->dh0 = bind_matrix(b, n->in[RNN_H0] ? n->out[more++] : NULL);
     p->dc0 = bind_matrix(b, n->in[RNN_C0] ? n->out[more++] : NULL);
     return 0;
@@ -218,11 +222,27 @@ const struct op op_rnn_cell_bwd = {
     .bind = rnn_bwd_bind,
 };
 
+/* Sums over all steps: of the gates' gradients, and of these times the states before.
+ */
+static void weight_grads(struct graph *g, const struct node *n, struct value *da,
+                         struct value *h_prev)
+{
+    struct pad p = {n->in[RNN_PAD], n->in[RNN_UNPAD], n->in[RNN_LEN]};
+    if (p.to) {
+        da = op_unpad(g, da, &p);
+        h_prev = op_unpad(g, h_prev, &p);
+    }
+    if (n->in[RNN_U]->wants_grad)
+        grad_add(g, n->in[RNN_U], op_linear_wgrad(g, da, h_prev, n->in[RNN_U]));
+    if (n->in[RNN_B] && n->in[RNN_B]->wants_grad)
+        grad_add(g, n->in[RNN_B], op_rows_sum(g, da));
+}
+
 static void rnn_grad(struct graph *g, const struct node *n)
 {
     const struct rnn_attr *at = n->attr;
     struct value *in[RNN_INPUTS], *c_last = out_of(n, RNN_OUT_C_LAST);
-    for (int i = 0; i <= RNN_LEN; i++)
+    for (int i = 0; i < RNN_FORWARD; i++)
         in[i] = n->in[i];
     in[RNN_Y] = n->out[RNN_OUT_Y];
     in[RNN_GATES] = out_of(n, RNN_OUT_GATES);
@@ -236,13 +256,9 @@ static void rnn_grad(struct graph *g, const struct node *n)
         return;
     int more = RNN_OUT_MORE;
     struct value *dx = d->out[RNN_OUT_DX],
-                 *da = at->c.cell == NND_CELL_GRU ? d->out[more++] : dx;
+                 *da = at->cell == NND_CELL_GRU ? d->out[more++] : dx;
     grad_add(g, n->in[RNN_X], dx);
-    if (n->in[RNN_U]->wants_grad)
-        grad_add(g, n->in[RNN_U],
-                 op_linear_wgrad(g, da, d->out[RNN_OUT_H_PREV], n->in[RNN_U]));
-    if (n->in[RNN_B] && n->in[RNN_B]->wants_grad)
-        grad_add(g, n->in[RNN_B], op_rows_sum(g, da));
+    weight_grads(g, n, da, d->out[RNN_OUT_H_PREV]);
     if (n->in[RNN_H0])
         grad_add(g, n->in[RNN_H0], d->out[more++]);
     if (n->in[RNN_C0])
@@ -272,15 +288,15 @@ const struct op op_rnn_cell_fwd = {
 };
 
 static struct rnn rnn(struct graph *g, const struct op *op, struct rnn_attr at,
-                      struct value *const in[RNN_LEN + 1])
+                      struct value *const in[RNN_FORWARD])
 {
-    if (at.c.cell < NND_CELL_TANH || at.c.cell > NND_CELL_LSTM) {
-        graph_fail(g, "%s: rnn: no cell has number %d", g->scope, at.c.cell);
+    if (at.cell < NND_CELL_TANH || at.cell > NND_CELL_LSTM) {
+        graph_fail(g, "%s: rnn: no cell has number %d", g->scope, at.cell);
         return (struct rnn){0};
     }
     if (!in[RNN_X] || !in[RNN_U])
         return (struct rnn){0};
-    struct node *n = graph_add(g, op, &at, in, RNN_LEN + 1);
+    struct node *n = graph_add(g, op, &at, in, RNN_FORWARD);
     if (!n)
         return (struct rnn){0};
     return (struct rnn){
@@ -290,14 +306,15 @@ static struct rnn rnn(struct graph *g, const struct op *op, struct rnn_attr at,
 struct rnn op_rnn(struct graph *g, struct rnn_config c, struct value *x, int64_t steps,
                   struct rnn_weights w, struct rnn_state first, struct value *len)
 {
-    struct value *in[] = {x, w.u, w.b, first.h, first.c, len};
-    return rnn(g, &op_rnn_fwd, (struct rnn_attr){.c = c, .steps = steps}, in);
+    struct value *in[] = {x, w.u, w.b, first.h, first.c, len, c.pad.from, c.pad.to};
+    struct rnn_attr at = {c.cell, c.reverse, c.time_major, steps};
+    return rnn(g, &op_rnn_fwd, at, in);
 }
 
 struct rnn op_rnn_cell(struct graph *g, int cell, struct value *x, struct rnn_weights w,
                        struct rnn_state state)
 {
-    struct value *in[] = {x, w.u, w.b, state.h, state.c, NULL};
-    struct rnn_attr at = {.c = {.cell = cell}, .steps = 1};
+    struct value *in[] = {x, w.u, w.b, state.h, state.c, NULL, NULL, NULL};
+    struct rnn_attr at = {.cell = cell, .steps = 1};
     return rnn(g, &op_rnn_cell_fwd, at, in);
 }

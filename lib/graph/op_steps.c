@@ -6,7 +6,7 @@
  *   rows.take   rows of x by number; backward puts the gradients of all takes of x
  *               into one buffer
  *   rows.put    rows into a buffer that a chain of puts fills; backward takes them
- *   turn        [B,T] to [T,B] of whole numbers, the host's
+ *   turn        [B,T] to [T,B] of whole numbers, or packed ones to that, the host's
  *   teach       scheduled sampling (Bengio et al. 2015), the host's: a coin for every
  *               token, whose bits are a function of (seed, step, sample, place)
  *   teach.seed  what a drawn token's bits are a function of, besides its place
@@ -143,14 +143,18 @@ struct value *op_rows_put(struct graph *g, struct value *into, struct value *x,
 
 struct turn_attr {
     int64_t batch;
+    int32_t none; /* what stands for a row that pad has not */
 };
+
+enum { TURN_X, TURN_PAD };
 
 static int turn_shape(struct graph *g, struct node *n, struct err *e)
 {
     const struct turn_attr *at = n->attr;
-    if (op_want(n, 0, "numbers of sequences", NND_I32, 1, -1, e))
+    const struct value *pad = n->in[TURN_PAD];
+    if (op_want(n, TURN_X, "numbers of rows", NND_I32, 1, -1, e))
         return -1;
-    int64_t rows = shape_elements(&n->in[0]->shape);
+    int64_t rows = shape_elements(&(pad ? pad : n->in[TURN_X])->shape);
     if (at->batch < 1 || rows % at->batch)
         return err_set(e, ERR_FAILED, "%s: %lld rows are not %lld sequences", n->where,
                        (long long)rows, (long long)at->batch);
@@ -161,13 +165,17 @@ static int turn_shape(struct graph *g, struct node *n, struct err *e)
 static int turn_run(struct exec *x, const struct node *n, struct err *e)
 {
     const struct turn_attr *at = n->attr;
-    const int32_t *from = exec_data(x, n->in[0]);
+    const int32_t *from = exec_data(x, n->in[TURN_X]), *pad = NULL;
     int32_t *to = exec_data(x, n->out[0]);
-    int64_t steps = shape_elements(&n->in[0]->shape) / at->batch;
+    int64_t steps = shape_elements(&n->out[0]->shape) / at->batch;
     (void)e;
+    if (n->in[TURN_PAD])
+        pad = exec_data(x, n->in[TURN_PAD]);
     for (int64_t b = 0; b < at->batch; b++)
-        for (int64_t t = 0; t < steps; t++)
-            to[t * at->batch + b] = from[b * steps + t];
+        for (int64_t t = 0; t < steps; t++) {
+            int64_t row = pad ? pad[b * steps + t] : b * steps + t;
+            to[t * at->batch + b] = row < 0 ? at->none : from[row];
+        }
     return 0;
 }
 
@@ -176,10 +184,12 @@ const struct op op_turn_fwd = {.name = "turn",
                                .shape = turn_shape,
                                .run = turn_run};
 
-struct value *op_turn(struct graph *g, struct value *x, int64_t batch)
+struct value *op_turn(struct graph *g, struct value *x, int64_t batch,
+                      const struct pad *p, int32_t none)
 {
-    struct node *n =
-        x ? graph_add(g, &op_turn_fwd, &(struct turn_attr){batch}, &x, 1) : NULL;
+    struct value *in[] = {x, p ? p->from : NULL};
+    struct turn_attr at = {batch, none};
+    struct node *n = x ? graph_add(g, &op_turn_fwd, &at, in, 2) : NULL;
     return n ? n->out[0] : NULL;
 }
 
@@ -197,11 +207,13 @@ enum {
     TEACH_SHARE,
     TEACH_GUESS, /* NULL: nothing was guessed yet */
     TEACH_MIXED,
+    TEACH_PAD, /* of mixed, or NULL */
     TEACH_INPUTS
 };
 
 struct teach_attr {
-    int64_t first, stride; /* row i goes to row first + i * stride of mixed */
+    int64_t first, stride; /* row i goes to row first + i * stride of mixed, or to
+                              the one that pad has there */
     bool shifted;          /* guess i is about row i + 1                    */
 };
 
@@ -220,6 +232,8 @@ static int teach_shape(struct graph *g, struct node *n, struct err *e)
         return -1;
     if (n->in[TEACH_GUESS] && op_want(n, TEACH_GUESS, "guesses", NND_I32, rows, 1, e))
         return -1;
+    if (n->in[TEACH_PAD])
+        mixed = n->in[TEACH_PAD];
     if (at->first + (rows - 1) * at->stride >= shape_elements(&mixed->shape))
         return err_set(e, ERR_FAILED, "%s: no room for %lld tokens", n->where,
                        (long long)rows);
@@ -251,22 +265,34 @@ static int32_t guess_of(const struct teach_attr *at, const int32_t *guess,
     return at->shifted ? guess[i - 1] : guess[i];
 }
 
+/* Where row i goes in what is given, -1: nowhere. */
+static int64_t row_of(const struct teach_attr *at, const int32_t *pad, int64_t i)
+{
+    int64_t row = at->first + i * at->stride;
+    return pad ? pad[row] : row;
+}
+
 static int teach_run(struct exec *x, const struct node *n, struct err *e)
 {
     const struct teach_attr *at = n->attr;
     const int32_t *id = exec_data(x, n->in[TEACH_ID]),
                   *pos = exec_data(x, n->in[TEACH_POS]),
-                  *sample = exec_data(x, n->in[TEACH_SAMPLE]), *guess = NULL;
+                  *sample = exec_data(x, n->in[TEACH_SAMPLE]), *guess = NULL,
+                  *pad = NULL;
     const uint64_t *rng = exec_data(x, n->in[TEACH_RNG]);
     int32_t *mixed = exec_data(x, n->in[TEACH_MIXED]), *out = exec_data(x, n->out[0]);
     double share = share_of(x, n->in[TEACH_SHARE]);
     (void)e;
     if (n->in[TEACH_GUESS])
         guess = exec_data(x, n->in[TEACH_GUESS]);
+    if (n->in[TEACH_PAD])
+        pad = exec_data(x, n->in[TEACH_PAD]);
     for (int64_t i = 0; i < shape_elements(&n->in[TEACH_ID]->shape); i++) {
         int32_t own = guess_of(at, guess, pos, i);
+        int64_t row = row_of(at, pad, i);
         out[i] = own < 0 || is_target(rng, sample[i], pos[i], share) ? id[i] : own;
-        mixed[at->first + i * at->stride] = out[i];
+        if (row >= 0)
+            mixed[row] = out[i];
     }
     return 0;
 }
@@ -320,23 +346,24 @@ struct value *op_teach_guess(struct graph *g, const struct chunk *c,
 
 static struct value *teach(struct graph *g, const struct chunk *c,
                            const struct teach *t, struct value *guess,
-                           struct teach_attr at)
+                           const struct pad *p, struct teach_attr at)
 {
     struct value *in[TEACH_INPUTS] = {c->id,    c->pos, c->sample, c->rng,
-                                      t->share, guess,  t->mixed};
+                                      t->share, guess,  t->mixed,  p ? p->from : NULL};
     struct node *n = graph_add(g, &op_teach_fwd, &at, in, TEACH_INPUTS);
     return n ? n->out[0] : NULL;
 }
 
 struct value *op_teach_step(struct graph *g, const struct chunk *c,
                             const struct teach *t, struct value *guess, int64_t first,
-                            int64_t stride)
+                            int64_t stride, const struct pad *p)
 {
-    return teach(g, c, t, guess, (struct teach_attr){first, stride, false});
+    return teach(g, c, t, guess, p, (struct teach_attr){first, stride, false});
 }
 
 struct value *op_teach(struct graph *g, const struct chunk *c, const struct teach *t,
                        struct value *guess)
 {
-    return guess ? teach(g, c, t, guess, (struct teach_attr){0, 1, true}) : NULL;
+    struct teach_attr at = {0, 1, true};
+    return guess ? teach(g, c, t, guess, NULL, at) : NULL;
 }

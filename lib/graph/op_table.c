@@ -47,6 +47,7 @@ const struct op *const op_table[] = {
     &op_opt_adamw,
     &op_opt_hyper,
     &op_opt_sgd,
+    &op_pad_fwd,
     &op_param_gather,
     &op_permute_fwd,
     &op_piece,

@@ -13,10 +13,19 @@
 #include "plan/shard.h"
 
 /* The chunk that a forward program works on; inputs of the graph. */
+/* How packed sequences are padded to equally many rows (op_pad.c): inputs, which go
+ * with the chunk's cu; or all NULL. */
+struct pad {
+    struct value *from, *to; /* i32 [batch*context,1], [rows,1]: of each padded row the
+                                packed one, and the other way round; -1: none */
+    struct value *len;       /* i32 [batch] */
+};
+
 struct chunk {
     int64_t batch, context;     /* sequences, rows of each (packed: at most) */
     int64_t rows;               /* T: batch * context; packed: fewer         */
     struct value *cu;           /* packed: i32 [batch + 1], where they begin */
+    struct pad pad;             /* packed, for a family that pads            */
     struct value *id, *target;  /* i32 [T]; target -1: no loss         */
     struct value *pos, *sample; /* i32 [T]; pos -1: padding            */
     struct value *rng;          /* i64 [2]: seed, step                 */
@@ -141,15 +150,23 @@ struct value *op_rows_take(struct graph *g, struct value *x, struct value *index
 struct value *op_rows_put(struct graph *g, struct value *into, struct value *x,
                           struct value *index, int64_t rows);
 
-/* Whole numbers [B,T], batch first, as [T,B]. */
-struct value *op_turn(struct graph *g, struct value *x, int64_t batch);
+/* Packed rows [R,N] as padded ones [batch*context,N], zeros where there is none, and
+ * back, zeros behind the last one. */
+struct value *op_pad(struct graph *g, struct value *x, const struct pad *p);
+struct value *op_unpad(struct graph *g, struct value *x, const struct pad *p);
+
+/* Whole numbers of rows, batch first, as [T,B]; of packed rows by their pad, `none`
+ * where there is none.  p NULL: rows [B,T]. */
+struct value *op_turn(struct graph *g, struct value *x, int64_t batch,
+                      const struct pad *p, int32_t none);
 
 /* Scheduled sampling: which tokens are given, c's or what was guessed in their place?
  * A coin is thrown for each: share (wide [1]) of them are c's, and always the first of
  * a sample.  What is given is written to mixed (i32, a state), and returned.
  * op_teach: guess [T,1], that of a row is about the one behind it.  op_teach_step: c
- * has the rows of one step, that go to the rows first, first + stride, ... of mixed;
- * guess is about these rows, NULL: there is none.
+ * has the rows of one step, that go to the rows first, first + stride, ... of mixed,
+ * counted as p pads them, which NULL does not; guess is about these rows, NULL: there
+ * is none.
  * op_teach_guess: what logits of c's rows say comes next, the likeliest, or drawn. */
 struct teach {
     struct value *share, *mixed;
@@ -161,15 +178,17 @@ struct value *op_teach(struct graph *g, const struct chunk *c, const struct teac
                        struct value *guess);
 struct value *op_teach_step(struct graph *g, const struct chunk *c,
                             const struct teach *t, struct value *guess, int64_t first,
-                            int64_t stride);
+                            int64_t stride, const struct pad *p);
 
 /* A recurrent layer (op_recurrent.c); formulas, and the order of the gates, stand
  * at "rnn.seq" in <nnd/ops.h>.  x [B*T,G*H] is what op_linear made of the
  * input; rows in the order of a chunk, b * T + t, or t * B + b when time_major.
- * A row's state stands still after its length, and its outputs there are 0. */
+ * A row's state stands still after its length, and its outputs there are 0.  pad: x
+ * is what op_pad made by it, and sums over all steps leave out what it put in. */
 struct rnn_config {
     int cell;                 /* NND_CELL_...                          */
     bool reverse, time_major; /* reverse: from a row's last step on    */
+    struct pad pad;
 };
 struct rnn_weights {
     struct value *u, *b; /* [G*H,H], [G*H] or NULL */

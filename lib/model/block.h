@@ -67,6 +67,11 @@ struct value *block_kept(struct build *b, const char *name, const char *suffix,
 /* Before decoding: keep the keys and values of a memory, for block_attention. */
 void block_attention_keep(struct build *b, const char *scope, struct value *memory);
 
+/* Rows of the chunk at hand as operators want them that go step by step: of each of its
+ * sequences equally many; and back.  The same rows where they are so already. */
+struct value *block_pad(struct build *b, struct value *x);
+struct value *block_unpad(struct build *b, struct value *x);
+
 /* A layer of recurrent cells. */
 struct cells {
     bool reverse;           /* from a row's last step on               */

@@ -11,6 +11,7 @@
 struct family {
     bool reads;   /* a source, besides what it writes        */
     bool endless; /* decoding needs no room for each token    */
+    bool pads;    /* goes step by step: packed rows are padded on the way */
 
     /* Logits [T,V] of the chunk's rows; of decode_step's, when b->step. */
     struct value *(*logits)(struct build *b);

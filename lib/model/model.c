@@ -30,6 +30,11 @@ bool model_endless(const Nnd__Job *job)
     return family_of(job)->endless;
 }
 
+bool model_pads(const Nnd__Job *job)
+{
+    return family_of(job)->pads;
+}
+
 bool model_waits(const Nnd__Job *job)
 {
     const Nnd__Model *m = job->model;
@@ -72,6 +77,23 @@ static int64_t packed_rows(const Nnd__Job *job)
     return job->train->batch_tokens / job->train->chunks;
 }
 
+/* Where a chunk's packed samples begin, and how a family that pads does. */
+static void pack_inputs(struct graph *g, const Nnd__Job *job, const char *prefix,
+                        struct value *len, struct chunk *c)
+{
+    struct shape padded = shape_of(2, c->batch * c->context, (int64_t)1);
+    char name[32];
+    snprintf(name, sizeof(name), "%scu", prefix);
+    c->cu = graph_input(g, name, NND_I32, shape_of(1, c->batch + 1));
+    if (!family_of(job)->pads)
+        return;
+    snprintf(name, sizeof(name), "%spad", prefix);
+    c->pad.from = graph_input(g, name, NND_I32, padded);
+    snprintf(name, sizeof(name), "%sunpad", prefix);
+    c->pad.to = graph_input(g, name, NND_I32, shape_of(2, c->rows, (int64_t)1));
+    c->pad.len = len;
+}
+
 /* Rows of `context` tokens per sample; what a step has once is given. */
 static struct chunk source_inputs(struct graph *g, int64_t batch, int64_t context,
                                   int64_t n)
@@ -95,10 +117,9 @@ static void init_source(struct model *m)
     int64_t packed = packed_rows(m->job);
     m->source = source_inputs(m->g, batch, context, packed ? packed : batch * context);
     m->source.rng = m->chunk.rng;
+    m->source_len = graph_input(m->g, "source.len", NND_I32, shape_of(1, batch));
     if (packed)
-        m->source.cu = graph_input(m->g, "source.cu", NND_I32, shape_of(1, batch + 1));
-    m->source_len =
-        graph_input(m->g, "source.len", NND_I32, shape_of(1, m->chunk.batch));
+        pack_inputs(m->g, m->job, "source.", m->source_len, &m->source);
 }
 
 /* One state of one layer, in three places: what the chunk begins with, what it ends
@@ -150,7 +171,8 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
         .seed = graph_input(g, "seed", g->wide, one),
     };
     if (packed)
-        m->chunk.cu = graph_input(g, "cu", NND_I32, shape_of(1, batch + 1));
+        pack_inputs(g, job, "", graph_input(g, "len", NND_I32, shape_of(1, batch)),
+                    &m->chunk);
     init_source(m);
     init_carry(m);
     if (job->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
@@ -218,8 +240,8 @@ int model_teach(struct model *m, struct value **logits, struct err *e)
     struct build b = build_of(m, false);
     struct value *z = family_of(m->job)->logits(&b);
     graph_scope(m->g, "%s", "");
-    *logits = graph_state(m->g, "taught", m->g->wide,
-                          shape_of(2, m->chunk.rows, m->vocab));
+    *logits =
+        graph_state(m->g, "taught", m->g->wide, shape_of(2, m->chunk.rows, m->vocab));
     if (!z)
         graph_fail(m->g, "model: a block gave no result");
     op_copy(m->g, z, *logits);

@@ -75,6 +75,10 @@ int model_guess(struct model *m, int *program, struct err *e);
 bool model_reads(const Nnd__Job *job);
 bool model_endless(const Nnd__Job *job);
 
+/* Does it go step by step, so that of packed samples each takes the memory of the
+ * longest? */
+bool model_pads(const Nnd__Job *job);
+
 /* Does each step of it wait for the one before, also where all tokens are known?  Then
  * its graph has the nodes of each step (model.attention_place before). */
 bool model_waits(const Nnd__Job *job);

@@ -99,6 +99,18 @@ static struct rnn step(struct build *b, const char *scope, struct value *x,
     return r;
 }
 
+struct value *block_pad(struct build *b, struct value *x)
+{
+    const struct pad *p = &b->chunk->pad;
+    return p->from ? op_pad(b->g, x, p) : x;
+}
+
+struct value *block_unpad(struct build *b, struct value *x)
+{
+    const struct pad *p = &b->chunk->pad;
+    return p->from ? op_unpad(b->g, x, p) : x;
+}
+
 struct rnn block_cells(struct build *b, const char *scope, struct value *x,
                        const struct cells *c)
 {
@@ -109,8 +121,13 @@ struct rnn block_cells(struct build *b, const char *scope, struct value *x,
     x = add_also(b, gates_in(b, x, h), c->also);
     if (b->step)
         return step(b, scope, x, w, cell);
-    struct rnn_config config = {.cell = cell, .reverse = c->reverse};
-    return op_rnn(b->g, config, x, b->chunk->context, w, c->first, c->len);
+    struct rnn_config config = {
+        .cell = cell, .reverse = c->reverse, .pad = b->chunk->pad};
+    struct value *len = c->len ? c->len : b->chunk->pad.len;
+    struct rnn r =
+        op_rnn(b->g, config, block_pad(b, x), b->chunk->context, w, c->first, len);
+    r.y = block_unpad(b, r.y);
+    return r;
 }
 
 struct value *block_cells_gates(struct build *b, const char *scope, struct value *x)
@@ -133,9 +150,9 @@ struct chunk block_steps(struct build *b)
 {
     struct chunk c = *b->chunk;
     graph_scope(b->g, "steps");
-    c.id = op_turn(b->g, c.id, c.batch);
-    c.pos = op_turn(b->g, c.pos, c.batch);
-    c.sample = op_turn(b->g, c.sample, c.batch);
+    c.id = op_turn(b->g, c.id, c.batch, &c.pad, 0);
+    c.pos = op_turn(b->g, c.pos, c.batch, &c.pad, -1);
+    c.sample = op_turn(b->g, c.sample, c.batch, &c.pad, 0);
     return c;
 }
 
@@ -159,7 +176,7 @@ void block_guess(struct build *b, const char *scope, block_step_f *next, void *a
     for (int64_t t = 0; t < all->context; t++) {
         struct chunk c = block_step(b, &steps, t);
         graph_scope(b->g, "steps");
-        c.id = op_teach_step(b->g, &c, &b->m->teach, guess, t, all->context);
+        c.id = op_teach_step(b->g, &c, &b->m->teach, guess, t, all->context, &all->pad);
         if (t + 1 == all->context)
             break;
         b->chunk = &c;

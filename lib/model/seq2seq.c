@@ -19,8 +19,8 @@
 
 #include "model/family.h"
 
-/* What the encoder leaves: rows of its top layer, their keys where they are looked at,
- * and a last state per layer. */
+/* What the encoder leaves: rows of its top layer and their keys where they are looked
+ * at, then padded, and a last state per layer. */
 struct source {
     struct value *rows, *keys; /* [B*S,h] */
     struct rnn_state *state;   /* [layers] */
@@ -84,12 +84,14 @@ static struct source read_source(struct build *b)
         out.state[i] = (struct rnn_state){r.h, r.c};
         x = block_dropout(b, r.y);
     }
+    graph_scope(b->g, "model.attention");
+    if (looks(b)) {
+        out.keys = block_pad(
+            b, block_linear(b, "k_proj", x, b->spec->width, b->spec->init_std));
+        x = block_pad(b, x);
+    }
     out.rows = x;
     b->chunk = &b->m->chunk;
-    graph_scope(b->g, "model.attention");
-    if (looks(b))
-        out.keys =
-            block_linear(b, "k_proj", out.rows, b->spec->width, b->spec->init_std);
     return out;
 }
 
@@ -111,7 +113,7 @@ static struct value *look(struct build *b, const struct source *s, struct value 
     struct value *k = b->step ? kept(b, "k", keys) : s->keys;
     struct value *v = b->step ? kept(b, "v", keys) : s->rows;
     graph_scope(g, "model.attention");
-    q = block_linear(b, "q_proj", q, b->spec->width, b->spec->init_std);
+    q = block_pad(b, block_linear(b, "q_proj", q, b->spec->width, b->spec->init_std));
     struct attend a;
     if (b->spec->attention == NND__ATTEND__ADDITIVE) {
         struct value *w =
@@ -127,7 +129,7 @@ static struct value *look(struct build *b, const struct source *s, struct value 
         op_copy(g, op_view(g, a.weight, to->shape), to);
         b->step->weight = to->root;
     }
-    return a.o;
+    return block_unpad(b, a.o);
 }
 
 /* The same context for each of a sequence's rows x: one key, so the weight is 1. */
@@ -138,7 +140,8 @@ static struct value *fixed_context(struct build *b, const struct source *s,
         return kept(b, "context", 1);
     struct value *h = s->state[b->spec->layers - 1].h;
     graph_scope(b->g, "model.context");
-    return op_attend_dot(b->g, b->m->chunk.batch, x, h, h, 1, NULL).o;
+    x = op_attend_dot(b->g, b->m->chunk.batch, block_pad(b, x), h, h, 1, NULL).o;
+    return block_unpad(b, x);
 }
 
 /* ---- writing -------------------------------------------------------------- */
@@ -231,16 +234,17 @@ static struct value *write_steps(struct build *b, const struct source *s,
     struct writer w = writer_of(b, s);
     char scope[64];
     scope_of(0, scope, sizeof(scope));
-    struct value *gates = block_cells_gates(b, scope, x), *y = NULL;
+    struct value *gates = block_pad(b, block_cells_gates(b, scope, x)), *y = NULL;
+    int64_t n = all->batch * all->context;
     for (int64_t t = 0; t < all->context; t++) {
         struct chunk c = block_step(b, &steps, t);
         struct value *rows = graph_index(b->g, t, all->context, all->batch);
         b->chunk = &c;
         struct value *step = write_step(b, &w, op_rows_take(b->g, gates, rows));
-        y = op_rows_put(b->g, y, step, rows, all->rows);
+        y = op_rows_put(b->g, y, step, rows, n);
         b->chunk = all;
     }
-    return y;
+    return block_unpad(b, y);
 }
 
 static struct value *logits(struct build *b)
@@ -297,6 +301,7 @@ static void encode(struct build *b)
 const struct family family_seq2seq = {
     .reads = true,
     .endless = true,
+    .pads = true,
     .logits = logits,
     .guess = guess,
     .encode = encode,

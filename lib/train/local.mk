@@ -17,6 +17,7 @@ lib_train_libtrain_la_SOURCES = \
     lib/train/checkpoint_write.c lib/train/checkpoint_write.h \
     lib/train/init.c lib/train/init.h \
     lib/train/manifest.c lib/train/manifest.h \
+    lib/train/pads.c lib/train/pads.h \
     lib/train/plan_report.c lib/train/plan_report.h \
     lib/train/profile.c \
     lib/train/retrace.c lib/train/retrace.h \
@@ -35,7 +36,8 @@ tests_num_train_plan_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 tests_num_train_steps_SOURCES = tests/num/train_steps.c
 tests_num_train_steps_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 
-slow_tests += tests/num/checkpoint.test tests/num/layout.test
+slow_tests += tests/num/checkpoint.test tests/num/layout.test \
+    tests/num/packed.test
 sys_tests += tests/num/plan.test
 
 # Fixtures are made by the script, which needs PyTorch; the tests do not.

@@ -11,6 +11,7 @@
 #include "kernel/kernel.h"
 #include "model/model.h"
 #include "train/checkpoint.h"
+#include "train/pads.h"
 
 struct teacher {
     struct teacher_config c;
@@ -208,6 +209,8 @@ int teacher_teach(struct teacher *t, struct exec *student, const struct value *t
         if (w && value_bytes(w) == value_bytes(v))
             memcpy(exec_data(t->x, v), exec_data(student, w), value_bytes(v));
     }
+    pads_fill(t->x, &t->model.chunk);
+    pads_fill(t->x, &t->model.source);
     if (exec_run(t->x, t->program, 0, 0, e) < 0)
         return e->code;
     memcpy(exec_data(student, taught), exec_data(t->x, t->logits), value_bytes(taught));

@@ -16,6 +16,7 @@
 #include "graph/grad.h"
 #include "train/carry.h"
 #include "train/init.h"
+#include "train/pads.h"
 #include "train/schedule.h"
 #include "train/teacher.h"
 #include "train/trainer_impl.h"
@@ -376,6 +377,8 @@ static void fill_chunk(struct trainer *t, const struct batch_source *src, int64_
     }
     batch_fill(src, (uint64_t)step, (uint32_t)mesh_chunk(m, m->rank, position) * n, n,
                &rows);
+    pads_fill(t->x, c);
+    pads_fill(t->x, s);
 }
 
 /* The inputs that every chunk of a step shares.  Returns the step's targets. */

@@ -42,7 +42,8 @@ static void build_rnn(struct lab *l, const void *arg)
     const struct rnn_arg *a = arg;
     struct value *x = lab_leaf(l, "x", S(2, I(B * T), I(a->gates * H)));
     struct value *len = a->plain ? NULL : lab_ints(l, "len", S(1, I(B)), lengths);
-    struct rnn_config c = {a->cell, a->reverse, a->time_major};
+    struct rnn_config c = {
+        .cell = a->cell, .reverse = a->reverse, .time_major = a->time_major};
     struct rnn r = op_rnn(l->g, c, x, T, weights_of(l, a), state_of(l, a), len);
     lab_dot(l, r.y, -1);
     lab_dot(l, r.h, -1);
@@ -199,7 +200,7 @@ static const int32_t by_row[6] = {0, 1, 2, 10, 11, 12};
 static void build_turn(struct lab *l, const void *arg)
 {
     (void)arg;
-    op_turn(l->g, lab_ints(l, "rows", S(1, I(6)), by_row), 2);
+    op_turn(l->g, lab_ints(l, "rows", S(1, I(6)), by_row), 2, NULL, 0);
 }
 
 static const struct value *out_of_op(const struct lab *l, const struct op *op)
@@ -216,6 +217,60 @@ static int check_turn(struct lab_world *w, struct err *e)
     struct lab *l = &w->lab[0];
     const int32_t *got = exec_data(l->x, out_of_op(l, &op_turn_fwd));
     for (int i = 0; i < 6; i++)
+        if (lab_expect("turned", i, want[i], got[i], e))
+            return e->code;
+    return 0;
+}
+
+/* Five packed rows and one that is nobody's: sequences of two, none and three. */
+enum { PACKED = 6, PACKS = 3, LONGEST = 3 };
+
+static struct pad pads_of(struct lab *l)
+{
+    static const int32_t from[] = {0, 1, -1, -1, -1, -1, 2, 3, 4},
+                         to[] = {0, 1, 6, 7, 8, -1}, len[] = {2, 0, 3};
+    return (struct pad){.from =
+                            lab_ints(l, "from", S(2, I(PACKS * LONGEST), I(1)), from),
+                        .to = lab_ints(l, "to", S(2, I(PACKED), I(1)), to),
+                        .len = lab_ints(l, "len", S(1, I(PACKS)), len)};
+}
+
+static void build_pad(struct lab *l, const void *arg)
+{
+    struct value *x = lab_leaf(l, "x", S(2, I(PACKED), I(H)));
+    struct pad p = pads_of(l);
+    (void)arg;
+    struct value *y = op_pad(l->g, x, &p);
+    lab_dot(l, y, -1);
+    lab_dot(l, op_unpad(l->g, y, &p), -1);
+}
+
+/* Cells between them, whose weights' gradients are sums over packed rows. */
+static void build_packed(struct lab *l, const void *arg)
+{
+    const struct rnn_arg *a = arg;
+    struct value *x = lab_leaf(l, "x", S(2, I(PACKED), I(a->gates * H)));
+    struct rnn_config c = {.cell = a->cell, .reverse = a->reverse, .pad = pads_of(l)};
+    struct rnn r = op_rnn(l->g, c, op_pad(l->g, x, &c.pad), LONGEST, weights_of(l, a),
+                          (struct rnn_state){0}, c.pad.len);
+    lab_dot(l, op_unpad(l->g, r.y, &c.pad), -1);
+    lab_dot(l, r.h, -1);
+}
+
+static void build_turn_packed(struct lab *l, const void *arg)
+{
+    static const int32_t packed[PACKED] = {10, 11, 12, 13, 14, 15};
+    struct pad p = pads_of(l);
+    (void)arg;
+    op_turn(l->g, lab_ints(l, "rows", S(1, I(PACKED)), packed), PACKS, &p, -7);
+}
+
+static int check_turn_packed(struct lab_world *w, struct err *e)
+{
+    static const int32_t want[] = {10, -7, 12, 11, -7, 13, -7, -7, 14};
+    struct lab *l = &w->lab[0];
+    const int32_t *got = exec_data(l->x, out_of_op(l, &op_turn_fwd));
+    for (int i = 0; i < PACKS * LONGEST; i++)
         if (lab_expect("turned", i, want[i], got[i], e))
             return e->code;
     return 0;
@@ -321,7 +376,13 @@ const struct op_case op_cases_recurrent[] = {
      .arg = &(struct attend_arg){3, 4, 3, 2, false, true}},
     {"rows.take: a step of rows", &op_rows_take_fwd, build_steps, .arg = NULL},
     {"rows.put: step behind step", &op_rows_put_fwd, build_steps, .arg = NULL},
+    {"pad: a sequence of none among them", &op_pad_fwd, build_pad, .arg = NULL},
+    {"pad: gru", &op_rnn_fwd, build_packed,
+     .arg = &(struct rnn_arg){.cell = NND_CELL_GRU, .gates = 3}},
+    {"pad: lstm, backward", &op_rnn_fwd, build_packed,
+     .arg = &(struct rnn_arg){.cell = NND_CELL_LSTM, .gates = 4, .reverse = true}},
     {"turn: time first", &op_turn_fwd, build_turn, .check = check_turn},
+    {"turn: packed rows", &op_turn_fwd, build_turn_packed, .check = check_turn_packed},
     {"teach: the model's own", &op_teach_fwd, build_teach, .arg = &(double){0},
      .check = check_own},
     {"teach: the target's", &op_teach_fwd, build_teach, .arg = &(double){1},
