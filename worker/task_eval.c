@@ -53,6 +53,25 @@ static const struct arg_row args[] = {
     {0},
 };
 
+static const char writes[] = "it says how a model writes, and that is written";
+
+static const struct arg_tie ties[] = {
+    {"beam", ARG_WITHOUT, "text", writes},
+    {"length-penalty", ARG_WITHOUT, "text", writes},
+    {"penalty", ARG_WITHOUT, "text", writes},
+    {"coverage", ARG_WITHOUT, "text", writes},
+    {"min-tokens", ARG_WITHOUT, "text", writes},
+    {"no-repeat", ARG_WITHOUT, "text", writes},
+    {"prefix", ARG_WITHOUT, "text", writes},
+    {"tokens", ARG_WITHOUT, "text", writes},
+    {"n-best", ARG_ELSEWHERE, "translate or summarize",
+     "eval scores one text of each source"},
+    {"with", ARG_WITHOUT, "text", writes},
+    {"step", ARG_WITH, "by-length", "it is a range of lengths"},
+    {"beside", ARG_WITH, "by-length", "they stand there"},
+    {0},
+};
+
 static const struct eval_options defaults = {.batch = 32,
                                              .how = {.beam = 1, .best = 1, .alpha = 1}};
 
@@ -119,8 +138,6 @@ static int open_lengths(struct eval *v, struct err *e)
 {
     const struct eval_options *o = v->o;
 
-    if (!o->by_length && o->beside.n)
-        return err_set(e, ERR_USAGE, "--beside: wanted --by-length FILE as well");
     if (!o->by_length)
         return 0;
     if (!o->source)
@@ -482,10 +499,10 @@ static int weigh_text(struct eval *v, struct err *e)
 {
     const struct eval_options *o = v->o;
 
-    if (o->reference.n || o->by_length || o->beside.n || o->how.with.n)
+    if (o->reference.n || o->by_length)
         return err_set(e, ERR_USAGE,
                        "%s: --text with a model says how likely the text is: wanted no "
-                       "--reference, --by-length, --beside or --with",
+                       "--reference or --by-length",
                        v->of.path);
     return likelihood_of_text(&v->of, &o->model, o->text, o->batch, &v->likely, e);
 }
@@ -539,6 +556,7 @@ const struct task task_eval = {
     .name = "eval",
     .help = "score texts beside references, or weigh them by a model",
     .args = args,
+    .ties = ties,
     .more = {{writer_args, AT(how)}, {trained_args, AT(model)}},
     .defaults = &defaults,
     .size = sizeof defaults,
