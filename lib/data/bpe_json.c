@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/bpe_part.h"
 #include "data/tokenizer.h"
 
 /* Ids of one file; more is hardly a vocabulary. */
@@ -109,68 +110,14 @@ int bpe_json_vocab(struct bpe *b, const struct bpe_text *file, struct err *e)
 
 /* ---- what is supported ---------------------------------------------------- */
 
-static bool is_nothing(const json_t *j)
-{
-    return !j || json_is_null(j) || json_is_false(j) ||
-           (json_is_string(j) && json_string_length(j) == 0) ||
-           (json_is_number(j) && json_number_value(j) == 0);
-}
-
-/* The "type" of a part, for errors; "" when it has none. */
-static const char *type_of(const json_t *part)
-{
-    const char *type = json_string_value(json_object_get(part, "type"));
-
-    return type ? type : "";
-}
-
-static bool is_type(const json_t *part, const char *type)
-{
-    return strcmp(type_of(part), type) == 0;
-}
-
-static int not_supported(const char *part, const json_t *j, struct err *e)
-{
-    const char *type = type_of(j);
-
-    return err_set(e, ERR_SPEC, "%s%s%s is not supported", part, *type ? " " : "",
-                   type);
-}
-
-/* The members of a part: those that are read elsewhere, and those that have to say
- * nothing. */
-struct member {
-    const char *name;
-    bool empty;
-};
-
-static int check_members(const char *part, json_t *object, const struct member *list,
-                         struct err *e)
-{
-    const char *name;
-    json_t *value;
-
-    json_object_foreach(object, name, value)
-    {
-        const struct member *m = list;
-
-        while (m->name && strcmp(m->name, name) != 0)
-            m++;
-        if (!m->name || (m->empty && !is_nothing(value)))
-            return err_set(e, ERR_SPEC, "%s%s\"%.64s\" is not supported", part,
-                           *part ? ": " : "", name);
-    }
-    return 0;
-}
-
-static const struct member root_members[] = {
+static const struct part_member root_members[] = {
     {"version", false},        {"truncation", true},
     {"padding", true},         {"added_tokens", false},
     {"normalizer", false},     {"pre_tokenizer", false},
     {"post_processor", false}, {"decoder", false},
     {"model", false},          {NULL, false},
 };
-static const struct member model_members[] = {
+static const struct part_member model_members[] = {
     {"type", false},
     {"vocab", false},
     {"merges", false},
@@ -183,9 +130,9 @@ static const struct member model_members[] = {
     {"end_of_word_suffix", true},
     {NULL, false},
 };
-static const struct member normalizer_members[] = {
+static const struct part_member normalizer_members[] = {
     {"type", false}, {"normalizers", false}, {NULL, false}};
-static const struct member added_members[] = {
+static const struct part_member added_members[] = {
     {"id", false},    {"content", false}, {"normalized", false}, {"special", false},
     {"lstrip", true}, {"rstrip", true},   {"single_word", true}, {NULL, false},
 };
@@ -195,8 +142,8 @@ static int byte_level(const json_t *j, bool *cuts, struct err *e)
 {
     const json_t *regex = json_object_get(j, "use_regex");
 
-    if (!is_type(j, "ByteLevel"))
-        return not_supported("pre_tokenizer", j, e);
+    if (!part_is(j, "ByteLevel"))
+        return part_refuse("pre_tokenizer", j, e);
     if (!json_is_false(json_object_get(j, "add_prefix_space")))
         return err_set(e, ERR_SPEC,
                        "pre_tokenizer ByteLevel: wanted add_prefix_space false");
@@ -210,10 +157,10 @@ static int split_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
     const char *regex = json_string_value(json_object_get(pattern, "Regex"));
     const char *behavior = json_string_value(json_object_get(j, "behavior"));
 
-    if (!is_type(j, "Split"))
-        return not_supported("pre_tokenizer", j, e);
+    if (!part_is(j, "Split"))
+        return part_refuse("pre_tokenizer", j, e);
     if (!behavior || strcmp(behavior, "Isolated") != 0 ||
-        !is_nothing(json_object_get(j, "invert")))
+        !part_empty(json_object_get(j, "invert")))
         return err_set(e, ERR_SPEC, "pre_tokenizer Split: wanted behavior Isolated");
     for (int i = 0; regex && i < PRETOKEN_RULES; i++)
         if (pretoken_regex[i] && strcmp(pretoken_regex[i], regex) == 0) {
@@ -232,7 +179,7 @@ static int read_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
     const json_t *list = json_object_get(j, "pretokenizers");
     bool cuts;
 
-    if (!is_type(j, "Sequence") || json_array_size(list) != 2) {
+    if (!part_is(j, "Sequence") || json_array_size(list) != 2) {
         if (byte_level(j, &cuts, e) < 0)
             return e->code;
         *out = cuts ? PRETOKEN_GPT2 : PRETOKEN_NONE;
@@ -251,33 +198,33 @@ static int read_rule(const json_t *j, enum pretoken_rule *out, struct err *e)
 static int read_normalizer(json_t *j, bool *nfc, struct err *e)
 {
     const json_t *list = json_object_get(j, "normalizers");
-    bool several = is_type(j, "Sequence") && json_is_array(list);
+    bool several = part_is(j, "Sequence") && json_is_array(list);
 
-    if (is_nothing(j))
+    if (part_empty(j))
         return 0;
-    if (!several && (!is_type(j, "NFC") || list))
-        return not_supported("normalizer", j, e);
+    if (!several && (!part_is(j, "NFC") || list))
+        return part_refuse("normalizer", j, e);
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (!is_type(json_array_get(list, i), "NFC"))
-            return not_supported("normalizer", json_array_get(list, i), e);
+        if (!part_is(json_array_get(list, i), "NFC"))
+            return part_refuse("normalizer", json_array_get(list, i), e);
     *nfc = !several || json_array_size(list) > 0;
-    return check_members("normalizer", j, normalizer_members, e);
+    return part_check("normalizer", j, normalizer_members, e);
 }
 
 /* ---- what is put around a text -------------------------------------------- */
 
 #define TEMPLATE "post_processor TemplateProcessing"
 
-static const struct member posts_members[] = {
+static const struct part_member posts_members[] = {
     {"type", false}, {"processors", false}, {NULL, false}};
-static const struct member template_members[] = {{"type", false},
-                                                 {"single", false},
-                                                 {"pair", false},
-                                                 {"special_tokens", false},
-                                                 {NULL, false}};
-static const struct member place_members[] = {
+static const struct part_member template_members[] = {{"type", false},
+                                                      {"single", false},
+                                                      {"pair", false},
+                                                      {"special_tokens", false},
+                                                      {NULL, false}};
+static const struct part_member place_members[] = {
     {"id", false}, {"type_id", false}, {NULL, false}};
-static const struct member special_members[] = {
+static const struct part_member special_members[] = {
     {"id", false}, {"ids", false}, {"tokens", false}, {NULL, false}};
 
 /* A list of places, each a special token that is known or a text: A, or A and B. */
@@ -306,7 +253,7 @@ static int check_place(struct places *p, json_t *j, struct err *e)
             e, ERR_SPEC, TEMPLATE ": %s: wanted %s, found \"%.64s\"", p->name,
             token ? "one of its special_tokens" : "each text once, in order", id);
     p->texts += token == NULL;
-    return check_members(TEMPLATE, place, place_members, e);
+    return part_check(TEMPLATE, place, place_members, e);
 }
 
 static int check_places(json_t *template, const char *name, int wanted, struct err *e)
@@ -339,7 +286,7 @@ static int check_special(const char *name, json_t *j, struct err *e)
                        TEMPLATE ": special_tokens: wanted id, ids and tokens of "
                                 "\"%.64s\"",
                        name);
-    return check_members(TEMPLATE, j, special_members, e);
+    return part_check(TEMPLATE, j, special_members, e);
 }
 
 /* Special tokens before and behind a text, and between two, are not a text's: who reads
@@ -349,7 +296,7 @@ static int check_template(json_t *template, struct err *e)
     const char *name;
     json_t *special;
 
-    if (check_members(TEMPLATE, template, template_members, e) < 0)
+    if (part_check(TEMPLATE, template, template_members, e) < 0)
         return e->code;
     json_object_foreach(json_object_get(template, "special_tokens"), name, special)
     {
@@ -363,11 +310,10 @@ static int check_template(json_t *template, struct err *e)
 
 static int check_post(json_t *post, struct err *e)
 {
-    if (is_nothing(post) || is_type(post, "ByteLevel"))
+    if (part_empty(post) || part_is(post, "ByteLevel"))
         return 0;
-    return is_type(post, "TemplateProcessing")
-               ? check_template(post, e)
-               : not_supported("post_processor", post, e);
+    return part_is(post, "TemplateProcessing") ? check_template(post, e)
+                                               : part_refuse("post_processor", post, e);
 }
 
 /* One, or several in a list. */
@@ -376,11 +322,11 @@ static int check_posts(json_t *post, struct err *e)
     const json_t *list = json_object_get(post, "processors");
     int rc = 0;
 
-    if (!is_type(post, "Sequence") || !json_is_array(list))
+    if (!part_is(post, "Sequence") || !json_is_array(list))
         return check_post(post, e);
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++)
         rc = check_post(json_array_get(list, i), e);
-    return rc < 0 ? rc : check_members("post_processor", post, posts_members, e);
+    return rc < 0 ? rc : part_check("post_processor", post, posts_members, e);
 }
 
 /* ---- the other parts ------------------------------------------------------- */
@@ -391,15 +337,15 @@ static int check_parts(json_t *root, struct err *e)
     const json_t *decoder = json_object_get(root, "decoder");
     json_t *model = json_object_get(root, "model");
 
-    if (check_members("", root, root_members, e) < 0)
+    if (part_check("", root, root_members, e) < 0)
         return e->code;
-    if (!json_is_object(model) || (*type_of(model) && !is_type(model, "BPE")))
-        return not_supported("model", model, e);
+    if (!json_is_object(model) || (*part_type(model) && !part_is(model, "BPE")))
+        return part_refuse("model", model, e);
     if (check_posts(json_object_get(root, "post_processor"), e) < 0)
         return e->code;
-    if (!is_nothing(decoder) && !is_type(decoder, "ByteLevel"))
-        return not_supported("decoder", decoder, e);
-    return check_members("model", model, model_members, e);
+    if (!part_empty(decoder) && !part_is(decoder, "ByteLevel"))
+        return part_refuse("decoder", decoder, e);
+    return part_check("model", model, model_members, e);
 }
 
 /* ---- reading -------------------------------------------------------------- */
@@ -414,7 +360,7 @@ static int place_added(struct rows *r, const json_t *list, struct err *e)
         if (!text || !*text)
             return err_set(e, ERR_SPEC, "added_tokens[%zu]: wanted \"content\"", i);
         snprintf(part, sizeof part, "added token %.64s", text);
-        if (check_members(part, t, added_members, e) < 0 ||
+        if (part_check(part, t, added_members, e) < 0 ||
             place(r, text, json_object_get(t, "id"), true, e) < 0)
             return e->code;
         if (json_is_true(json_object_get(t, "normalized")))

@@ -10,6 +10,7 @@ lib_data_libdata_la_SOURCES = \
     lib/data/bpe.c lib/data/bpe.h \
     lib/data/bpe_file.c lib/data/bpe_file.h \
     lib/data/bpe_json.c lib/data/bpe_json.h \
+    lib/data/bpe_part.c lib/data/bpe_part.h \
     lib/data/bpe_train.c lib/data/bpe_train.h \
     lib/data/bytemap.c lib/data/bytemap.h \
     lib/data/corpus.c lib/data/corpus.h \
