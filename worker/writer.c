@@ -81,7 +81,7 @@ int writer_begin(const struct tokenizer *t, const char *text, const char *option
             tokens_put(out, TOKEN_BOS);
         return rc;
     }
-    if (tokenizer_encode(t, "\n", 1, out, e) < 0)
+    if (tokenizer_encode_more(t, "\n", 1, out, e) < 0)
         return err_set(e, ERR_USAGE,
                        "%s: wanted a token: the vocabulary has neither <bos> nor a "
                        "newline to begin with",

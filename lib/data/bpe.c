@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/oom.h"
+#include "data/bpe_chars.h"
 #include "data/nfc.h"
 #include "data/utf8.h"
 
@@ -19,6 +20,7 @@ struct bpe *bpe_create(enum pretoken_rule rule)
     struct bpe *b = oom_calloc(1, sizeof *b);
 
     b->rule = rule;
+    b->unknown = BYTEMAP_NONE;
     for (int i = 0; i < 256; i++)
         b->byte[i] = BYTEMAP_NONE;
     return b;
@@ -30,6 +32,7 @@ void bpe_destroy(struct bpe *b)
         return;
     bytemap_free(&b->pieces);
     pairmap_free(&b->rank);
+    pairmap_free(&b->meet);
     free(b->merge);
     for (int k = 0; k < BPE_PLACES; k++) {
         for (uint32_t i = 0; i < b->added[k].n; i++)
@@ -39,17 +42,30 @@ void bpe_destroy(struct bpe *b)
     free(b);
 }
 
+/* The byte that a piece is: over characters it is named, <0x0A>. */
+static bool byte_of(const struct bpe *b, const char *piece, size_t len,
+                    unsigned char *byte)
+{
+    if (b->spaces)
+        return bpe_chars_byte(piece, len, byte);
+    *byte = (unsigned char)piece[0];
+    return len == 1;
+}
+
 int bpe_piece(struct bpe *b, const void *bytes, size_t len, struct err *e)
 {
     uint32_t before = b->pieces.count;
+    unsigned char byte;
 
     if (len == 0)
         return err_set(e, ERR_SPEC, "wanted text as piece %u, found none", before);
     if (bytemap_add(&b->pieces, bytes, len) != before)
         return err_set(e, ERR_SPEC, "wanted each piece once, found \"%.*s\" twice",
                        len > 64 ? 64 : (int)len, (const char *)bytes);
-    if (len == 1)
-        b->byte[*(const unsigned char *)bytes] = before;
+    if (byte_of(b, bytes, len, &byte)) {
+        b->byte[byte] = before;
+        b->bytes++;
+    }
     return 0;
 }
 
@@ -69,6 +85,20 @@ static uint32_t together(const struct bpe *b, uint32_t left, uint32_t right)
     return id;
 }
 
+/* Over characters what is not text is joined with nothing, so that it is known from the
+ * text alone where it can be cut. */
+static int check_half(const struct bpe *b, uint32_t id, struct err *e)
+{
+    unsigned char byte;
+    size_t len;
+    const char *piece = bytemap_at(&b->pieces, id, &len);
+
+    if (!b->spaces || (id != b->unknown && !byte_of(b, piece, len, &byte)))
+        return 0;
+    return err_set(e, ERR_SPEC, "merge %u: wanted pieces of text, found \"%.*s\"",
+                   b->merges, len > 64 ? 64 : (int)len, piece);
+}
+
 int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e)
 {
     uint32_t result, *rank;
@@ -76,6 +106,8 @@ int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e)
     if (left >= b->pieces.count || right >= b->pieces.count)
         return err_set(e, ERR_SPEC, "merge %u: wanted two of the %u pieces", b->merges,
                        b->pieces.count);
+    if (check_half(b, left, e) < 0 || check_half(b, right, e) < 0)
+        return e->code;
     result = together(b, left, right);
     if (result == BYTEMAP_NONE)
         return err_set(e, ERR_SPEC,
@@ -86,6 +118,8 @@ int bpe_join(struct bpe *b, uint32_t left, uint32_t right, struct err *e)
         return err_set(e, ERR_SPEC, "merge %u: wanted it once, found it as merge %u",
                        b->merges, *rank);
     *rank = b->merges;
+    if (b->spaces)
+        bpe_chars_join(b, left, right);
     if (b->merges == b->merges_cap) {
         b->merges_cap = b->merges_cap ? 2 * b->merges_cap : 256;
         b->merge = oom_realloc(b->merge, b->merges_cap * sizeof *b->merge);
@@ -104,6 +138,8 @@ void bpe_add(struct bpe *b, uint32_t id, enum bpe_place place)
 
     if (b->nfc && place == BPE_NORMAL)
         nfc_add(piece, len, &text);
+    else if (b->spaces == BPE_SPACES_EACH && place == BPE_NORMAL)
+        bpe_chars_write(b, BPE_NOTHING, piece, len, &text);
     else
         buf_add(&text, piece, len);
     a->find = oom_realloc(a->find, (a->n + 1) * sizeof *a->find);
@@ -126,6 +162,18 @@ enum bpe_place bpe_added_place(const struct bpe *b, uint32_t id)
 bool bpe_is_added(const struct bpe *b, uint32_t id)
 {
     return bpe_added_place(b, id) < BPE_PLACES;
+}
+
+const char *bpe_written(const struct bpe *b, uint32_t id, size_t *len)
+{
+    const struct bpe_added *a = &b->added[BPE_NORMAL];
+
+    for (uint32_t i = 0; i < a->n; i++)
+        if (a->find[i].id == id) {
+            *len = a->find[i].len;
+            return a->find[i].text;
+        }
+    return bytemap_at(&b->pieces, id, len);
 }
 
 /* ---- one part of a text --------------------------------------------------- */
@@ -212,26 +260,48 @@ static void join(const struct bpe *b, struct joining *j, uint32_t i)
         look(b, j, j->prev[i]);
 }
 
+static size_t ids_of_bytes(const struct bpe *b, const char *text, size_t len,
+                           uint32_t *id)
+{
+    for (size_t i = 0; i < len; i++)
+        id[i] = b->byte[(unsigned char)text[i]];
+    return len;
+}
+
 static void begin(const struct bpe *b, struct joining *j, const char *text, size_t len)
 {
+    size_t n;
+
     joining_reserve(j, len);
     j->heaped = 0;
-    for (uint32_t i = 0; i < len; i++) {
-        j->id[i] = b->byte[(unsigned char)text[i]];
+    n = b->spaces ? bpe_chars_ids(b, text, len, j->id)
+                  : ids_of_bytes(b, text, len, j->id);
+    for (uint32_t i = 0; i < n; i++) {
         j->prev[i] = i ? i - 1 : BYTEMAP_NONE;
-        j->next[i] = i + 1 < len ? i + 1 : BYTEMAP_NONE;
+        j->next[i] = i + 1 < n ? i + 1 : BYTEMAP_NONE;
     }
-    for (uint32_t i = 0; i < len; i++)
+    for (uint32_t i = 0; i < n; i++)
         look(b, j, i);
 }
 
-static void encode_part(const struct bpe *b, struct joining *j, const char *text,
-                        size_t len, bpe_id_f *put, void *arg)
+/* A text that is being encoded. */
+struct encoding {
+    const struct bpe *b;
+    struct joining j;
+    struct buf normal, part; /* as the text is cut, and as a part of that is */
+    enum bpe_before before;  /* what stands before the next part */
+    bpe_id_f *put;
+    void *arg;
+};
+
+static void encode_part(struct encoding *x, const char *text, size_t len)
 {
+    const struct bpe *b = x->b;
+    struct joining *j = &x->j;
     uint32_t whole = b->whole ? bytemap_find(&b->pieces, text, len) : BYTEMAP_NONE;
 
     if (whole != BYTEMAP_NONE) {
-        put(arg, whole);
+        x->put(x->arg, whole);
         return;
     }
     begin(b, j, text, len);
@@ -242,7 +312,7 @@ static void encode_part(const struct bpe *b, struct joining *j, const char *text
             join(b, j, (uint32_t)key);
     }
     for (uint32_t i = 0; i != BYTEMAP_NONE; i = j->next[i])
-        put(arg, j->id[i]);
+        x->put(x->arg, j->id[i]);
 }
 
 /* ---- the text ------------------------------------------------------------- */
@@ -292,57 +362,89 @@ static size_t behind_added(const struct bpe_added *a, const char *text, size_t l
 /* A part has at most 2^30 bytes: more of one kind of character is cut there. */
 #define PART_MAX ((size_t)1 << 30)
 
-/* A text as it is cut. */
-static void encode_normal(const struct bpe *b, struct joining *j, const char *text,
-                          size_t len, bpe_id_f *put, void *arg)
+/* What stands between added pieces. */
+static void encode_between(struct encoding *x, const char *text, size_t len)
 {
-    for (size_t at = 0; at < len;) {
-        const struct bpe_find *f;
-        size_t n,
-            end = at + until_added(&b->added[BPE_NORMAL], text + at, len - at, &f);
+    const struct bpe *b = x->b;
 
-        for (; at < end; at += n) {
-            n = pretoken_next(b->rule, text + at, end - at);
-            n = n < PART_MAX ? n : PART_MAX;
-            encode_part(b, j, text + at, n, put, arg);
-        }
-        if (f) {
-            put(arg, f->id);
-            at += f->len;
-        }
+    if (b->spaces == BPE_SPACES_FIRST || b->spaces == BPE_SPACES_PARTS) {
+        buf_clear(&x->part);
+        bpe_chars_write(b, x->before, text, len, &x->part);
+        text = x->part.data;
+        len = x->part.len;
+    }
+    for (size_t at = 0, n; at < len; at += n) {
+        n = b->spaces ? bpe_chars_next(b, text + at, len - at)
+                      : pretoken_next(b->rule, text + at, len - at);
+        n = n < PART_MAX ? n : PART_MAX;
+        encode_part(x, text + at, n);
     }
 }
 
-size_t bpe_most(const struct bpe *b, size_t len)
+static size_t encode_added(struct encoding *x, const struct bpe_find *f)
 {
-    return b->nfc ? NFC_GROWTH * len : len;
+    if (!f)
+        return 0;
+    x->put(x->arg, f->id);
+    x->before = BPE_ADDED;
+    return f->len;
 }
 
-void bpe_encode(const struct bpe *b, const char *text, size_t len, bpe_id_f *put,
-                void *arg)
+/* A text as it is cut. */
+static void encode_normal(struct encoding *x, const char *text, size_t len)
 {
-    struct joining j = {0};
-    struct buf nfc = {0};
+    for (size_t at = 0; at < len;) {
+        const struct bpe_find *f;
+        size_t n = until_added(&x->b->added[BPE_NORMAL], text + at, len - at, &f);
+
+        encode_between(x, text + at, n);
+        at += n;
+        at += encode_added(x, f);
+    }
+}
+
+/* A text without the pieces that are found in it as it is. */
+static void encode_raw(struct encoding *x, const char *text, size_t len)
+{
+    const struct bpe *b = x->b;
+
+    if (!b->nfc && b->spaces != BPE_SPACES_EACH) {
+        encode_normal(x, text, len);
+        return;
+    }
+    buf_clear(&x->normal);
+    if (b->nfc)
+        nfc_add(text, len, &x->normal);
+    else
+        bpe_chars_write(b, x->before, text, len, &x->normal);
+    encode_normal(x, x->normal.data, x->normal.len);
+}
+
+/* Over characters: U+2581 where there is no such piece, and one in front of each. */
+enum { SPACES_GROWTH = 6 };
+
+size_t bpe_most(const struct bpe *b, size_t len)
+{
+    return b->spaces ? SPACES_GROWTH * len : b->nfc ? NFC_GROWTH * len : len;
+}
+
+void bpe_encode(const struct bpe *b, const char *text, size_t len, bool more,
+                bpe_id_f *put, void *arg)
+{
+    struct encoding x = {
+        .b = b, .before = more ? BPE_TEXT : BPE_NOTHING, .put = put, .arg = arg};
 
     for (size_t at = 0; at < len;) {
         const struct bpe_find *f;
         size_t n = until_added(&b->added[BPE_RAW], text + at, len - at, &f);
 
-        if (b->nfc) {
-            buf_clear(&nfc);
-            nfc_add(text + at, n, &nfc);
-            encode_normal(b, &j, nfc.data, nfc.len, put, arg);
-        } else {
-            encode_normal(b, &j, text + at, n, put, arg);
-        }
+        encode_raw(&x, text + at, n);
         at += n;
-        if (f) {
-            put(arg, f->id);
-            at += f->len;
-        }
+        at += encode_added(&x, f);
     }
-    joining_free(&j);
-    buf_free(&nfc);
+    joining_free(&x.j);
+    buf_free(&x.normal);
+    buf_free(&x.part);
 }
 
 /* ---- what waits for more -------------------------------------------------- */
@@ -423,10 +525,35 @@ static size_t open_nfc(const struct bpe *b, const char *text, size_t len)
     return len - a.cut > PRETOKEN_OPEN_MAX ? 0 : len - a.cut;
 }
 
+/* A cut stands within the text that it cuts: behind an added piece another one in front
+ * would be missed. */
+static size_t open_chars(const struct bpe *b, const char *text, size_t len)
+{
+    size_t at = behind_added(&b->added[BPE_RAW], text, len), open, n;
+
+    if (b->spaces != BPE_SPACES_EACH) {
+        at += behind_added(&b->added[BPE_NORMAL], text + at, len - at);
+    } else if (b->added[BPE_NORMAL].n) {
+        struct buf seen = {0};
+
+        bpe_chars_write(b, BPE_NOTHING, text + at, len - at, &seen);
+        n = behind_added(&b->added[BPE_NORMAL], seen.data, seen.len);
+        at = len - bpe_chars_behind(text + at, len - at, seen.len - n);
+        buf_free(&seen);
+    }
+    open = bpe_chars_open(b, text + at, len - at);
+    if (open == len - at)
+        open = len;
+    return open > PRETOKEN_OPEN_MAX ? 0 : open;
+}
+
 size_t bpe_open(const struct bpe *b, const char *text, size_t len)
 {
-    size_t at = behind_added(&b->added[BPE_RAW], text, len);
+    size_t at;
 
+    if (b->spaces)
+        return open_chars(b, text, len);
+    at = behind_added(&b->added[BPE_RAW], text, len);
     if (b->nfc)
         return open_nfc(b, text + at, len - at);
     at += behind_added(&b->added[BPE_NORMAL], text + at, len - at);

@@ -21,7 +21,7 @@ void bpe_show(const struct bpe *b, uint32_t id, struct buf *out)
     const char *bytes = bytemap_at(&b->pieces, id, &len);
     char glyph[4];
 
-    if (bpe_is_added(b, id)) {
+    if (b->spaces || bpe_is_added(b, id)) {
         buf_add(out, bytes, len);
         return;
     }
@@ -29,10 +29,14 @@ void bpe_show(const struct bpe *b, uint32_t id, struct buf *out)
         buf_add(out, glyph, utf8_put(bpe_glyph((unsigned char)bytes[i]), glyph));
 }
 
-bool bpe_hide(const char *text, size_t len, struct buf *out)
+bool bpe_hide(const struct bpe *b, const char *text, size_t len, struct buf *out)
 {
     uint32_t point;
 
+    if (b->spaces) {
+        buf_add(out, text, len);
+        return true;
+    }
     for (size_t at = 0, n; at < len; at += n) {
         int byte;
 
@@ -47,7 +51,7 @@ bool bpe_hide(const char *text, size_t len, struct buf *out)
 
 int bpe_check(const struct bpe *b, struct err *e)
 {
-    for (int i = 0; i < 256; i++)
+    for (int i = 0; i < 256 && b->unknown == BYTEMAP_NONE; i++)
         if (b->byte[i] == BYTEMAP_NONE)
             return err_set(e, ERR_SPEC,
                            "wanted all 256 bytes as pieces, found none for 0x%02x", i);
@@ -62,7 +66,7 @@ static int read_piece(struct bpe *b, const struct bpe_row *row, struct err *e)
 {
     struct buf bytes = {0};
     uint32_t id = b->pieces.count;
-    bool raw = !bpe_hide(row->text, strlen(row->text), &bytes) || row->added;
+    bool raw = !bpe_hide(b, row->text, strlen(row->text), &bytes) || row->added;
     int rc = raw ? bpe_piece(b, row->text, strlen(row->text), e)
                  : bpe_piece(b, bytes.data, bytes.len, e);
 
@@ -91,7 +95,7 @@ static uint32_t find(const struct bpe *b, const char *text, size_t len)
     struct buf bytes = {0};
     uint32_t id = BYTEMAP_NONE;
 
-    if (len && bpe_hide(text, len, &bytes))
+    if (len && bpe_hide(b, text, len, &bytes))
         id = bytemap_find(&b->pieces, bytes.data, bytes.len);
     buf_free(&bytes);
     return id;

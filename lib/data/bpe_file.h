@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bpe_file.h - byte-level BPE in files that others read and write: vocab.json with
- * merges.txt, as GPT-2 has them, and tokenizer.json of Hugging Face's tokenizers.
+ * bpe_file.h - BPE in files that others read and write: vocab.json with merges.txt, as
+ * GPT-2 has them, and tokenizer.json of Hugging Face's tokenizers.
  *
  * What is read gives the ids that its owner gives, or is refused: each error names the
  * file, the part of it that is not supported, what was wanted and found.
@@ -29,29 +29,38 @@ int bpe_read_gpt2(const struct bpe_text *vocab, const struct bpe_text *merges,
  * a text as it is or in NFC.  Where the first four added ones are <pad>, <bos>, <eos>
  * and <unk> they are no pieces, ids are counted behind them, and *marks is true.
  *
+ * Or a model BPE over characters, with byte_fallback and fuse_unk: spaces become U+2581
+ * by the normalizers Prepend and Replace, or by the pre-tokenizer Metaspace, first or
+ * always, that splits nothing; *marks is false.
+ *
  * A TemplateProcessing that puts special tokens around a text, and does no more, is
  * read over: who reads a text puts the marks that a model wants around it.
  *
  * Refused by name are other normalizers and post-processors that add tokens, truncation
- * and padding, other models and pre-tokenizers, add_prefix_space, dropout,
- * byte_fallback, prefixes and suffixes of subwords, added tokens that strip or want
- * whole words, ids with holes, and vocabularies without all 256 bytes. */
+ * and padding, other models and pre-tokenizers, add_prefix_space, dropout, prefixes and
+ * suffixes of subwords, added tokens that strip or want whole words, ids with holes,
+ * and vocabularies without all 256 bytes, or an unknown piece in their stead. */
 int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
                   struct err *e);
+
+/* Is there such a file?  With marks none where those could not be told from pieces of
+ * their names, nor over characters. */
+bool bpe_has_json(const struct bpe *b, bool marks);
 
 /* Append a tokenizer.json that gives the same ids; with marks, four ids higher. */
 int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err *e);
 
 /* ---- for tokenizer_bpe.c: pieces as text ---------------------------------- */
 
-/* Append a piece: in GPT-2's alphabet, or as it is when it is an added one. */
+/* Append a piece: in GPT-2's alphabet, or as it is when it is an added one or of
+ * characters. */
 void bpe_show(const struct bpe *b, uint32_t id, struct buf *out);
 
-/* Append the bytes that text in GPT-2's alphabet stands for; false when one of its
- * characters is not of the alphabet, and out is of no use. */
-bool bpe_hide(const char *text, size_t len, struct buf *out);
+/* Append the bytes that text in GPT-2's alphabet stands for, or text of characters as
+ * it is; false when one is not of the alphabet, and out is of no use. */
+bool bpe_hide(const struct bpe *b, const char *text, size_t len, struct buf *out);
 
-/* ERR_SPEC unless all 256 bytes are pieces. */
+/* ERR_SPEC unless all 256 bytes are pieces, or there is an unknown one. */
 int bpe_check(const struct bpe *b, struct err *e);
 
 #endif

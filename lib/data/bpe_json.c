@@ -331,11 +331,23 @@ static int check_posts(json_t *post, struct err *e)
 
 /* ---- the other parts ------------------------------------------------------- */
 
-/* Parts of which one form, or none, is understood. */
-static int check_parts(json_t *root, struct err *e)
+/* Over bytes. */
+static int read_bytes(const json_t *root, struct bpe *b, struct err *e)
 {
     const json_t *decoder = json_object_get(root, "decoder");
-    json_t *model = json_object_get(root, "model");
+
+    if (!part_empty(decoder) && !part_is(decoder, "ByteLevel"))
+        return part_refuse("decoder", decoder, e);
+    if (part_check("model", json_object_get(root, "model"), model_members, e) < 0 ||
+        read_normalizer(json_object_get(root, "normalizer"), &b->nfc, e) < 0)
+        return e->code;
+    return read_rule(json_object_get(root, "pre_tokenizer"), &b->rule, e);
+}
+
+/* Parts of which one form, or none, is understood. */
+static int read_parts(json_t *root, struct bpe *b, struct err *e)
+{
+    const json_t *model = json_object_get(root, "model");
 
     if (part_check("", root, root_members, e) < 0)
         return e->code;
@@ -343,42 +355,54 @@ static int check_parts(json_t *root, struct err *e)
         return part_refuse("model", model, e);
     if (check_posts(json_object_get(root, "post_processor"), e) < 0)
         return e->code;
-    if (!part_empty(decoder) && !part_is(decoder, "ByteLevel"))
-        return part_refuse("decoder", decoder, e);
-    return part_check("model", model, model_members, e);
+    if (!json_is_true(json_object_get(model, "byte_fallback")))
+        return read_bytes(root, b, e);
+    b->rule = PRETOKEN_NONE;
+    return bpe_json_chars(root, &b->spaces, e);
 }
 
 /* ---- reading -------------------------------------------------------------- */
 
-static int place_added(struct rows *r, const json_t *list, struct err *e)
+static bool is_taken(const struct rows *r, const json_t *id)
+{
+    json_int_t at = json_integer_value(id);
+
+    return at >= 0 && at < r->n && r->row[at].text;
+}
+
+static int place_added(struct rows *r, const json_t *list, enum bpe_spaces spaces,
+                       struct err *e)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {
-        json_t *t = json_array_get(list, i);
+        json_t *t = json_array_get(list, i), *id = json_object_get(t, "id");
         const char *text = json_string_value(json_object_get(t, "content"));
+        bool normal = json_is_true(json_object_get(t, "normalized"));
         char part[80];
 
         if (!text || !*text)
             return err_set(e, ERR_SPEC, "added_tokens[%zu]: wanted \"content\"", i);
         snprintf(part, sizeof part, "added token %.64s", text);
         if (part_check(part, t, added_members, e) < 0 ||
-            place(r, text, json_object_get(t, "id"), true, e) < 0)
+            (!is_taken(r, id) && bpe_json_new(spaces, part, text, normal, e) < 0) ||
+            place(r, text, id, true, e) < 0)
             return e->code;
-        if (json_is_true(json_object_get(t, "normalized")))
-            r->row[json_integer_value(json_object_get(t, "id"))].place = BPE_NORMAL;
+        if (normal)
+            r->row[json_integer_value(id)].place = BPE_NORMAL;
     }
     return 0;
 }
 
 /* Where a text is cut as it is, and all added pieces from `from` on are found in the
  * same place, there is but one. */
-static void settle_places(struct rows *r, uint32_t from, bool nfc)
+static void settle_places(struct rows *r, uint32_t from, const struct bpe *b)
 {
+    bool as_it_is = !b->nfc && b->spaces != BPE_SPACES_EACH;
     bool seen[BPE_PLACES] = {false};
 
     for (uint32_t i = from; i < r->n; i++)
         if (r->row[i].added)
             seen[r->row[i].place] = true;
-    for (uint32_t i = 0; i < r->n && !nfc; i++)
+    for (uint32_t i = 0; i < r->n && as_it_is; i++)
         if (!seen[BPE_RAW])
             r->row[i].place = BPE_RAW;
 }
@@ -420,19 +444,17 @@ static int read_root(json_t *root, struct bpe *b, bool *marks, struct err *e)
 {
     const json_t *model = json_object_get(root, "model");
     struct rows r = {0};
-    int rc = check_parts(root, e);
+    int rc = read_parts(root, b, e);
 
-    if (rc == 0)
-        rc = read_normalizer(json_object_get(root, "normalizer"), &b->nfc, e);
-    if (rc == 0)
-        rc = read_rule(json_object_get(root, "pre_tokenizer"), &b->rule, e);
     if (rc == 0)
         rc = place_vocab(&r, json_object_get(model, "vocab"), e);
     if (rc == 0)
-        rc = place_added(&r, json_object_get(root, "added_tokens"), e);
+        rc = place_added(&r, json_object_get(root, "added_tokens"), b->spaces, e);
+    if (rc == 0 && b->spaces)
+        rc = bpe_json_unknown(b, model, r.row, r.n, e);
     if (rc == 0) {
-        *marks = has_marks(&r);
-        settle_places(&r, *marks ? TOKEN_MARKS : 0, b->nfc);
+        *marks = !b->spaces && has_marks(&r);
+        settle_places(&r, *marks ? TOKEN_MARKS : 0, b);
         b->whole = json_is_true(json_object_get(model, "ignore_merges"));
         rc = bpe_read_pieces(b, r.row, *marks ? TOKEN_MARKS : 0, r.n, e);
     }
@@ -538,6 +560,16 @@ static json_t *rule_json(enum pretoken_rule rule)
                      byte_level_json(false));
 }
 
+bool bpe_has_json(const struct bpe *b, bool marks)
+{
+    bool told_apart = !marks || !b->spaces;
+
+    for (int i = 0; told_apart && marks && i < TOKEN_MARKS; i++)
+        told_apart = bytemap_find(&b->pieces, mark_name[i], strlen(mark_name[i])) ==
+                     BYTEMAP_NONE;
+    return told_apart;
+}
+
 int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err *e)
 {
     uint32_t first = marks ? TOKEN_MARKS : 0;
@@ -552,8 +584,11 @@ int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err 
                              b->nfc ? json_pack("{s:s}", "type", "NFC") : json_null(),
                              "pre_tokenizer", rule_json(b->rule), "post_processor",
                              "decoder", byte_level_json(true), "model", model);
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    char *text;
 
+    if (root && b->spaces)
+        bpe_json_chars_write(b, root);
+    text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     if (!text)
         return err_set(e, ERR_NOMEM, "tokenizer.json: no memory");

@@ -23,6 +23,17 @@ struct reading {
     struct buf *open;            /* stream: text that waits for the next line */
 };
 
+/* What a stream goes on with, or begins with. */
+static int encode_next(const struct reading *r, const char *text, size_t len,
+                       struct err *e)
+{
+    const struct tokenizer *t = r->lexicon->target;
+    struct tokens *out = &r->store->tokens;
+
+    return out->count ? tokenizer_encode_more(t, text, len, out, e)
+                      : tokenizer_encode(t, text, len, out, e);
+}
+
 /* Ids of a text do not depend on where its lines end: what the next line may change
  * waits for it. */
 static int stream_line(void *arg, const char *line, size_t len, struct err *e)
@@ -34,10 +45,10 @@ static int stream_line(void *arg, const char *line, size_t len, struct err *e)
     int rc;
 
     if (open->len == 0 && tokenizer_open_end(t, line, len) == 0)
-        return tokenizer_encode(t, line, len, &r->store->tokens, e);
+        return encode_next(r, line, len, e);
     buf_add(open, line, len);
     wait = tokenizer_open_end(t, open->data, open->len);
-    rc = tokenizer_encode(t, open->data, open->len - wait, &r->store->tokens, e);
+    rc = encode_next(r, open->data, open->len - wait, e);
     memmove(open->data, open->data + open->len - wait, wait);
     open->len = wait;
     return rc;
@@ -102,7 +113,7 @@ static int sample_line(void *arg, const char *line, size_t len, struct err *e)
     if (rc == 0)
         rc = tokenizer_encode(t, line, len, &s->tokens, e);
     if (rc == 0 && !ends)
-        rc = tokenizer_encode(t, "\n", 1, &s->tokens, e);
+        rc = tokenizer_encode_more(t, "\n", 1, &s->tokens, e);
     if (rc == 0)
         rc = judge_length(r, "a line", open_line(s) - 1, r->corpus->context,
                           "model.context", e);
@@ -221,8 +232,7 @@ static int read_text(const struct reading *r, bool valid, const char *key,
     r->corpus->files += files.count;
     rc = text_each_line(&files, by_lines(d) ? sample_line : stream_line, (void *)r, e);
     if (rc == 0 && r->open->len)
-        rc = tokenizer_encode(r->lexicon->target, r->open->data, r->open->len,
-                              &r->store->tokens, e);
+        rc = encode_next(r, r->open->data, r->open->len, e);
     return rc;
 }
 

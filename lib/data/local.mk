@@ -8,8 +8,10 @@ lib_data_libdata_la_LIBADD = $(JANSSON_LIBS) $(UTF8PROC_LIBS)
 lib_data_libdata_la_SOURCES = \
     lib/data/batch.c lib/data/batch.h \
     lib/data/bpe.c lib/data/bpe.h \
+    lib/data/bpe_chars.c lib/data/bpe_chars.h \
     lib/data/bpe_file.c lib/data/bpe_file.h \
     lib/data/bpe_json.c lib/data/bpe_json.h \
+    lib/data/bpe_json_chars.c \
     lib/data/bpe_part.c lib/data/bpe_part.h \
     lib/data/bpe_train.c lib/data/bpe_train.h \
     lib/data/bytemap.c lib/data/bytemap.h \
@@ -34,14 +36,17 @@ lib_data_libdata_la_SOURCES = \
     lib/data/utf8.c lib/data/utf8.h
 
 EXTRA_DIST += \
+    tests/fixtures/bpe-chars.json \
     tests/fixtures/bpe-gpt2.json \
     tests/fixtures/make_bpe.py \
+    tests/fixtures/make_bpe_chars.py \
     tests/fixtures/make_unicode.py \
     tests/unit/bpe_files.h
 
 unit_tests += \
     tests/unit/test_data_batch \
     tests/unit/test_data_bpe \
+    tests/unit/test_data_bpe_chars \
     tests/unit/test_data_bpe_file \
     tests/unit/test_data_corpus \
     tests/unit/test_data_nfc \

@@ -131,10 +131,11 @@ uint32_t tokenizer_vocab(const struct tokenizer *t)
     return first_id(t) + t->kind->vocab(t->self);
 }
 
-static int encode(const struct tokenizer *t, const char *text, size_t len,
+static int encode(const struct tokenizer *t, const char *text, size_t len, bool more,
                   struct tokens *out, struct err *e)
 {
-    struct tokenizer_ids ids = {out, first_id(t), t->config.marks && !t->config.strict};
+    struct tokenizer_ids ids = {out, first_id(t), t->config.marks && !t->config.strict,
+                                more};
     uint64_t before = out->count;
     int rc = tokens_reserve(out, len, e);
 
@@ -145,18 +146,30 @@ static int encode(const struct tokenizer *t, const char *text, size_t len,
     return rc;
 }
 
-int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
-                     struct tokens *out, struct err *e)
+static int encode_lower(const struct tokenizer *t, const char *text, size_t len,
+                        bool more, struct tokens *out, struct err *e)
 {
     struct buf lower = {0};
     int rc;
 
     if (!t->config.lower)
-        return encode(t, text, len, out, e);
+        return encode(t, text, len, more, out, e);
     utf8_lower(text, len, &lower);
-    rc = encode(t, lower.data ? lower.data : "", lower.len, out, e);
+    rc = encode(t, lower.data ? lower.data : "", lower.len, more, out, e);
     buf_free(&lower);
     return rc;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
+                     struct tokens *out, struct err *e)
+{
+    return encode_lower(t, text, len, false, out, e);
+}
+
+int tokenizer_encode_more(const struct tokenizer *t, const char *text, size_t len,
+                          struct tokens *out, struct err *e)
+{
+    return encode_lower(t, text, len, true, out, e);
 }
 
 size_t tokenizer_open_end(const struct tokenizer *t, const char *text, size_t len)
@@ -358,7 +371,15 @@ int tokenizer_load(const char *where, const char *json, size_t len,
 
 bool tokenizer_has_hf(const struct tokenizer *t)
 {
-    return t->kind->as_bpe && !t->config.lower;
+    struct bpe *b;
+    bool has;
+
+    if (!t->kind->as_bpe || t->config.lower || !t->config.marks)
+        return t->kind->as_bpe && !t->config.lower;
+    b = t->kind->as_bpe(t->self);
+    has = bpe_has_json(b, true);
+    bpe_destroy(b);
+    return has;
 }
 
 int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e)
@@ -367,8 +388,9 @@ int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e
     int rc;
 
     if (!tokenizer_has_hf(t))
-        return err_set(e, ERR_SPEC, "tokenizer %s%s: has no form as tokenizer.json",
-                       t->kind->name, t->config.lower ? ", lower" : "");
+        return err_set(e, ERR_SPEC, "tokenizer %s%s%s: has no form as tokenizer.json",
+                       t->kind->name, t->config.lower ? ", lower" : "",
+                       t->config.marks ? ", marks" : "");
     b = t->kind->as_bpe(t->self);
     rc = bpe_write_json(b, t->config.marks, out, e);
     bpe_destroy(b);

@@ -69,9 +69,13 @@ bool tokenizer_marks(const struct tokenizer *t);
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                      struct tokens *out, struct err *e);
 
+/* The same of what goes on with a text that was encoded before. */
+int tokenizer_encode_more(const struct tokenizer *t, const char *text, size_t len,
+                          struct tokens *out, struct err *e);
+
 /* How many bytes at the end of a text have to wait for what follows it: ids of a text
  * that comes in parts are those of the whole when each part is encoded up to there, and
- * the rest with the next.  0 for kinds that look at no neighbours. */
+ * the rest with the next, as more.  0 for kinds that look at no neighbours. */
 size_t tokenizer_open_end(const struct tokenizer *t, const char *text, size_t len);
 
 /* Append the text of ids[n] to `out`, up to the first TOKEN_EOS; of the other marks
@@ -91,7 +95,8 @@ int tokenizer_load(const char *where, const char *json, size_t len,
                    struct tokenizer **out, struct err *e);
 
 /* Append a tokenizer.json of Hugging Face's tokenizers that gives the same ids.  bpe
- * and byte have that form, without `lower`; ERR_SPEC: this one has it not. */
+ * and byte have that form, without `lower`, and where bpe_has_json says so; ERR_SPEC:
+ * this one has it not. */
 bool tokenizer_has_hf(const struct tokenizer *t);
 int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e);
 

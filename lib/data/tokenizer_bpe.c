@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer_bpe.c - byte-level BPE (bpe.h) as a kind: learned from the text, or out of
+ * tokenizer_bpe.c - BPE (bpe.h) as a kind: over bytes, learned from the text, or out of
  * files of others.
  *
  * As JSON it is its pieces in the order of their ids, in GPT-2's alphabet, but for the
- * added ones; merges as ids, two by two.  That a text is cut in NFC, and which added
- * ones are found as it is cut, is said where it is so.
+ * added ones and those of characters; merges as ids, two by two.  That a text is cut in
+ * NFC, which added ones are found as it is cut, how spaces are written, and which one
+ * is unknown, is said where it is so.
  */
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/bpe_chars.h"
 #include "data/bpe_file.h"
 #include "data/bpe_train.h"
 #include "data/tokenizer_kind.h"
@@ -92,7 +94,7 @@ static int kind_encode(const void *self, const char *text, size_t len,
                        (unsigned char)text[good]);
     if (tokens_reserve(out->tokens, bpe_most(k->bpe, len), e) < 0)
         return e->code;
-    bpe_encode(k->bpe, text, len, put_id, (void *)out);
+    bpe_encode(k->bpe, text, len, out->more, put_id, (void *)out);
     return ERR_OK;
 }
 
@@ -103,14 +105,44 @@ static size_t kind_open(const void *self, const char *text, size_t len)
 
 static void kind_decode(const void *self, uint32_t id, struct buf *out)
 {
+    const struct bpe *b = ((const struct bpe_kind *)self)->bpe;
     size_t len;
-    const char *bytes =
-        bytemap_at(&((const struct bpe_kind *)self)->bpe->pieces, id, &len);
+    const char *text =
+        b->spaces ? bpe_written(b, id, &len) : bytemap_at(&b->pieces, id, &len);
 
-    buf_add(out, bytes, len);
+    if (b->spaces)
+        bpe_chars_text(text, len, out);
+    else
+        buf_add(out, text, len);
+}
+
+/* Over characters the space in front is no part of the text. */
+static int kind_decode_all(const void *self, const uint32_t *ids, size_t n,
+                           struct buf *out, struct err *e)
+{
+    struct buf text = {0};
+    size_t front;
+
+    (void)e;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == UINT32_MAX)
+            buf_puts(&text, "<unk>");
+        else
+            kind_decode(self, ids[i], &text);
+    front =
+        ((const struct bpe_kind *)self)->bpe->spaces && text.len && text.data[0] == ' ';
+    buf_add(out, text.data ? text.data + front : "", text.len - front);
+    buf_free(&text);
+    return ERR_OK;
 }
 
 /* ---- saving and loading --------------------------------------------------- */
+
+static const char *const spaces_name[BPE_SPACES] = {
+    [BPE_SPACES_EACH] = "each",
+    [BPE_SPACES_FIRST] = "first",
+    [BPE_SPACES_PARTS] = "parts",
+};
 
 static json_t *pieces_json(const struct bpe *b)
 {
@@ -162,6 +194,11 @@ static int kind_save(const void *self, json_t *object, struct err *e)
         rc |= json_object_set_new(object, "nfc", json_true());
     if (b->added[BPE_NORMAL].n)
         rc |= json_object_set_new(object, "normal", added_json(b, false, true));
+    if (b->spaces)
+        rc |=
+            json_object_set_new(object, "spaces", json_string(spaces_name[b->spaces]));
+    if (b->unknown != BYTEMAP_NONE)
+        rc |= json_object_set_new(object, "unknown", json_integer(b->unknown));
     rc |= json_object_set_new(object, "rule", json_string(pretoken_name[b->rule]));
     rc |= json_object_set_new(object, "whole", json_boolean(b->whole));
     return rc ? err_set(e, ERR_NOMEM, "tokenizer bpe: no memory") : ERR_OK;
@@ -198,6 +235,28 @@ static int load_rule(struct bpe *b, const json_t *object, struct err *e)
     return err_set(e, ERR_SPEC, "wanted a \"rule\", and \"whole\" true or false");
 }
 
+/* Of pieces of characters, of which there are `n`: how spaces are written, and which
+ * one is unknown. */
+static int load_spaces(struct bpe *b, const json_t *object, size_t n, struct err *e)
+{
+    const json_t *spaces = json_object_get(object, "spaces");
+    const json_t *unknown = json_object_get(object, "unknown");
+    const char *name = json_string_value(spaces);
+
+    for (enum bpe_spaces k = BPE_SPACES_EACH; name && k < BPE_SPACES; k++)
+        if (strcmp(spaces_name[k], name) == 0)
+            b->spaces = k;
+    if ((spaces || unknown) && (!b->spaces || b->nfc || b->rule != PRETOKEN_NONE))
+        return err_set(e, ERR_SPEC,
+                       "wanted \"spaces\" each, first or parts, and rule none");
+    if (unknown && (!json_is_integer(unknown) || json_integer_value(unknown) < 0 ||
+                    json_integer_value(unknown) >= (json_int_t)n))
+        return err_set(e, ERR_SPEC, "wanted an id below %zu as \"unknown\"", n);
+    if (unknown)
+        b->unknown = (uint32_t)json_integer_value(unknown);
+    return 0;
+}
+
 /* place[n]: where those are found that are added. */
 static int load_pieces(struct bpe *b, const json_t *list, const enum bpe_place *place,
                        struct err *e)
@@ -211,7 +270,7 @@ static int load_pieces(struct bpe *b, const json_t *list, const enum bpe_place *
 
         if (added && text)
             rc = bpe_piece(b, text, json_string_length(j), e);
-        else if (text && bpe_hide(text, json_string_length(j), &bytes))
+        else if (text && bpe_hide(b, text, json_string_length(j), &bytes))
             rc = bpe_piece(b, bytes.data, bytes.len, e);
         else
             rc =
@@ -256,6 +315,8 @@ static int load_added(struct bpe *b, const json_t *object, struct err *e)
         (n > INT32_MAX || !json_is_array(added) || (normal && !json_is_array(normal))))
         rc = err_set(e, ERR_SPEC,
                      "wanted arrays \"pieces\" and \"added\", and \"normal\" if any");
+    if (rc == 0)
+        rc = load_spaces(b, object, n, e);
     for (size_t i = 0; rc == 0 && i < n; i++)
         place[i] = BPE_PLACES;
     if (rc == 0)
@@ -312,6 +373,8 @@ static struct bpe *kind_as_bpe(const void *self)
 
     b->whole = from->whole;
     b->nfc = from->nfc;
+    b->spaces = from->spaces;
+    b->unknown = from->unknown;
     for (uint32_t i = 0; i < from->pieces.count; i++) {
         const char *bytes = bytemap_at(&from->pieces, i, &len);
         enum bpe_place place = bpe_added_place(from, i);
@@ -325,7 +388,7 @@ static struct bpe *kind_as_bpe(const void *self)
     return b;
 }
 
-static const char *const may_have[] = {"nfc", "normal", NULL};
+static const char *const may_have[] = {"nfc", "normal", "spaces", "unknown", NULL};
 
 const struct tokenizer_kind tokenizer_bpe = {
     .name = "bpe",
@@ -337,6 +400,7 @@ const struct tokenizer_kind tokenizer_bpe = {
     .encode = kind_encode,
     .open = kind_open,
     .decode = kind_decode,
+    .decode_all = kind_decode_all,
     .save = kind_save,
     .load = kind_load,
     .members = 5,

@@ -16,6 +16,7 @@ struct tokenizer_ids {
     struct tokens *tokens; /* with room for as many ids as the text has bytes */
     uint32_t first;        /* number of the kind's id 0                       */
     bool unknown;          /* what is not in the vocabulary becomes TOKEN_UNK */
+    bool more;             /* the text goes on with one before                */
 };
 
 static inline void tokenizer_put(const struct tokenizer_ids *out, uint32_t id)
@@ -53,8 +54,7 @@ struct tokenizer_kind {
     size_t members;              /* how many save writes, load reads        */
     const char *const *may_have; /* besides, where there is something to say; ends with
                                   * NULL.  NULL: none                       */
-    /* The same as byte-level BPE, to be destroyed by the caller; NULL: there is no
-     * such form. */
+    /* The same as BPE, to be destroyed by the caller; NULL: there is no such form. */
     struct bpe *(*as_bpe)(const void *self);
     /* The bytes of a model that others read; NULL: there is none. */
     const struct buf *(*as_model)(const void *self);

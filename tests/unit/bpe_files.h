@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bpe_files.h - what tests of byte-level BPE share: the fixture bpe-gpt2.json, and
- * tokenizers out of files.
+ * bpe_files.h - what tests of BPE share: the fixtures, and tokenizers out of files.
  */
 #ifndef TESTS_BPE_FILES_H
 #define TESTS_BPE_FILES_H
@@ -18,18 +17,24 @@ static inline const char *from_env(const char *name, const char *otherwise)
     return value ? value : otherwise;
 }
 
-static inline json_t *fixture(void)
+/* The one fixture that a test reads. */
+static inline json_t *fixture_of(const char *name)
 {
     static json_t *root;
     char path[4096];
 
     if (!root) {
-        snprintf(path, sizeof path, "%s/tests/fixtures/bpe-gpt2.json",
-                 from_env("NND_SRCDIR", "."));
+        snprintf(path, sizeof path, "%s/tests/fixtures/%s.json",
+                 from_env("NND_SRCDIR", "."), name);
         root = json_load_file(path, 0, NULL);
     }
     assert_non_null(root);
     return root;
+}
+
+static inline json_t *fixture(void)
+{
+    return fixture_of("bpe-gpt2");
 }
 
 static inline void write_file(const char *path, const char *data, size_t len)

@@ -96,7 +96,7 @@ static const struct {
     {"model", "{\"type\":\"BPE\",\"dropout\":0.1}",
      "model: \"dropout\" is not supported"},
     {"model", "{\"type\":\"BPE\",\"byte_fallback\":true}",
-     "model: \"byte_fallback\" is not supported"},
+     "model: wanted fuse_unk true beside byte_fallback"},
     {"model", "{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\"}",
      "model: \"end_of_word_suffix\" is not supported"},
     {"model", "{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}",
