@@ -46,7 +46,9 @@ const struct verb verb_generate = {
         "that holds checkpoints, of which the newest is taken. A folder needs no "
         "nnd. With --beam nothing is drawn: the best text is searched for; --beam 1 is "
         "--greedy. What says how to draw is refused with it, what says how to search "
-        "without it; --coverage and --min-tokens are for translate and summarize.",
+        "without it; --coverage and --min-tokens are for translate and summarize. A "
+        "text ends before --tokens where the model writes one of model.ends, as "
+        "imported ones do.",
     .options = {table, model_opts},
     .size = sizeof(struct options),
     .run = run,

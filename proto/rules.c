@@ -96,6 +96,8 @@ const struct rule rules[] = {
      "what is seen is a part of its input"},
     {"model.merge", 0, 0, 0, 0,
      "seq2seq: both directions are added, or stand side by side, each half as wide"},
+    {"model.ends", 0, 4194303, 0, 64,
+     "ids of the tokenizer that end a text when the model goes on with one"},
 
     {"data.train", 1, 4096, RULE_PATH, 1024, "files or folders to learn from"},
     {"data.valid", 1, 4096, RULE_PATH, 1024,

@@ -290,6 +290,22 @@ static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
     return 0;
 }
 
+/* A model that reads a source ends with <eos>. */
+static int check_ends(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+
+    if (m->n_ends && families[m->family].reads)
+        return spec_refuse(s, e, "model.ends", "model.family",
+                           "wanted none: a model that reads a source ends with <eos>");
+    for (size_t i = 0; m->vocab && i < m->n_ends; i++)
+        if (m->ends[i] >= m->vocab)
+            return spec_refuse(s, e, "model.ends", "model.vocab",
+                               "wanted ids below model.vocab (%u%s), found %u",
+                               m->vocab, note(s, "model.vocab"), m->ends[i]);
+    return 0;
+}
+
 /* Recurrent families, and what belongs to them alone. */
 static int check_recurrent(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
@@ -632,6 +648,9 @@ static const struct {
      "have "
      "not; model.norm_place post is for encdec; model.share_embeddings needs "
      "data.share_vocab."},
+    {check_ends,
+     "model.ends are ids below model.vocab, unless that is 0, and belong to families "
+     "that read no source."},
     {check_recurrent,
      "model.attention and model.bidirectional belong to seq2seq, whose encoder_layers "
      "are "

@@ -4,8 +4,9 @@
  *
  * The prompt's tokens are fed one a step, as the ones that follow are.  Where the
  * context is full, the newer half of it is fed again and the text goes on from
- * there; token number n is drawn with random bits of (seed, n) all the same.  With a
- * beam nothing is drawn: the best of what fits into the context is searched for.
+ * there; token number n is drawn with random bits of (seed, n) all the same.  A text is
+ * over where one of model.ends is drawn, which is not written.  With a beam nothing is
+ * drawn: the best of what fits into the context is searched for.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ struct generate_options {
 static const struct arg_row args[] = {
     {"prompt", 0, "TEXT", ARG_TEXT, AT(how.prefix), 0, 0,
      "what to go on with; empty: begin a text (a newline)"},
-    {"tokens", 0, "N", ARG_INT, AT(tokens), 1, MAX_TOKENS, "how many to add (200)"},
+    {"tokens", 0, "N", ARG_INT, AT(tokens), 1, MAX_TOKENS,
+     "how many to add at most (200)"},
     {"samples", 0, "N", ARG_INT, AT(samples), 1, MAX_SAMPLES,
      "how many texts (1); number i has the seed + i"},
     {"temperature", 0, "T", ARG_REAL, AT(temperature), 0, 1000,
@@ -60,7 +62,7 @@ static const struct arg_tie ties[] = {
     {"with", ARG_WITH, "beam", searches},
     {"coverage", ARG_ELSEWHERE, "translate or summarize", "generate reads no source"},
     {"min-tokens", ARG_ELSEWHERE, "translate or summarize",
-     "what generate writes has no end of its own"},
+     "what generate writes ends where the model does"},
     {"samples", ARG_WITHOUT, "beam", "it belongs to drawing; a search has --n-best"},
     {"temperature", ARG_WITHOUT, "beam", draws},
     {"top-k", ARG_WITHOUT, "beam", draws},
@@ -92,9 +94,10 @@ struct generate {
     struct sample_space *space;
     int64_t context, length, prompt; /* tokens in every row; of the prompt */
     int64_t room;                    /* most tokens of a row               */
-    int rows;
-    uint32_t *id; /* [rows][room]        */
-    uint32_t *in; /* [rows]: what is fed */
+    int rows, open;                  /* all, and those that have not ended */
+    uint32_t *id;                    /* [rows][room]                       */
+    uint32_t *in;                    /* [rows]: what is fed                */
+    int64_t *end;                    /* [rows]: where it has ended; 0: not */
 };
 
 /* --- opening -------------------------------------------------------------- */
@@ -102,6 +105,12 @@ struct generate {
 static uint32_t *row_of(const struct generate *g, int row)
 {
     return g->id + row * g->room;
+}
+
+/* Tokens of a row, without its end. */
+static int64_t length_of(const struct generate *g, int row)
+{
+    return g->end[row] ? g->end[row] : g->length;
 }
 
 /* The prompt's ids, to every row. */
@@ -117,7 +126,9 @@ static int read_prompt(struct generate *g, struct err *e)
         g->room = g->length + g->o->tokens;
         g->id = calloc((size_t)(g->room * g->rows), sizeof *g->id);
         g->in = calloc((size_t)g->rows, sizeof *g->in);
-        if (!g->id || !g->in)
+        g->end = calloc((size_t)g->rows, sizeof *g->end);
+        g->open = g->rows;
+        if (!g->id || !g->in || !g->end)
             rc = err_set(e, ERR_NOMEM, "memory: %lld tokens",
                          (long long)(g->room * g->rows));
     }
@@ -172,6 +183,7 @@ static void close_all(void *self)
     sample_space_destroy(g->space);
     free(g->id);
     free(g->in);
+    free(g->end);
 }
 
 /* --- writing -------------------------------------------------------------- */
@@ -260,7 +272,7 @@ static int print_drawn_json(const struct generate *g, struct err *e)
     int rc = 0;
 
     for (int r = 0; rc == 0 && r < g->rows; r++) {
-        json_t *text = added_json(g, row_of(g, r), g->length, e);
+        json_t *text = added_json(g, row_of(g, r), length_of(g, r), e);
         json_int_t seed = g->o->seed + r;
 
         rc = text ? append(list,
@@ -279,7 +291,7 @@ static int print_drawn(const struct generate *g, struct err *e)
     for (int r = 0; rc == 0 && r < g->rows; r++) {
         printf("--- sample %d of %d, seed %lld\n", r + 1, g->rows,
                (long long)(g->o->seed + r));
-        rc = print_part(g, row_of(g, r), 0, g->length, e);
+        rc = print_part(g, row_of(g, r), 0, length_of(g, r), e);
         printf("\n");
     }
     return rc;
@@ -299,18 +311,34 @@ static int feed(struct generate *g, int64_t from, struct err *e)
     return rc;
 }
 
+/* The next token of a row; of one that has ended, its end once more. */
+static int draw_row(struct generate *g, int r, struct err *e)
+{
+    struct sample_rule rule = g->rule;
+    uint32_t *next = row_of(g, r) + g->length;
+
+    if (g->end[r]) {
+        *next = next[-1];
+        return 0;
+    }
+    rule.seed += (uint64_t)r;
+    if (sample_next(&rule, g->space, decoder_logits(g->of.decoder, r),
+                    (uint64_t)g->length, next, e) < 0)
+        return e->code;
+    if (trained_is_end(&g->of, *next)) {
+        g->end[r] = g->length;
+        g->open--;
+    }
+    return 0;
+}
+
 /* Draw the next token of every row. */
 static int draw(struct generate *g, struct err *e)
 {
     int rc = 0;
 
-    for (int r = 0; rc == 0 && r < g->rows; r++) {
-        struct sample_rule rule = g->rule;
-
-        rule.seed += (uint64_t)r;
-        rc = sample_next(&rule, g->space, decoder_logits(g->of.decoder, r),
-                         (uint64_t)g->length, row_of(g, r) + g->length, e);
-    }
+    for (int r = 0; rc == 0 && r < g->rows; r++)
+        rc = draw_row(g, r, e);
     g->length += rc == 0;
     return rc;
 }
@@ -332,7 +360,7 @@ static int write_text(struct generate *g, struct err *e)
 
     if (rc == 0)
         rc = feed(g, g->length > g->context ? g->length - g->context : 0, e);
-    while (rc == 0 && (rc = draw(g, e)) == 0) {
+    while (rc == 0 && (rc = draw(g, e)) == 0 && g->open > 0) {
         if (stream)
             rc = print_part(g, g->id, g->length - 1, g->length, e);
         if (g->length == end)

@@ -47,6 +47,7 @@ struct import {
     struct spec *spec;
     struct buf vocabulary, job;
     int64_t vocab;
+    bool theirs;         /* the tokenizer is that of the folder */
     char part[PATH_MAX]; /* the output, in the making */
 };
 
@@ -94,6 +95,7 @@ static int open_tokenizer(struct import *i, struct err *e)
     const char *told = i->o->tokenizer;
     char path[PATH_MAX + 32];
 
+    i->theirs = !told;
     if (told)
         return strcmp(told, "byte") == 0 ? open_as(i, "byte", NULL, e)
                                          : open_as(i, "bpe", told, e);
@@ -122,6 +124,20 @@ static const char *precision_of(const struct hf_folder *f)
     return dtype == NND_BF16 ? "bf16" : dtype == NND_F16 ? "fp16" : "fp32";
 }
 
+/* What ends a text, where ids are those of the folder: marks have an <eos>. */
+static int add_ends(const struct import *i, json_t *job, struct err *e)
+{
+    json_t *ends;
+    int rc = 0;
+
+    if (i->theirs && !tokenizer_marks(i->lexicon.target)) {
+        rc = hf_folder_ends(&i->folder, tokenizer_vocab(i->lexicon.target), &ends, e);
+        if (rc == 0)
+            json_object_set_new(json_object_get(job, "model"), "ends", ends);
+    }
+    return rc;
+}
+
 /* A job has text to learn from; what is imported has seen none here. */
 static void add_sections(struct import *i, json_t *job)
 {
@@ -137,8 +153,10 @@ static int make_spec(struct import *i, json_t *job, struct err *e)
 {
     char name[PATH_MAX + 32];
     char *text;
-    int rc;
+    int rc = add_ends(i, job, e);
 
+    if (rc < 0)
+        return rc;
     add_sections(i, job);
     text = json_dumps(job, JSON_INDENT(1));
     i->spec = spec_create();

@@ -52,20 +52,42 @@ static int take_best(struct trained *t, struct err *e)
     return checkpoint_best(newest, t->path, sizeof t->path, e);
 }
 
+bool trained_is_end(const struct trained *t, uint32_t id)
+{
+    size_t i = 0;
+
+    while (i < t->nends && t->ends[i] != id)
+        i++;
+    return i < t->nends;
+}
+
+/* A model that reads a source writes <eos>; the texts that others learn to go on with
+ * hold no such thing (corpus.h), but for what the job names. */
+static void find_ends(struct trained *t)
+{
+    const Nnd__Model *m = t->job->model;
+
+    if (model_reads(t->job))
+        t->ends[t->nends++] = TOKEN_EOS;
+    for (size_t i = 0; i < m->n_ends; i++)
+        if (m->ends[i] < tokenizer_vocab(t->lexicon.target))
+            t->ends[t->nends++] = m->ends[i];
+}
+
 /* What has no text is not written: marks but <unk>, and what model.vocab has beyond the
- * tokenizer's ids.  A model that reads a source writes <eos>; the texts that others
- * learn to go on with hold no such thing (corpus.h). */
+ * tokenizer's ids. */
 static int find_never(struct trained *t, struct err *e)
 {
     const struct tokenizer *words = t->lexicon.target;
 
-    t->eos = model_reads(t->job) ? TOKEN_EOS : UINT32_MAX;
     t->never = calloc((size_t)t->vocab, sizeof *t->never);
-    if (!t->never)
+    t->ends = calloc(t->job->model->n_ends + 1, sizeof *t->ends);
+    if (!t->never || !t->ends)
         return err_set(e, ERR_NOMEM, "memory: %lld tokens", (long long)t->vocab);
+    find_ends(t);
     for (uint32_t id = 0; id < t->vocab; id++)
         if (id >= tokenizer_vocab(words) ||
-            (tokenizer_marks(words) && id < TOKEN_UNK && id != t->eos))
+            (tokenizer_marks(words) && id < TOKEN_UNK && !trained_is_end(t, id)))
             t->never[t->nnever++] = id;
     return 0;
 }
@@ -145,6 +167,7 @@ void trained_close(struct trained *t)
     engine_close(&t->engine);
     lexicon_free(&t->lexicon);
     free(t->never);
+    free(t->ends);
     spec_destroy(t->spec);
     comm_destroy(t->self);
 }

@@ -30,9 +30,9 @@ struct trained {
     const Nnd__Job *job;
     struct lexicon lexicon;
     int64_t vocab;
-    uint32_t *never; /* ids that it does not write, [nnever]     */
-    size_t nnever;
-    uint32_t eos; /* ends what it writes; UINT32_MAX: nothing */
+    uint32_t *never; /* ids that it does not write, [nnever] */
+    uint32_t *ends;  /* ids that end what it writes, [nends] */
+    size_t nnever, nends;
     struct engine engine;
     struct decoder *decoder; /* from trained_decoder on */
 };
@@ -46,6 +46,9 @@ int trained_open(struct trained *t, const char *dir, struct err *e);
 int trained_engine(struct trained *t, const struct engine_config *c, struct err *e);
 
 struct engine_config trained_config(const struct trained_options *o);
+
+/* Does the id end what the model writes? */
+bool trained_is_end(const struct trained *t, uint32_t id);
 
 /* Does `other` have the same words, so that they can write together?  ERR_SPEC: no. */
 int trained_alike(const struct trained *t, const struct trained *other, struct err *e);

@@ -53,7 +53,8 @@ static int open_rule(struct writer *w, const struct writer_options *how, int64_t
                        "--n-best: wanted at most the beam, %lld, found %lld",
                        (long long)how->beam, (long long)how->best);
     w->rule = (struct search_rule){.bos = TOKEN_BOS,
-                                   .eos = w->first->eos,
+                                   .ends = w->first->ends,
+                                   .nends = w->first->nends,
                                    .never = w->first->never,
                                    .nnever = w->first->nnever,
                                    .least = how->least,

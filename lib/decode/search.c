@@ -217,8 +217,9 @@ static void ban(struct search *s, const struct text *t, const struct hyp *h, boo
 
     for (size_t i = 0; i < rule->nnever; i++)
         s->banned[rule->never[i]] = yes;
-    if (rule->eos < s->vocab && count_of(h->last) - forced(t) < rule->least)
-        s->banned[rule->eos] = yes;
+    if (count_of(h->last) - forced(t) < rule->least)
+        for (size_t i = 0; i < rule->nends; i++)
+            s->banned[rule->ends[i]] = yes;
     ban_runs(s, h, yes);
 }
 
@@ -325,6 +326,15 @@ static void give_rows(struct search *s, struct text *t, const int *parent, int n
         from[r] = t->base + (from[r] < 0 ? r : from[r]);
 }
 
+static bool is_end(const struct search_rule *rule, uint32_t id)
+{
+    size_t i = 0;
+
+    while (i < rule->nends && rule->ends[i] != id)
+        i++;
+    return i < rule->nends;
+}
+
 /* The candidates become what is done and what is open. */
 static void choose(struct search *s, struct text *t, int *parent)
 {
@@ -333,7 +343,7 @@ static void choose(struct search *s, struct text *t, int *parent)
 
     for (int i = 0; i < s->bests && n < rule->beam; i++) {
         const struct candidate *c = &s->best[i];
-        bool ends = c->id == rule->eos;
+        bool ends = is_end(rule, c->id);
 
         if (ends && i >= rule->beam)
             continue;

@@ -27,9 +27,10 @@ enum search_length { SEARCH_POWER, SEARCH_GNMT };
 
 /* What ends a text, what is never in one, and which is the best. */
 struct search_rule {
-    uint32_t bos, eos; /* what a text begins and ends with; eos UINT32_MAX: nothing */
-    const uint32_t *never; /* ids that are not written, [nnever] */
-    size_t nnever;
+    uint32_t bos;          /* what a text begins with             */
+    const uint32_t *ends;  /* ids that end a text, [nends]       */
+    const uint32_t *never; /* ids that are not written, [nnever]  */
+    size_t nends, nnever;
     int64_t least, most; /* tokens of a text; the end counts for the most, and is not
                             written before the least                                 */
     int beam, best; /* hypotheses of a text, at least 1; texts given, at most beam */
@@ -45,7 +46,7 @@ struct search_prefix {
     int64_t count;
 };
 
-/* A text: tokens with the forced ones, without bos and eos. */
+/* A text: tokens with the forced ones, without bos and the end. */
 struct search_text {
     const uint32_t *id;
     int64_t count, forced;

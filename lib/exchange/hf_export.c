@@ -331,6 +331,22 @@ static int write_tokenizer(struct export *x, struct err *e)
     return rc;
 }
 
+/* That of the marks, or what the job names: a number, or a list of several. */
+static void put_ends(const struct export *x, json_t *j)
+{
+    const Nnd__Model *m = x->x->job->model;
+    json_t *list;
+
+    if (m->n_ends < 2) {
+        put_id(j, "eos_token_id", m->n_ends ? m->ends[0] : x->x->eos);
+        return;
+    }
+    list = json_array();
+    for (size_t i = 0; i < m->n_ends; i++)
+        json_array_append_new(list, json_integer(m->ends[i]));
+    json_object_set_new(j, "eos_token_id", list);
+}
+
 static int write_config(struct export *x, struct err *e)
 {
     static const char *const names[] = {
@@ -341,14 +357,14 @@ static int write_config(struct export *x, struct err *e)
     json_object_set_new(j, "dtype", json_string(names[x->dtype]));
     json_object_set_new(j, "torch_dtype", json_string(names[x->dtype]));
     put_id(j, "bos_token_id", x->x->bos);
-    put_id(j, "eos_token_id", x->x->eos);
+    put_ends(x, j);
     put_id(j, "pad_token_id", x->x->pad);
     put_id(generation, "bos_token_id", x->x->bos);
-    put_id(generation, "eos_token_id", x->x->eos);
+    put_ends(x, generation);
     put_id(generation, "pad_token_id", x->x->pad);
     rc = write_json(x, HF_CONFIG, j, e);
     if (rc == 0)
-        rc = write_json(x, "generation_config.json", generation, e);
+        rc = write_json(x, HF_WRITES, generation, e);
     if (rc == 0)
         rc = write_tokenizer(x, e);
     json_decref(generation);

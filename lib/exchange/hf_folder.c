@@ -62,6 +62,40 @@ static int read_json(const struct hf_folder *f, const char *name, json_t **out,
     return rc;
 }
 
+/* A number, or a list of them, each once. */
+static void add_end(json_t *list, const json_t *id, int64_t vocab)
+{
+    json_int_t value = json_integer_value(id);
+    size_t i = 0;
+
+    while (i < json_array_size(list) &&
+           json_integer_value(json_array_get(list, i)) != value)
+        i++;
+    if (json_is_integer(id) && value >= 0 && value < vocab &&
+        i == json_array_size(list))
+        json_array_append_new(list, json_integer(value));
+}
+
+int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
+                   struct err *e)
+{
+    static const char key[] = "eos_token_id";
+    json_t *writes = NULL;
+    const json_t *found;
+
+    if (read_json(f, HF_WRITES, &writes, e) < 0)
+        return e->code;
+    found = json_object_get(writes, key);
+    if (!found || json_is_null(found))
+        found = json_object_get(f->config, key);
+    *out = json_array();
+    add_end(*out, found, vocab);
+    for (size_t i = 0; i < json_array_size(found) && i < HF_ENDS_MAX; i++)
+        add_end(*out, json_array_get(found, i), vocab);
+    json_decref(writes);
+    return 0;
+}
+
 /* ---- the index ------------------------------------------------------------ */
 
 static bool is_file_name(const char *name)

@@ -16,11 +16,13 @@
 #include "format/safetensors.h"
 
 #define HF_CONFIG "config.json"
+#define HF_WRITES "generation_config.json"
 #define HF_WHOLE  "model.safetensors"
 #define HF_INDEX  "model.safetensors.index.json"
 
 #define HF_TEXT_MAX   ((size_t)64 << 20) /* bytes of a file that is not tensors */
 #define HF_SHARDS_MAX 4096
+#define HF_ENDS_MAX   64
 
 struct hf_shard {
     const char *name; /* in the folder */
@@ -54,6 +56,11 @@ bool hf_folder_left(const struct hf_folder *f, size_t *shard, size_t *i);
 
 /* Append a text file of the folder; 1: there is none. */
 int hf_folder_text(const struct hf_folder *f, const char *name, struct buf *out,
+                   struct err *e);
+
+/* The ids below `vocab` that end a text, by generation_config.json or config.json, as a
+ * list that the caller owns. */
+int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
                    struct err *e);
 
 /* A text as JSON: the caller owns the reference.  `name` is for errors. */

@@ -18,9 +18,10 @@ static const char yaml[] =
     "        source_context: 14, init_std: 0.5, tie_embeddings: false}\n"
     "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
 
-static const uint32_t never[] = {TOKEN_PAD, TOKEN_BOS};
+static const uint32_t eos = TOKEN_EOS, never[] = {TOKEN_PAD, TOKEN_BOS};
 static const struct search_rule rule = {.bos = TOKEN_BOS,
-                                        .eos = TOKEN_EOS,
+                                        .ends = &eos,
+                                        .nends = 1,
                                         .never = never,
                                         .nnever = 2,
                                         .most = 16,

@@ -27,12 +27,13 @@ static const char wide_yaml[] =
     "        context: 24, source_context: 14, init_std: 0.3, tie_embeddings: false}\n"
     "train: {batch: 4, chunks: 2, precision: fp32, threads: 1}\n";
 
-static const uint32_t never[] = {TOKEN_PAD, TOKEN_BOS};
+static const uint32_t eos = TOKEN_EOS, never[] = {TOKEN_PAD, TOKEN_BOS};
 
 static struct search_rule rule_of(int beam, int64_t most)
 {
     return (struct search_rule){.bos = TOKEN_BOS,
-                                .eos = TOKEN_EOS,
+                                .ends = &eos,
+                                .nends = 1,
                                 .never = never,
                                 .nnever = 2,
                                 .most = most,
@@ -397,6 +398,40 @@ static void length_repetition_and_prefix(void **state)
     arena_destroy(mem);
 }
 
+/* The token in the middle of a text ends it where it is one of several ends; not before
+ * the least. */
+static void any_of_several_ends_a_text(void **state)
+{
+    struct search_rule rule = rule_of(1, 18);
+    struct arena *mem = arena_create();
+    struct search_text whole, t;
+    struct scene s = {0};
+    uint32_t ends[2] = {TOKEN_EOS};
+    int64_t at = 0;
+
+    scene_open(&s, state, wide_yaml, &(struct decoder_config){.rows = 1, .sources = 1},
+               0, NULL);
+    read_sources(s.decoder, 1, (int)s.vocab);
+    write_texts(&s.decoder, 1, &rule, 1, NULL, mem, &whole);
+    assert_true(whole.count > 2);
+    ends[1] = whole.id[whole.count / 2];
+    while (whole.id[at] != ends[1])
+        at++;
+    rule.ends = ends;
+    rule.nends = 2;
+    write_texts(&s.decoder, 1, &rule, 1, NULL, mem, &t);
+    assert_int_equal(t.count, at);
+    assert_memory_equal(t.id, whole.id, (size_t)at * sizeof *t.id);
+    assert_true(t.ended);
+    rule.least = whole.count;
+    write_texts(&s.decoder, 1, &rule, 1, NULL, mem, &t);
+    assert_in_range(t.count, whole.count, 18);
+    for (int64_t i = 0; i < whole.count; i++)
+        assert_int_not_equal(t.id[i], ends[1]);
+    scene_close(&s);
+    arena_destroy(mem);
+}
+
 /* ---- several models --------------------------------------------------------- */
 
 /* One model twice is that model; two are neither. */
@@ -468,6 +503,7 @@ int main(void)
         TEST(rows_leave_and_nothing_changes),
         TEST(rows_of_cells_leave_and_nothing_changes),
         TEST(length_repetition_and_prefix),
+        TEST(any_of_several_ends_a_text),
         TEST(models_together),
         TEST(ties_go_to_the_lower_id),
     };

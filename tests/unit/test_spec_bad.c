@@ -218,6 +218,11 @@ static const struct bad bads[] = {
      DATA "model:\n  moe:\n    experts: 4\n    bias_rate: 1e-3\n",
      "5:5: model.moe.bias_rate: wanted 0 unless model.moe.score is sigmoid, found "
      "0.001"},
+    {"end beyond", DATA "model:\n  vocab: 300\n  ends: [2, 300]\n",
+     "4:3: model.ends: wanted ids below model.vocab (300), found 300"},
+    {"end of a reader",
+     "data: {train: /x, format: pairs}\nmodel: {family: encdec, ends: 2}\n",
+     "2:25: model.ends: wanted none: a model that reads a source ends with <eos>"},
     {"dense layer beyond",
      DATA "model:\n  layers: 2\n  moe:\n    experts: 4\n    dense_layers: [0, 2]\n",
      "6:5: model.moe.dense_layers: wanted numbers below model.layers (2), found 2"},
