@@ -98,6 +98,8 @@ const struct rule rules[] = {
      "seq2seq: both directions are added, or stand side by side, each half as wide"},
     {"model.ends", 0, 4194303, 0, 64,
      "ids of the tokenizer that end a text when the model goes on with one"},
+    {"model.begins", 0, 4194303, 0, 64,
+     "ids of the tokenizer that stand before a text which the model goes on with"},
 
     {"data.train", 1, 4096, RULE_PATH, 1024, "files or folders to learn from"},
     {"data.valid", 1, 4096, RULE_PATH, 1024,

@@ -290,20 +290,31 @@ static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
     return 0;
 }
 
-/* A model that reads a source ends with <eos>. */
+/* Ids of one of both lists, for a model that goes on with a text. */
+static int check_ids(const struct spec *s, const char *path, size_t n,
+                     const uint32_t *id, struct err *e)
+{
+    const Nnd__Model *m = s->job->model;
+
+    if (n && families[m->family].reads)
+        return spec_refuse(s, e, path, "model.family",
+                           "wanted none: a model that reads a source begins with <bos> "
+                           "and ends with <eos>");
+    for (size_t i = 0; m->vocab && i < n; i++)
+        if (id[i] >= m->vocab)
+            return spec_refuse(s, e, path, "model.vocab",
+                               "wanted ids below model.vocab (%u%s), found %u",
+                               m->vocab, note(s, "model.vocab"), id[i]);
+    return 0;
+}
+
 static int check_ends(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Model *m = j->model;
 
-    if (m->n_ends && families[m->family].reads)
-        return spec_refuse(s, e, "model.ends", "model.family",
-                           "wanted none: a model that reads a source ends with <eos>");
-    for (size_t i = 0; m->vocab && i < m->n_ends; i++)
-        if (m->ends[i] >= m->vocab)
-            return spec_refuse(s, e, "model.ends", "model.vocab",
-                               "wanted ids below model.vocab (%u%s), found %u",
-                               m->vocab, note(s, "model.vocab"), m->ends[i]);
-    return 0;
+    if (check_ids(s, "model.begins", m->n_begins, m->begins, e) < 0)
+        return ERR_SPEC;
+    return check_ids(s, "model.ends", m->n_ends, m->ends, e);
 }
 
 /* Recurrent families, and what belongs to them alone. */
@@ -648,9 +659,9 @@ static const struct {
      "have "
      "not; model.norm_place post is for encdec; model.share_embeddings needs "
      "data.share_vocab."},
-    {check_ends,
-     "model.ends are ids below model.vocab, unless that is 0, and belong to families "
-     "that read no source."},
+    {check_ends, "model.begins and model.ends are ids below model.vocab, unless that "
+                 "is 0, and belong "
+                 "to families that read no source."},
     {check_recurrent,
      "model.attention and model.bidirectional belong to seq2seq, whose encoder_layers "
      "are "

@@ -76,13 +76,12 @@ static const struct arg_tie ties[] = {
     {0},
 };
 
-static const struct generate_options defaults = {
-    .how = {.prefix = "\n", .best = 1, .alpha = 1},
-    .tokens = 200,
-    .samples = 1,
-    .temperature = 1,
-    .top_p = 1,
-    .seed = 1};
+static const struct generate_options defaults = {.how = {.best = 1, .alpha = 1},
+                                                 .tokens = 200,
+                                                 .samples = 1,
+                                                 .temperature = 1,
+                                                 .top_p = 1,
+                                                 .seed = 1};
 
 struct generate {
     struct trained of; /* at its place for trained_do */
@@ -113,6 +112,14 @@ static int64_t length_of(const struct generate *g, int row)
     return g->end[row] ? g->end[row] : g->length;
 }
 
+/* Without a prompt a text goes on behind a newline, unless the model has begins. */
+static const char *prompt_of(const struct generate *g)
+{
+    const char *given = g->o->how.prefix;
+
+    return given ? given : g->of.nbegins ? "" : "\n";
+}
+
 /* The prompt's ids, to every row. */
 static int read_prompt(struct generate *g, struct err *e)
 {
@@ -120,7 +127,7 @@ static int read_prompt(struct generate *g, struct err *e)
     int rc;
 
     tokens_init(&t, tokenizer_vocab(g->tokens));
-    rc = writer_begin(g->tokens, g->o->how.prefix, "--prompt", &t, e);
+    rc = writer_begin(&g->of, prompt_of(g), "--prompt", &t, e);
     if (rc == 0) {
         g->prompt = g->length = (int64_t)t.count;
         g->room = g->length + g->o->tokens;
@@ -194,11 +201,13 @@ static void close_all(void *self)
 static int text_of(const struct generate *g, const uint32_t *id, int64_t from,
                    int64_t to, struct buf *out, struct err *e)
 {
-    int64_t before = from > 0 ? from - 1 : 0;
+    int64_t begun = (int64_t)g->of.nbegins, before;
     struct buf lead = {0}, all = {0};
-    int rc =
-        tokenizer_decode(g->tokens, id + before, (size_t)(from - before), &lead, e);
+    int rc;
 
+    from = from > begun ? from : begun;
+    before = from > begun ? from - 1 : begun;
+    rc = tokenizer_decode(g->tokens, id + before, (size_t)(from - before), &lead, e);
     if (rc == 0)
         rc = tokenizer_decode(g->tokens, id + before, (size_t)(to - before), &all, e);
     if (rc == 0)
@@ -225,7 +234,7 @@ static json_t *prompt_json(const struct generate *g)
     struct buf b = {0};
     json_t *j;
 
-    buf_puts(&b, g->o->how.prefix);
+    buf_puts(&b, prompt_of(g));
     j = writer_json(&b);
     buf_free(&b);
     return j;
@@ -425,11 +434,12 @@ static int print_found(const struct generate *g, int found, struct err *e)
 static int search(struct generate *g, struct err *e)
 {
     const struct generate_options *o = g->o;
+    struct writer_options how = o->how;
     int found = 0;
 
     g->mem = arena_create();
-    if (writer_open(&g->writer, &g->of, &o->model, &o->how, 1, o->tokens, false, e) <
-            0 ||
+    how.prefix = prompt_of(g);
+    if (writer_open(&g->writer, &g->of, &o->model, &how, 1, o->tokens, false, e) < 0 ||
         writer_write(&g->writer, 1, g->mem, e) < 0)
         return e->code;
     g->prompt = g->writer.prefixed;

@@ -91,7 +91,7 @@ static int open_theirs(struct import *i, struct err *e)
 /* Told, or that of this house beside the weights, or that of `transformers`. */
 static int open_tokenizer(struct import *i, struct err *e)
 {
-    static const char *const names[] = {"tokenizer.json", "vocab.json"};
+    static const char *const names[] = {HF_TOKENS, "vocab.json"};
     const char *told = i->o->tokenizer;
     char path[PATH_MAX + 32];
 
@@ -124,18 +124,22 @@ static const char *precision_of(const struct hf_folder *f)
     return dtype == NND_BF16 ? "bf16" : dtype == NND_F16 ? "fp16" : "fp32";
 }
 
-/* What ends a text, where ids are those of the folder: marks have an <eos>. */
+/* What begins and ends a text, where ids are those of the folder: marks have a <bos>
+ * and an <eos>. */
 static int add_ends(const struct import *i, json_t *job, struct err *e)
 {
-    json_t *ends;
-    int rc = 0;
+    json_t *model = json_object_get(job, "model"), *begins, *ends;
+    int64_t vocab = tokenizer_vocab(i->lexicon.target);
 
-    if (i->theirs && !tokenizer_marks(i->lexicon.target)) {
-        rc = hf_folder_ends(&i->folder, tokenizer_vocab(i->lexicon.target), &ends, e);
-        if (rc == 0)
-            json_object_set_new(json_object_get(job, "model"), "ends", ends);
-    }
-    return rc;
+    if (!i->theirs || tokenizer_marks(i->lexicon.target))
+        return 0;
+    if (hf_folder_begins(&i->folder, vocab, &begins, e) < 0)
+        return e->code;
+    json_object_set_new(model, "begins", begins);
+    if (hf_folder_ends(&i->folder, vocab, &ends, e) < 0)
+        return e->code;
+    json_object_set_new(model, "ends", ends);
+    return 0;
 }
 
 /* A job has text to learn from; what is imported has seen none here. */

@@ -61,6 +61,18 @@ bool trained_is_end(const struct trained *t, uint32_t id)
     return i < t->nends;
 }
 
+/* Those that the tokenizer has. */
+static size_t add_known(const struct trained *t, const uint32_t *id, size_t n,
+                        uint32_t *out)
+{
+    size_t known = 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (id[i] < tokenizer_vocab(t->lexicon.target))
+            out[known++] = id[i];
+    return known;
+}
+
 /* A model that reads a source writes <eos>; the texts that others learn to go on with
  * hold no such thing (corpus.h), but for what the job names. */
 static void find_ends(struct trained *t)
@@ -69,9 +81,8 @@ static void find_ends(struct trained *t)
 
     if (model_reads(t->job))
         t->ends[t->nends++] = TOKEN_EOS;
-    for (size_t i = 0; i < m->n_ends; i++)
-        if (m->ends[i] < tokenizer_vocab(t->lexicon.target))
-            t->ends[t->nends++] = m->ends[i];
+    t->nends += add_known(t, m->ends, m->n_ends, t->ends + t->nends);
+    t->nbegins = add_known(t, m->begins, m->n_begins, t->begins);
 }
 
 /* What has no text is not written: marks but <unk>, and what model.vocab has beyond the
@@ -82,7 +93,8 @@ static int find_never(struct trained *t, struct err *e)
 
     t->never = calloc((size_t)t->vocab, sizeof *t->never);
     t->ends = calloc(t->job->model->n_ends + 1, sizeof *t->ends);
-    if (!t->never || !t->ends)
+    t->begins = calloc(t->job->model->n_begins + 1, sizeof *t->begins);
+    if (!t->never || !t->ends || !t->begins)
         return err_set(e, ERR_NOMEM, "memory: %lld tokens", (long long)t->vocab);
     find_ends(t);
     for (uint32_t id = 0; id < t->vocab; id++)
@@ -168,6 +180,7 @@ void trained_close(struct trained *t)
     lexicon_free(&t->lexicon);
     free(t->never);
     free(t->ends);
+    free(t->begins);
     spec_destroy(t->spec);
     comm_destroy(t->self);
 }

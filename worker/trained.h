@@ -30,9 +30,10 @@ struct trained {
     const Nnd__Job *job;
     struct lexicon lexicon;
     int64_t vocab;
-    uint32_t *never; /* ids that it does not write, [nnever] */
-    uint32_t *ends;  /* ids that end what it writes, [nends] */
-    size_t nnever, nends;
+    uint32_t *never;  /* ids that it does not write, [nnever] */
+    uint32_t *ends;   /* ids that end what it writes, [nends] */
+    uint32_t *begins; /* that stand before what it goes on with, [nbegins] */
+    size_t nnever, nends, nbegins;
     struct engine engine;
     struct decoder *decoder; /* from trained_decoder on */
 };

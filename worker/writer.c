@@ -69,20 +69,29 @@ static int open_rule(struct writer *w, const struct writer_options *how, int64_t
     return 0;
 }
 
-int writer_begin(const struct tokenizer *t, const char *text, const char *option,
+static int put_ids(const uint32_t *id, size_t n, struct tokens *out, struct err *e)
+{
+    int rc = tokens_reserve(out, n, e);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        tokens_put(out, id[i]);
+    return rc;
+}
+
+int writer_begin(const struct trained *t, const char *text, const char *option,
                  struct tokens *out, struct err *e)
 {
-    int rc = tokenizer_encode(t, text, strlen(text), out, e);
+    static const uint32_t bos = TOKEN_BOS;
+    const struct tokenizer *words = t->lexicon.target;
+    int rc = put_ids(t->begins, t->nbegins, out, e);
 
+    if (rc == 0)
+        rc = tokenizer_encode(words, text, strlen(text), out, e);
     if (rc < 0 || out->count)
         return rc < 0 ? err_prefix(e, "%s", option) : 0;
-    if (tokenizer_marks(t)) {
-        rc = tokens_reserve(out, 1, e);
-        if (rc == 0)
-            tokens_put(out, TOKEN_BOS);
-        return rc;
-    }
-    if (tokenizer_encode_more(t, "\n", 1, out, e) < 0)
+    if (tokenizer_marks(words))
+        return put_ids(&bos, 1, out, e);
+    if (tokenizer_encode_more(words, "\n", 1, out, e) < 0)
         return err_set(e, ERR_USAGE,
                        "%s: wanted a token: the vocabulary has neither <bos> nor a "
                        "newline to begin with",
@@ -145,7 +154,7 @@ static int open_prefix(struct writer *w, const struct writer_options *how,
 
     tokens_init(&t, tokenizer_vocab(tok));
     if (!model_reads(w->first->job))
-        rc = writer_begin(tok, how->prefix ? how->prefix : "", option, &t, e);
+        rc = writer_begin(w->first, how->prefix ? how->prefix : "", option, &t, e);
     else if (how->prefix &&
              tokenizer_encode(tok, how->prefix, strlen(how->prefix), &t, e) < 0)
         rc = err_prefix(e, "%s", option);

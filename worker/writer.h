@@ -46,9 +46,10 @@ int writer_open(struct writer *w, struct trained *t, const struct trained_option
                 bool look, struct err *e);
 void writer_close(struct writer *w);
 
-/* The tokens that a text begins with; of one without any what stands before every text:
- * <bos>, or a newline where there is none.  ERR_USAGE, ERR_SPEC name the option. */
-int writer_begin(const struct tokenizer *t, const char *text, const char *option,
+/* The tokens that a text begins with, t->begins before them; of one without any what
+ * stands before every text: <bos>, or a newline where there is none.  ERR_USAGE,
+ * ERR_SPEC name the option. */
+int writer_begin(const struct trained *t, const char *text, const char *option,
                  struct tokens *out, struct err *e);
 
 /* Append a source's tokens with <eos> behind; more than the model reads at once are cut

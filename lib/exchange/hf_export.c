@@ -312,23 +312,99 @@ static void put_id(json_t *j, const char *key, int64_t id)
     json_object_set_new(j, key, id < 0 ? json_null() : json_integer(id));
 }
 
+/* The added token that has the id, or NULL. */
+static const char *added_token(const json_t *tokens, int64_t id)
+{
+    const json_t *list = json_object_get(tokens, "added_tokens");
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *token = json_array_get(list, i);
+
+        if (json_integer_value(json_object_get(token, "id")) == id)
+            return json_string_value(json_object_get(token, "content"));
+    }
+    return NULL;
+}
+
+static json_t *place_of(const char *name, int type)
+{
+    return json_pack("{s:{s:s, s:i}}", "SpecialToken", "id", name, "type_id", type);
+}
+
+/* Put what stands before a text into a template that has the texts alone, A, or A and
+ * B. -1: one is no added token, which a template cannot name. */
+static int add_begins(const Nnd__Model *m, const json_t *tokens, json_t *template)
+{
+    json_t *single = json_object_get(template, "single"),
+           *pair = json_object_get(template, "pair"),
+           *special = json_object_get(template, "special_tokens");
+
+    for (size_t i = 0; i < m->n_begins; i++) {
+        const char *name = added_token(tokens, m->begins[i]);
+
+        if (!name)
+            return -1;
+        json_array_insert_new(single, i, place_of(name, 0));
+        json_array_insert_new(pair, i, place_of(name, 0));
+        json_array_insert_new(pair, json_array_size(pair) - 1, place_of(name, 1));
+        json_object_set_new(special, name,
+                            json_pack("{s:s, s:[I], s:[s]}", "id", name, "ids",
+                                      (json_int_t)m->begins[i], "tokens", name));
+    }
+    return 0;
+}
+
+/* The tokenizer as others read it, with what it puts before a text. */
+static int write_theirs(struct export *x, struct err *e)
+{
+    const char *text = x->x->theirs;
+    const Nnd__Model *m = x->x->job->model;
+    json_t *tokens, *template;
+    int rc;
+
+    if (m->n_begins == 0)
+        return write_text(x, HF_TOKENS, text, strlen(text), e);
+    if (hf_parse(HF_TOKENS, text, strlen(text), &tokens, e) < 0)
+        return e->code;
+    template =
+        json_pack("{s:s, s:[{s:{s:s, s:i}}], s:[{s:{s:s, s:i}}, {s:{s:s, s:i}}], "
+                  "s:{}}",
+                  "type", "TemplateProcessing", "single", "Sequence", "id", "A",
+                  "type_id", 0, "pair", "Sequence", "id", "A", "type_id", 0, "Sequence",
+                  "id", "B", "type_id", 1, "special_tokens");
+    if (add_begins(m, tokens, template) == 0)
+        json_object_set(tokens, "post_processor", template);
+    rc = write_json(x, HF_TOKENS, tokens, e);
+    json_decref(template);
+    json_decref(tokens);
+    return rc;
+}
+
 static int write_tokenizer(struct export *x, struct err *e)
 {
-    const char *own = x->x->tokenizer, *theirs = x->x->theirs;
+    const char *own = x->x->tokenizer;
     int rc = write_text(x, "nnd_tokenizer.json", own, strlen(own), e);
     json_t *j;
 
-    if (rc < 0 || !theirs)
+    if (rc < 0 || !x->x->theirs)
         return rc;
     j = json_pack("{s:s, s:b, s:[s, s], s:I}", "tokenizer_class",
                   "PreTrainedTokenizerFast", "clean_up_tokenization_spaces", 0,
                   "model_input_names", "input_ids", "attention_mask",
                   "model_max_length", (json_int_t)x->x->job->model->context);
-    rc = write_text(x, "tokenizer.json", theirs, strlen(theirs), e);
+    rc = write_theirs(x, e);
     if (rc == 0)
         rc = write_json(x, "tokenizer_config.json", j, e);
     json_decref(j);
     return rc;
+}
+
+/* That of the marks, or the first that the job names. */
+static void put_begin(const struct export *x, json_t *j)
+{
+    const Nnd__Model *m = x->x->job->model;
+
+    put_id(j, "bos_token_id", m->n_begins ? m->begins[0] : x->x->bos);
 }
 
 /* That of the marks, or what the job names: a number, or a list of several. */
@@ -356,10 +432,10 @@ static int write_config(struct export *x, struct err *e)
 
     json_object_set_new(j, "dtype", json_string(names[x->dtype]));
     json_object_set_new(j, "torch_dtype", json_string(names[x->dtype]));
-    put_id(j, "bos_token_id", x->x->bos);
+    put_begin(x, j);
     put_ends(x, j);
     put_id(j, "pad_token_id", x->x->pad);
-    put_id(generation, "bos_token_id", x->x->bos);
+    put_begin(x, generation);
     put_ends(x, generation);
     put_id(generation, "pad_token_id", x->x->pad);
     rc = write_json(x, HF_CONFIG, j, e);

@@ -62,18 +62,28 @@ static int read_json(const struct hf_folder *f, const char *name, json_t **out,
     return rc;
 }
 
-/* A number, or a list of them, each once. */
-static void add_end(json_t *list, const json_t *id, int64_t vocab)
+static void add_id(json_t *list, const json_t *id, int64_t vocab)
 {
     json_int_t value = json_integer_value(id);
+
+    if (json_is_integer(id) && value >= 0 && value < vocab)
+        json_array_append_new(list, json_integer(value));
+}
+
+static bool has_id(const json_t *list, const json_t *id)
+{
     size_t i = 0;
 
-    while (i < json_array_size(list) &&
-           json_integer_value(json_array_get(list, i)) != value)
+    while (i < json_array_size(list) && !json_equal(json_array_get(list, i), id))
         i++;
-    if (json_is_integer(id) && value >= 0 && value < vocab &&
-        i == json_array_size(list))
-        json_array_append_new(list, json_integer(value));
+    return i < json_array_size(list);
+}
+
+/* A number, or one of a list of them, each once. */
+static void add_end(json_t *list, const json_t *id, int64_t vocab)
+{
+    if (!has_id(list, id))
+        add_id(list, id, vocab);
 }
 
 int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
@@ -93,6 +103,51 @@ int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
     for (size_t i = 0; i < json_array_size(found) && i < HF_ENDS_MAX; i++)
         add_end(*out, json_array_get(found, i), vocab);
     json_decref(writes);
+    return 0;
+}
+
+/* The TemplateProcessing of a post-processor, which may be in a list. */
+static const json_t *template_of(const json_t *post)
+{
+    const json_t *list = json_object_get(post, "processors");
+    const char *type = json_string_value(json_object_get(post, "type"));
+    const json_t *found = NULL;
+
+    if (type && strcmp(type, "TemplateProcessing") == 0)
+        return post;
+    for (size_t i = 0; !found && i < json_array_size(list); i++) {
+        const json_t *part = json_array_get(list, i);
+
+        if (!json_object_get(part, "processors")) /* lists are not in lists */
+            found = template_of(part);
+    }
+    return found;
+}
+
+int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
+                     struct err *e)
+{
+    json_t *tokens = NULL;
+    const json_t *template, *places;
+
+    if (read_json(f, HF_TOKENS, &tokens, e) < 0)
+        return e->code;
+    template = template_of(json_object_get(tokens, "post_processor"));
+    places = json_object_get(template, "single");
+    *out = json_array();
+    for (size_t i = 0; i < json_array_size(places) && i < HF_ENDS_MAX; i++) {
+        const json_t *token =
+            json_object_get(json_array_get(places, i), "SpecialToken");
+        const char *name = json_string_value(json_object_get(token, "id"));
+        const json_t *ids = json_object_get(
+            json_object_get(json_object_get(template, "special_tokens"), name), "ids");
+
+        if (!token)
+            break;
+        for (size_t k = 0; k < json_array_size(ids) && k < HF_ENDS_MAX; k++)
+            add_id(*out, json_array_get(ids, k), vocab);
+    }
+    json_decref(tokens);
     return 0;
 }
 

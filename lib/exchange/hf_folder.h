@@ -17,6 +17,7 @@
 
 #define HF_CONFIG "config.json"
 #define HF_WRITES "generation_config.json"
+#define HF_TOKENS "tokenizer.json"
 #define HF_WHOLE  "model.safetensors"
 #define HF_INDEX  "model.safetensors.index.json"
 
@@ -58,10 +59,13 @@ bool hf_folder_left(const struct hf_folder *f, size_t *shard, size_t *i);
 int hf_folder_text(const struct hf_folder *f, const char *name, struct buf *out,
                    struct err *e);
 
-/* The ids below `vocab` that end a text, by generation_config.json or config.json, as a
- * list that the caller owns. */
+/* The ids below `vocab` that end a text, by generation_config.json or config.json, or
+ * that stand before one, by the TemplateProcessing of tokenizer.json, as a list that
+ * the caller owns. */
 int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
                    struct err *e);
+int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
+                     struct err *e);
 
 /* A text as JSON: the caller owns the reference.  `name` is for errors. */
 int hf_parse(const char *name, const char *text, size_t len, json_t **out,

@@ -222,7 +222,10 @@ static const struct bad bads[] = {
      "4:3: model.ends: wanted ids below model.vocab (300), found 300"},
     {"end of a reader",
      "data: {train: /x, format: pairs}\nmodel: {family: encdec, ends: 2}\n",
-     "2:25: model.ends: wanted none: a model that reads a source ends with <eos>"},
+     "2:25: model.ends: wanted none: a model that reads a source begins with <bos> and "
+     "ends with <eos>"},
+    {"begin beyond", DATA "model:\n  vocab: 300\n  begins: 300\n",
+     "4:3: model.begins: wanted ids below model.vocab (300), found 300"},
     {"dense layer beyond",
      DATA "model:\n  layers: 2\n  moe:\n    experts: 4\n    dense_layers: [0, 2]\n",
      "6:5: model.moe.dense_layers: wanted numbers below model.layers (2), found 2"},
