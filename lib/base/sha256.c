@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/oom.h"
@@ -88,10 +89,15 @@ static int add_file(struct sha256 *s, int fd)
 
 int sha256_file(const char *path, char *hex, struct err *e)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe has no writer */
+    struct stat st;
 
     if (fd < 0)
         return err_sys(e, err_code_of(errno), errno, "open %s", path);
+    if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+        close(fd);
+        return err_set(e, ERR_FAILED, "%s: not a regular file", path);
+    }
     struct sha256 *s = sha256_create();
     int sys = add_file(s, fd);
     if (!sys)

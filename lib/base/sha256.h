@@ -20,7 +20,7 @@ void sha256_add(struct sha256 *s, const void *data, size_t len);
 void sha256_hex(struct sha256 *s, char *hex);
 void sha256_destroy(struct sha256 *s);
 
-/* Whole inputs at once. */
+/* Whole inputs at once; a file that is none, and might not end, is refused. */
 void sha256_bytes(const void *data, size_t len, char *hex);
 int sha256_file(const char *path, char *hex, struct err *e);
 

@@ -51,9 +51,9 @@ static int check_header(const char *path, const Elf64_Ehdr *h, struct err *e)
         h->e_ident[EI_DATA] != BYTE_ORDER_HERE || h->e_machine != MACHINE)
         return err_set(e, ERR_FAILED,
                        "%s: built for another machine (ELF class %d, data %d, machine "
-                       "%d; wanted machine %d)",
+                       "%d; wanted class %d, data %d, machine %d)",
                        path, h->e_ident[EI_CLASS], h->e_ident[EI_DATA], h->e_machine,
-                       MACHINE);
+                       ELFCLASS64, BYTE_ORDER_HERE, MACHINE);
     if (h->e_type != ET_DYN)
         return err_set(e, ERR_FAILED, "%s: ELF type %d, wanted a shared object (%d)",
                        path, h->e_type, ET_DYN);

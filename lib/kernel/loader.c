@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/str.h"
 #include "kernel/elf.h"
 #include "kernel/hygiene.h"
 #include "kernel/op.h"
@@ -205,7 +206,9 @@ static int cannot_open(const char *path, struct err *e)
 {
     const char *said = dlerror();
     bool tls = strstr(said, "static TLS") != NULL;
-    return err_set(e, ERR_FAILED, "%s: %s%s", path, said,
+    bool named = str_starts(said, path);
+    return err_set(e, ERR_FAILED, "%s%s%s%s", named ? "" : path, named ? "" : ": ",
+                   said,
                    tls ? "; build it, and what it links, without initial-exec TLS and "
                          "without an allocator of its own"
                        : "");

@@ -4,6 +4,7 @@
  */
 #include "probe.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "base/sha256.h"
 #include "base/str.h"
 #include "child.h"
+#include "kernel/elf.h"
 #include "kernel/hygiene.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
@@ -253,13 +255,14 @@ json_t *probe_describe(const struct options *o, const char *path)
 {
     struct buf out = {0};
     struct err e = {0};
-    char hex[SHA256_HEX], *file = realpath(path, NULL);
+    char hex[SHA256_HEX] = "", *file = realpath(path, NULL);
     double seconds = o->seconds > 0 ? o->seconds : LIST_SECONDS;
     int rc = CHILD_SAID;
     json_t *j = NULL;
-    if (!file || sha256_file(path, hex, &e) < 0)
-        err_set(&e, ERR_NOTFOUND, "%s: cannot be read", path);
-    else if ((rc = child_run(describe, file, seconds, &out, &e)) == 0)
+    if (!file)
+        err_sys(&e, ERR_NOTFOUND, errno, "%s", path[0] ? path : "\"\"");
+    else if (elf_check(file, &e) == 0 && sha256_file(file, hex, &e) == 0 &&
+             (rc = child_run(describe, file, seconds, &out, &e)) == 0)
         j = json_loads(out.data, JSON_REJECT_DUPLICATES, NULL);
     if (rc == CHILD_SAID && file)
         add_abi(file, seconds, &e);
@@ -269,7 +272,7 @@ json_t *probe_describe(const struct options *o, const char *path)
     } else {
         j = error_of(file ? file : path, &e);
     }
-    if (file)
+    if (hex[0])
         json_object_set_new(j, "sha256", json_string(hex));
     if (rc == CHILD_DIED) /* the next process shall not try it */
         probe_condemn(o, j, "", "", "loading", probe_text(j, "error"));

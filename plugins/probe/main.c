@@ -55,7 +55,8 @@ static const char usage[] =
 
 static int bad_usage(const char *what, const char *arg)
 {
-    fprintf(stderr, "nnd-plugin-probe: %s%s\n%s", what, arg, usage);
+    fprintf(stderr, "nnd-plugin-probe: %s%s\nhint: nnd-plugin-probe --help\n", what,
+            arg);
     return EXIT_USAGE;
 }
 
@@ -194,8 +195,8 @@ int main(int argc, char **argv)
         case 'h':
             fputs(usage, stdout);
             return 0;
-        default:
-            fputs(usage, stderr);
+        default: /* getopt has said what */
+            fputs("hint: nnd-plugin-probe --help\n", stderr);
             return EXIT_USAGE;
         }
     }

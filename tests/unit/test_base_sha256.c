@@ -4,6 +4,9 @@
  */
 #include "base/sha256.h"
 
+#include <string.h>
+#include <sys/stat.h>
+
 #include "unit.h"
 
 /* FIPS 180-4 examples, from the NIST cryptographic toolkit. */
@@ -53,6 +56,9 @@ static void files(void **state)
     free(bytes);
     assert_int_equal(sha256_file(unit_path(state, "none"), hex, &e), ERR_NOTFOUND);
     assert_int_equal(sha256_file(*state, hex, &e), ERR_FAILED);
+    assert_int_equal(mkfifo(unit_path(state, "pipe"), 0600), 0);
+    assert_int_equal(sha256_file(unit_path(state, "pipe"), hex, &e), ERR_FAILED);
+    assert_non_null(strstr(e.text, "pipe: not a regular file"));
     assert_string_equal(hex, "kept");
     assert_int_equal(sha256_file(path, hex, &e), 0);
     assert_string_equal(hex, million_a);
