@@ -90,8 +90,28 @@ static int unknown_op(const struct kernels *ks, const struct rule *r, struct err
     return rc;
 }
 
+/* Of a plugin that is there and was refused: say why.  Its file has its name. */
+static int refused_name(const struct kernels *ks, const struct rule *r, struct err *e)
+{
+    char file[sizeof r->name + 8];
+    int plugin = (int)strcspn(r->name, "/");
+    snprintf(file, sizeof file, "/%.*s.so: ", plugin, r->name);
+    for (const char *at = kernels_refused(ks); *at; at += at[0] == '\n') {
+        size_t n = strcspn(at, "\n");
+        const char *found = strstr(at, file);
+        if (found && found < at + n)
+            return err_set(e, ERR_SPEC, "kernel rule %s: %.*s was refused: %.*s",
+                           r->text, plugin, r->name, (int)n, at);
+        at += n;
+    }
+    return 0;
+}
+
 static int unknown_name(const struct kernels *ks, const struct rule *r, struct err *e)
 {
+    int rc = refused_name(ks, r, e);
+    if (rc < 0)
+        return rc;
     struct arena *a = arena_create();
     const char **names = arena_calloc(a, NAMES_MAX, sizeof *names);
     bool pair = strchr(r->name, '/') != NULL;
@@ -104,7 +124,7 @@ static int unknown_name(const struct kernels *ks, const struct rule *r, struct e
             names[n++] = pair ? arena_printf(a, "%s/%s", p->name, p->kernels[j]->name)
                               : p->kernels[j]->name;
     }
-    int rc = unknown(r, "plugin or kernel", r->name, names, n, e);
+    rc = unknown(r, "plugin or kernel", r->name, names, n, e);
     arena_destroy(a);
     return rc;
 }

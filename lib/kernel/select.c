@@ -196,10 +196,12 @@ static bool suits(struct selection *s, const struct candidate *c,
 static int nothing_suits(const struct selection *s, const struct kernel_want *row,
                          const struct rule *require, struct err *e)
 {
-    return err_set(
-        e, ERR_SPEC, "no kernel for %s %s (%s)%s%s: %s", row->op, row->key, row->where,
-        require ? " under rule " : "", require ? require->text : "",
-        s->refusals.len ? s->refusals.data : "no plugin has one for this device");
+    return err_set(e, ERR_SPEC, "no kernel for %s %s (%s)%s%s: %s", row->op, row->key,
+                   row->where, require ? " under rule " : "",
+                   require ? require->text : "",
+                   s->refusals.len ? s->refusals.data
+                   : require ? "it names none that serves this operator on this device"
+                             : "no plugin has one for this device");
 }
 
 static const char *why_chosen(struct selection *s, const struct candidate *c,

@@ -182,8 +182,8 @@ static void required_or_nothing(void **state)
                  "no kernel for test.mul f32 (layer.0) under rule test.mul=alpha: "
                  "alpha/fast: layer.0: K is odd really");
     expect_error(*state, ALL, "test=mute", "test.mul", &two,
-                 "no kernel for test.mul f32 (layer.0) under rule test=mute: no plugin "
-                 "has one for this device");
+                 "no kernel for test.mul f32 (layer.0) under rule test=mute: it names "
+                 "none that serves this operator on this device");
 }
 
 static void preferred_if_it_can(void **state)
