@@ -49,7 +49,7 @@ static const struct types all_types[] = {
     {"bf16", NND_BF16, NND_BF16, NND_BF16},
     {"f16", NND_F16, NND_F16, NND_F16},
 };
-static const struct layout plain = {"contiguous", 0, 1, 0};
+static const struct layout plain = {.name = "contiguous", .step = 1};
 
 /* --vs none: ref would take minutes for calls that a device is measured with. */
 static bool is_alone(const struct options *o)

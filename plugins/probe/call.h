@@ -65,12 +65,13 @@ struct slot {
     int scales;            /* 1 + the slot of its scales, or 0 */
     int block, block_rows; /* what one of them is for       */
     int slack;
-    int64_t terms; /* length of the longest sum in an element      */
-    int like;      /* 1 + the slot in whose type numbers on its way are
-                      rounded; 0: none but itself                */
-    bool single;   /* an f64 result that may be computed from f32s */
-    double floor;  /* what errors are relative to where the exact
-                      result is 0; 0: the result itself           */
+    int64_t terms;   /* length of the longest sum in an element      */
+    int like;        /* 1 + the slot in whose type numbers on its way are
+                        rounded; 0: none but itself                */
+    bool single;     /* an f64 result that may be computed from f32s */
+    const bool *any; /* [count]: elements of which the contract says nothing, or NULL */
+    double floor;    /* what errors are relative to where the exact
+                        result is 0; 0: the result itself           */
 };
 
 /* A pointer in the params that is no tensor: int32, float, segments. */

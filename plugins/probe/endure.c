@@ -48,7 +48,7 @@ static const struct types all_types[] = {
     {"f32", NND_F32, NND_F32, NND_F32},
     {"f16", NND_F16, NND_F16, NND_F16},
 };
-static const struct layout plain = {"contiguous", 0, 1, 0};
+static const struct layout plain = {.name = "contiguous", .step = 1};
 
 /* A tensor or an array of the call in the device's memory: `outer` times `times`
  * copies of `unit` bytes; what they are copies of before, and after a launch. */

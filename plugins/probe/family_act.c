@@ -2,7 +2,9 @@
 /*
  * family_act.c - element by element: "act.*", "rope", "dropout", "sum".
  */
+#include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "family.h"
 
@@ -12,10 +14,26 @@ static const struct {
     int t, n;
     double spread;
     bool approx;
+    bool holes; /* NaN among a, of which the contract speaks with relu alone */
 } acts[] = {
-    {1, 1, 1, false},  {0, 3, 1, false},  {3, 5, 4, true},    {7, 64, 8, false},
-    {2, 67, 30, true}, {33, 17, 4, true}, {5, 129, 4, false}, {4, 15, 200, false},
+    {1, 1, 1, false, false},   {0, 3, 1, false, false},    {3, 5, 4, true, false},
+    {7, 64, 8, false, false},  {2, 67, 30, true, false},   {33, 17, 4, true, false},
+    {5, 129, 4, false, false}, {4, 15, 200, false, false}, {6, 37, 4, false, true},
 };
+
+/* Every third number of a is a NaN. */
+static void make_holes(struct call *c, struct slot *s)
+{
+    double *value = arena_calloc(c->arena, (size_t)s->count + 1, sizeof *value);
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t within = i % s->dim[1], row = s->row[i / s->dim[1]];
+        uint64_t place = (uint64_t)row << 24 | (uint64_t)within;
+        value[i] = row < 0              ? 0
+                   : (row + within) % 3 ? s->spread * call_random(81, place)
+                                        : NAN;
+    }
+    s->value = value;
+}
 
 static struct slot *add_act(struct call *c, const char *name, struct nnd_tensor *x,
                             enum role role, int64_t t, int i, const int64_t *row)
@@ -30,28 +48,32 @@ static struct slot *add_act(struct call *c, const char *name, struct nnd_tensor 
 static bool act(struct call *c, int i, const struct window *w, const char *forward,
                 bool two, bool bwd)
 {
-    if (i >= COUNT(acts))
+    if (i >= COUNT(acts) || (acts[i].holes && strcmp(forward, "act.relu.fwd") != 0))
         return false;
     struct nnd_act *p = &c->params.act;
     int64_t t = window_rows(w, acts[i].t) + w->tail;
     const int64_t *row = window_ids(c, w, acts[i].t);
     *p = (struct nnd_act){.struct_size = sizeof *p, .approx = acts[i].approx};
     c->rows = acts[i].t;
-    add_act(c, "a", &p->a, ROLE_IN, t, i, row)->spread = acts[i].spread;
+    struct slot *a = add_act(c, "a", &p->a, ROLE_IN, t, i, row);
+    a->spread = acts[i].spread;
+    if (acts[i].holes)
+        make_holes(c, a);
     if (two)
         add_act(c, "b", &p->b, ROLE_IN, t, i, row);
     if (!bwd) {
         add_act(c, "y", &p->y, ROLE_OUT, t, i, row);
     } else {
-        c->derive = forward;
+        c->derive = acts[i].holes ? NULL : forward; /* no differences of NaN */
         add_act(c, "y", &p->y, ROLE_SCRATCH, t, i, row);
         add_act(c, "dy", &p->dy, ROLE_IN, t, i, row);
         add_act(c, "da", &p->da, ROLE_OUT, t, i, row);
         if (two)
             add_act(c, "db", &p->db, ROLE_OUT, t, i, row);
     }
-    snprintf(c->text, sizeof c->text, "t=%d n=%d |a|<%g%s", acts[i].t, acts[i].n,
-             acts[i].spread, acts[i].approx ? " approx" : "");
+    snprintf(c->text, sizeof c->text, "t=%d n=%d |a|<%g%s%s", acts[i].t, acts[i].n,
+             acts[i].spread, acts[i].approx ? " approx" : "",
+             acts[i].holes ? " holes" : "");
     return true;
 }
 
@@ -87,12 +109,34 @@ bool family_relu_bwd(struct call *c, int i, const struct window *w)
 
 static const struct {
     int t, h, d, last_pos;
-    bool interleaved, inverse, in_place;
+    bool interleaved, inverse, in_place, padding;
+    float theta;
 } ropes[] = {
-    {1, 1, 2, 5, false, false, false},      {0, 2, 4, 1, false, false, false},
-    {5, 3, 6, 100, false, true, false},     {7, 2, 64, 500, true, false, false},
-    {13, 1, 128, 2000, false, false, true}, {3, 5, 10, 30, true, true, true},
+    {1, 1, 2, 5, false, false, false, false, 10000},
+    {0, 2, 4, 1, false, false, false, false, 10000},
+    {5, 3, 6, 100, false, true, false, true, 10000},
+    {7, 2, 64, 500, true, false, false, true, 500000},
+    {13, 1, 128, 2000, false, false, true, true, 10000},
+    {3, 5, 10, 30, true, true, true, false, 100},
 };
+
+/* Row 0 stands at the front of its sequence, every fourth of some cases nowhere. */
+static int32_t rope_pos(int i, int64_t row)
+{
+    if (ropes[i].padding && row == ROW_NAN)
+        return -1;
+    return row <= 0 ? 0 : call_number(7, (uint64_t)row, 0, ropes[i].last_pos);
+}
+
+/* What becomes of padding is nobody's business. */
+static void free_padding(struct call *c, struct slot *y)
+{
+    int64_t inner = y->dim[1] * y->dim[2];
+    bool *any = arena_calloc(c->arena, (size_t)y->count + 1, sizeof *any);
+    for (int64_t k = 0; k < y->count; k++)
+        any[k] = y->row[k / inner] == ROW_NAN;
+    y->any = any;
+}
 
 bool family_rope(struct call *c, int i, const struct window *w)
 {
@@ -100,9 +144,10 @@ bool family_rope(struct call *c, int i, const struct window *w)
         return false;
     struct nnd_rope *p = &c->params.rope;
     int64_t t = window_rows(w, ropes[i].t) + w->tail;
-    const int64_t *row = window_ids(c, w, ropes[i].t);
+    const int64_t *all = window_ids(c, w, ropes[i].t);
+    const int64_t *row = ropes[i].padding ? call_padded_ids(c, all, t) : all;
     *p = (struct nnd_rope){.struct_size = sizeof *p,
-                           .theta = 10000,
+                           .theta = ropes[i].theta,
                            .interleaved = ropes[i].interleaved,
                            .inverse = ropes[i].inverse};
     c->rows = ropes[i].t;
@@ -116,15 +161,16 @@ bool family_rope(struct call *c, int i, const struct window *w)
                               : call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t,
                                             ropes[i].h, ropes[i].d);
     y->row = row;
+    free_padding(c, y);
     /* An angle in f32 is as far off as its integer part is large. */
     y->terms = 16 + (int64_t)ropes[i].last_pos * ropes[i].last_pos / 16;
     int32_t *pos = call_ints(c, t);
     for (int64_t r = 0; r < t; r++)
-        pos[r] =
-            row[r] < 0 ? 0 : call_number(7, (uint64_t)row[r], 0, ropes[i].last_pos);
+        pos[r] = rope_pos(i, row[r]);
     call_array(c, &p->pos, pos, (size_t)t * sizeof *pos);
-    snprintf(c->text, sizeof c->text, "t=%d h=%d d=%d pos<=%d%s%s%s", ropes[i].t,
-             ropes[i].h, ropes[i].d, ropes[i].last_pos,
+    snprintf(c->text, sizeof c->text, "t=%d h=%d d=%d pos<=%d theta=%g%s%s%s%s",
+             ropes[i].t, ropes[i].h, ropes[i].d, ropes[i].last_pos,
+             (double)ropes[i].theta, ropes[i].padding ? " padding" : "",
              ropes[i].interleaved ? " interleaved" : "",
              ropes[i].inverse ? " inverse" : "", in_place ? " in place" : "");
     return true;

@@ -12,11 +12,14 @@
 static const struct {
     int r, v, k;
     double spread;
-    bool ties, holes; /* a few numbers only; -inf and NaN among them */
+    bool ties; /* a few numbers only */
+    enum { WHOLE, NANS, NANS_AND_INFS } holes;
+    bool bare; /* without value */
 } largest[] = {
-    {1, 1, 1, 1, false, false},  {0, 4, 2, 1, false, false},
-    {5, 17, 3, 4, false, false}, {3, 8, 8, 1, true, false},
-    {9, 100, 5, 2, true, true},  {2, 1000, 1, 60, false, false},
+    {1, 1, 1, 1, false, WHOLE, false},          {0, 4, 2, 1, false, WHOLE, false},
+    {5, 17, 3, 4, false, WHOLE, true},          {3, 8, 8, 1, true, WHOLE, false},
+    {9, 100, 5, 2, true, NANS_AND_INFS, false}, {2, 1000, 1, 60, false, WHOLE, true},
+    {7, 23, 23, 2, true, NANS, false},
 };
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
@@ -30,14 +33,16 @@ static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
 }
 
 /* Numbers that are exact in every type. */
-static void make_ties(struct call *c, struct slot *s, bool holes)
+static void make_ties(struct call *c, struct slot *s, int holes)
 {
     double *value = arena_calloc(c->arena, (size_t)s->count + 1, sizeof *value);
     for (int64_t i = 0; i < s->count; i++) {
         uint64_t place =
             (uint64_t)s->row[i / s->dim[1]] << 24 | (uint64_t)(i % s->dim[1]);
         int32_t n = call_number(71, place, -3, 3);
-        value[i] = !holes || n > -2 ? n : n == -2 ? NAN : -INFINITY;
+        value[i] = holes == WHOLE || n > -2   ? n
+                   : n == -2 || holes == NANS ? NAN
+                                              : -INFINITY;
     }
     s->value = value;
 }
@@ -56,10 +61,11 @@ bool family_argmax(struct call *c, int i, const struct window *w)
     if (largest[i].ties)
         make_ties(c, x, largest[i].holes);
     add(c, "index", &p->index, ROLE_OUT, KIND_I32, r, largest[i].k, row);
-    add(c, "value", &p->value, ROLE_OUT, KIND_F32, r, largest[i].k, row);
-    snprintf(c->text, sizeof c->text, "r=%d v=%d k=%d%s%s", largest[i].r, largest[i].v,
-             largest[i].k, largest[i].ties ? " ties" : "",
-             largest[i].holes ? " holes" : "");
+    if (!largest[i].bare)
+        add(c, "value", &p->value, ROLE_OUT, KIND_F32, r, largest[i].k, row);
+    snprintf(c->text, sizeof c->text, "r=%d v=%d k=%d%s%s%s", largest[i].r,
+             largest[i].v, largest[i].k, largest[i].ties ? " ties" : "",
+             largest[i].holes ? " holes" : "", largest[i].bare ? " no value" : "");
     return true;
 }
 

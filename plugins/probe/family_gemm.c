@@ -48,6 +48,7 @@ static const struct {
     {15, 69, 64, false, true, 0, false, false, NND_EPI_DRELU, PRE_IS_ACT, false},
     {37, 18, 300, true, false, 0, false, false, NND_EPI_NONE, NO, true},
     {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, NO, true},
+    {11, 34, 40, false, true, 0, true, false, NND_EPI_NONE, NO, false},
 };
 
 /* The activation's value, beside its input or in its place. */
@@ -96,6 +97,7 @@ bool family_gemm(struct call *c, int i, const struct window *w)
         return false;
     struct nnd_gemm *p = &c->params.gemm;
     bool ta = gemms[i].ta, tb = gemms[i].tb, reads_c = gemms[i].beta != 0;
+    bool adds = gemms[i].in_place && reads_c;
     int64_t n = gemms[i].n, m = gemms[i].m, k = gemms[i].k;
     const int64_t *row = window_ids(c, w, ta ? k : m);
     *(ta ? &k : &m) = window_rows(w, ta ? k : m) + w->tail;
@@ -110,8 +112,7 @@ bool family_gemm(struct call *c, int i, const struct window *w)
     b->row = ta && !tb ? row : NULL;
     b->row_axis = 0;
     struct slot *d =
-        call_tensor(c, "d", &p->d, gemms[i].in_place ? ROLE_INOUT : ROLE_OUT,
-                    KIND_RESULT, m, n, -1);
+        call_tensor(c, "d", &p->d, adds ? ROLE_INOUT : ROLE_OUT, KIND_RESULT, m, n, -1);
     d->row = ta ? NULL : row;
     d->alias = gemms[i].in_place ? &p->c : NULL;
     d->slack = gemms[i].epilogue ? SLACK_BACKWARD : SLACK_FORWARD;

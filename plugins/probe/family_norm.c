@@ -11,11 +11,14 @@ static const struct {
     double center; /* of x: a mean far from 0 cancels */
     float eps;     /* a row of one is all eps: dx = 0 without it */
     bool add;      /* with a residual */
+    bool bare;     /* without b, and backward without db */
 } cases[] = {
-    {1, 1, 0, 1, false},        {0, 8, 0, 1e-5f, true},     {3, 5, 0, 1e-5f, false},
-    {17, 64, 0, 1e-5f, true},   {5, 127, 3, 1e-5f, false},  {300, 16, 0, 1e-5f, true},
-    {2, 1000, 0, 1e-5f, false}, {257, 33, 0, 1e-5f, false}, {256, 9, 0, 1e-5f, false},
-    {5, 70, 0, 1e-5f, true},    {35, 2100, 0, 1e-5f, true}, {3, 4200, 2, 1e-5f, false},
+    {1, 1, 0, 1, false, false},        {0, 8, 0, 1e-5f, true, false},
+    {3, 5, 0, 1e-5f, false, false},    {17, 64, 0, 1e-5f, true, false},
+    {5, 127, 3, 1e-5f, false, false},  {300, 16, 0, 1e-5f, true, false},
+    {2, 1000, 0, 1e-5f, false, true},  {257, 33, 0, 1e-5f, false, false},
+    {256, 9, 0, 1e-5f, false, false},  {5, 70, 0, 1e-5f, true, false},
+    {35, 2100, 0, 1e-5f, true, false}, {3, 4200, 2, 1e-5f, false, false},
 };
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
@@ -36,7 +39,7 @@ static struct slot *add_stat(struct call *c, const char *name, struct nnd_tensor
     return s;
 }
 
-static void add_gradients(struct call *c, bool layer, int64_t t, int64_t n,
+static void add_gradients(struct call *c, bool shift, int64_t t, int64_t n,
                           const int64_t *row)
 {
     struct nnd_norm *p = &c->params.norm;
@@ -45,7 +48,7 @@ static void add_gradients(struct call *c, bool layer, int64_t t, int64_t n,
     struct slot *dw = call_tensor(c, "dw", &p->dw, ROLE_OUT, KIND_F32, n, -1, -1);
     dw->slack = SLACK_BACKWARD;
     dw->terms = t + n;
-    if (!layer)
+    if (!shift)
         return;
     struct slot *db = call_tensor(c, "db", &p->db, ROLE_OUT, KIND_F32, n, -1, -1);
     db->slack = SLACK_BACKWARD;
@@ -74,7 +77,7 @@ static bool build(struct call *c, int i, const struct window *w, bool layer, boo
         add(c, "dsum", &p->dsum, ROLE_IN, t, n, row);
     }
     call_tensor(c, "w", &p->w, ROLE_IN, KIND_WEIGHT, n, -1, -1)->center = 1;
-    if (layer)
+    if (layer && !cases[i].bare)
         call_tensor(c, "b", &p->b, ROLE_IN, KIND_WEIGHT, n, -1, -1);
     struct slot *y = add(c, "y", &p->y, bwd ? ROLE_SCRATCH : ROLE_OUT, t, n, row);
     y->slack = sum ? SLACK_FORWARD : y->slack; /* the sum is rounded, and y */
@@ -82,9 +85,10 @@ static bool build(struct call *c, int i, const struct window *w, bool layer, boo
     if (layer)
         add_stat(c, "mean", &p->mean, stat, t, n, row)->like = sum;
     if (bwd)
-        add_gradients(c, layer, t, n, row);
-    snprintf(c->text, sizeof c->text, "t=%d n=%d mean=%g%s", cases[i].t, cases[i].n,
-             cases[i].center, cases[i].add ? " add" : "");
+        add_gradients(c, layer && !cases[i].bare, t, n, row);
+    snprintf(c->text, sizeof c->text, "t=%d n=%d mean=%g%s%s", cases[i].t, cases[i].n,
+             cases[i].center, cases[i].add ? " add" : "",
+             layer && cases[i].bare ? " without b" : "");
     return true;
 }
 

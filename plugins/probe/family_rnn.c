@@ -15,30 +15,34 @@
 struct rnn_case {
     int cell, b, t, h;
     bool lengths, reverse, state, bias;
+    bool bare; /* no last state is asked for; backward only that has a gradient */
 };
 
 static const struct rnn_case sequences[] = {
-    {NND_CELL_TANH, 1, 1, 1, false, false, false, false},
-    {NND_CELL_TANH, 3, 4, 5, true, false, true, true},
-    {NND_CELL_RELU, 4, 3, 17, true, true, true, true},
-    {NND_CELL_GRU, 1, 6, 8, false, false, false, true},
-    {NND_CELL_GRU, 5, 4, 7, true, false, true, true},
-    {NND_CELL_GRU, 6, 3, 33, true, true, true, false},
-    {NND_CELL_GRU, 0, 2, 4, false, false, true, true},
-    {NND_CELL_LSTM, 1, 5, 3, false, false, true, false},
-    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true},
-    {NND_CELL_LSTM, 7, 3, 31, true, true, false, true},
-    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true},
-    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true},
+    {NND_CELL_TANH, 1, 1, 1, false, false, false, false, false},
+    {NND_CELL_TANH, 3, 4, 5, true, false, true, true, false},
+    {NND_CELL_RELU, 4, 3, 17, true, true, true, true, false},
+    {NND_CELL_GRU, 1, 6, 8, false, false, false, true, false},
+    {NND_CELL_GRU, 5, 4, 7, true, false, true, true, false},
+    {NND_CELL_GRU, 6, 3, 33, true, true, true, false, false},
+    {NND_CELL_GRU, 0, 2, 4, false, false, true, true, false},
+    {NND_CELL_LSTM, 1, 5, 3, false, false, true, false, false},
+    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true, false},
+    {NND_CELL_LSTM, 7, 3, 31, true, true, false, true, false},
+    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true, false},
+    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true, false},
+    {NND_CELL_TANH, 4, 3, 6, true, false, true, false, true},
+    {NND_CELL_GRU, 3, 4, 9, true, true, true, true, true},
+    {NND_CELL_LSTM, 5, 3, 12, true, false, true, true, true},
 };
 
 static const struct rnn_case cells[] = {
-    {NND_CELL_TANH, 3, 1, 5, false, false, true, true},
-    {NND_CELL_RELU, 2, 1, 4, false, false, false, false},
-    {NND_CELL_GRU, 17, 1, 24, false, false, true, true},
-    {NND_CELL_GRU, 3, 1, 7, true, false, true, true},
-    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true},
-    {NND_CELL_LSTM, 4, 1, 9, true, true, true, false},
+    {NND_CELL_TANH, 3, 1, 5, false, false, true, true, false},
+    {NND_CELL_RELU, 2, 1, 4, false, false, false, false, false},
+    {NND_CELL_GRU, 17, 1, 24, false, false, true, true, false},
+    {NND_CELL_GRU, 3, 1, 7, true, false, true, true, false},
+    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true, false},
+    {NND_CELL_LSTM, 4, 1, 9, true, true, true, false, false},
 };
 
 static int gates_of(int cell)
@@ -132,20 +136,23 @@ static void add_results(struct call *c, const struct rows *r, bool bwd)
     enum role kept = bwd ? ROLE_DERIVED : ROLE_OUT,
               last = bwd ? ROLE_SCRATCH : ROLE_OUT;
     loosen(add(c, "y", &p->y, kept, KIND_ACT, r, r->k->h), r);
-    loosen(add_state(c, "h_last", &p->h_last, last, KIND_ACT, r), r);
+    if (!r->k->bare)
+        loosen(add_state(c, "h_last", &p->h_last, last, KIND_ACT, r), r);
     if (r->k->cell >= NND_CELL_GRU)
         loosen(add(c, "gates", &p->gates, kept, KIND_ACT, r, 4 * (int64_t)r->k->h), r);
     if (r->k->cell < NND_CELL_LSTM)
         return;
     loosen(add(c, "c", &p->c, kept, KIND_F32, r, r->k->h), r);
-    loosen(add_state(c, "c_last", &p->c_last, last, KIND_F32, r), r);
+    if (!r->k->bare)
+        loosen(add_state(c, "c_last", &p->c_last, last, KIND_F32, r), r);
 }
 
 static void add_gradients(struct call *c, const struct rows *r)
 {
     struct nnd_rnn *p = &c->params.rnn;
     int64_t h = r->k->h, g = gates_of(r->k->cell);
-    end_with_row(c, add(c, "dy", &p->dy, ROLE_IN, KIND_ACT, r, h), r);
+    if (!r->k->bare)
+        end_with_row(c, add(c, "dy", &p->dy, ROLE_IN, KIND_ACT, r, h), r);
     loosen(add(c, "dx", &p->dx, ROLE_OUT, KIND_ACT, r, g * h), r);
     add(c, "h_prev", &p->h_prev, ROLE_OUT, KIND_ACT, r, h)->slack = SLACK_COPY;
     if (r->k->cell == NND_CELL_GRU)
@@ -174,10 +181,10 @@ static bool build(struct call *c, const struct rnn_case *k, const struct window 
         add_gradients(c, &r);
     if (k->lengths)
         call_array(c, &c->params.rnn.len, r.len, (size_t)r.b * sizeof *r.len);
-    snprintf(c->text, sizeof c->text, "%s b=%d t=%d h=%d%s%s%s%s",
+    snprintf(c->text, sizeof c->text, "%s b=%d t=%d h=%d%s%s%s%s%s",
              ((const char *[]){"tanh", "relu", "gru", "lstm"})[k->cell], k->b, k->t,
              k->h, k->lengths ? " lengths" : "", k->reverse ? " reverse" : "",
-             k->state ? " state" : "", k->bias ? " bias" : "");
+             k->state ? " state" : "", k->bias ? " bias" : "", k->bare ? " bare" : "");
     return true;
 }
 

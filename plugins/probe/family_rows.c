@@ -104,11 +104,12 @@ bool family_sqnorm(struct call *c, int i, const struct window *w)
 
 static const struct {
     int n;
-    float decay;
+    float decay, eps;
     bool out;
     int skip; /* 1: given, and 0; 2: nothing is to be done */
-} steps[] = {{1, 0, false, 0},   {0, 0.1f, true, 0},   {67, 0.1f, true, 1},
-             {1000, 0, true, 0}, {67, 0.1f, false, 2}, {4097, 0.01f, false, 0}};
+} steps[] = {{1, 0, 1e-8f, false, 0},     {0, 0.1f, 1e-8f, true, 0},
+             {67, 0.1f, 1e-8f, true, 1},  {1000, 0, 0.25f, true, 0},
+             {67, 0.1f, 1e-8f, false, 2}, {4097, 0.01f, 1e-8f, false, 0}};
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
                         enum role role, enum kind kind, int64_t n, const int64_t *row)
@@ -130,7 +131,7 @@ static bool step(struct call *c, int i, const struct window *w, bool second)
     *p = (struct nnd_optim){.struct_size = sizeof *p,
                             .beta1 = 0.9f,
                             .beta2 = 0.95f,
-                            .eps = 1e-8f,
+                            .eps = steps[i].eps,
                             .decay = steps[i].decay};
     c->rows = steps[i].n;
     add(c, "grad", &p->grad, ROLE_IN, KIND_F32, n, row);
@@ -149,8 +150,8 @@ static bool step(struct call *c, int i, const struct window *w, bool second)
         *skip = steps[i].skip - 1;
         call_tensor(c, "skip", &p->skip, ROLE_IN, KIND_I32, 1, -1, -1)->number = skip;
     }
-    snprintf(c->text, sizeof c->text, "n=%d decay=%g%s%s", steps[i].n,
-             (double)steps[i].decay, steps[i].out ? " out" : "",
+    snprintf(c->text, sizeof c->text, "n=%d decay=%g eps=%g%s%s", steps[i].n,
+             (double)steps[i].decay, (double)steps[i].eps, steps[i].out ? " out" : "",
              steps[i].skip > 1 ? " skipped" : "");
     return true;
 }

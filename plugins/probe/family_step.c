@@ -84,13 +84,15 @@ bool family_hyper(struct call *c, int i, const struct window *w)
 
 static const struct {
     int groups, experts, top_k, layers;
-    bool concat, sums, empty;
+    bool concat, sums, load, losses, empty;
     float aux, z;
-} balances[] = {{1, 1, 1, 1, false, false, false, 0.01f, 0.001f},
-                {3, 8, 2, 1, false, true, false, 0.01f, 0},
-                {300, 5, 3, 2, true, false, false, 0.7f, 0.3f},
-                {2, 64, 6, 1, false, true, false, 0, 0.3f},
-                {2, 7, 2, 1, false, false, true, 0.7f, 0.3f}};
+} balances[] = {{1, 1, 1, 1, false, false, false, true, false, 0.01f, 0.001f},
+                {3, 8, 2, 1, false, true, false, true, false, 0.01f, 0},
+                {300, 5, 3, 2, true, false, true, true, false, 0.7f, 0.3f},
+                {2, 64, 6, 1, false, true, true, true, false, 0, 0.3f},
+                {2, 7, 2, 1, false, false, false, true, true, 0.7f, 0.3f},
+                {4, 9, 2, 1, false, true, false, false, false, 0.7f, 0.3f},
+                {4, 9, 2, 1, false, false, true, false, false, 0.7f, 0.3f}};
 
 static const int32_t *counts(struct call *c, int i, int64_t n)
 {
@@ -112,9 +114,30 @@ static void add_sums(struct call *c, int i)
     call_tensor(c, "psum_sum", &p->psum_sum, ROLE_OUT, KIND_F64, g, n, -1);
 }
 
-bool family_balance(struct call *c, int i, const struct window *w)
+/* What was counted before is more than 32 bits hold. */
+static void add_load(struct call *c, int64_t n)
+{
+    struct slot *s = call_tensor(c, "load", &c->params.balance.load, ROLE_INOUT,
+                                 KIND_FIXED, n, -1, -1);
+    s->dtype = NND_I64;
+    s->center = 3e10;
+    s->spread = 1e10;
+    s->slack = SLACK_COPY;
+}
+
+static void add_losses(struct call *c, int64_t g, int64_t n)
 {
     static const float scale = 0.75f;
+    struct nnd_balance *p = &c->params.balance;
+    call_tensor(c, "zsq", &p->zsq, ROLE_IN, KIND_F64, 1, -1, -1)->center = 5;
+    call_tensor(c, "aux_weight", &p->aux_weight, ROLE_OUT, KIND_F32, g, n, -1);
+    call_tensor(c, "z_weight", &p->z_weight, ROLE_OUT, KIND_F32, 1, -1, -1);
+    call_tensor(c, "stats", &p->stats, ROLE_INOUT, KIND_F64, 2, -1, -1);
+    call_array(c, &p->scale, &scale, sizeof scale);
+}
+
+bool family_balance(struct call *c, int i, const struct window *w)
+{
     (void)w;
     if (i >= COUNT(balances))
         return false;
@@ -130,17 +153,18 @@ bool family_balance(struct call *c, int i, const struct window *w)
     call_tensor(c, "count", &p->count, ROLE_IN, KIND_I32, g, n, -1)->number =
         counts(c, i, g * n);
     call_tensor(c, "psum", &p->psum, ROLE_IN, KIND_F64, g, n, -1);
-    call_tensor(c, "zsq", &p->zsq, ROLE_IN, KIND_F64, 1, -1, -1)->center = 5;
-    call_tensor(c, "aux_weight", &p->aux_weight, ROLE_OUT, KIND_F32, g, n, -1);
-    call_tensor(c, "z_weight", &p->z_weight, ROLE_OUT, KIND_F32, 1, -1, -1);
-    call_tensor(c, "stats", &p->stats, ROLE_INOUT, KIND_F64, 2, -1, -1);
-    call_array(c, &p->scale, &scale, sizeof scale);
+    if (balances[i].losses)
+        add_losses(c, g, n);
     if (balances[i].sums)
         add_sums(c, i);
-    snprintf(c->text, sizeof c->text, "groups=%d experts=%d top_k=%d layers=%d%s%s%s",
-             balances[i].groups, balances[i].experts, balances[i].top_k,
-             balances[i].layers, balances[i].concat ? " concat" : "",
-             balances[i].sums ? " sums" : "", balances[i].empty ? " no rows" : "");
+    if (balances[i].load)
+        add_load(c, n);
+    snprintf(c->text, sizeof c->text,
+             "groups=%d experts=%d top_k=%d layers=%d%s%s%s%s%s", balances[i].groups,
+             balances[i].experts, balances[i].top_k, balances[i].layers,
+             balances[i].concat ? " concat" : "", balances[i].sums ? " sums" : "",
+             balances[i].load ? " load" : "", balances[i].losses ? " losses" : "",
+             balances[i].empty ? " no rows" : "");
     return true;
 }
 

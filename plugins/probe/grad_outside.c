@@ -11,7 +11,7 @@
 #include "family.h"
 #include "tensor/dtype.h"
 
-static const struct layout plain = {"contiguous", 0, 1, 0};
+static const struct layout plain = {.name = "contiguous", .step = 1};
 
 /* Steps that are neither all rounding nor all curvature. */
 static const struct precision {

@@ -55,6 +55,7 @@ slow_tests += \
     tests/sys/plugin_job.test
 sys_tests += \
     tests/sys/plugin_ask.test \
+    tests/sys/plugin_faults.test \
     tests/sys/plugin_load.test
 EXTRA_DIST += \
     tests/plugins/bad.h \

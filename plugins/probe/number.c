@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * number.c - the formats of 8 bits, by trying all of their numbers.
+ * number.c - the formats of 8 bits, by trying all of their numbers; i64.
  */
 #include "number.h"
 
@@ -53,7 +53,12 @@ static double get_one(int dtype, const void *from)
     float single = 0;
     const struct format *f = format_of(dtype);
     uint8_t bits;
+    int64_t whole;
     memcpy(&bits, from, 1);
+    if (dtype == NND_I64) {
+        memcpy(&whole, from, sizeof whole);
+        return (double)whole;
+    }
     if (f)
         return decode(f, bits);
     if (dtype == NND_E8M0)
@@ -65,7 +70,8 @@ static double get_one(int dtype, const void *from)
 
 static bool is_converted(int dtype)
 {
-    return !format_of(dtype) && dtype != NND_E8M0 && !dtype_outside(dtype);
+    return !format_of(dtype) && dtype != NND_E8M0 && dtype != NND_I64 &&
+           !dtype_outside(dtype);
 }
 
 void number_get(int dtype, const void *from, size_t n, double *x)
@@ -101,6 +107,11 @@ static void put_one(int dtype, double x, void *to)
         memset(to, 0, dtype_size(dtype));
         if (outside(dtype))
             outside(dtype)->from_f32(&single, to, 1);
+        return;
+    }
+    if (dtype == NND_I64) {
+        int64_t whole = (int64_t)x;
+        memcpy(to, &whole, sizeof whole);
         return;
     }
     if (f)

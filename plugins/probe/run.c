@@ -118,11 +118,12 @@ static void shape_tensor(const struct run *r, const struct slot *s)
                              .dtype = dtype_of(r->trial, s, r->trial->wide)};
     int step = s->tensor == &r->call->scales ? 1 : l->step;
     int64_t size = (int64_t)dtype_size(t->dtype), stride = step;
+    int64_t pad = l->pad + l->more * (s - r->call->slot);
     t->align_log2 = trailing_zeros(FENCE + l->shift * size);
-    for (int axis = s->ndim - 1; axis >= 0; axis--) {
-        bool padded = axis == 0 && s->ndim > 1;
+    for (int n = s->ndim - 1; n >= 0; n--) {
+        int axis = l->turned && s->ndim == 3 && n < 2 ? 1 - n : n;
         t->dim[axis] = s->dim[axis];
-        t->stride[axis] = stride + (padded ? l->pad : 0);
+        t->stride[axis] = stride + (n == 0 && s->ndim > 1 ? pad : 0);
         stride = t->stride[axis] * (s->dim[axis] > 0 ? s->dim[axis] : 1);
         int zeros = trailing_zeros(t->stride[axis] * size);
         if (axis < s->ndim - 1 && zeros < t->align_log2)

@@ -15,11 +15,13 @@ struct types {
     int act, weight, result;
 };
 
-/* Where elements lie: rows `pad` elements apart from each other, `step` from
- * element to element, the first `shift` behind an aligned address. */
+/* Where elements lie: rows `pad` elements apart from each other, and `more` for each
+ * tensor before this one, `step` from element to element, the first `shift` behind an
+ * aligned address; turned: of three axes the second is outermost in memory. */
 struct layout {
     const char *name;
-    int pad, step, shift;
+    int pad, step, shift, more;
+    bool turned;
 };
 
 struct trial {

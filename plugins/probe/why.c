@@ -19,7 +19,7 @@ static const struct types all_types[] = {
     {"bf16", NND_BF16, NND_BF16, NND_BF16},
     {"f16", NND_F16, NND_F16, NND_F16},
 };
-static const struct layout plain = {"contiguous", 0, 1, 0};
+static const struct layout plain = {.name = "contiguous", .step = 1};
 
 static const struct types *types_of(const char *name)
 {

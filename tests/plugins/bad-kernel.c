@@ -79,7 +79,13 @@ static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward
 {
     int64_t nk = p->a.dim[p->trans_a ? 0 : 1];
     float sum = dot(p, m, n, nk, backward);
-#if defined FAULT_BETA
+#if defined FAULT_BETA_C
+    if (p->c.ndim)
+        sum += p->beta * *at(&p->c, m, n);
+#elif defined FAULT_STRIDE
+    if (p->beta != 0)
+        sum += p->beta * ((float *)p->c.data)[at(&p->d, m, n) - (float *)p->d.data];
+#elif defined FAULT_BETA
     float c = *at(p->c.ndim ? &p->c : &p->d, m, n);
     sum += p->beta * c;
 #else
