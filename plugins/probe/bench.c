@@ -8,7 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/str.h"
 #include "child.h"
+#include "judge.h"
 #include "kernel/kernel.h"
 #include "kernel/loader.h"
 #include "kernel/op.h"
@@ -360,8 +362,12 @@ static int bench(void *arg, struct buf *out, struct err *e)
                        "--vs: wanted a plugin or a kernel that serves what was "
                        "measured, found none named \"%s\"",
                        b.o->vs);
-    json_t *j =
-        json_pack("{s:i, s:i, s:o}", "v", 1, "threads", threads, "rows", b.rows);
+    bool some = json_array_size(b.rows) > 0;
+    const char *nothing = some         ? ""
+                          : e->text[0] ? e->text
+                                       : "no kernel for such an operator";
+    json_t *j = json_pack("{s:i, s:i, s:s, s:o}", "v", 1, "threads", threads, "nothing",
+                          nothing, "rows", b.rows);
     char *text = json_dumps(j, JSON_INDENT(2));
     buf_puts(out, text ? text : "{}");
     return 0;
@@ -423,6 +429,10 @@ int probe_bench(const struct options *o)
     struct buf out = {0};
     struct err e = {0};
     double seconds = o->seconds > 0 ? o->seconds : BENCH_SECONDS;
+    if (o->dtype && judge_dtype(o->dtype, &e) < 0) {
+        fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
+        return 2;
+    }
     int rc = child_run(bench, (void *)o, seconds, &out, &e);
     json_t *j = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
     bool some = json_array_size(json_object_get(j, "rows")) > 0;
@@ -431,8 +441,11 @@ int probe_bench(const struct options *o)
     else if (rc == 0)
         print_rows(json_object_get(j, "rows"));
     if (rc != 0 || !some)
-        fprintf(stderr, "nnd-plugin-probe: %s: %s\n", o->files[0],
-                rc != 0 ? e.text : "nothing that could be measured");
+        fprintf(stderr, "nnd-plugin-probe: %s%s%s%s\n",
+                str_starts(e.text, o->files[0]) ? "" : o->files[0],
+                str_starts(e.text, o->files[0]) ? "" : ": ",
+                rc != 0 ? e.text : "nothing that could be measured: ",
+                rc != 0 ? "" : probe_text(j, "nothing"));
     json_decref(j);
     buf_free(&out);
     return rc == 0 && some ? 0 : 1;

@@ -15,7 +15,7 @@
 #include "kernel/op.h"
 #include "probe.h"
 
-enum { CHECK_SECONDS = 300, THREADS = 3, FULL_THREADS = 8, TOGETHER = 3 };
+enum { CHECK_SECONDS = 300, THREADS = 3, FULL_THREADS = 8, TOGETHER = 3, NAMED = 6 };
 
 static const struct {
     const char *name;
@@ -101,7 +101,11 @@ static void close_verdict(const struct nnd_kernel *k, unsigned what, struct verd
                    v->failed);
     if (v->skip[0])
         return;
-    if (v->refused == v->trials) {
+    if (v->trials == 0) {
+        v->failed++;
+        buf_printf(&v->failures, "%s: the suite has no call of it with such inputs\n",
+                   k->name);
+    } else if (v->refused == v->trials) {
         v->failed++;
         buf_printf(&v->failures, "%s: refused all %d trials, at last: %s\n", k->name,
                    v->trials, v->refusal);
@@ -209,6 +213,15 @@ json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope
     return v;
 }
 
+/* Did it do what nobody should come upon?  A kernel that refused whatever was asked has
+ * only shown nothing. */
+static bool is_harm(const json_t *v)
+{
+    int trials = number(v, "trials");
+    return number(v, "failed") > 0 &&
+           (json_object_get(v, "used") == NULL || number(v, "refused") < trials);
+}
+
 /* Judge kernel `index` of a described plugin and put the verdict into it. */
 static bool check_kernel(const struct options *o, const json_t *plugin, size_t index)
 {
@@ -220,7 +233,7 @@ static bool check_kernel(const struct options *o, const json_t *plugin, size_t i
     if (!o->json)
         print_verdict(k, v);
     ok = number(v, "failed") == 0;
-    if (!ok)
+    if (is_harm(v))
         probe_condemn_kernel(o, plugin, k, v, "check");
     json_object_update(k, v);
     json_decref(v);
@@ -237,29 +250,48 @@ static bool is_asked(const struct options *o, const json_t *kernel)
     return named && (!o->op || op_matches(op, o->op));
 }
 
+/* What was asked for, and what there is; at most a line of it. */
+static void no_kernel(const struct options *o, const json_t *plugin)
+{
+    const json_t *kernels = json_object_get(plugin, "kernels");
+    size_t n = json_array_size(kernels);
+    fprintf(stderr, "nnd-plugin-probe: %s: wanted", o->files[0]);
+    for (int i = 0; i < o->nrules; i++)
+        fprintf(stderr, "%s \"%s\"", i ? "," : " --kernel", o->rules[i]);
+    if (o->op)
+        fprintf(stderr, " --op \"%s\"", o->op);
+    fprintf(stderr, ", found %s", n ? "" : "no kernel");
+    for (size_t i = 0; i < n && i < NAMED; i++)
+        fprintf(stderr, "%s%s (%s)", i ? ", " : "",
+                probe_text(json_array_get(kernels, i), "name"),
+                probe_text(json_array_get(kernels, i), "op"));
+    fprintf(stderr, "%s\n", n > NAMED ? " and others" : "");
+}
+
 static int check_all(const struct options *o, json_t *plugin)
 {
     json_t *kernels = json_object_get(plugin, "kernels");
-    bool ok = true;
-    for (size_t i = 0; i < json_array_size(kernels);) {
-        if (is_asked(o, json_array_get(kernels, i)))
+    bool ok = true, any = false;
+    for (size_t i = 0; i < json_array_size(kernels); i++)
+        if (is_asked(o, json_array_get(kernels, i))) {
             ok &= check_kernel(o, plugin, i);
-        i++;
-    }
+            any = true;
+        }
+    if (!any)
+        no_kernel(o, plugin);
     for (size_t i = json_array_size(kernels); i-- > 0;)
         if (!is_asked(o, json_array_get(kernels, i)))
             json_array_remove(kernels, i);
-    if (json_array_size(kernels) == 0) {
-        fprintf(stderr, "nnd-plugin-probe: %s: no kernel%s%s%s%s\n", o->files[0],
-                o->nrules ? " " : "", o->nrules ? o->rules[0] : "",
-                o->op ? " for " : "", o->op ? o->op : "");
-        return 1;
-    }
-    return ok ? 0 : 1;
+    return ok && any ? 0 : 1;
 }
 
 int probe_check(const struct options *o)
 {
+    struct err e;
+    if (o->dtype && judge_dtype(o->dtype, &e) < 0) {
+        fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
+        return 2;
+    }
     if (o->mode && strcmp(o->mode, "perf") == 0)
         return probe_bench(o);
     if (o->mode && strcmp(o->mode, "group") == 0)
@@ -267,7 +299,7 @@ int probe_check(const struct options *o)
     if (!scope_of(o).what) {
         fprintf(stderr,
                 "nnd-plugin-probe: --mode wants support, correct, grad, perf, hygiene, "
-                "endure[=N], huge[=N] or group, not %s\n",
+                "endure[=N], huge[=N] or group, found \"%s\"\n",
                 o->mode);
         return 2;
     }

@@ -161,6 +161,8 @@ int probe_group(const struct options *o)
         return 1;
     }
     json_t *all = json_loads(out.data, 0, NULL);
+    if (!o->json && json_array_size(all) == 0)
+        printf("skip   %s: brings no device\n", o->files[0]);
     for (size_t i = 0; i < json_array_size(all); i++) {
         status |= *probe_text(json_array_get(all, i), "failed") != '\0';
         if (!o->json)

@@ -516,6 +516,22 @@ static bool check_case(struct bench *b, int number, const struct types *types)
     return exists;
 }
 
+/* Has the set inputs of this type? */
+static bool is_of(const struct types *t, const char *name)
+{
+    size_t n = strcspn(t->name, ",");
+    return strlen(name) == n && strncmp(t->name, name, n) == 0;
+}
+
+int judge_dtype(const char *name, struct err *e)
+{
+    for (int t = 0; t < COUNT(all_types); t++)
+        if (is_of(&all_types[t], name))
+            return 0;
+    return err_set(e, ERR_USAGE, "--dtype: wanted f32, bf16 or f16, found \"%s\"",
+                   name);
+}
+
 void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
                   const struct nnd_kernel *k, const struct nnd_device_ops *device,
                   const struct judge_scope *scope, struct verdict *v)
@@ -543,8 +559,7 @@ void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
         return;
     }
     for (int t = 0; t < COUNT(all_types); t++)
-        if (!scope->dtype || strncmp(all_types[t].name, scope->dtype,
-                                     strcspn(all_types[t].name, ",")) == 0)
+        if (!scope->dtype || is_of(&all_types[t], scope->dtype))
             for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0]; i++)
                 if (!check_case(&b, i, &all_types[t]))
                     break;

@@ -51,6 +51,9 @@ struct judge_scope {
     int64_t number;    /* of launches, of elements; 0: as said   */
 };
 
+/* ERR_USAGE: no set has inputs of this type. */
+int judge_dtype(const char *name, struct err *e);
+
 /* Judge one kernel of plugin p.  v is zeroed by the caller; free v->failures. */
 void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
                   const struct nnd_kernel *k, const struct nnd_device_ops *device,

@@ -10,7 +10,10 @@
 
 #include "base/buf.h"
 #include "base/str.h"
+#include "kernel/op.h"
 #include "shape_build.h"
+
+enum { SIZE_MOST = 1 << 24 };
 
 struct shape {
     const char *op, *letters;
@@ -104,8 +107,10 @@ static int usage(const struct shape *s, const char *text, struct err *e)
                    (long long)s->usual[l - s->letters]);
     for (int i = 0; i < WORDS && s->words[i]; i++)
         buf_printf(&letters, ",%s", s->words[i]);
-    int rc = err_set(e, ERR_USAGE, "shape of %s: wanted some of %s, found \"%s\"",
-                     s->op, letters.data, text);
+    int rc = err_set(e, ERR_USAGE,
+                     "shape of %s: wanted some of %s (sizes from 1 to %d), found "
+                     "\"%s\"",
+                     s->op, letters.data, SIZE_MOST, text);
     buf_free(&letters);
     return rc;
 }
@@ -125,7 +130,7 @@ static bool take_size(const struct shape *s, const char *word, struct sizes *z)
     const char *letter = *word ? strchr(s->letters, *word) : NULL;
     int64_t value;
     if (!letter || word[1] != '=' || !str_to_i64(word + 2, &value) || value < 1 ||
-        value > 1 << 24)
+        value > SIZE_MOST)
         return false;
     z->n[letter - s->letters] = value;
     return true;
@@ -187,7 +192,10 @@ int shape_call(const char *op, const char *text, struct call *c,
         name_call(s, &z, c);
         return 0;
     }
-    return err_set(e, ERR_USAGE, "operator %s has no shapes to name", op);
+    const char *near = op_known(op) ? NULL : str_nearest(op, op_names(), op_count());
+    return err_set(e, ERR_USAGE, "operator \"%s\": wanted one of the catalogue%s%s%s",
+                   op, near ? "; did you mean " : "", near ? near : "",
+                   near ? "?" : "");
 }
 
 void shape_smaller(const char *op, bool all, char *text, size_t size)

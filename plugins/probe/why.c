@@ -97,13 +97,24 @@ static int why(void *arg, struct buf *out, struct err *e)
     return 0;
 }
 
+/* Where the next reason begins, "; PLUGIN/KERNEL: ", or the end: others have "; " too.
+ */
+static const char *next_reason(const char *at)
+{
+    for (; (at = strchr(at, ';')); at++) {
+        const char *name = at + 2;
+        size_t n = at[1] == ' ' ? strcspn(name, " :;") : 0;
+        if (n > 0 && name[n] == ':' && memchr(name, '/', n))
+            return at;
+    }
+    return NULL;
+}
+
 static void print_reasons(const char *text)
 {
-    for (const char *at = text; *at;) {
-        size_t n = strcspn(at, ";");
-        printf("  %.*s\n", (int)n, at);
-        at += n;
-        at += strspn(at, "; ");
+    for (const char *at = text, *end; at; at = end ? end + 2 : NULL) {
+        end = next_reason(at);
+        printf("  %.*s\n", (int)(end ? (size_t)(end - at) : strlen(at)), at);
     }
 }
 
