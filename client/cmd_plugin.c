@@ -105,6 +105,20 @@ static int check_name(const char *name, struct err *e)
                    name);
 }
 
+/* What is installed by such a name would take the place of nnd's own. */
+static int check_own(const char *name, struct err *e)
+{
+    static const char *const own[] = {"ref", "cpu", "blis", "cuda"};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(name, own[i]) == 0)
+            return err_set(e, ERR_USAGE,
+                           "new: NAME must not be a plugin of nnd's, got "
+                           "\"%s\"",
+                           name);
+    return 0;
+}
+
 static int write_file(const char *dir, const char *name, const char *template,
                       const char *file, struct err *e)
 {
@@ -132,6 +146,8 @@ static int new (struct client *c, const struct options *o, int argc, char **argv
     int rc = check_name(name, e);
 
     (void)o, (void)argc;
+    if (rc == 0)
+        rc = check_own(name, e);
     if (rc == 0 && mkdir(name, 0777) < 0)
         rc = err_sys(e, ERR_FAILED, errno, "new: folder %s", name);
     snprintf(source, sizeof source, "%.32s.c", name);
@@ -175,18 +191,56 @@ static int clear(struct client *c, const struct options *o, int argc, char **arg
 typedef int action_f(struct client *c, const struct options *o, int argc, char **argv,
                      struct err *e);
 
-/* What follows "plugin", and how many arguments it takes. */
-static const struct {
+/* Options, as a set. */
+enum {
+    OP = 1,
+    DTYPE = 2,
+    MODE = 4,
+    FULL = 8,
+    SHAPE = 16,
+    VS = 32,
+    KERNEL = 64,
+    TIMEOUT = 128
+};
+
+/* What follows "plugin", how many arguments it takes, and which options. */
+static const struct action {
     const char *name;
     int min, max; /* max -1: any number */
     const char *args;
     action_f *run;
+    unsigned takes;
 } actions[] = {
-    {"list", 0, -1, "[FILE...]", ask_probe}, {"info", 1, 1, "FILE", ask_probe},
-    {"check", 1, 1, "FILE", ask_probe},      {"bench", 1, 1, "FILE", ask_probe},
-    {"why", 1, 2, "OP [SHAPE]", ask_probe},  {"new", 1, 1, "NAME", new},
-    {"clear", 0, 1, "[SHA256]", clear},
+    {"list", 0, -1, "[FILE...]", ask_probe, TIMEOUT},
+    {"info", 1, 1, "FILE", ask_probe, TIMEOUT},
+    {"check", 1, 1, "FILE", ask_probe, ~0u},
+    {"bench", 1, 1, "FILE", ask_probe, OP | DTYPE | SHAPE | VS | TIMEOUT},
+    {"why", 1, 2, "OP [SHAPE]", ask_probe, DTYPE | KERNEL | TIMEOUT},
+    {"new", 1, 1, "NAME", new, 0},
+    {"clear", 0, 1, "[SHA256]", clear, 0},
 };
+
+/* An option that would do nothing here was meant for something else. */
+static int check_options(const struct action *a, const struct options *o, struct err *e)
+{
+    const struct {
+        bool given;
+        unsigned option;
+        const char *name;
+    } all[] = {{o->op, OP, "op"},
+               {o->dtype, DTYPE, "dtype"},
+               {o->mode, MODE, "mode"},
+               {o->full, FULL, "full"},
+               {o->shape, SHAPE, "shape"},
+               {o->vs, VS, "vs"},
+               {o->kernel.n, KERNEL, "kernel"},
+               {o->timeout, TIMEOUT, "timeout"}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given && !(a->takes & all[i].option))
+            return err_set(e, ERR_USAGE, "%s takes no --%s", a->name, all[i].name);
+    return 0;
+}
 
 enum { ACTIONS = sizeof actions / sizeof *actions };
 
@@ -213,6 +267,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
         if (n < actions[i].min || (actions[i].max >= 0 && n > actions[i].max))
             return err_set(e, ERR_USAGE, "%s needs %s, got %d argument%s", argv[0],
                            actions[i].args, n, n == 1 ? "" : "s");
+        if (check_options(&actions[i], values, e) < 0)
+            return e->code;
         return actions[i].run(c, values, argc, argv, e);
     }
     return unknown(argv[0], e);
