@@ -191,8 +191,11 @@ static int find_entry(const char *path, void *so, nnd_plugin_v1_f **entry,
         return 0;
     }
     const char *said = dlerror(); /* until the next call of dl... */
-    int rc = err_set(e, ERR_FAILED, "%s: not a plugin: %s", path,
-                     said ? said : NND_ENTRY " is NULL");
+    int rc = err_set(e, ERR_FAILED, "%s: not a plugin: %s%s", path,
+                     said ? said : NND_ENTRY " is NULL",
+                     said ? "; -fvisibility=hidden hides it without "
+                            "__attribute__((visibility(\"default\")))"
+                          : "");
     int other = other_abi(so);
     if (!other)
         return rc;
