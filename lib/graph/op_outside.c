@@ -8,6 +8,7 @@
 #include "graph/grad.h"
 #include "graph/op_list.h"
 #include "graph/ops.h"
+#include "kernel/schema.h"
 
 struct outside_attr {
     const struct nnd_op_def *def;
@@ -31,16 +32,13 @@ static int outside_shape(struct graph *g, struct node *n, struct err *e)
 {
     const struct outside_attr *at = n->attr;
     struct nnd_frame f = frame_of(n, NULL);
-    struct nnd_error why = {{0}};
     f.nout = (int32_t)at->def->nout;
-    if (at->def->shape(&f, &why) != NND_OK)
-        return err_set(e, ERR_FAILED, "%s: %s", n->where,
-                       why.text[0] ? why.text : "refused without a reason");
+    if (schema_shape(at->def, &f, GRAPH_DIMS, e) < 0) {
+        e->code = ERR_FAILED;
+        return err_prefix(e, "%s", n->where);
+    }
     for (uint32_t i = 0; i < at->def->nout; i++) {
         struct shape s = {.ndim = f.out[i].ndim};
-        if (s.ndim < 1 || s.ndim > GRAPH_DIMS)
-            return err_set(e, ERR_FAILED, "%s: %s has %d dimensions, wanted 1 to %d",
-                           n->where, at->def->out[i].name, s.ndim, GRAPH_DIMS);
         memcpy(s.dim, f.out[i].dim, (size_t)s.ndim * sizeof(s.dim[0]));
         graph_out(g, n, f.out[i].dtype, s);
     }

@@ -19,6 +19,7 @@ lib_kernel_libkernel_la_SOURCES = \
     lib/kernel/sample.c lib/kernel/sample.h lib/kernel/sample_impl.h \
     lib/kernel/sample_attn.c \
     lib/kernel/sample_compare.c \
+    lib/kernel/schema.c lib/kernel/schema.h \
     lib/kernel/select.c \
     lib/kernel/since.c lib/kernel/since.h \
     lib/kernel/table.c lib/kernel/table.h \

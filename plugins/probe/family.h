@@ -9,6 +9,7 @@
 #ifndef PROBE_FAMILY_H
 #define PROBE_FAMILY_H
 
+#include "base/err.h"
 #include "call.h"
 
 /* Which of a case's rows a call has. */
@@ -31,6 +32,9 @@ const struct family *family_find(const char *op);
 
 /* The operator of plugin p that `op` is, or is the gradient of; or NULL. */
 const struct nnd_op_def *outside_find(const struct nnd_plugin *p, const char *op);
+
+/* Does shape() of an operator of a plugin give outputs that can be, or refuse? */
+int outside_shapes(const struct nnd_op_def *d, struct err *e);
 
 /* The rows that a window leaves of n, without its tail. */
 int64_t window_rows(const struct window *w, int64_t n);

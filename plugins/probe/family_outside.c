@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "child.h"
 #include "family.h"
+#include "kernel/schema.h"
 #include "tensor/dtype.h"
 
 #define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
@@ -28,10 +30,10 @@ const struct nnd_op_def *outside_find(const struct nnd_plugin *p, const char *op
 
 /* The forward call's frame, of inputs of one type and shape, as shape() completes it.
  */
-static bool forward(const struct call *c, int shape, int dtype, struct nnd_frame *f)
+static int forward(const struct call *c, int shape, int dtype, struct nnd_frame *f,
+                   struct err *e)
 {
     const struct nnd_op_def *d = c->outside;
-    struct nnd_error e = {{0}};
     *f = (struct nnd_frame){.struct_size = sizeof *f,
                             .nin = (int32_t)d->nin,
                             .nout = (int32_t)d->nout,
@@ -46,16 +48,35 @@ static bool forward(const struct call *c, int shape, int dtype, struct nnd_frame
             f->attr[k].i = 1;
         else
             f->attr[k].f = 0.5;
-    return d->shape(f, &e) == NND_OK;
+    child_stage("shape() of %s, inputs of %dx%d in %s", d->name, shapes[shape].t,
+                shapes[shape].n, dtype_name(dtype));
+    return schema_shape(d, f, NND_MAX_DIMS, e);
+}
+
+int outside_shapes(const struct nnd_op_def *d, struct err *e)
+{
+    static const int types[] = {NND_F32, NND_BF16, NND_F16};
+    const struct call c = {.outside = d};
+    struct nnd_frame f;
+    for (int t = 0; t < COUNT(types) || dtype_outside(NND_DTYPE_EXT + t - COUNT(types));
+         t++)
+        for (int shape = 0; shape < COUNT(shapes); shape++) {
+            int dtype = t < COUNT(types) ? types[t] : NND_DTYPE_EXT + t - COUNT(types);
+            if (forward(&c, shape, dtype, &f, e) == ERR_FAILED)
+                return ERR_FAILED;
+        }
+    return 0;
 }
 
 /* The i-th of the frames that shape() accepts: of the set's type, and of those types
  * that the plugin brings. */
 static bool find_frame(const struct call *c, int i, struct nnd_frame *f)
 {
+    struct err e;
     for (int type = 0; type == 0 || dtype_outside(NND_DTYPE_EXT + type - 1); type++)
         for (int shape = 0; shape < COUNT(shapes); shape++)
-            if (forward(c, shape, type ? NND_DTYPE_EXT + type - 1 : c->act, f) &&
+            if (forward(c, shape, type ? NND_DTYPE_EXT + type - 1 : c->act, f, &e) ==
+                    0 &&
                 i-- == 0)
                 return true;
     return false;

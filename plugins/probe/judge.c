@@ -538,6 +538,7 @@ void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
 {
     struct family outside = {k->op, family_outside};
     struct bench b = {ks, p, k, device, family_find(k->op), NULL, scope, v};
+    struct err e;
     if (!b.family) {
         b.outside = outside_find(p, k->op);
         b.family = &outside;
@@ -546,6 +547,11 @@ void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
         snprintf(v->skip, sizeof v->skip,
                  "operator %s is neither in the catalogue nor in the plugin's table",
                  k->op);
+        return;
+    }
+    if (b.outside && outside_shapes(b.outside, &e) < 0) {
+        v->trials = v->failed = 1;
+        buf_printf(&v->failures, "%s: %s\n", k->name, e.text);
         return;
     }
     if (scope->what == JUDGE_GRAD && !grad_known(k->op) &&

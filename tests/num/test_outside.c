@@ -96,29 +96,53 @@ static void a_type_has_a_number_and_a_name(void **state)
     assert_int_equal(dtype_size(NND_DTYPE_EXT + 15), 0);
 }
 
+/* Outputs that cannot be. */
+static int less_shape(struct nnd_frame *f, struct nnd_error *e)
+{
+    int rc = squash_shape(f, e);
+    f->out[0].dim[0] = -3;
+    return rc;
+}
+
+static int odd_shape(struct nnd_frame *f, struct nnd_error *e)
+{
+    int rc = squash_shape(f, e);
+    f->out[0].dtype = 99;
+    return rc;
+}
+
+enum { ABSENT, INTEGERS, LESS, ODD };
+
 static void build_wrong(struct lab *l, const void *arg)
 {
     const union nnd_attr alpha = {.f = 1};
     const int32_t id[] = {1, 2};
+    static struct nnd_op_def def;
     struct value *none = NULL, *out;
-    const bool *absent = arg;
-    if (*absent)
+    const int *kind = arg;
+    def = toy_squash;
+    def.shape = *kind == LESS ? less_shape : odd_shape;
+    if (*kind == ABSENT)
         op_outside(l->g, &toy_squash, &alpha, &none, &out);
+    else if (*kind >= LESS)
+        one_output(l, &def, &alpha, lab_random(l, "x", S(1, I(9))));
     else
         one_output(l, &toy_squash, &alpha, lab_ints(l, "id", S(1, I(2)), id));
 }
 
 static void refusals_say_why(void **state)
 {
-    static const bool absent[] = {true, false};
-    static const char *const said[] = {": toy.squash: x is absent",
-                                       "toy.squash: toy.squash: x: wanted f32 or f64"};
+    static const int kind[] = {ABSENT, INTEGERS, LESS, ODD};
+    static const char *const said[] = {
+        ": toy.squash: x is absent", "toy.squash: toy.squash: x: wanted f32 or f64",
+        "toy.squash: shape() of toy.squash: dimension 0 of y is -3, wanted 0 or more",
+        "toy.squash: shape() of toy.squash: y has dtype 99, wanted one that there is"};
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         struct lab_world w;
         struct err e = {0};
         struct lab_setup setup = {
-            .build = build_wrong, .arg = &absent[i], .plugin = nnd_plugin_v1};
+            .build = build_wrong, .arg = &kind[i], .plugin = nnd_plugin_v1};
         assert_int_equal(lab_open(&w, setup, &e), ERR_FAILED);
         assert_string_equal(e.text, said[i]);
         lab_close(&w);

@@ -59,6 +59,14 @@ static int like_input(struct nnd_frame *f, int32_t dtype)
 
 static int squash_shape(struct nnd_frame *f, struct nnd_error *e)
 {
+#if defined FAULT_SHAPE_CRASH
+    if (f->in[0].dim[0] == 17)
+        *(volatile int *)8 = 1;
+#elif defined FAULT_SHAPE_LESS
+    like_input(f, NND_F32);
+    f->out[0].dim[1] = -1;
+    return NND_OK;
+#endif
     if (f->in[0].dtype == NND_F32 || f->in[0].dtype == NND_F64)
         return like_input(f, f->in[0].dtype);
     snprintf(e->text, sizeof e->text, "toy.squash: x: wanted f32 or f64");
