@@ -217,6 +217,14 @@ static int cannot_open(const char *path, struct err *e)
                        : "");
 }
 
+/* What the host has refused while an entry ran; plugins are loaded one by one. */
+static char noted[200];
+
+void loader_note(const char *service, const char *what, const char *why)
+{
+    snprintf(noted, sizeof noted, "; %s: %.64s: %s", service, what, why);
+}
+
 static int open_and_call(const char *path, const struct nnd_host *host,
                          const struct nnd_plugin **out, struct err *e)
 {
@@ -228,11 +236,12 @@ static int open_and_call(const char *path, const struct nnd_host *host,
     if (rc < 0)
         return rc;
     struct nnd_error why = {{0}};
+    noted[0] = '\0';
     const struct nnd_plugin *p = entry(host, &why);
     why.text[sizeof why.text - 1] = '\0';
     if (!p)
-        return err_set(e, ERR_FAILED, "%s: the plugin refuses: %s", path,
-                       why.text[0] ? why.text : "no reason given");
+        return err_set(e, ERR_FAILED, "%s: the plugin refuses: %s%s", path,
+                       why.text[0] ? why.text : "no reason given", noted);
     *out = p;
     return loader_check(path, p, e);
 }

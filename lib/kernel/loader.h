@@ -29,4 +29,8 @@ int loader_check(const char *where, const struct nnd_plugin *p, struct err *e);
 int loader_abi(const char *path, const struct nnd_host *host, uint32_t *major,
                uint32_t *minor, struct err *e);
 
+/* A service of the host has refused what a plugin's entry asked for: when the plugin
+ * then refuses, that is said as well. */
+void loader_note(const char *service, const char *what, const char *why);
+
 #endif

@@ -105,9 +105,12 @@ static const char *host_config(void *h, const char *key)
 static int host_register_dtype(void *h, const struct nnd_dtype_def *def, int32_t *id)
 {
     (void)h;
-    int dtype = def ? dtype_register(def) : 0;
-    if (!dtype)
+    const char *why = "no definition";
+    int dtype = def ? dtype_register(def, &why) : 0;
+    if (!dtype) {
+        loader_note("register_dtype", def && def->name ? def->name : "a type", why);
         return NND_EINVAL;
+    }
     *id = dtype;
     return NND_OK;
 }

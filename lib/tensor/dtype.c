@@ -30,19 +30,31 @@ static const struct nnd_dtype_def *outside[DTYPE_OUTSIDE_MAX];
 static struct dtype outside_rows[DTYPE_OUTSIDE_MAX];
 static int outside_count;
 
-static bool is_sound(const struct nnd_dtype_def *d)
+/* What is wrong with a definition, or NULL. */
+static const char *fault_of(const struct nnd_dtype_def *d)
 {
-    bool whole = d->bits == 8 || d->bits == 16 || d->bits == 32 || d->bits == 64;
-    return d->struct_size >= sizeof *d && d->name && strchr(d->name, '.') && whole &&
-           d->block >= 1 && d->to_f32 && d->from_f32;
+    if (d->struct_size < sizeof *d)
+        return "its struct is smaller than that of ABI 1.0";
+    if (!d->name || !strchr(d->name, '.'))
+        return "wanted a name \"vendor.type\"";
+    if (d->bits != 8 && d->bits != 16 && d->bits != 32 && d->bits != 64)
+        return "wanted 8, 16, 32 or 64 bits";
+    if (d->block < 1)
+        return "wanted a block of 1 or more";
+    if (!d->to_f32 || !d->from_f32)
+        return "wanted both to_f32() and from_f32()";
+    return outside_count == DTYPE_OUTSIDE_MAX ? "there are too many types" : NULL;
 }
 
-int dtype_register(const struct nnd_dtype_def *d)
+int dtype_register(const struct nnd_dtype_def *d, const char **why)
 {
     for (int i = 0; i < outside_count; i++)
-        if (strcmp(outside[i]->name, d->name ? d->name : "") == 0)
+        if (strcmp(outside[i]->name, d->name ? d->name : "") == 0) {
+            *why = outside[i] == d ? NULL : "its name is taken";
             return outside[i] == d ? NND_DTYPE_EXT + i : 0;
-    if (!is_sound(d) || outside_count == DTYPE_OUTSIDE_MAX)
+        }
+    *why = fault_of(d);
+    if (*why)
         return 0;
     int dtype = NND_DTYPE_EXT + outside_count;
     outside_rows[outside_count] =

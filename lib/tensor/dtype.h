@@ -25,10 +25,10 @@ const char *dtype_name(int dtype);
 int dtype_parse(const char *name);
 
 /* Types from outside (<nnd/plugin.h>): the number of a new one, or of the same one
- * again; 0 when the name is taken, the definition unsound or the table full.  While
- * plugins are loaded, from one thread. */
+ * again; 0 when the name is taken, the definition unsound or the table full, and *why,
+ * a constant, says which.  While plugins are loaded, from one thread. */
 #define DTYPE_OUTSIDE_MAX 16
-int dtype_register(const struct nnd_dtype_def *d);
+int dtype_register(const struct nnd_dtype_def *d, const char **why);
 
 /* The definition of a type from outside, or NULL. */
 const struct nnd_dtype_def *dtype_outside(int dtype);

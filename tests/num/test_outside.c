@@ -82,14 +82,18 @@ static void a_type_has_a_number_and_a_name(void **state)
                                                .to_f32 = to_f32,
                                                .from_f32 = from_f32};
     struct nnd_dtype_def bad = other;
+    const char *why;
     (void)state;
     assert_true(fix16 >= NND_DTYPE_EXT);
-    assert_int_equal(dtype_register(&toy_fix16), fix16);
-    assert_int_equal(dtype_register(&other), 0); /* the name is taken */
+    assert_int_equal(dtype_register(&toy_fix16, &why), fix16);
+    assert_int_equal(dtype_register(&other, &why), 0);
+    assert_string_equal(why, "its name is taken");
     bad.name = "toy.odd", bad.bits = 12;
-    assert_int_equal(dtype_register(&bad), 0);
+    assert_int_equal(dtype_register(&bad, &why), 0);
+    assert_string_equal(why, "wanted 8, 16, 32 or 64 bits");
     bad.bits = 16, bad.name = "fix";
-    assert_int_equal(dtype_register(&bad), 0); /* nobody's */
+    assert_int_equal(dtype_register(&bad, &why), 0); /* nobody's */
+    assert_string_equal(why, "wanted a name \"vendor.type\"");
     assert_int_equal(dtype_size(fix16), 2);
     assert_string_equal(dtype_name(fix16), "toy.fix16");
     assert_int_equal(dtype_parse("toy.fix16"), fix16);

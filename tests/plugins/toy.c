@@ -19,6 +19,11 @@
 #else
 #define SLOPE 1.0
 #endif
+#if defined FAULT_BITS /* a type that no memory has */
+#define BITS 12
+#else
+#define BITS 16
+#endif
 
 static int32_t fix16; /* its number in this process */
 
@@ -38,7 +43,7 @@ static void from_f32(const float *src, void *dst, size_t n)
 
 static const struct nnd_dtype_def toy_fix16 = {.struct_size = sizeof toy_fix16,
                                                .name = "toy.fix16",
-                                               .bits = 16,
+                                               .bits = BITS,
                                                .block = 1,
                                                .to_f32 = to_f32,
                                                .from_f32 = from_f32};
