@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * watch.c - malloc and its kin, and pthread_create, in front of the C library's: a
- * program's symbols come before those of what it loads, so plugins call these.
+ * watch.c - malloc and its kin, pthread_create and thrd_create, in front of the C
+ * library's: a program's symbols come before those of what it loads, so plugins call
+ * these.
  */
 #include "watch.h"
 
@@ -12,6 +13,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <threads.h>
 
 static atomic_int watching, allocations, threads;
 
@@ -24,7 +26,9 @@ static void count(atomic_int *what)
         atomic_fetch_add_explicit(what, 1, memory_order_relaxed);
 }
 
-/* What glibc calls its own by. */
+/* What glibc calls its own by.  memalign() is left alone: libgomp, which is below an
+ * OpenMP build of BLIS, makes the team of each parallel region with it, of one thread
+ * as well. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t size);
@@ -78,6 +82,18 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(vo
         memcpy(&real, &symbol, sizeof real);
     count(&threads);
     return real ? real(thread, attr, fn, arg) : EAGAIN;
+}
+
+typedef int c11_create_f(thrd_t *, thrd_start_t, void *);
+
+int thrd_create(thrd_t *thread, thrd_start_t fn, void *arg)
+{
+    static c11_create_f *real;
+    void *symbol = real ? NULL : dlsym(RTLD_NEXT, "thrd_create");
+    if (symbol)
+        memcpy(&real, &symbol, sizeof real);
+    count(&threads);
+    return real ? real(thread, fn, arg) : thrd_error;
 }
 
 #endif

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <threads.h>
 #include <unistd.h>
 
 static int supports(const void *self, const void *params, struct nnd_error *e)
@@ -110,7 +111,12 @@ static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward
     *at(&p->d, m, n) = sum;
 }
 
-#if defined FAULT_THREAD
+#if defined FAULT_C11_THREAD
+static int idle11(void *arg)
+{
+    return arg != NULL;
+}
+#elif defined FAULT_THREAD
 static void *idle(void *arg)
 {
     return arg;
@@ -149,6 +155,10 @@ static int launch(const void *self, void *plan, const void *params,
 #elif defined FAULT_ALLOC
     void *volatile scratch = malloc((size_t)(nm + 1) * 64 + (size_t)nk);
     free(scratch);
+#elif defined FAULT_C11_THREAD
+    thrd_t thread;
+    if (thrd_create(&thread, idle11, NULL) == thrd_success)
+        thrd_join(thread, NULL);
 #elif defined FAULT_THREAD
     pthread_t thread;
     if (pthread_create(&thread, NULL, idle, NULL) == 0)
