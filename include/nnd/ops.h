@@ -192,7 +192,7 @@ struct nnd_norm {
 
 /* "rope" (Su et al. 2021): rotate pairs of x [T,H,D] by pos * theta^(-2i/D).
  * Pair i is (i, i + D/2), or (2i, 2i+1) when interleaved.  inverse = 1 rotates
- * back (the gradient).  y may be x. */
+ * back (the gradient).  y may be x.  What y has where pos < 0 is free. */
 struct nnd_rope {
     size_t struct_size;
     struct nnd_tensor x, y;
@@ -232,7 +232,7 @@ struct nnd_softmax {
 /* "xent.fwd|bwd": with s = smoothing (Szegedy et al. 2016), y = target[t] and
  * z = logits[t],
  *   loss[t] = lse - (1 - s) z[y] - s mean(z) + z_loss lse^2
- * (the last: Chowdhery et al. 2022); rows with target < 0 give loss 0 and gradient 0.
+ * (the last: Chowdhery et al. 2022); loss, lse, gradient of rows with target < 0 are 0.
  * bwd: dlogits = (softmax (1 + 2 z_loss lse) - (1 - s) onehot - s / V) * *seed; it may
  * overwrite logits. */
 struct nnd_xent {
@@ -504,7 +504,7 @@ struct nnd_attend {
 };
 
 /* "argmax": the K largest numbers of each row of x [R,V], falling, equal ones by rising
- * index.  A NaN is less than any number.
+ * index.  A NaN is less than any finite number.
  * "sample": one index of each row (K = 1), drawn as follows.  Indices in the order of
  * "argmax" have the weights exp(x / temperature); of the first top_k (0: all) the least
  * number is kept whose weights reach the share top_p of theirs (Holtzman et al. 2020);
@@ -535,7 +535,7 @@ struct nnd_select {
  * the scale NaN.
  * "cast.dequant": y = x * scale.
  * "fill": y = value.  "scale": y = x * *factor; y may be x.
- * "amax": amax = the largest |x|; NaN when there is one. */
+ * "amax": amax = the largest |x|; NaN when there is one, 0 of nothing. */
 struct nnd_cast {
     size_t struct_size;
     struct nnd_tensor x, y; /* [T,N]                     */

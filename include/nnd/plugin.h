@@ -21,6 +21,9 @@
  * RULES THAT EVERY KERNEL MEETS (nnd-plugin-probe checks them)
  *  - Accumulate in f32 or wider.  16-bit results are rounded to nearest, even.
  *  - beta = 0 does not read the destination; it may hold NaN.
+ *  - What is only read does not change.  Results overlap neither that nor each other,
+ *    unless the operator says that one may be another.  The workspace holds anything
+ *    when launch() begins.
  *  - Contents of padding rows (pos < 0, target < 0, expert < 0) never change
  *    any other result, NaN included.
  *  - A fully masked attention row, or an empty sequence: o = 0, lse = -inf,
