@@ -100,7 +100,7 @@ int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
         found = json_object_get(f->config, key);
     *out = json_array();
     add_end(*out, found, vocab);
-    for (size_t i = 0; i < json_array_size(found) && i < HF_ENDS_MAX; i++)
+    for (size_t i = 0; i < json_array_size(found) && i < HF_IDS_MAX; i++)
         add_end(*out, json_array_get(found, i), vocab);
     json_decref(writes);
     return 0;
@@ -135,7 +135,7 @@ int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
     template = template_of(json_object_get(tokens, "post_processor"));
     places = json_object_get(template, "single");
     *out = json_array();
-    for (size_t i = 0; i < json_array_size(places) && i < HF_ENDS_MAX; i++) {
+    for (size_t i = 0; i < json_array_size(places) && i < HF_IDS_MAX; i++) {
         const json_t *token =
             json_object_get(json_array_get(places, i), "SpecialToken");
         const char *name = json_string_value(json_object_get(token, "id"));
@@ -144,7 +144,7 @@ int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
 
         if (!token)
             break;
-        for (size_t k = 0; k < json_array_size(ids) && k < HF_ENDS_MAX; k++)
+        for (size_t k = 0; k < json_array_size(ids) && k < HF_IDS_MAX; k++)
             add_id(*out, json_array_get(ids, k), vocab);
     }
     json_decref(tokens);

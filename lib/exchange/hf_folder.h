@@ -23,7 +23,7 @@
 
 #define HF_TEXT_MAX   ((size_t)64 << 20) /* bytes of a file that is not tensors */
 #define HF_SHARDS_MAX 4096
-#define HF_ENDS_MAX   64
+#define HF_IDS_MAX    64
 
 struct hf_shard {
     const char *name; /* in the folder */

@@ -69,4 +69,52 @@ static inline struct tokenizer *open_json(void **state, const json_t *json)
     return t;
 }
 
+/* Encode s[len] as a whole, and in two parts that meet near `half`. */
+static inline void must_agree(const struct tokenizer *t, const char *s, size_t len,
+                              size_t half)
+{
+    size_t cut = half - tokenizer_open_end(t, s, half);
+    struct tokens whole, parts;
+    struct err e;
+
+    tokens_init(&whole, tokenizer_vocab(t));
+    tokens_init(&parts, tokenizer_vocab(t));
+    must(tokenizer_encode(t, s, len, &whole, &e), &e);
+    must(tokenizer_encode(t, s, cut, &parts, &e), &e);
+    must(cut ? tokenizer_encode_more(t, s + cut, len - cut, &parts, &e)
+             : tokenizer_encode(t, s, len, &parts, &e),
+         &e);
+    if (whole.count != parts.count ||
+        memcmp(whole.ids, parts.ids, whole.count * whole.width) != 0)
+        fail_msg("\"%s\": other ids when %zu bytes are known", s, half);
+    tokens_free(&whole);
+    tokens_free(&parts);
+}
+
+/* A member of a tokenizer as checkpoints hold it, what it becomes, and the error. */
+struct bad_member {
+    const char *key, *value, *text;
+};
+
+static inline void must_refuse_member(const struct tokenizer *t,
+                                      const struct bad_member *bad)
+{
+    struct tokenizer *u;
+    struct buf own = {0};
+    struct err e;
+    json_t *json;
+    char *text;
+
+    must(tokenizer_save(t, &own, &e), &e);
+    json = json_loads(own.data, 0, NULL);
+    json_object_set_new(json, bad->key, json_loads(bad->value, JSON_DECODE_ANY, NULL));
+    text = json_dumps(json, 0);
+    assert_int_equal(tokenizer_load("x", text, strlen(text), &u, &e), ERR_SPEC);
+    assert_memory_equal(e.text, "x: tokenizer bpe: ", 18);
+    assert_string_equal(e.text + 18, bad->text);
+    free(text);
+    json_decref(json);
+    buf_free(&own);
+}
+
 #endif

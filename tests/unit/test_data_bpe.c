@@ -342,25 +342,6 @@ static void saved_and_read_again_it_is_the_same(void **state)
     }
 }
 
-/* Encode s[len] as a whole, and in two parts that meet near `half`. */
-static void must_agree(const struct tokenizer *t, const char *s, size_t len,
-                       size_t half)
-{
-    size_t cut = half - tokenizer_open_end(t, s, half);
-    struct tokens whole, parts;
-    struct err e;
-
-    tokens_init(&whole, tokenizer_vocab(t));
-    tokens_init(&parts, tokenizer_vocab(t));
-    must(tokenizer_encode(t, s, len, &whole, &e), &e);
-    must(tokenizer_encode(t, s, cut, &parts, &e), &e);
-    must(tokenizer_encode(t, s + cut, len - cut, &parts, &e), &e);
-    assert_int_equal(whole.count, parts.count);
-    assert_memory_equal(whole.ids, parts.ids, whole.count * whole.width);
-    tokens_free(&whole);
-    tokens_free(&parts);
-}
-
 static void strings_may_come_in_parts(const struct tokenizer *t, const char *strings)
 {
     const json_t *list = json_object_get(fixture(), strings);

@@ -179,28 +179,6 @@ static void nul_has_an_id(void **state)
     tokenizer_destroy(t);
 }
 
-/* Encode s[len] as a whole, and in two parts that meet near `half`. */
-static void must_agree(const struct tokenizer *t, const char *s, size_t len,
-                       size_t half)
-{
-    size_t cut = half - tokenizer_open_end(t, s, half);
-    struct tokens whole, parts;
-    struct err e;
-
-    tokens_init(&whole, tokenizer_vocab(t));
-    tokens_init(&parts, tokenizer_vocab(t));
-    must(tokenizer_encode(t, s, len, &whole, &e), &e);
-    must(tokenizer_encode(t, s, cut, &parts, &e), &e);
-    must(cut ? tokenizer_encode_more(t, s + cut, len - cut, &parts, &e)
-             : tokenizer_encode(t, s, len, &parts, &e),
-         &e);
-    if (whole.count != parts.count ||
-        memcmp(whole.ids, parts.ids, whole.count * whole.width) != 0)
-        fail_msg("\"%s\": other ids when %zu bytes are known", s, half);
-    tokens_free(&whole);
-    tokens_free(&parts);
-}
-
 /* An added piece that ends beyond what is there is not seen: strings without any, but
  * those that follow one. */
 static void a_text_may_come_in_parts(void **state)
@@ -512,9 +490,7 @@ static void what_is_not_supported_is_named(void **state)
 /* In the form that checkpoints hold. */
 static void bad_members_are_named(void **state)
 {
-    static const struct {
-        const char *key, *value, *text;
-    } bad[] = {
+    static const struct bad_member bad[] = {
         {"spaces", "\"xx\"", "wanted \"spaces\" each, first or parts, and rule none"},
         {"spaces", "1", "wanted \"spaces\" each, first or parts, and rule none"},
         {"rule", "\"gpt2\"", "wanted \"spaces\" each, first or parts, and rule none"},
@@ -522,25 +498,10 @@ static void bad_members_are_named(void **state)
         {"unknown", "\"x\"", "wanted an id below 703 as \"unknown\""},
         {"unknown", "703", "wanted an id below 703 as \"unknown\""},
     };
-    struct tokenizer *t = open_file(state, "each"), *u;
-    struct buf own = {0};
-    struct err e;
+    struct tokenizer *t = open_file(state, "each");
 
-    must(tokenizer_save(t, &own, &e), &e);
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        json_t *json = json_loads(own.data, 0, NULL);
-        char *text;
-
-        json_object_set_new(json, bad[i].key,
-                            json_loads(bad[i].value, JSON_DECODE_ANY, NULL));
-        text = json_dumps(json, 0);
-        assert_int_equal(tokenizer_load("x", text, strlen(text), &u, &e), ERR_SPEC);
-        assert_memory_equal(e.text, "x: tokenizer bpe: ", 18);
-        assert_string_equal(e.text + 18, bad[i].text);
-        free(text);
-        json_decref(json);
-    }
-    buf_free(&own);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        must_refuse_member(t, &bad[i]);
     tokenizer_destroy(t);
 }
 
