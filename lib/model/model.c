@@ -77,7 +77,8 @@ static int64_t packed_rows(const Nnd__Job *job)
     return job->train->batch_tokens / job->train->chunks;
 }
 
-/* Where a chunk's packed samples begin, and how a family that pads does. */
+/* Where a chunk's packed samples begin, and how a family that pads does; len: an input
+ * that there is already, or NULL. */
 static void pack_inputs(struct graph *g, const Nnd__Job *job, const char *prefix,
                         struct value *len, struct chunk *c)
 {
@@ -91,7 +92,8 @@ static void pack_inputs(struct graph *g, const Nnd__Job *job, const char *prefix
     c->pad.from = graph_input(g, name, NND_I32, padded);
     snprintf(name, sizeof(name), "%sunpad", prefix);
     c->pad.to = graph_input(g, name, NND_I32, shape_of(2, c->rows, (int64_t)1));
-    c->pad.len = len;
+    snprintf(name, sizeof(name), "%slen", prefix);
+    c->pad.len = len ? len : graph_input(g, name, NND_I32, shape_of(1, c->batch));
 }
 
 /* Rows of `context` tokens per sample; what a step has once is given. */
@@ -171,8 +173,7 @@ int model_init(struct model *m, struct graph *g, const Nnd__Job *job, int64_t vo
         .seed = graph_input(g, "seed", g->wide, one),
     };
     if (packed)
-        pack_inputs(g, job, "", graph_input(g, "len", NND_I32, shape_of(1, batch)),
-                    &m->chunk);
+        pack_inputs(g, job, "", NULL, &m->chunk);
     init_source(m);
     init_carry(m);
     if (job->train->teacher != NND__TRAIN__TEACHER__ALWAYS)
