@@ -155,9 +155,10 @@ struct nnd_grouped_gemm {
  * the key rows count (a cache).  Head h reads key head h * Hk / H, and Hk divides H.
  * causal: query i sees keys j <= i + Tk - Tq (bottom right).  softcap c > 0: a score is
  * c tanh(scale q k^T / c).  bias is then added: [1 or batch,1 or H,max_q,max_k] by
- * places in the sequences; an axis of 1 serves all.  Rows outside every sequence count
- * as fully masked, keys that nobody sees have gradients 0: all results are written
- * whole, dbias as the sum over sequences, then heads, that an axis of 1 serves. */
+ * places in the sequences; an axis of 1 serves all; a key of bias -inf is not seen, and
+ * a row that sees none is fully masked.  Rows outside every sequence count as such,
+ * keys that nobody sees have gradients 0: all results are written whole, dbias as the
+ * sum over sequences, then heads, that an axis of 1 serves. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */
@@ -352,7 +353,8 @@ struct nnd_sum {
     int32_t n, reserved;
 };
 
-/* "dropout": y = x * keep / (1 - p), rows x columns; forward and backward. */
+/* "dropout": y = x / (1 - p) where the element is kept, else 0, whatever x is there;
+ * rows x columns; forward and backward. */
 struct nnd_drop {
     size_t struct_size;
     struct nnd_tensor x, y; /* [T,N] */
@@ -370,7 +372,7 @@ struct nnd_rows {
 };
 
 /* "sqnorm": y f64 [ceil(n / NND_BLOCK_ELEMS)] = sum of squares of each block of
- * x f32 [n], in f64, in element order within 16 interleaved lanes. */
+ * x f32 [n], in f64: its element i is added to lane i % 16, lanes then in order. */
 struct nnd_sqnorm {
     size_t struct_size;
     struct nnd_tensor x, y;

@@ -15,7 +15,8 @@
  *   pack()      optional: a weight in an order of the kernel's own
  *   launch()    enqueue the work; no sync, allocation, MPI or new threads
  *
- * The first two see params with every data pointer NULL.  Structs grow at the
+ * The first two see params with every data pointer NULL.  Any thread may call a kernel,
+ * but no two at once, other than launch() with NND_K_REENTRANT.  Structs grow at the
  * end only; `struct_size` says how much of a struct its maker knew (NND_HAS).
  *
  * RULES THAT EVERY KERNEL MEETS (nnd-plugin-probe checks them)

@@ -179,8 +179,10 @@ bool family_rope(struct call *c, int i, const struct window *w)
 static const struct {
     int t, n;
     float p;
-} drops[] = {{1, 1, 0.5f},   {0, 4, 0.5f},      {3, 5, 0.1f},
-             {17, 66, 0.3f}, {2, 257, 0.9375f}, {9, 12, 0}};
+    bool holes; /* NaN among x */
+} drops[] = {{1, 1, 0.5f, false},      {0, 4, 0.5f, false}, {3, 5, 0.1f, false},
+             {17, 66, 0.3f, false},    {9, 12, 0, false},   {4, 35, 0.5f, true},
+             {2, 257, 0.9375f, false}, {3, 5, 0, true}};
 
 bool family_dropout(struct call *c, int i, const struct window *w)
 {
@@ -193,7 +195,10 @@ bool family_dropout(struct call *c, int i, const struct window *w)
     *p = (struct nnd_drop){.struct_size = sizeof *p,
                            .dropout = {.p = drops[i].p, .op = 12}};
     c->rows = drops[i].t;
-    call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, drops[i].n, -1)->row = row;
+    struct slot *x = call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, drops[i].n, -1);
+    x->row = row;
+    if (drops[i].holes)
+        make_holes(c, x);
     call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t, drops[i].n, -1)->row = row;
     int32_t *sample = call_ints(c, t), *pos = call_ints(c, t);
     for (int64_t r = 0; r < t; r++) {
@@ -203,8 +208,8 @@ bool family_dropout(struct call *c, int i, const struct window *w)
     call_array(c, &p->dropout.state, state, sizeof state);
     call_array(c, &p->dropout.sample, sample, (size_t)t * sizeof *sample);
     call_array(c, &p->dropout.pos, pos, (size_t)t * sizeof *pos);
-    snprintf(c->text, sizeof c->text, "t=%d n=%d p=%g", drops[i].t, drops[i].n,
-             (double)drops[i].p);
+    snprintf(c->text, sizeof c->text, "t=%d n=%d p=%g%s", drops[i].t, drops[i].n,
+             (double)drops[i].p, drops[i].holes ? " holes" : "");
     return true;
 }
 

@@ -10,7 +10,7 @@
 #define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
 
 enum { SEQS = 4, ROW_STEP = 4096 };
-enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4 }; /* see cases[].bias */
+enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4, BIAS_HIDES = 8 }; /* cases[].bias */
 
 /* Lengths of queries, of keys, and how many of the keys count (-1: all). */
 struct seq {
@@ -24,7 +24,7 @@ static const struct {
     bool causal;
     int window;
     float softcap, drop, scale;
-    int bias; /* axes of sequences and of heads that are whole, or none */
+    int bias; /* axes of sequences and of heads that are whole, or none; hides keys */
 } cases[] = {
     {1, 1, 1, true, {{1, 1, -1}}, false, 0, 0, 0, 1, 0},
     {2,
@@ -164,6 +164,18 @@ static const struct {
      0,
      0.3f,
      BIAS_ONE},
+    {2, 1, 8, true, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL | BIAS_HIDES},
+    {2,
+     2,
+     8,
+     false,
+     {{5, 150, -1}, {66, 30, -1}, {0, 4, -1}, {7, 20, -1}},
+     false,
+     0,
+     0,
+     0,
+     0.3f,
+     BIAS_ONE | BIAS_HIDES},
     /* Several tiles of 128: in bf16 alone, and not for all, see build. */
     {2,
      1,
@@ -257,12 +269,13 @@ static void set_params(struct call *c, int i, const struct rows *r)
     snprintf(
         c->text, sizeof c->text,
         "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g "
-        "bias=%d",
+        "bias=%d%s",
         cases[i].h, cases[i].hk, cases[i].d, cases[i].seq[0].q, cases[i].seq[0].k,
         cases[i].seq[1].q, cases[i].seq[1].k, cases[i].seq[2].q, cases[i].seq[2].k,
         cases[i].seq[3].q, cases[i].seq[3].k, cases[i].causal ? " causal" : "",
         cases[i].seq[0].len >= 0 ? " len_k" : "", cases[i].window,
-        (double)cases[i].softcap, (double)cases[i].drop, cases[i].bias);
+        (double)cases[i].softcap, (double)cases[i].drop, cases[i].bias & ~BIAS_HIDES,
+        cases[i].bias & BIAS_HIDES ? " hides" : "");
 }
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *t,
@@ -284,16 +297,29 @@ static void add_lse(struct call *c, enum role role, const struct rows *r, int i)
     s->terms = r->max_k * cases[i].d;
 }
 
+/* -inf for some keys: of every fifth query all are hidden, of the next the first half,
+ * then every other one. */
+static void hide_keys(struct call *c, struct slot *s, int64_t queries, int64_t keys)
+{
+    double *value = arena_calloc(c->arena, (size_t)s->count + 1, sizeof *value);
+    for (int64_t i = 0; i < s->count; i++) {
+        int64_t j = i % keys, kind = i / keys % queries % 5;
+        bool hidden = kind == 0 || (kind == 1 && j < keys / 2) || (kind == 2 && j % 2);
+        value[i] = hidden ? -INFINITY : call_value(s, 90, i);
+    }
+    s->value = value;
+}
+
 /* A bias or its gradient, [sequences or 1, heads or 1, queries, keys]. */
 static struct slot *add_bias(struct call *c, const char *name, struct nnd_tensor *t,
                              enum role role, const struct window *w,
                              const struct rows *r, int i)
 {
-    bool all = cases[i].bias == BIAS_ALL;
+    bool all = cases[i].bias & BIAS_ALL;
     int64_t *id = call_row_ids(c, SEQS, 0);
     struct slot *s = call_tensor(c, name, t, role,
                                  role == ROLE_OUT ? KIND_F32 : KIND_ACT, all ? r->n : 1,
-                                 cases[i].bias == BIAS_ONE ? 1 : cases[i].h, r->max_q);
+                                 cases[i].bias & BIAS_ONE ? 1 : cases[i].h, r->max_q);
     s->dim[s->ndim++] = r->max_k;
     s->count *= r->max_k;
     for (int64_t b = 0; b < r->n; b++)
@@ -302,6 +328,8 @@ static struct slot *add_bias(struct call *c, const char *name, struct nnd_tensor
         s->row = id;
     else
         c->rows = 0;
+    if (role == ROLE_IN && cases[i].bias & BIAS_HIDES)
+        hide_keys(c, s, r->max_q, r->max_k);
     return s;
 }
 
