@@ -19,7 +19,7 @@ packages="
     build-essential autoconf automake libtool pkgconf
     protobuf-c-compiler libprotobuf-c-dev libzmq3-dev libhwloc-dev
     libsqlite3-dev libyaml-dev libjansson-dev libssl-dev libcmocka-dev libmicrohttpd-dev
-    libutf8proc-dev libblis-openmp-dev libopenmpi-dev openmpi-bin
+    libutf8proc-dev libblis-serial-dev libopenmpi-dev openmpi-bin
     libsentencepiece-dev
 "
 # What some tests need besides, and skip without.  A machine that is there to test, as

@@ -23,12 +23,13 @@ AC_DEFUN([NND_NEED_PROG],
    NND_ROW([$2], [$$1])])
 
 dnl NND_NEED_BLIS(PACKAGE): BLIS has no .pc file, and which libblis the bare
-dnl <cblas.h> belongs to depends on the machine's alternatives, so the OpenMP
-dnl build is named by its folder.  Sets BLIS_CFLAGS and BLIS_LIBS, unless given.
+dnl <cblas.h> belongs to depends on the machine's alternatives, so the serial build is
+dnl named by its folder: threads are the host's, and the others allocate in each call
+dnl of one thread, too.  Sets BLIS_CFLAGS and BLIS_LIBS, unless given.
 AC_DEFUN([NND_NEED_BLIS],
   [AC_ARG_VAR([BLIS_CFLAGS], [C flags for <blis.h>])
    AC_ARG_VAR([BLIS_LIBS], [linker flags for libblis])
-   nnd_blis=`$CC -print-multiarch 2>/dev/null`/blis-openmp
+   nnd_blis=`$CC -print-multiarch 2>/dev/null`/blis-serial
    test -n "$BLIS_CFLAGS" || BLIS_CFLAGS="-isystem /usr/include/$nnd_blis"
    test -n "$BLIS_LIBS" ||
      BLIS_LIBS="-L/usr/lib/$nnd_blis -lblis -Wl,-rpath,/usr/lib/$nnd_blis"

@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -26,9 +27,7 @@ static void count(atomic_int *what)
         atomic_fetch_add_explicit(what, 1, memory_order_relaxed);
 }
 
-/* What glibc calls its own by.  memalign() is left alone: libgomp, which is below an
- * OpenMP build of BLIS, makes the team of each parallel region with it, of one thread
- * as well. */
+/* What glibc calls its own by. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t size);
@@ -53,6 +52,12 @@ void *realloc(void *p, size_t size)
 }
 
 void *aligned_alloc(size_t align, size_t size)
+{
+    count(&allocations);
+    return __libc_memalign(align, size);
+}
+
+void *memalign(size_t align, size_t size)
 {
     count(&allocations);
     return __libc_memalign(align, size);

@@ -7,6 +7,7 @@
 #include "bad.h"
 
 #include <fenv.h>
+#include <malloc.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -154,6 +155,9 @@ static int launch(const void *self, void *plan, const void *params,
         *(volatile int *)8 = 1;
 #elif defined FAULT_ALLOC
     void *volatile scratch = malloc((size_t)(nm + 1) * 64 + (size_t)nk);
+    free(scratch);
+#elif defined FAULT_MEMALIGN
+    void *volatile scratch = memalign(64, (size_t)(nm + 1) * 64 + (size_t)nk);
     free(scratch);
 #elif defined FAULT_C11_THREAD
     thrd_t thread;
