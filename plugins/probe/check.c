@@ -159,11 +159,11 @@ void probe_condemn_kernel(const struct options *o, const json_t *plugin,
 }
 
 /* A verdict on a kernel that took its process along. */
-static json_t *broken(const char *kernel, const struct err *e)
+static json_t *broken(const char *kernel, bool late, const struct err *e)
 {
     json_t *line = json_sprintf("%s: %s", kernel, e->text);
-    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:[o]}", "trials", 0, "refused", 0,
-                     "invariant", 0, "failed", 1, "skip", "", "failures",
+    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:b, s:[o]}", "trials", 0, "refused", 0,
+                     "invariant", 0, "failed", 1, "skip", "", "late", late, "failures",
                      line ? line : json_string(kernel));
 }
 
@@ -207,16 +207,18 @@ json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope
     int rc = child_run(judge, &job, seconds, &out, &e);
     json_t *v = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
     if (!v)
-        v = broken(job.name, &e);
+        v = broken(job.name, rc == CHILD_LATE, &e);
     *sound = number(v, "failed") == 0 || rc == CHILD_SAID;
     buf_free(&out);
     return v;
 }
 
 /* Did it do what nobody should come upon?  A kernel that refused whatever was asked has
- * only shown nothing. */
-static bool is_harm(const json_t *v)
+ * only shown nothing, and so has one that was given less time than the suite takes. */
+static bool is_harm(const json_t *v, double seconds)
 {
+    if (json_is_true(json_object_get(v, "late")) && seconds < CHECK_SECONDS)
+        return false;
     int trials = number(v, "trials");
     return number(v, "failed") > 0 &&
            (json_object_get(v, "used") == NULL || number(v, "refused") < trials);
@@ -233,7 +235,7 @@ static bool check_kernel(const struct options *o, const json_t *plugin, size_t i
     if (!o->json)
         print_verdict(k, v);
     ok = number(v, "failed") == 0;
-    if (is_harm(v))
+    if (is_harm(v, seconds))
         probe_condemn_kernel(o, plugin, k, v, "check");
     json_object_update(k, v);
     json_decref(v);

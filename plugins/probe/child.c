@@ -240,7 +240,7 @@ int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct er
     if (watch(&c, seconds, &got, &status, &timed_out))
         rc = take_answer(&got, out, e) < 0 ? CHILD_SAID : 0;
     else if (explain(&c, status, timed_out, seconds, e) < 0)
-        rc = CHILD_DIED;
+        rc = timed_out ? CHILD_LATE : CHILD_DIED;
     buf_free(&got);
     close(c.result);
     close(c.words);

@@ -274,7 +274,8 @@ json_t *probe_describe(const struct options *o, const char *path)
     }
     if (hex[0])
         json_object_set_new(j, "sha256", json_string(hex));
-    if (rc == CHILD_DIED) /* the next process shall not try it */
+    if (rc == CHILD_DIED || (rc == CHILD_LATE && seconds >= LIST_SECONDS))
+        /* the next process shall not try it */
         probe_condemn(o, j, "", "", "loading", probe_text(j, "error"));
     buf_free(&out);
     free(file);
