@@ -206,6 +206,9 @@ const struct rule rules[] = {
     {"train.recompute", 0, 0, 0, 0,
      "what backward makes again, to the same bits; activations: and norms; blocks: and "
      "each layer"},
+    {"train.recompute_layers", 0, 2048, 0, 0,
+     "blocks: how many layers, from the first on, the source's before the target's; 0: "
+     "all"},
 
     {"parallel.dp", 1, 65536, 0, 0, "data-parallel ranks; a power of two"},
     {"parallel.ep", 1, 4096, 0, 0, "ranks that share one set of experts; divides dp"},

@@ -468,6 +468,27 @@ static int check_validation(const struct spec *s, const Nnd__Job *j, struct err 
         j->train->valid_every);
 }
 
+static int check_recompute(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    static const char path[] = "train.recompute_layers";
+    const Nnd__Train *t = j->train;
+
+    if (t->recompute_layers == 0)
+        return 0;
+    if (t->recompute != NND__TRAIN__RECOMPUTE__BLOCKS)
+        return spec_refuse(s, e, path, "train.recompute",
+                           "wanted 0 unless train.recompute is blocks, found %u",
+                           t->recompute_layers);
+    if (families[j->model->family].recurrent)
+        return spec_refuse(s, e, path, "model.family",
+                           "wanted 0: recurrent families run no layer again");
+    if (t->recompute_layers > all_layers(j->model))
+        return spec_refuse(
+            s, e, path, "model.layers", "wanted at most all layers (%u%s), found %u",
+            all_layers(j->model), note(s, "model.layers"), t->recompute_layers);
+    return 0;
+}
+
 /* What belongs to a kind of decay: k of 0 has been worked out by now. */
 static int check_teacher(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
@@ -697,6 +718,9 @@ static const struct {
      "train.teacher_k, _c, _min and _own need train.teacher: for linear_decay k is at "
      "most 1, c and min belong to it alone; for exponential k is below 1, for "
      "inverse_sigmoid at least 1."},
+    {check_recompute,
+     "train.recompute_layers belongs to train.recompute blocks, and is at most the "
+     "number of layers, of both sides."},
     {check_distill,
      "distill.teacher leaves train.label_smoothing 0, train.teacher always and "
      "data.sampling random."},

@@ -146,7 +146,8 @@ static bool has_rule(struct pass *p, const struct value *v)
 /* Its maker may run once more in backward. */
 static bool is_of_block(const struct graph *g, const struct node *n)
 {
-    return g->recompute == RECOMPUTE_BLOCKS && n->block && !n->loop && n->op->kernel;
+    return g->recompute == RECOMPUTE_BLOCKS && n->block && !n->loop && n->op->kernel &&
+           (!g->recompute_blocks || n->block <= g->recompute_blocks);
 }
 
 /* What a block keeps to itself is made again from what it reads of others. */

@@ -125,6 +125,7 @@ int graph_program(struct graph *g, const char *name)
     }
     g->program[g->nprogram] = (struct program){
         .name = arena_strdup(g->mem, name), .first = g->nnode, .end = g->nnode};
+    g->nblock = 0;
     return g->nprogram++;
 }
 

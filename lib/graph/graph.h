@@ -157,10 +157,11 @@ struct graph {
     int nplane;
     struct program program[GRAPH_PROGRAMS];
     int nprogram;
-    int block, nblock; /* that nodes appended now are of, and how many there are */
+    int block, nblock; /* that nodes appended now are of, and the program's so far */
     int open_loop;     /* nodes appended now belong to it */
     enum recompute recompute;
-    uint32_t next_rng; /* number of the next op that draws random bits */
+    int recompute_blocks; /* of RECOMPUTE_BLOCKS: a program's first so many; 0: all */
+    uint32_t next_rng;    /* number of the next op that draws random bits */
     char scope[160];
     struct err err;
 };

@@ -80,6 +80,7 @@ int programs_build(const Nnd__Job *job, int rank, int64_t vocab, struct programs
     struct programs x = {.g = g};
     g->wire = wire_dtype(job);
     g->recompute = recompute_of(job);
+    g->recompute_blocks = (int)job->train->recompute_layers;
     int rc = model_init(&x.model, g, job, vocab, e);
     if (!rc)
         rc = model_guess(&x.model, &x.guess, e);

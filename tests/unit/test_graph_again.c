@@ -77,7 +77,7 @@ static void end(struct graph *g, struct value *x)
     struct chunk c = {.target = graph_input(g, "target", NND_I32, S(1, I(ROWS))),
                       .seed = graph_input(g, "seed", NND_F32, S(1, I(1)))};
     op_xent(g, op_linear(g, x, weight(g, "head", 5, WIDTH), NULL), &c);
-    graph_backward(g, 0, "backward");
+    graph_backward(g, g->nprogram - 1, "backward");
     struct memory m;
     struct err e;
     for (int i = 0; i < g->nplane; i++)
@@ -182,6 +182,29 @@ static void blocks_keep_what_others_read(void **state)
     for (int i = g->program[1].first; i < g->nnode; i++)
         again += g->node[i]->again && strcmp(g->node[i]->op->name, "linear") == 0;
     assert_int_equal(again, 1);
+    graph_destroy(g);
+}
+
+/* Of two blocks the first one runs again, whatever programs came before. */
+static void some_blocks_run_again(void **state)
+{
+    (void)state;
+    struct graph *g = new_graph(1, RECOMPUTE_BLOCKS);
+    g->recompute_blocks = 1;
+    graph_block(g);
+    graph_block_end(g);
+    graph_program(g, "second");
+    struct value *x = rows(g), *z[2];
+    for (int i = 0; i < 2; i++) {
+        graph_block(g);
+        z[i] = op_linear(g, x, weight(g, i ? "up.1" : "up.0", FFN, WIDTH), NULL);
+        x = op_linear(g, op_act(g, z[i], ACT_GELU_TANH),
+                      weight(g, i ? "down.1" : "down.0", WIDTH, FFN), NULL);
+    }
+    graph_block_end(g);
+    end(g, x);
+    assert_false(kept(z[0]));
+    assert_true(kept(z[1]));
     graph_destroy(g);
 }
 
@@ -321,6 +344,7 @@ int main(void)
         cmocka_unit_test(norms_are_made_again),
         cmocka_unit_test(activations_are_a_choice),
         cmocka_unit_test(blocks_keep_what_others_read),
+        cmocka_unit_test(some_blocks_run_again),
         cmocka_unit_test(nothing_is_made_again_when_asked),
         cmocka_unit_test(what_nobody_has_is_kept),
         cmocka_unit_test(views_read_what_is_made_again),

@@ -210,6 +210,15 @@ static const struct bad bads[] = {
      "3:3: distill.alpha: wanted distill.teacher beside it, found none"},
     {"teacher of another temperature forgotten", DATA "distill:\n  temperature: 2\n",
      "3:3: distill.temperature: wanted distill.teacher beside it, found none"},
+    {"layers run again beside norms", DATA "train:\n  recompute_layers: 1\n",
+     "3:3: train.recompute_layers: wanted 0 unless train.recompute is blocks, found 1"},
+    {"more layers run again than there are",
+     DATA "train:\n  recompute: blocks\n  recompute_layers: 5\n",
+     "4:3: train.recompute_layers: wanted at most all layers (4, default), found 5"},
+    {"cells run again",
+     DATA
+     "model:\n  family: rnnlm\ntrain:\n  recompute: blocks\n  recompute_layers: 1\n",
+     "6:3: train.recompute_layers: wanted 0: recurrent families run no layer again"},
     {"top_k above experts", DATA "model:\n  moe:\n    experts: 4\n    top_k: 5\n",
      "5:5: model.moe.top_k: wanted at most model.moe.experts (4), found 5"},
     {"experts below top_k", DATA "model:\n  moe:\n    experts: 1\n",
@@ -388,7 +397,7 @@ static const struct bad_option bad_options[] = {
      "beta1, beta2, eps, momentum, weight_decay, clip, loss_scale, loss_scale_window, "
      "nonfinite, valid_every, valid_batches, log_every, threads, label_smoothing, "
      "batch_tokens, best, patience, ema, teacher, teacher_k, teacher_c, teacher_min, "
-     "teacher_own, memory, recompute"},
+     "teacher_own, memory, recompute, recompute_layers"},
     {"train.lr=", ERR_SPEC,
      "-S: train.lr: wanted a number from 0 to 1000, found nothing"},
     {"train.lr=fast", ERR_SPEC,
