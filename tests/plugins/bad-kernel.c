@@ -124,23 +124,63 @@ static void *idle(void *arg)
 }
 #endif
 
+/* Does the call sum the other way, which gives other bits? */
+static int is_backward(int64_t nm, const struct nnd_launch *l)
+{
+    int backward = 0;
+#if defined FAULT_THREADS
+    backward = l->nthreads == 2;
+#elif defined FAULT_LAUNCHES
+    static int launches; /* the third and those after it */
+    backward = ++launches > 2;
+#elif defined FAULT_ROWS
+    backward = nm % 2;
+#elif defined FAULT_SHARED
+    static _Atomic int inside;
+    inside++;
+    usleep(1000); /* long enough for the other to come, on a loaded machine too */
+    backward = inside > 1;
+    inside--;
+#endif
+    (void)nm;
+    (void)l;
+    return backward;
+}
+
+/* What launch() must not take, or leave behind. */
+static void take(size_t size)
+{
+#if defined FAULT_ALLOC
+    void *volatile scratch = malloc(size);
+    free(scratch);
+#elif defined FAULT_MEMALIGN
+    void *volatile scratch = memalign(64, size);
+    free(scratch);
+#elif defined FAULT_C11_THREAD
+    thrd_t thread;
+    if (thrd_create(&thread, idle11, NULL) == thrd_success)
+        thrd_join(thread, NULL);
+#elif defined FAULT_THREAD
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, idle, NULL) == 0)
+        pthread_join(thread, NULL);
+#elif defined FAULT_FLOATS
+    fesetround(FE_UPWARD);
+#endif
+    (void)size;
+}
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
     const struct nnd_gemm *p = params;
     int64_t nm = p->d.dim[0], nn = p->d.dim[1], nk = p->a.dim[p->trans_a ? 0 : 1];
-    int backward = 0;
+    int backward = is_backward(nm, l);
     (void)self;
     (void)plan;
     (void)e;
-#if defined FAULT_THREADS
-    backward = l->nthreads == 2;
-#elif defined FAULT_LAUNCHES
-    static int launches; /* the third and those after it sum the other way */
-    backward = ++launches > 2;
-#elif defined FAULT_ROWS
-    backward = nm % 2;
-#elif defined FAULT_INPUT
+    take((size_t)(nm + 1) * 64 + (size_t)nk);
+#if defined FAULT_INPUT
     if (nm && nk)
         *at(&p->a, 0, 0) += 1;
 #elif defined FAULT_WORKSPACE
@@ -153,28 +193,6 @@ static int launch(const void *self, void *plan, const void *params,
 #elif defined FAULT_CRASH
     if (nk == 257)
         *(volatile int *)8 = 1;
-#elif defined FAULT_ALLOC
-    void *volatile scratch = malloc((size_t)(nm + 1) * 64 + (size_t)nk);
-    free(scratch);
-#elif defined FAULT_MEMALIGN
-    void *volatile scratch = memalign(64, (size_t)(nm + 1) * 64 + (size_t)nk);
-    free(scratch);
-#elif defined FAULT_C11_THREAD
-    thrd_t thread;
-    if (thrd_create(&thread, idle11, NULL) == thrd_success)
-        thrd_join(thread, NULL);
-#elif defined FAULT_THREAD
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, idle, NULL) == 0)
-        pthread_join(thread, NULL);
-#elif defined FAULT_FLOATS
-    fesetround(FE_UPWARD);
-#elif defined FAULT_SHARED
-    static _Atomic int inside; /* one at a time, or the sums run backward */
-    inside++;
-    usleep(1000); /* long enough for the other to come, on a loaded machine too */
-    backward |= inside > 1;
-    inside--;
 #elif defined FAULT_LOOP
     for (volatile int i = 0; nk == 257; i++)
         ;
@@ -184,8 +202,6 @@ static int launch(const void *self, void *plan, const void *params,
         abort();
     }
 #endif
-    (void)l;
-    (void)nk;
     for (int64_t m = 0; m < nm; m++)
         for (int64_t n = 0; n < nn; n++)
             element(p, m, n, backward);
