@@ -176,7 +176,7 @@ const struct rule rules[] = {
      "on a NaN or Inf: skip the step, stop the job, or roll back to a checkpoint"},
     {"train.valid_every", 0, STEPS_MAX, 0, 0, "steps between validations; 0: never"},
     {"train.valid_batches", 0, STEPS_MAX, 0, 0,
-     "batches per validation; 0: the whole validation set"},
+     "batches of train.batch samples per validation; 0: the whole validation set"},
     {"train.log_every", 1, STEPS_MAX, 0, 0, "steps between reports"},
     {"train.threads", 0, 1024, 0, 0,
      "threads per rank; 0: the node's cores, shared among its ranks"},

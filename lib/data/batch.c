@@ -94,7 +94,7 @@ int batch_source_pack(struct batch_source *b, uint32_t rows, uint32_t chunks,
                       struct err *e)
 {
     uint32_t samples = b->batch / chunks;
-    struct packs_limit limit = {rows / chunks, rows / chunks, samples,
+    struct packs_limit limit = {b->samples, rows / chunks, rows / chunks, samples,
                                 (uint64_t)b->batch * 16};
 
     if (packs_create(b->part, b->seed, &limit, b->train, &b->packs, e) < 0)

@@ -63,8 +63,10 @@ void batch_source_valid(const struct corpus *c, uint32_t batch, uint32_t limit,
 /* Is this step the first of an epoch, at which sequential streams begin anew? */
 bool batch_is_first(const struct batch_source *b, uint64_t step);
 
-/* The same, packed: of every step's `rows` rows on either side, and at most `batch`
- * samples, each of `chunks` chunks has an equal part.  The source owns memory then. */
+/* The same samples, packed: of every step's `rows` rows on either side, and at most
+ * `batch` samples, each of `chunks` chunks has an equal part.  So `limit` batches of a
+ * validation are that many times `batch` samples, in more steps where rows are few.
+ * The source owns memory then. */
 int batch_source_pack(struct batch_source *b, uint32_t rows, uint32_t chunks,
                       struct err *e);
 void batch_source_free(struct batch_source *b);

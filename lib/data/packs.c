@@ -14,6 +14,8 @@ struct packs {
     uint64_t seed;
     bool train;
     uint64_t epoch, base;   /* the one below, and packs of all before it  */
+    uint64_t before;        /* base of the one before; base: not known    */
+    uint64_t made;          /* epochs so far                              */
     uint64_t count;         /* its packs                                  */
     uint64_t *line;         /* [lines]: of pack j, [first[j], first[j+1]) */
     uint64_t *first;        /* [lines + 1]                                */
@@ -66,8 +68,9 @@ static void cut_pool(struct packs *p, uint64_t n, uint64_t at)
 
 static void make_epoch(struct packs *p)
 {
-    uint64_t lines = p->part->lines;
+    uint64_t lines = p->limit.lines;
 
+    p->made++;
     p->count = 0;
     for (uint64_t at = 0; at < lines; at += p->limit.pool) {
         uint64_t n = lines - at < p->limit.pool ? lines - at : p->limit.pool;
@@ -89,7 +92,7 @@ int packs_create(const struct corpus_part *part, uint64_t seed,
                  struct err *e)
 {
     struct packs *p = calloc(1, sizeof *p);
-    size_t lines = part->lines;
+    size_t lines = limit->lines;
 
     if (p) {
         *p =
@@ -117,18 +120,33 @@ void packs_destroy(struct packs *p)
     free(p);
 }
 
-static void go_to_epoch(struct packs *p, uint64_t epoch, uint64_t base)
+static void go_to_epoch(struct packs *p, uint64_t epoch, uint64_t base, uint64_t before)
 {
     p->epoch = epoch;
     p->base = base;
+    p->before = before;
     make_epoch(p);
+}
+
+/* A step at a border of epochs goes back by one; how far is known then. */
+static void go_back(struct packs *p, uint64_t i)
+{
+    if (i >= p->before)
+        go_to_epoch(p, p->epoch - 1, p->before, p->before);
+    else
+        go_to_epoch(p, 0, 0, 0);
 }
 
 uint64_t packs_count(struct packs *p)
 {
     if (p->epoch > 0)
-        go_to_epoch(p, 0, 0);
+        go_to_epoch(p, 0, 0, 0);
     return p->count;
+}
+
+uint64_t packs_made(const struct packs *p)
+{
+    return p->made;
 }
 
 uint64_t packs_at(struct packs *p, uint64_t i, const uint64_t **lines)
@@ -136,11 +154,11 @@ uint64_t packs_at(struct packs *p, uint64_t i, const uint64_t **lines)
     uint64_t j;
 
     if (i < p->base)
-        go_to_epoch(p, 0, 0);
+        go_back(p, i);
     if (p->count == 0 || (!p->train && i >= p->count))
         return 0;
     while (i - p->base >= p->count)
-        go_to_epoch(p, p->epoch + 1, p->base + p->count);
+        go_to_epoch(p, p->epoch + 1, p->base + p->count, p->base);
     j = i - p->base;
     if (p->train)
         j = order_place(p->seed + 1, p->epoch, p->count, j);

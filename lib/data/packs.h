@@ -14,8 +14,9 @@
 
 struct packs;
 
-/* What fits into a pack; every pair does. */
+/* Which pairs are taken, and what fits into a pack; every pair does. */
 struct packs_limit {
+    uint64_t lines;             /* of the part, from its first  */
     uint64_t rows, source_rows; /* tokens of targets, of sources */
     uint64_t samples;
     uint64_t pool; /* pairs that are sorted together */
@@ -30,6 +31,10 @@ void packs_destroy(struct packs *p);
 
 /* How many an epoch has: of validation all; of training its first epoch. */
 uint64_t packs_count(struct packs *p);
+
+/* How many epochs were put into packs so far: all that an access may cost.  One of
+ * those near the last costs one, one far back as many as there are before it. */
+uint64_t packs_made(const struct packs *p);
 
 /* The lines of pack number i: returns how many, 0 behind the end of validation.  Good
  * until the next call. */

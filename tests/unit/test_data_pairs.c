@@ -479,7 +479,7 @@ static struct corpus *many_pairs(void **state, struct setting *s, struct lexicon
  * and a pack is the same however it was come to. */
 static void packs_hold_every_pair_once(void **state)
 {
-    static const struct packs_limit limit = {14, 13, 4, 20};
+    static const struct packs_limit limit = {60, 14, 13, 4, 20};
     struct setting s;
     struct lexicon l;
     struct corpus *c = many_pairs(state, &s, &l);
@@ -510,6 +510,7 @@ static void packs_hold_every_pair_once(void **state)
             assert_true(rows <= limit.rows && source <= limit.source_rows);
             full += rows > limit.rows / 2;
             assert_int_equal(packs_at(one, 50 - i, &again) > 0, 1);
+            assert_int_equal(packs_at(one, i ? i - 1 : i, &again) > 0, 1);
             assert_int_equal(packs_at(one, i, &again), count);
             assert_memory_equal(line, again, count * sizeof *line);
         }
@@ -519,6 +520,65 @@ static void packs_hold_every_pair_once(void **state)
     assert_true(full > i / 2);
     packs_destroy(all);
     packs_destroy(one);
+    corpus_destroy(c);
+    lexicon_free(&l);
+}
+
+/* Lengths are equal where each is the same text. */
+static void a_packed_validation_keeps_to_its_batches(void **state)
+{
+    enum { B = 4, LIMIT = 3, R = 16 };
+    struct batch_source b;
+    struct setting s;
+    struct lexicon l;
+    struct corpus *c = many_pairs(state, &s, &l);
+    uint64_t seen = 0, wanted = 0, counts[2];
+    struct err e;
+
+    c->valid = c->train;
+    for (uint64_t k = 0; k < LIMIT * B; k++)
+        wanted += c->valid.line[k + 1] - c->valid.line[k] - 1;
+    batch_source_valid(c, B, LIMIT, &b);
+    assert_int_equal(batch_source_pack(&b, 2 * R, 2, &e), 0);
+    for (uint64_t step = 0; step < batch_steps(&b); step++) {
+        batch_counts(&b, step, 2, counts);
+        seen += counts[0] + counts[1];
+    }
+    assert_int_equal(seen, wanted);
+    for (uint64_t i = 0; i < packs_count(b.packs); i++) {
+        const uint64_t *line;
+
+        for (uint64_t n = packs_at(b.packs, i, &line); n-- > 0;)
+            assert_true(line[n] < LIMIT * B);
+    }
+    batch_source_free(&b);
+    corpus_destroy(c);
+    lexicon_free(&l);
+}
+
+/* A step that stands in two epochs asks for its chunks twice, in order. */
+static void going_back_over_a_border_makes_one_epoch(void **state)
+{
+    static const struct packs_limit limit = {60, 14, 13, 4, 20};
+    struct setting s;
+    struct lexicon l;
+    struct corpus *c = many_pairs(state, &s, &l);
+    const uint64_t *line;
+    struct packs *p;
+    uint64_t border = 0, made;
+    struct err e;
+
+    assert_int_equal(packs_create(&c->train, 7, &limit, true, &p, &e), 0);
+    for (uint64_t n = 0; n < 9 * limit.lines; border++)
+        n += packs_at(p, border, &line);
+    for (int k = 0; k < 3; k++) {
+        made = packs_made(p);
+        packs_at(p, border, &line);
+        packs_at(p, border - 1, &line);
+        packs_at(p, border, &line);
+        assert_true(packs_made(p) - made <= 3);
+    }
+    packs_destroy(p);
     corpus_destroy(c);
     lexicon_free(&l);
 }
@@ -595,6 +655,8 @@ int main(void)
         TEST(a_vocabulary_of_another_model_is_refused),
         TEST(rows_hold_both_sides),
         TEST(packs_hold_every_pair_once),
+        TEST(a_packed_validation_keeps_to_its_batches),
+        TEST(going_back_over_a_border_makes_one_epoch),
         TEST(packed_rows_stand_one_behind_the_other),
     };
 
