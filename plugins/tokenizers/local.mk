@@ -9,7 +9,8 @@ EXTRA_DIST += \
 
 if WITH_SENTENCEPIECE
 tokenizer_LTLIBRARIES += plugins/tokenizers/sentencepiece/sentencepiece.la
-plugins_tokenizers_sentencepiece_sentencepiece_la_CPPFLAGS = $(PLUGIN_INCLUDES)
+plugins_tokenizers_sentencepiece_sentencepiece_la_CPPFLAGS = $(PLUGIN_INCLUDES) \
+    -DSENTENCEPIECE_VERSION='"$(SENTENCEPIECE_VERSION)"'
 plugins_tokenizers_sentencepiece_sentencepiece_la_CXXFLAGS = -std=c++17 -Wall -Wextra \
     $(SENTENCEPIECE_CFLAGS) $(WERROR_FLAGS) $(SANITIZER_FLAGS)
 plugins_tokenizers_sentencepiece_sentencepiece_la_LDFLAGS = $(AM_LDFLAGS) -module \

@@ -5,6 +5,7 @@
  * Besides the CUDA plugin the one file of C++.  It turns what the library does, in
  * exceptions and strings, into the C of <nnd/tokenizer.h>; training is by its unigram
  * model with byte fallback, on one thread, so that the same text gives the same model.
+ * The library's headers do not tell its version; the build does, SENTENCEPIECE_VERSION.
  */
 #include <nnd/tokenizer.h>
 
@@ -110,6 +111,26 @@ int sp_decode(const void *self, const uint32_t *ids, size_t n, nnd_tokenizer_byt
     });
 }
 
+/* The trainer reads over a sentence of more bytes than this. */
+constexpr size_t longest = 4192;
+
+/* The length of the piece of text[len] that it can read: up to a space, since each
+ * sentence begins with one to it, or where there is none, up to a whole character. */
+size_t piece_of(const char *text, size_t len)
+{
+    size_t n = longest;
+
+    if (len <= longest)
+        return len;
+    while (n > 0 && text[n] != ' ')
+        n--;
+    if (n > 0)
+        return n;
+    for (n = longest; n > 1 && ((unsigned char)text[n] & 0xc0) == 0x80;)
+        n--;
+    return n;
+}
+
 /* The texts to learn from, in the form that the trainer asks for. */
 class Texts : public sentencepiece::SentenceIterator
 {
@@ -124,11 +145,14 @@ class Texts : public sentencepiece::SentenceIterator
     }
     void Next() override
     {
-        const char *text = nullptr;
-        size_t len = 0;
+        size_t n;
 
-        done_ = !next_(arg_, &text, &len);
-        value_.assign(done_ ? "" : text, len);
+        if (left_ == 0)
+            done_ = !next_(arg_, &text_, &left_);
+        n = done_ ? 0 : piece_of(text_, left_);
+        value_.assign(n ? text_ : "", n);
+        text_ += n;
+        left_ -= n;
     }
     const std::string &value() const override
     {
@@ -142,6 +166,8 @@ class Texts : public sentencepiece::SentenceIterator
   private:
     nnd_tokenizer_text *next_;
     void *arg_;
+    const char *text_ = nullptr;
+    size_t left_ = 0; /* of text_, still to be read */
     bool done_ = false;
     std::string value_;
 };
@@ -156,6 +182,7 @@ int sp_learn(uint32_t vocab, nnd_tokenizer_text *next, void *arg,
             {"vocab_size", std::to_string(vocab)},
             {"byte_fallback", "true"},
             {"hard_vocab_limit", "false"},
+            {"max_sentence_length", std::to_string(longest)},
             {"num_threads", "1"},
             {"minloglevel", "2"},
         };
@@ -168,9 +195,17 @@ int sp_learn(uint32_t vocab, nnd_tokenizer_text *next, void *arg,
 }
 
 const nnd_tokenizer self_description = {
-    sizeof(nnd_tokenizer), NND_TOKENIZER_ABI, "sentencepiece", "0.1.97",
-    sp_open,               sp_close,          sp_vocab,        sp_unknown,
-    sp_encode,             sp_decode,         sp_learn,
+    sizeof(nnd_tokenizer),
+    NND_TOKENIZER_ABI,
+    "sentencepiece",
+    SENTENCEPIECE_VERSION,
+    sp_open,
+    sp_close,
+    sp_vocab,
+    sp_unknown,
+    sp_encode,
+    sp_decode,
+    sp_learn,
 };
 
 } // namespace
