@@ -420,6 +420,11 @@ static void encode_raw(struct encoding *x, const char *text, size_t len)
     encode_normal(x, x->normal.data, x->normal.len);
 }
 
+bool bpe_lacks(const struct bpe *b)
+{
+    return b->unknown != BYTEMAP_NONE && b->bytes < 256;
+}
+
 /* Over characters: U+2581 where there is no such piece, and one in front of each. */
 enum { SPACES_GROWTH = 6 };
 

@@ -87,6 +87,10 @@ bool bpe_is_added(const struct bpe *b, uint32_t id);
 /* What a piece is written as over characters: of an added one, what is found. */
 const char *bpe_written(const struct bpe *b, uint32_t id, size_t *len);
 
+/* Are there characters that become the unknown piece?  Not where all bytes are there.
+ */
+bool bpe_lacks(const struct bpe *b);
+
 /* The 256 bytes as pieces 0 to 255, in the order of GPT-2's alphabet. */
 void bpe_bytes(struct bpe *b);
 

@@ -445,7 +445,9 @@ static int open_corpus(const Nnd__Data *d, const struct lexicon *l, const char *
 int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
                 uint32_t source_context, struct corpus **out, struct err *e)
 {
-    return open_corpus(d, l, "data.train", context, source_context, out, e);
+    return lexicon_check_keys(l, d, e) < 0
+               ? e->code
+               : open_corpus(d, l, "data.train", context, source_context, out, e);
 }
 
 int corpus_open_text(const Nnd__Data *d, const struct lexicon *l, const char *key,

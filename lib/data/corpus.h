@@ -47,7 +47,7 @@ struct corpus {
 };
 
 /* Read the files of data.train and data.valid and turn them into ids with `l`,
- * which is of the kind that the job asks for.
+ * which is what the job asks for (lexicon_check_keys).
  *
  * Stream: the files' text, one after the other.  Lines: each line that is not
  * empty is a sample; it ends with a newline, which is added where the file lacks
@@ -64,7 +64,7 @@ int corpus_open(const Nnd__Data *d, const struct lexicon *l, uint32_t context,
                 uint32_t source_context, struct corpus **out, struct err *e);
 
 /* The same of a text that is no job's, though d->train has its files: errors call it
- * `key`. */
+ * `key`, and `l` does what it does. */
 int corpus_open_text(const Nnd__Data *d, const struct lexicon *l, const char *key,
                      uint32_t context, struct corpus **out, struct err *e);
 void corpus_destroy(struct corpus *c);

@@ -119,7 +119,7 @@ static int open_files(const Nnd__Data *d, struct lexicon *l, struct err *e)
     if (has_source(d) &&
         tokenizer_open(d->source_tokenizer_file, &c, &l->source, e) < 0)
         return err_prefix(e, "data.source_tokenizer_file");
-    return lexicon_check(l, d, e);
+    return lexicon_check_keys(l, d, e);
 }
 
 static bool has_files(const Nnd__Data *d)
@@ -253,4 +253,31 @@ int lexicon_check(const struct lexicon *l, const Nnd__Data *d, struct err *e)
                        "of another model",
                        1 + has_source(d), 1 + (l->source != NULL));
     return ERR_OK;
+}
+
+int lexicon_check_keys(const struct lexicon *l, const Nnd__Data *d, struct err *e)
+{
+    static const struct {
+        const char *lacks, *key, *is, *wants;
+    } keys[] = {{"lower", "data.lower", "false", "true"},
+                {"split", "data.split", "false", "true"},
+                {"strict", "data.unk", "replace", "error"}};
+    const struct tokenizer *both[] = {l->target, lexicon_source(l)};
+    const char *file[] = {d->tokenizer_file,
+                          l->source ? d->source_tokenizer_file : d->tokenizer_file};
+    struct tokenizer_config c = config_of(d);
+    int rc = lexicon_check(l, d, e);
+
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
+        const char *lacks = tokenizer_lacks(both[i], &c);
+
+        for (size_t k = 0; lacks && k < sizeof keys / sizeof *keys; k++)
+            if (strcmp(keys[k].lacks, lacks) == 0)
+                rc = err_set(e, ERR_SPEC, "%s: wanted %s, as %s has it, found %s",
+                             keys[k].key, keys[k].is,
+                             file[i] && *file[i] ? file[i]
+                                                 : "the checkpoint's tokenizer",
+                             keys[k].wants);
+    }
+    return rc;
 }

@@ -45,4 +45,8 @@ int lexicon_same(const struct lexicon *a, const struct lexicon *b, struct err *e
  * two of them. */
 int lexicon_check(const struct lexicon *l, const Nnd__Data *d, struct err *e);
 
+/* The same, and that they do what data.lower, split and unk: error ask for: those of a
+ * file or of another model have keys of their own. */
+int lexicon_check_keys(const struct lexicon *l, const Nnd__Data *d, struct err *e);
+
 #endif

@@ -120,6 +120,20 @@ bool tokenizer_marks(const struct tokenizer *t)
     return t->config.marks;
 }
 
+const char *tokenizer_lacks(const struct tokenizer *t, const struct tokenizer_config *c)
+{
+    const struct tokenizer_config *is = &t->config;
+
+    if (c->lower && !is->lower)
+        return "lower";
+    if (c->split && !is->split)
+        return "split";
+    return c->strict && !is->strict && t->kind->lacks &&
+                   t->kind->lacks(t->self, is->marks)
+               ? "strict"
+               : NULL;
+}
+
 /* Number of the kind's id 0. */
 static uint32_t first_id(const struct tokenizer *t)
 {
@@ -135,7 +149,7 @@ static int encode(const struct tokenizer *t, const char *text, size_t len, bool 
                   struct tokens *out, struct err *e)
 {
     struct tokenizer_ids ids = {out, first_id(t), t->config.marks && !t->config.strict,
-                                more};
+                                t->config.strict, more};
     uint64_t before = out->count;
     int rc = tokens_reserve(out, len, e);
 

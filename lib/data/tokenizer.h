@@ -63,6 +63,11 @@ uint32_t tokenizer_vocab(const struct tokenizer *t);
 /* Does it have the ids TOKEN_...? */
 bool tokenizer_marks(const struct tokenizer *t);
 
+/* What c asks for besides kind and marks, and this one does not do: "lower", "split" or
+ * "strict"; NULL: nothing.  Where nothing is unknown, strict is done. */
+const char *tokenizer_lacks(const struct tokenizer *t,
+                            const struct tokenizer_config *c);
+
 /* Append the ids of text[len] to `out`, which was made by tokens_init with this
  * vocabulary.  ERR_SPEC names a character that the vocabulary lacks, or bytes
  * that are not UTF-8, and the place (from 1) in the text; out is unchanged. */
@@ -107,7 +112,8 @@ int tokenizer_export(const struct tokenizer *t, struct buf *out, struct err *e);
 /* A tokenizer out of files: one saved before, a tokenizer.json, or a folder with that
  * or with GPT-2's vocab.json and merges.txt (or encoder.json and vocab.bpe), or a model
  * of SentencePiece: NAME.model, or any name where c's kind says so.  c says what it
- * does besides: marks, lower; a saved one says it itself.  ERR_SPEC, ERR_NOTFOUND name
+ * does besides: marks, strict, lower; a saved one says it itself, which tokenizer_lacks
+ * compares.  ERR_SPEC, ERR_NOTFOUND name
  * the file, and what of it is not supported (bpe_file.h). */
 int tokenizer_open(const char *path, const struct tokenizer_config *c,
                    struct tokenizer **out, struct err *e);

@@ -78,15 +78,33 @@ static uint32_t kind_vocab(const void *self)
     return ((const struct bpe_kind *)self)->bpe->pieces.count;
 }
 
+static bool kind_lacks(const void *self, bool marks)
+{
+    (void)marks;
+    return bpe_lacks(((const struct bpe_kind *)self)->bpe);
+}
+
+struct putting {
+    const struct tokenizer_ids *out;
+    uint32_t refused;  /* BYTEMAP_NONE: none           */
+    size_t count, bad; /* tokens; the first refused one */
+};
+
 static void put_id(void *arg, uint32_t id)
 {
-    tokenizer_put(arg, id);
+    struct putting *p = arg;
+
+    tokenizer_put(p->out, id);
+    p->count++;
+    if (id == p->refused && p->bad == 0)
+        p->bad = p->count;
 }
 
 static int kind_encode(const void *self, const char *text, size_t len,
                        const struct tokenizer_ids *out, struct err *e)
 {
     const struct bpe_kind *k = self;
+    struct putting p = {out, BYTEMAP_NONE, 0, 0};
     size_t good = utf8_valid(text, len);
 
     if (good < len)
@@ -94,8 +112,12 @@ static int kind_encode(const void *self, const char *text, size_t len,
                        (unsigned char)text[good]);
     if (tokens_reserve(out->tokens, bpe_most(k->bpe, len), e) < 0)
         return e->code;
-    bpe_encode(k->bpe, text, len, out->more, put_id, (void *)out);
-    return ERR_OK;
+    if (out->strict && bpe_lacks(k->bpe))
+        p.refused = k->bpe->unknown;
+    bpe_encode(k->bpe, text, len, out->more, put_id, &p);
+    return p.bad ? err_set(e, ERR_SPEC,
+                           "token %zu of the text is unknown to the tokenizer", p.bad)
+                 : ERR_OK;
 }
 
 static size_t kind_open(const void *self, const char *text, size_t len)
@@ -398,6 +420,7 @@ const struct tokenizer_kind tokenizer_bpe = {
     .seal = kind_seal,
     .vocab = kind_vocab,
     .encode = kind_encode,
+    .lacks = kind_lacks,
     .open = kind_open,
     .decode = kind_decode,
     .decode_all = kind_decode_all,

@@ -101,6 +101,13 @@ static int char_unknown(const struct charset *c, const char *text, size_t n,
                    (unsigned long long)number, point, shown, text, c->count);
 }
 
+/* Without marks it is an error. */
+static bool char_lacks(const void *self, bool marks)
+{
+    (void)self;
+    return marks;
+}
+
 static int char_encode(const void *self, const char *text, size_t len,
                        const struct tokenizer_ids *out, struct err *e)
 {
@@ -175,6 +182,7 @@ const struct tokenizer_kind tokenizer_char = {
     .seal = char_seal,
     .vocab = char_vocab,
     .encode = char_encode,
+    .lacks = char_lacks,
     .decode = char_decode,
     .save = char_save,
     .load = char_load,

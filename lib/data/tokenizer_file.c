@@ -17,8 +17,10 @@
 static int wrap(struct bpe *b, const struct tokenizer_config *c, bool marks,
                 struct tokenizer **out, struct err *e)
 {
-    struct tokenizer_config config = {
-        .kind = "bpe", .marks = c->marks || marks, .lower = c->lower};
+    struct tokenizer_config config = {.kind = "bpe",
+                                      .marks = c->marks || marks,
+                                      .strict = c->strict && bpe_lacks(b),
+                                      .lower = c->lower};
     void *self = tokenizer_bpe_self(b);
 
     return self ? tokenizer_wrap(&config, self, out, e)

@@ -16,6 +16,7 @@ struct tokenizer_ids {
     struct tokens *tokens; /* with room for as many ids as the text has bytes */
     uint32_t first;        /* number of the kind's id 0                       */
     bool unknown;          /* what is not in the vocabulary becomes TOKEN_UNK */
+    bool strict;           /* ... or is an error, also where the kind has its own */
     bool more;             /* the text goes on with one before                */
 };
 
@@ -38,6 +39,8 @@ struct tokenizer_kind {
      */
     int (*encode)(const void *self, const char *text, size_t len,
                   const struct tokenizer_ids *out, struct err *e);
+    /* Can a text hold what has no id, and is no error by itself?  NULL: no. */
+    bool (*lacks)(const void *self, bool marks);
     /* Bytes at the end of a text that wait for what follows; NULL: none. */
     size_t (*open)(const void *self, const char *text, size_t len);
     /* The id is below vocab. */

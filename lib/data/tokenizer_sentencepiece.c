@@ -242,6 +242,14 @@ static int sp_encode(const void *self, const char *text, size_t len,
     return x.rc;
 }
 
+static bool sp_lacks(const void *self, bool marks)
+{
+    const struct sentencepiece *s = self;
+
+    (void)marks;
+    return s->api->unknown(s->self) != UINT32_MAX;
+}
+
 static int sp_decode_all(const void *self, const uint32_t *ids, size_t n,
                          struct buf *out, struct err *e)
 {
@@ -326,6 +334,7 @@ const struct tokenizer_kind tokenizer_sentencepiece = {
     .seal = sp_seal,
     .vocab = sp_vocab,
     .encode = sp_encode,
+    .lacks = sp_lacks,
     .decode_all = sp_decode_all,
     .save = sp_save,
     .load = sp_load,

@@ -229,6 +229,12 @@ static uint32_t word_vocab(const void *self)
 
 /* ---- both ways ------------------------------------------------------------ */
 
+static bool word_lacks(const void *self, bool marks)
+{
+    (void)self;
+    return marks;
+}
+
 static int word_encode(const void *self, const char *text, size_t len,
                        const struct tokenizer_ids *out, struct err *e)
 {
@@ -339,6 +345,7 @@ const struct tokenizer_kind tokenizer_word = {
     .seal = word_seal,
     .vocab = word_vocab,
     .encode = word_encode,
+    .lacks = word_lacks,
     .decode = word_decode,
     .spaced = word_spaced,
     .save = word_save,

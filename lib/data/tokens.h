@@ -24,7 +24,8 @@ void tokens_init(struct tokens *t, uint32_t vocab);
 void tokens_free(struct tokens *t);
 
 /* Make room for `more` ids, so that tokens_put cannot fail.  Grows by doubling;
- * ERR_FAILED with the bytes wanted when memory is short. */
+ * ERR_NOMEM with the bytes wanted when memory is short, ERR_FAILED when no memory
+ * could hold so many. */
 int tokens_reserve(struct tokens *t, uint64_t more, struct err *e);
 
 /* Give back the memory beyond count. */

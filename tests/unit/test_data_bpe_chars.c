@@ -352,6 +352,34 @@ static void marks_come_first(void **state)
     tokenizer_destroy(u);
 }
 
+/* unk: error is handed on to a file of others. */
+static void what_is_unknown_may_be_an_error(void **state)
+{
+    const char *path = unit_path(state, "few.json");
+    const char *text = "ab\u4e02";
+    json_t *json = json_of("few");
+    struct tokenizer_config c = {.marks = true}, strict = {.strict = true};
+    struct tokens ids;
+    struct err e;
+
+    write_json(path, json);
+    for (int k = 0; k < 2; k++) {
+        struct tokenizer *t;
+
+        c.strict = k;
+        must(tokenizer_open(path, &c, &t, &e), &e);
+        assert_int_equal(tokenizer_lacks(t, &strict) == NULL, k);
+        tokens_init(&ids, tokenizer_vocab(t));
+        assert_int_equal(tokenizer_encode(t, text, strlen(text), &ids, &e),
+                         k ? ERR_SPEC : 0);
+        assert_int_equal(ids.count > 0, !k);
+        tokens_free(&ids);
+        tokenizer_destroy(t);
+    }
+    assert_string_equal(e.text, "token 3 of the text is unknown to the tokenizer");
+    json_decref(json);
+}
+
 /* ---- forms, and what is refused ------------------------------------------- */
 
 /* Old files of Metaspace: they say "always" with another word. */
@@ -517,6 +545,7 @@ int main(void)
         cmocka_unit_test(a_stream_is_one_text),
         cmocka_unit_test(a_line_is_a_text),
         cmocka_unit_test(marks_come_first),
+        cmocka_unit_test(what_is_unknown_may_be_an_error),
         cmocka_unit_test(old_forms_are_read),
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(bad_members_are_named),

@@ -357,6 +357,59 @@ static void tokenizer_of_another_kind_is_refused(void **state)
     lexicon_free(&l);
 }
 
+/* A file of our own says itself what it does. */
+static void keys_that_a_file_does_not_do_are_refused(void **state)
+{
+    static const char words[] =
+        "{\"kind\":\"word\",\"marks\":true,\"words\":[\"a\"]}\n";
+    static const char able[] =
+        "{\"kind\":\"word\",\"lower\":true,\"marks\":true,"
+        "\"split\":true,\"strict\":true,\"words\":[\"a\",\"\\n\"]}\n";
+    struct setting s;
+
+    setting_init(&s, 2, put_text(state, "t", "a a a a\n"));
+    s.data.tokenizer = NND__DATA__TOKENIZER__WORD;
+    s.data.tokenizer_file = put_text(state, "words", words);
+    corpus_destroy(must_open(&s));
+    s.data.lower = true;
+    must_fail(state, &s, ERR_SPEC,
+              "data.lower: wanted false, as DIR/words has it, found true");
+    s.data.lower = false;
+    s.data.split = true;
+    must_fail(state, &s, ERR_SPEC,
+              "data.split: wanted false, as DIR/words has it, found true");
+    s.data.split = false;
+    s.data.unk = NND__DATA__UNKNOWN__ERROR;
+    must_fail(state, &s, ERR_SPEC,
+              "data.unk: wanted replace, as DIR/words has it, found error");
+    s.data.lower = s.data.split = true;
+    s.data.tokenizer_file = put_text(state, "able", able);
+    corpus_destroy(must_open(&s));
+    s.data.lower = s.data.split = false;
+    s.data.unk = NND__DATA__UNKNOWN__REPLACE;
+    corpus_destroy(must_open(&s));
+}
+
+/* Of a checkpoint to begin with. */
+static void keys_that_another_model_does_not_do_are_refused(void **state)
+{
+    struct setting s;
+    struct lexicon l;
+    struct corpus *c;
+    struct err e;
+
+    setting_init(&s, 2, put_text(state, "t", "abcabc\n"));
+    assert_int_equal(lexicon_learn(&s.data, &l, &e), 0);
+    s.data.unk = NND__DATA__UNKNOWN__ERROR; /* no byte is unknown */
+    assert_int_equal(corpus_open(&s.data, &l, 2, 0, &c, &e), 0);
+    corpus_destroy(c);
+    s.data.lower = true;
+    assert_int_equal(corpus_open(&s.data, &l, 2, 0, &c, &e), ERR_SPEC);
+    assert_string_equal(e.text, "data.lower: wanted false, as the checkpoint's "
+                                "tokenizer has it, found true");
+    lexicon_free(&l);
+}
+
 static void hash_follows_text_and_cut(void **state)
 {
     char hex[4][SHA256_HEX];
@@ -399,6 +452,8 @@ int main(void)
         TEST(lines_are_cut_by_lines),
         TEST(validation_may_not_have_new_chars),
         TEST(tokenizer_of_another_kind_is_refused),
+        TEST(keys_that_a_file_does_not_do_are_refused),
+        TEST(keys_that_another_model_does_not_do_are_refused),
         TEST(hash_follows_text_and_cut),
     };
 
