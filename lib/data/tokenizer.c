@@ -151,8 +151,13 @@ static int encode(const struct tokenizer *t, const char *text, size_t len, bool 
     struct tokenizer_ids ids = {out, first_id(t), t->config.marks && !t->config.strict,
                                 t->config.strict, more};
     uint64_t before = out->count;
-    int rc = tokens_reserve(out, len, e);
+    size_t good = t->kind->any ? len : utf8_valid(text, len);
+    int rc;
 
+    if (good < len)
+        return err_set(e, ERR_SPEC, "byte %zu: wanted UTF-8, found 0x%02x", good + 1,
+                       (unsigned char)text[good]);
+    rc = tokens_reserve(out, len, e);
     if (rc == 0)
         rc = t->kind->encode(t->self, text, len, &ids, e);
     if (rc < 0)

@@ -69,8 +69,9 @@ const char *tokenizer_lacks(const struct tokenizer *t,
                             const struct tokenizer_config *c);
 
 /* Append the ids of text[len] to `out`, which was made by tokens_init with this
- * vocabulary.  ERR_SPEC names a character that the vocabulary lacks, or bytes
- * that are not UTF-8, and the place (from 1) in the text; out is unchanged. */
+ * vocabulary.  ERR_SPEC names a character that the vocabulary lacks, or, of all kinds
+ * but byte, a byte that is not UTF-8, and the place (from 1) in the text; out is
+ * unchanged. */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t len,
                      struct tokens *out, struct err *e);
 

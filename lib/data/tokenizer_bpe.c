@@ -15,7 +15,6 @@
 #include "data/bpe_file.h"
 #include "data/bpe_train.h"
 #include "data/tokenizer_kind.h"
-#include "data/utf8.h"
 
 struct bpe_kind {
     struct bpe_train *train; /* until seal */
@@ -105,11 +104,7 @@ static int kind_encode(const void *self, const char *text, size_t len,
 {
     const struct bpe_kind *k = self;
     struct putting p = {out, BYTEMAP_NONE, 0, 0};
-    size_t good = utf8_valid(text, len);
 
-    if (good < len)
-        return err_set(e, ERR_SPEC, "byte %zu: wanted UTF-8, found 0x%02x", good + 1,
-                       (unsigned char)text[good]);
     if (tokens_reserve(out->tokens, bpe_most(k->bpe, len), e) < 0)
         return e->code;
     if (out->strict && bpe_lacks(k->bpe))

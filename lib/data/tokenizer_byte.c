@@ -42,6 +42,7 @@ const struct tokenizer_kind tokenizer_byte = {
     .name = "byte",
     .vocab = byte_vocab,
     .encode = byte_encode,
+    .any = true,
     .decode = byte_decode,
     .as_bpe = byte_as_bpe,
 };

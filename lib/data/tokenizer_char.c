@@ -117,10 +117,6 @@ static int char_encode(const void *self, const char *text, size_t len,
 
     for (size_t at = 0, n; at < len; at += n, number++) {
         n = utf8_get(text + at, len - at, &point);
-        if (n == 0)
-            return err_set(e, ERR_SPEC,
-                           "character %llu: wanted UTF-8, found byte 0x%02x",
-                           (unsigned long long)number, (unsigned char)text[at]);
         if (c->id[point])
             tokenizer_put(out, c->id[point] - 1);
         else if (out->unknown)

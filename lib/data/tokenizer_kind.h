@@ -35,6 +35,7 @@ struct tokenizer_kind {
     void (*learn)(void *self, const char *text, size_t len);
     int (*seal)(void *self, struct err *e);
     uint32_t (*vocab)(const void *self);
+    bool any; /* any bytes have ids; else encode gets UTF-8 alone */
     /* Give each id to tokenizer_put, and where unknown is set TOKEN_UNK to tokens_put.
      */
     int (*encode)(const void *self, const char *text, size_t len,

@@ -104,7 +104,8 @@ static bool is_alone(const struct words *w, const char *text, size_t len, size_t
     return IN(dense, point) || IN(closing, point) || IN(other, point);
 }
 
-/* The next word at or behind *at: its length, 0 at the end; *at is where it begins. */
+/* The next word at or behind *at of UTF-8: its length, 0 at the end; *at is where it
+ * begins. */
 static size_t next_word(const struct words *w, const char *text, size_t len, size_t *at)
 {
     uint32_t point = 0, last = 0;
@@ -129,8 +130,11 @@ static size_t next_word(const struct words *w, const char *text, size_t len, siz
 
 /* ---- learning ------------------------------------------------------------- */
 
+/* NULL: it holds a NUL, as no word of a vocabulary does. */
 static const char *named(struct buf *b, const char *text, size_t n)
 {
+    if (memchr(text, '\0', n))
+        return NULL;
     buf_clear(b);
     buf_add(b, text, n);
     return b->data;
@@ -143,9 +147,10 @@ static void word_learn(void *self, const char *text, size_t len)
 
     for (size_t at = 0; (n = next_word(w, text, len, &at)); at += n) {
         const char *word = named(&w->scratch, text + at, n);
-        uintptr_t count = (uintptr_t)map_get(w->number, word);
+        uintptr_t count = word ? (uintptr_t)map_get(w->number, word) : 0;
 
-        map_put(w->number, word, (void *)(count + 1));
+        if (word)
+            map_put(w->number, word, (void *)(count + 1));
     }
 }
 
@@ -245,7 +250,8 @@ static int word_encode(const void *self, const char *text, size_t len,
     size_t n;
 
     for (size_t at = 0; rc == 0 && (n = next_word(w, text, len, &at)); at += n) {
-        uintptr_t id = (uintptr_t)map_get(w->number, named(&word, text + at, n));
+        const char *name = named(&word, text + at, n);
+        uintptr_t id = name ? (uintptr_t)map_get(w->number, name) : 0;
 
         if (id)
             tokenizer_put(out, (uint32_t)(id - 1));

@@ -104,8 +104,46 @@ static void unknown_char_is_named(void **state)
     assert_string_equal(e.text, "character 1, U+000A \"\", is not among the 3 of the "
                                 "tokenizer's training text");
     assert_int_equal(tokenizer_encode(t, "ab\xff", 3, &ids, &e), ERR_SPEC);
-    assert_string_equal(e.text, "character 3: wanted UTF-8, found byte 0xff");
+    assert_string_equal(e.text, "byte 3: wanted UTF-8, found 0xff");
     assert_int_equal(ids.count, 1);
+    tokens_free(&ids);
+    tokenizer_destroy(t);
+}
+
+/* Of words nothing is dropped. */
+static void what_is_no_text_has_no_ids(void **state)
+{
+    static const char *const kinds[] = {"char", "word", "byte"};
+    struct tokens ids;
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct tokenizer *t = make(kinds[i], "caf au lait");
+        int want = i < 2 ? ERR_SPEC : 0;
+
+        tokens_init(&ids, tokenizer_vocab(t));
+        assert_int_equal(tokenizer_encode(t, "caf\xe9 au", 7, &ids, &e), want);
+        assert_int_equal(ids.count, want ? 0 : 7);
+        tokens_free(&ids);
+        tokenizer_destroy(t);
+    }
+    assert_string_equal(e.text, "byte 4: wanted UTF-8, found 0xe9");
+}
+
+static void a_word_with_a_nul_is_unknown(void **state)
+{
+    static const char text[] = "au\0lait au";
+    struct tokenizer *t = make("word", "au lait");
+    struct tokens ids;
+    struct err e;
+
+    (void)state;
+    tokens_init(&ids, tokenizer_vocab(t));
+    assert_int_equal(tokenizer_encode(t, text, sizeof text - 1, &ids, &e), 0);
+    assert_int_equal(ids.count, 2);
+    assert_int_equal(tokens_get(&ids, 0), TOKEN_UNK);
+    assert_int_equal(tokens_get(&ids, 1), TOKEN_MARKS);
     tokens_free(&ids);
     tokenizer_destroy(t);
 }
@@ -340,6 +378,8 @@ int main(void)
         cmocka_unit_test(bytes_are_their_own_ids),
         cmocka_unit_test(chars_are_sorted_code_points),
         cmocka_unit_test(unknown_char_is_named),
+        cmocka_unit_test(what_is_no_text_has_no_ids),
+        cmocka_unit_test(a_word_with_a_nul_is_unknown),
         cmocka_unit_test(rare_chars_are_not_learned),
         cmocka_unit_test(unknown_id_is_refused),
         cmocka_unit_test(many_chars_take_four_bytes),
