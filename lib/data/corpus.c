@@ -162,24 +162,25 @@ static void cut_line(struct corpus_store *s, uint64_t most)
 
 /* The target's line is <bos> y <eos>: the inputs are all but the last of it, the
  * targets all but the first. */
-static int sample_pair(void *arg, const struct pair *p, struct err *e)
+static int sample_pair(void *arg, const struct pair *p, enum pair_side *side,
+                       struct err *e)
 {
     const struct reading *r = arg;
     const struct corpus *c = r->corpus;
     uint64_t context = c->context, source = c->source_context;
-    int rc =
-        encode_side(lexicon_source(r->lexicon), p, PAIR_SOURCE, false, r->source, e);
     int skip[PAIR_SIDES];
 
     r->store->read++;
-    if (rc == 0)
-        rc = encode_side(r->lexicon->target, p, PAIR_TARGET, true, r->store, e);
-    if (rc < 0)
-        return rc;
+    *side = PAIR_SOURCE;
+    if (encode_side(lexicon_source(r->lexicon), p, *side, false, r->source, e) < 0)
+        return e->code;
     skip[0] = judge_length(r, "source, <eos> included", open_line(r->source), source,
                            "model.source_context", e);
     if (skip[0] < 0)
         return skip[0];
+    *side = PAIR_TARGET;
+    if (encode_side(r->lexicon->target, p, *side, true, r->store, e) < 0)
+        return e->code;
     skip[1] = judge_length(r, "target, <eos> included", open_line(r->store) - 1,
                            context, "model.context", e);
     if (skip[1] < 0)

@@ -64,15 +64,17 @@ static int learn_text(const Nnd__Data *d, const char *key, struct lexicon *l,
     return rc;
 }
 
-static int learn_pair(void *arg, const struct pair *p, struct err *e)
+static int learn_pair(void *arg, const struct pair *p, enum pair_side *side,
+                      struct err *e)
 {
     struct lexicon *l = arg;
     struct tokenizer *source = l->source ? l->source : l->target;
-    int rc = tokenizer_learn(source, p->text[PAIR_SOURCE], p->len[PAIR_SOURCE], e);
 
-    return rc < 0 ? rc
-                  : tokenizer_learn(l->target, p->text[PAIR_TARGET],
-                                    p->len[PAIR_TARGET], e);
+    *side = PAIR_SOURCE;
+    if (tokenizer_learn(source, p->text[*side], p->len[*side], e) < 0)
+        return e->code;
+    *side = PAIR_TARGET;
+    return tokenizer_learn(l->target, p->text[*side], p->len[*side], e);
 }
 
 static int learn(const Nnd__Data *d, const char *key, struct lexicon *l, struct err *e)

@@ -33,10 +33,12 @@ static size_t without_end(const char *line, size_t len)
 
 static int give(const struct giving *g, const struct pair *p, struct err *e)
 {
+    enum pair_side side = PAIR_TARGET; /* the line is that of both */
+
     for (int s = 0; s < PAIR_SIDES; s++)
         if (unicode_blank(p->text[s], p->len[s]))
             return err_set(e, ERR_SPEC, "wanted text as %s, found none", side_names[s]);
-    return g->fn(g->arg, p, e);
+    return g->fn(g->arg, p, &side, e);
 }
 
 /* ---- columns -------------------------------------------------------------- */
@@ -136,6 +138,7 @@ static int uneven(const struct tape *t, int longer, struct err *e)
 /* One pair: 1, or 0 when there are no more. */
 static int next_pair(struct tape t[PAIR_SIDES], const struct giving *g, struct err *e)
 {
+    enum pair_side side = PAIR_TARGET;
     struct pair p;
     int rc[PAIR_SIDES];
 
@@ -154,9 +157,9 @@ static int next_pair(struct tape t[PAIR_SIDES], const struct giving *g, struct e
         if (unicode_blank(p.text[s], p.len[s]))
             return err_set(e, ERR_SPEC, "%s:%" PRIu64 ": wanted text as %s, found none",
                            t[s].r.path, t[s].r.number, side_names[s]);
-    if (g->fn(g->arg, &p, e) == 0)
+    if (g->fn(g->arg, &p, &side, e) == 0)
         return 1;
-    return err_prefix(e, "%s:%" PRIu64, t[PAIR_TARGET].r.path, t[PAIR_TARGET].r.number);
+    return err_prefix(e, "%s:%" PRIu64, t[side].r.path, t[side].r.number);
 }
 
 static int from_files(const struct text_files files[PAIR_SIDES], const struct giving *g,

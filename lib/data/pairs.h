@@ -22,8 +22,9 @@ struct pair {
     size_t len[PAIR_SIDES];
 };
 
-/* What is done with each. */
-typedef int pair_f(void *arg, const struct pair *p, struct err *e);
+/* What is done with each.  An error is of the target, unless *side says otherwise. */
+typedef int pair_f(void *arg, const struct pair *p, enum pair_side *side,
+                   struct err *e);
 
 /* Every pair to train on, or to validate on, in order.
  *
@@ -34,7 +35,8 @@ typedef int pair_f(void *arg, const struct pair *p, struct err *e);
  *
  * ERR_SPEC names file and line: another number of columns, a side that is empty or
  * holds nothing but spaces (unicode.h), more lines in one file than in the other, what
- * is not UTF-8; errors of fn get file and line in front.  Files as in text.h. */
+ * is not UTF-8; errors of fn get file and line of their side in front.  Files as in
+ * text.h. */
 int pairs_train(const Nnd__Data *d, pair_f *fn, void *arg, struct err *e);
 int pairs_valid(const Nnd__Data *d, pair_f *fn, void *arg, struct err *e);
 

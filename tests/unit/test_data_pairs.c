@@ -24,7 +24,7 @@ static char *put(void **state, const char *name, const char *text)
 /* A job's data: pairs of words. */
 struct setting {
     Nnd__Data data;
-    char *train[2], *valid[2], *source[2];
+    char *train[2], *valid[2], *source[2], *valid_source[2];
     uint32_t columns[2];
     uint32_t context, source_context;
 };
@@ -192,6 +192,34 @@ static void bad_files_are_told(void **state)
     setting_init(&s, put(state, "to", "x\n\u2003\u2028\n"));
     s.source[s.data.n_source++] = put(state, "from", "a\nb\n");
     must_fail(state, &s, "DIR/to:2: wanted text as target, found none");
+}
+
+/* Sources and targets in files of their own need not begin at the same line of one. */
+static void a_side_is_told_by_its_own_file(void **state)
+{
+    struct setting s;
+
+    setting_init(&s, put(state, "to", "x\ny\n"));
+    s.train[s.data.n_train++] = put(state, "more", "z\n");
+    s.source[s.data.n_source++] = put(state, "from", "a\nb\na b c d e f\n");
+    must_fail(state, &s,
+              "DIR/from:3: wanted at most 6 tokens as source, <eos> included "
+              "(model.source_context, data.too_long), found 7");
+    setting_init(&s, put(state, "to", "x\ny\n"));
+    s.train[s.data.n_train++] = put(state, "more", "a b c d e f\n");
+    s.source[s.data.n_source++] = put(state, "from", "a\nb\nc\n");
+    must_fail(state, &s,
+              "DIR/more:1: wanted at most 6 tokens as target, <eos> included "
+              "(model.context, data.too_long), found 7");
+    setting_init(&s, put(state, "to", "x\ny\n"));
+    s.source[s.data.n_source++] = put(state, "from", "a\nb\n");
+    s.valid[s.data.n_valid++] = put(state, "v", "x\n");
+    s.data.valid_source = s.valid_source;
+    s.valid_source[s.data.n_valid_source++] = put(state, "w", "b q\n");
+    s.data.unk = NND__DATA__UNKNOWN__ERROR;
+    must_fail(state, &s,
+              "DIR/w:1: source: word 2, \"q\", is not among the 2 of the tokenizer's "
+              "training text");
 }
 
 static void blank_is_white_space_of_any_script(void **state)
@@ -644,6 +672,7 @@ int main(void)
         TEST(columns_are_chosen),
         TEST(bad_pairs_are_told_by_file_and_line),
         TEST(bad_files_are_told),
+        TEST(a_side_is_told_by_its_own_file),
         TEST(long_pairs_are_cut_or_skipped),
         TEST(what_became_of_pairs_is_told),
         TEST(unknown_words_are_replaced_or_refused),
