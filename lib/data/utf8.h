@@ -23,9 +23,11 @@ size_t utf8_get(const char *text, size_t len, uint32_t *point);
 /* Write a code point as 1 to 4 bytes; returns how many. */
 size_t utf8_put(uint32_t point, char out[4]);
 
-/* Append the text with capital letters as small ones, by Unicode's simple mapping:
- * those of today's languages in Latin, Greek and Cyrillic letters below U+0530.
- * U+0130, which has no single small one, and what is not UTF-8 stay. */
+/* Append the text with capital letters as small ones, by Unicode's simple mapping: all
+ * of Latin, Greek, Cyrillic and Armenian below U+0557 and from U+1E00 to U+1EFF, so
+ * those of today's languages in these scripts, but for four.  U+0130 has no single
+ * small one; that of U+023A, U+023E and U+1E9E takes another number of bytes.  They
+ * stay, as other scripts and what is not UTF-8 do: the text keeps its length. */
 void utf8_lower(const char *text, size_t len, struct buf *out);
 
 /* Append what a model wrote as a part of a line: ends of lines and tabs as spaces; NUL

@@ -337,6 +337,36 @@ static void code_points_are_strict(void **state)
 #define BAD "\xef\xbf\xbd"
 
 /* As Python's decode("utf-8", "replace") has it, but for NUL and ends of lines. */
+static void capitals_become_small_letters(void **state)
+{
+    static const char *const texts[][2] = {
+        {"Hello, ÀÖØÞ ĀĮ Ĳ Ķ Ÿ Ž", "hello, àöøþ āį ĳ ķ ÿ ž"},
+        {"Ə Ɓ Ɗ Ƙ Ƴ Ɔ Ɖ Ɛ Ƒ Ɣ Ʋ Ŋ", "ə ɓ ɗ ƙ ƴ ɔ ɖ ɛ ƒ ɣ ʋ ŋ"},
+        {"TIẾNG VIỆT Ạ Ỹ Ơ Ư", "tiếng việt ạ ỹ ơ ư"},
+        {"Ḍ Ṣ Ẁ ΆΈΏ ΑΩΫ ЀЯ Ґ Ӏ Ԥ", "ḍ ṣ ẁ άέώ αωϋ ѐя ґ ӏ ԥ"},
+        {"Ա Ֆ ԱՖ", "ա ֆ աֆ"},
+        {"Dž Ǆ Ǉ Ǌ Ǳ", "dž ǆ ǉ ǌ ǳ"},
+        {"İ Ⱥ Ⱦ ẞ × ß ŉ ƛ 我 ა \xff", "İ Ⱥ Ⱦ ẞ × ß ŉ ƛ 我 ა \xff"},
+    };
+    struct buf out = {0};
+    char one[4];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        buf_clear(&out);
+        utf8_lower(texts[i][0], strlen(texts[i][0]), &out);
+        assert_string_equal(out.data, texts[i][1]);
+    }
+    for (uint32_t point = 0; point < UTF8_POINTS; point++) {
+        size_t n = utf8_put(point, one);
+
+        buf_clear(&out);
+        utf8_lower(one, n, &out);
+        assert_int_equal(out.len, n);
+    }
+    buf_free(&out);
+}
+
 static void what_is_no_text_becomes_a_line(void **state)
 {
     static const struct {
@@ -387,6 +417,7 @@ int main(void)
         cmocka_unit_test(another_vocabulary_hashes_otherwise),
         cmocka_unit_test(damaged_files_are_refused),
         cmocka_unit_test(code_points_are_strict),
+        cmocka_unit_test(capitals_become_small_letters),
         cmocka_unit_test(what_is_no_text_becomes_a_line),
     };
 
