@@ -31,6 +31,11 @@ uint64_t batch_least(const struct corpus *c, uint32_t batch)
     return c->sequential ? ((uint64_t)batch + 1) * c->context : 0;
 }
 
+uint64_t batch_least_valid(const struct corpus *c, uint32_t batch)
+{
+    return c->sequential ? (uint64_t)batch + 1 : 0;
+}
+
 /* The phase moves by less than a window, and the last target is one further. */
 static void train_streams(const struct corpus *c, struct batch_source *b)
 {

@@ -50,6 +50,9 @@ struct batch_source {
 /* Fewer tokens than this do not give every stream of a sequential corpus a window. */
 uint64_t batch_least(const struct corpus *c, uint32_t batch);
 
+/* ... and fewer to validate on no target. */
+uint64_t batch_least_valid(const struct corpus *c, uint32_t batch);
+
 /* Endless batches of `batch` samples from the training part; step s takes the
  * samples [s * batch, (s + 1) * batch) of the run.  The corpus must live on. */
 void batch_source_train(const struct corpus *c, uint64_t seed, uint32_t batch,

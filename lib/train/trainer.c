@@ -205,12 +205,20 @@ static int check_streams(const struct trainer *t, struct err *e)
 {
     const struct corpus *c = t->c.corpus;
     uint64_t least = batch_least(c, t->c.job->train->batch);
-    if (c->train.count >= least)
+    if (c->train.count < least)
+        return err_set(e, ERR_SPEC,
+                       "data.train: wanted at least %llu tokens, (train.batch + 1) x "
+                       "model.context, for data.sampling sequential, found %llu",
+                       (unsigned long long)least, (unsigned long long)c->train.count);
+    least = batch_least_valid(c, t->c.job->train->batch);
+    if (!t->c.job->train->valid_every || !c->valid.count || c->valid.count >= least)
         return 0;
-    return err_set(e, ERR_SPEC,
-                   "data.train: wanted at least %llu tokens, (train.batch + 1) x "
-                   "model.context, for data.sampling sequential, found %llu",
-                   (unsigned long long)least, (unsigned long long)c->train.count);
+    return err_set(
+        e, ERR_SPEC,
+        "%s: wanted at least %llu tokens, train.batch + 1, for data.sampling "
+        "sequential, found %llu",
+        t->c.job->data->n_valid ? "data.valid" : "data.valid_fraction",
+        (unsigned long long)least, (unsigned long long)c->valid.count);
 }
 
 /* What the lane's thread talks over while this one uses the others. */
