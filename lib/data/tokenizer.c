@@ -193,7 +193,15 @@ int tokenizer_encode_more(const struct tokenizer *t, const char *text, size_t le
 
 size_t tokenizer_open_end(const struct tokenizer *t, const char *text, size_t len)
 {
-    return t->kind->open ? t->kind->open(t->self, text, len) : 0;
+    struct buf lower = {0};
+    size_t open;
+
+    if (!t->kind->open || !t->config.lower)
+        return t->kind->open ? t->kind->open(t->self, text, len) : 0;
+    utf8_lower(text, len, &lower); /* as long as the text */
+    open = t->kind->open(t->self, lower.data ? lower.data : "", lower.len);
+    buf_free(&lower);
+    return open;
 }
 
 static void decode_id(const struct tokenizer *t, uint32_t id, struct buf *out)

@@ -371,6 +371,19 @@ static void a_text_may_come_in_parts(void **state)
     }
 }
 
+/* Capitals that are lowered may be a contraction. */
+static void a_lowered_text_may_come_in_parts(void **state)
+{
+    static const char text[] = "I'LL\nGO, we'll\nWE'RE 'DON'T'\n";
+    struct tokenizer_config c = {.vocab_size = 300, .lower = true};
+    struct tokenizer *t = learn("i'll we'll i'll we're don't 'll i'", c);
+
+    (void)state;
+    for (size_t half = 1; half < sizeof text - 1; half++)
+        must_agree(t, text, sizeof text - 1, half);
+    tokenizer_destroy(t);
+}
+
 /* The tokenizer in NFC, one of its parts replaced. */
 static struct tokenizer *open_nfc(void **state, const char *key, json_t *part)
 {
@@ -466,6 +479,7 @@ int main(void)
         cmocka_unit_test(rare_pairs_are_not_joined),
         cmocka_unit_test(saved_and_read_again_it_is_the_same),
         cmocka_unit_test(a_text_may_come_in_parts),
+        cmocka_unit_test(a_lowered_text_may_come_in_parts),
         cmocka_unit_test(a_text_in_nfc_may_come_in_parts),
         cmocka_unit_test(there_is_room_for_what_grows_in_nfc),
         cmocka_unit_test(any_bytes_of_utf8_have_ids),
