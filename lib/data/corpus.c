@@ -96,24 +96,37 @@ static int judge_length(const struct reading *r, const char *what, uint64_t foun
     return r->data->too_long == NND__DATA__TOO_LONG__SKIP;
 }
 
+/* The last line of a file may lack the end of others, and a token hold that end too. */
+static int encode_line(const struct tokenizer *t, const char *line, size_t len,
+                       struct tokens *out, struct err *e)
+{
+    struct buf whole = {0};
+    int rc;
+
+    if (line[len - 1] == '\n')
+        return tokenizer_encode(t, line, len, out, e);
+    buf_add(&whole, line, len);
+    buf_puts(&whole, "\n");
+    rc = tokenizer_encode(t, whole.data, whole.len, out, e);
+    buf_free(&whole);
+    return rc;
+}
+
 static int sample_line(void *arg, const char *line, size_t len, struct err *e)
 {
     const struct reading *r = arg;
     const struct tokenizer *t = r->lexicon->target;
     struct corpus_store *s = r->store;
-    bool ends = line[len - 1] == '\n';
     int rc;
 
     s->read++;
-    if (ends && len == 1) {
+    if (len == 1 && *line == '\n') {
         s->empty++;
         return ERR_OK;
     }
     rc = mark_line(s, e);
     if (rc == 0)
-        rc = tokenizer_encode(t, line, len, &s->tokens, e);
-    if (rc == 0 && !ends)
-        rc = tokenizer_encode_more(t, "\n", 1, &s->tokens, e);
+        rc = encode_line(t, line, len, &s->tokens, e);
     if (rc == 0)
         rc = judge_length(r, "a line", open_line(s) - 1, r->corpus->context,
                           "model.context", e);

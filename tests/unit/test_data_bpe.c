@@ -8,6 +8,7 @@
 #include "bpe_files.h"
 #include "data/bpe_file.h"
 #include "data/bpe_train.h"
+#include "data/corpus.h"
 #include "data/nfc.h"
 
 /* A file that others published, or a test that is skipped. */
@@ -449,6 +450,42 @@ static void there_is_room_for_what_grows_in_nfc(void **state)
     json_decref(model);
 }
 
+/* Of lines: the newline that the last one lacks may be part of a piece. */
+static void a_last_line_is_as_others(void **state)
+{
+    char *path = (char *)unit_path(state, "lines.txt");
+    Nnd__Data d = NND__DATA__INIT;
+    struct bpe *b = bpe_create(PRETOKEN_LLAMA3);
+    struct buf json = {0};
+    struct corpus *c;
+    struct lexicon l;
+    struct err e;
+
+    bpe_bytes(b);
+    must(bpe_piece(b, ".\n", 2, &e), &e);
+    must(bpe_join(b, bytemap_find(&b->pieces, ".", 1),
+                  bytemap_find(&b->pieces, "\n", 1), &e),
+         &e);
+    must(bpe_write_json(b, false, &json, &e), &e);
+    write_file(path, json.data, json.len);
+    d.tokenizer = NND__DATA__TOKENIZER__BPE;
+    d.tokenizer_file = path;
+    d.format = NND__DATA__FORMAT__LINES;
+    d.train = &path;
+    d.n_train = 1;
+    d.valid_fraction = 0;
+    must(lexicon_learn(&d, &l, &e), &e);
+    write_file(path, "end.\nend.", 9);
+    must(corpus_open(&d, &l, 16, 0, &c, &e), &e);
+    assert_int_equal(c->train.line[1] - c->train.line[0], 4);
+    assert_int_equal(c->train.line[2] - c->train.line[1], 4);
+    assert_int_equal(tokens_get(c->train.tokens, c->train.line[2] - 1), 256);
+    corpus_destroy(c);
+    lexicon_free(&l);
+    buf_free(&json);
+    bpe_destroy(b);
+}
+
 static void any_bytes_of_utf8_have_ids(void **state)
 {
     struct tokenizer *t = learn("a", (struct tokenizer_config){.vocab_size = 300});
@@ -482,6 +519,7 @@ int main(void)
         cmocka_unit_test(a_lowered_text_may_come_in_parts),
         cmocka_unit_test(a_text_in_nfc_may_come_in_parts),
         cmocka_unit_test(there_is_room_for_what_grows_in_nfc),
+        cmocka_unit_test(a_last_line_is_as_others),
         cmocka_unit_test(any_bytes_of_utf8_have_ids),
     };
 
