@@ -61,7 +61,7 @@ int bpe_check(const struct bpe *b, struct err *e)
 /* ---- reading -------------------------------------------------------------- */
 
 /* A piece out of its text, or, where the text is none of the alphabet's or added, as
- * it is; those are added ones. */
+ * it is; those are added ones.  The first is so with GPT-2's two files alone. */
 static int read_piece(struct bpe *b, const struct bpe_row *row, struct err *e)
 {
     struct buf bytes = {0};

@@ -39,7 +39,8 @@ int bpe_read_gpt2(const struct bpe_text *vocab, const struct bpe_text *merges,
  * Refused by name are other normalizers and post-processors that add tokens, truncation
  * and padding, other models and pre-tokenizers, add_prefix_space, dropout, prefixes and
  * suffixes of subwords, added tokens that strip or want whole words, ids with holes,
- * and vocabularies without all 256 bytes, or an unknown piece in their stead. */
+ * entries over bytes that are neither of GPT-2's alphabet nor added, and vocabularies
+ * without all 256 bytes, or an unknown piece in their stead. */
 int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
                   struct err *e);
 

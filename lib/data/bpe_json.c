@@ -407,6 +407,26 @@ static void settle_places(struct rows *r, uint32_t from, const struct bpe *b)
             r->row[i].place = BPE_RAW;
 }
 
+/* A text that is cut and shown in GPT-2's alphabet has no other letters, so that no id
+ * but those of added tokens stands for them. */
+static int check_alphabet(const struct bpe *b, const struct rows *r, uint32_t from,
+                          struct err *e)
+{
+    for (uint32_t i = from; i < r->n; i++) {
+        const char *text = r->row[i].text;
+        struct buf bytes = {0};
+        bool good = !text || r->row[i].added || bpe_hide(b, text, strlen(text), &bytes);
+
+        buf_free(&bytes);
+        if (!good)
+            return err_set(e, ERR_SPEC,
+                           "model: wanted GPT-2's alphabet, or an added token, found "
+                           "\"%.64s\"",
+                           text);
+    }
+    return 0;
+}
+
 static int read_merges(struct bpe *b, const json_t *list, struct err *e)
 {
     if (!json_is_array(list))
@@ -456,8 +476,10 @@ static int read_root(json_t *root, struct bpe *b, bool *marks, struct err *e)
         *marks = !b->spaces && has_marks(&r);
         settle_places(&r, *marks ? TOKEN_MARKS : 0, b);
         b->whole = json_is_true(json_object_get(model, "ignore_merges"));
-        rc = bpe_read_pieces(b, r.row, *marks ? TOKEN_MARKS : 0, r.n, e);
+        rc = check_alphabet(b, &r, *marks ? TOKEN_MARKS : 0, e);
     }
+    if (rc == 0)
+        rc = bpe_read_pieces(b, r.row, *marks ? TOKEN_MARKS : 0, r.n, e);
     if (rc == 0)
         rc = read_merges(b, json_object_get(model, "merges"), e);
     free(r.row);

@@ -219,6 +219,26 @@ static void bad_merges_are_named(void **state)
     }
 }
 
+/* Its owner never gives the id of such an entry, unless it is an added token. */
+static void an_entry_of_another_alphabet_is_refused(void **state)
+{
+    json_t *copy = json_deep_copy(json_object_get(fixture(), "tokenizer"));
+    json_t *vocab = json_object_get(json_object_get(copy, "model"), "vocab");
+    json_t *added = json_object_get(copy, "added_tokens");
+    json_int_t id = (json_int_t)(json_object_size(vocab) + json_array_size(added));
+    struct tokenizer *t;
+
+    json_object_set_new(vocab, "two words", json_integer(id));
+    must_refuse(
+        state, copy,
+        "model: wanted GPT-2's alphabet, or an added token, found \"two words\"");
+    json_array_append_new(added,
+                          json_pack("{s:I, s:s}", "id", id, "content", "two words"));
+    t = open_json(state, copy);
+    tokenizer_destroy(t);
+    json_decref(copy);
+}
+
 static void two_files_of_gpt2_are_read(void **state)
 {
     struct buf vocab = {0};
@@ -263,6 +283,7 @@ int main(void)
         cmocka_unit_test(what_is_not_supported_is_named),
         cmocka_unit_test(bad_members_are_named),
         cmocka_unit_test(bad_merges_are_named),
+        cmocka_unit_test(an_entry_of_another_alphabet_is_refused),
         cmocka_unit_test(two_files_of_gpt2_are_read),
     };
 
