@@ -4,7 +4,10 @@
  * GPT-2 has them, and tokenizer.json of Hugging Face's tokenizers.
  *
  * What is read gives the ids that its owner gives, or is refused: each error names the
- * file, the part of it that is not supported, what was wanted and found.
+ * file, the part of it that is not supported, what was wanted and found.  There is one
+ * difference, and what is written has it too.  The marks <pad>, <bos>, <eos> and <unk>
+ * are added tokens in a file, and tokenizers finds those in any text; here they are no
+ * pieces, so that a text with such a word in it has the ids of its characters.
  */
 #ifndef DATA_BPE_FILE_H
 #define DATA_BPE_FILE_H
@@ -48,7 +51,8 @@ int bpe_read_json(const struct bpe_text *file, struct bpe **out, bool *marks,
  * their names, nor over characters. */
 bool bpe_has_json(const struct bpe *b, bool marks);
 
-/* Append a tokenizer.json that gives the same ids; with marks, four ids higher. */
+/* Append a tokenizer.json that gives the same ids; with marks, four ids higher, but for
+ * a text that holds one of their names, as is said above. */
 int bpe_write_json(const struct bpe *b, bool marks, struct buf *out, struct err *e);
 
 /* ---- for tokenizer_bpe.c: pieces as text ---------------------------------- */

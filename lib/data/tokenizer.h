@@ -100,9 +100,10 @@ int tokenizer_save(const struct tokenizer *t, struct buf *out, struct err *e);
 int tokenizer_load(const char *where, const char *json, size_t len,
                    struct tokenizer **out, struct err *e);
 
-/* Append a tokenizer.json of Hugging Face's tokenizers that gives the same ids.  bpe
- * and byte have that form, without `lower`, and where bpe_has_json says so; ERR_SPEC:
- * this one has it not. */
+/* Append a tokenizer.json of Hugging Face's tokenizers that gives the same ids, but,
+ * with marks, of a text in which one of their names stands (bpe_file.h).  bpe and byte
+ * have that form, without `lower`, and where bpe_has_json says so; ERR_SPEC: this one
+ * has it not. */
 bool tokenizer_has_hf(const struct tokenizer *t);
 int tokenizer_write_hf(const struct tokenizer *t, struct buf *out, struct err *e);
 
