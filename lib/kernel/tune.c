@@ -19,11 +19,21 @@
 
 enum { TENSORS = 14, RUNS_MIN = 3, RUNS_NS = 20000000, NAME_SIZE = 65 };
 
+/* Dropout's seed, and where packed sequences begin, are numbers of a job's.  Without
+ * the latter each sequence would have max_q rows, which is more than there are. */
+static bool is_whole(const void *params)
+{
+    const struct nnd_attn *p = params;
+    return !(p->dropout.p > 0) && p->q.dim[0] == (int64_t)p->batch * p->max_q &&
+           p->k.dim[0] == (int64_t)p->batch * p->max_k;
+}
+
 /* Operators whose calls are tensors alone, of which any numbers will do. */
 static const struct layout {
     const char *op;
     size_t size;
-    size_t tensor[TENSORS]; /* offsets; 0 ends them */
+    size_t tensor[TENSORS];            /* offsets; 0 ends them  */
+    bool (*suits)(const void *params); /* NULL: any call does   */
 } layouts[] = {
 #define AT(S, F) offsetof(struct S, F)
 #define NORM                                                                           \
@@ -41,19 +51,20 @@ static const struct layout {
     {"gemm",
      sizeof(struct nnd_gemm),
      {AT(nnd_gemm, a), AT(nnd_gemm, b), AT(nnd_gemm, c), AT(nnd_gemm, d),
-      AT(nnd_gemm, bias), AT(nnd_gemm, pre), AT(nnd_gemm, sums), AT(nnd_gemm, act)}},
-    {"attn.fwd", sizeof(struct nnd_attn), {ATTN}},
-    {"attn.bwd", sizeof(struct nnd_attn), {ATTN}},
-    {"norm.rms.fwd", sizeof(struct nnd_norm), {NORM}},
-    {"norm.rms.bwd", sizeof(struct nnd_norm), {NORM}},
-    {"norm.layer.fwd", sizeof(struct nnd_norm), {NORM}},
-    {"norm.layer.bwd", sizeof(struct nnd_norm), {NORM}},
-    {"act.swiglu.fwd", sizeof(struct nnd_act), {ACT}},
-    {"act.swiglu.bwd", sizeof(struct nnd_act), {ACT}},
-    {"act.gelu.fwd", sizeof(struct nnd_act), {ACT}},
-    {"act.gelu.bwd", sizeof(struct nnd_act), {ACT}},
-    {"act.relu.fwd", sizeof(struct nnd_act), {ACT}},
-    {"act.relu.bwd", sizeof(struct nnd_act), {ACT}},
+      AT(nnd_gemm, bias), AT(nnd_gemm, pre), AT(nnd_gemm, sums), AT(nnd_gemm, act)},
+     NULL},
+    {"attn.fwd", sizeof(struct nnd_attn), {ATTN}, is_whole},
+    {"attn.bwd", sizeof(struct nnd_attn), {ATTN}, is_whole},
+    {"norm.rms.fwd", sizeof(struct nnd_norm), {NORM}, NULL},
+    {"norm.rms.bwd", sizeof(struct nnd_norm), {NORM}, NULL},
+    {"norm.layer.fwd", sizeof(struct nnd_norm), {NORM}, NULL},
+    {"norm.layer.bwd", sizeof(struct nnd_norm), {NORM}, NULL},
+    {"act.swiglu.fwd", sizeof(struct nnd_act), {ACT}, NULL},
+    {"act.swiglu.bwd", sizeof(struct nnd_act), {ACT}, NULL},
+    {"act.gelu.fwd", sizeof(struct nnd_act), {ACT}, NULL},
+    {"act.gelu.bwd", sizeof(struct nnd_act), {ACT}, NULL},
+    {"act.relu.fwd", sizeof(struct nnd_act), {ACT}, NULL},
+    {"act.relu.bwd", sizeof(struct nnd_act), {ACT}, NULL},
 };
 
 /* One measurement by its name, the SHA-256 of all that it depends on. */
@@ -134,11 +145,10 @@ void tune_destroy(struct tune *t)
 
 static const struct layout *layout_of(const struct kernel_want *w)
 {
-    const struct nnd_attn *attn = w->params;
     for (size_t i = 0; i < sizeof layouts / sizeof layouts[0]; i++)
         if (strcmp(layouts[i].op, w->op) == 0)
-            return strncmp(w->op, "attn.", 5) == 0 && attn->dropout.p > 0 ? NULL
-                                                                          : &layouts[i];
+            return !layouts[i].suits || layouts[i].suits(w->params) ? &layouts[i]
+                                                                    : NULL;
     return NULL;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tune.h - how long kernels take for a job's calls, measured once and written down.
+ * tune.h - how long kernels of the CPU take for a job's calls, measured once and
+ * written down.
  *
  * Seconds are kept by the kernel's file (its SHA-256), the processor, the number of
  * threads, and the class of the call: its types, and its sizes to the next power of
@@ -20,7 +21,8 @@ struct tune *tune_create(const struct kernels *ks, int threads, const char *file
 void tune_destroy(struct tune *t);
 
 /* Seconds of one call of k, the shortest of a few; numbers are made up.  Negative:
- * calls of this operator need numbers that only a job has, or the kernel fails. */
+ * the call needs numbers that only a job has (packed sequences), or memory that is not
+ * the host's, or the kernel fails. */
 double tune_seconds(struct tune *t, const struct nnd_kernel *k,
                     const struct kernel_want *w);
 

@@ -29,6 +29,14 @@ static int need(const void *self, const void *params, struct nnd_need *out)
     return NND_OK;
 }
 
+static int never(const void *self, void *plan, const void *params,
+                 const struct nnd_launch *l, struct nnd_error *e)
+{
+    (void)self, (void)plan, (void)params, (void)l, (void)e;
+    launches++;
+    return NND_OK;
+}
+
 /* Reads and writes what a kernel would. */
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
@@ -46,23 +54,25 @@ static int launch(const void *self, void *plan, const void *params,
     return NND_OK;
 }
 
-#define KERNEL(NAME, SELF, PRIORITY)                                                   \
+#define KERNEL(NAME, OP, SELF, PRIORITY, LAUNCH)                                       \
     {                                                                                  \
-        .struct_size = sizeof(struct nnd_kernel), .name = NAME, .op = "act.gelu.fwd",  \
+        .struct_size = sizeof(struct nnd_kernel), .name = NAME, .op = OP,              \
         .device = "cpu", .op_version = 1, .priority = PRIORITY, .self = SELF,          \
-        .supports = yes, .need = need, .launch = launch                                \
+        .supports = yes, .need = need, .launch = LAUNCH                                \
     }
 
-static const struct nnd_kernel first = KERNEL("first", "", 90),
-                               second = KERNEL("second", NULL, 10);
-static const struct nnd_kernel *const kernels[] = {&first, &second};
+static const struct nnd_kernel first = KERNEL("first", "act.gelu.fwd", "", 90, launch),
+                               second =
+                                   KERNEL("second", "act.gelu.fwd", NULL, 10, launch),
+                               attend = KERNEL("attend", "attn.fwd", NULL, 10, never);
+static const struct nnd_kernel *const kernels[] = {&first, &second, &attend};
 static const struct nnd_plugin plugin = {.struct_size = sizeof plugin,
                                          .abi_major = NND_ABI_MAJOR,
                                          .abi_minor = NND_ABI_MINOR,
                                          .name = "pair",
                                          .version = "1",
                                          .kernels = kernels,
-                                         .nkernels = 2};
+                                         .nkernels = 3};
 
 static struct nnd_tensor matrix(void)
 {
@@ -129,10 +139,50 @@ static void the_faster_one_is_taken(void **state)
     unlink(path);
 }
 
+/* q, k and v of `rows` rows, in four sequences of at most six. */
+static double attention_seconds(struct tune *t, int64_t rows)
+{
+    struct nnd_tensor x = {.ndim = 3,
+                           .dim = {rows, 2, 8},
+                           .stride = {16, 8, 1},
+                           .dtype = NND_F32,
+                           .align_log2 = 6};
+    struct nnd_tensor lse = {
+        .ndim = 2, .dim = {2, rows}, .stride = {rows, 1}, .dtype = NND_F32};
+    struct nnd_attn p = {.struct_size = sizeof p, .batch = 4, .max_q = 6, .max_k = 6};
+    const struct kernel_want w = {"attn.fwd", "f32,f32,f32>f32,f32", "layer.0", &p,
+                                  false};
+    p.q = p.k = p.v = p.o = x;
+    p.lse = lse;
+    launches = 0;
+    return tune_seconds(t, &attend, &w);
+}
+
+/* Where they begin a job alone knows, and without that each would have six rows. */
+static void packed_sequences_are_not_measured(void **state)
+{
+    struct pool *pool;
+    struct kernels *ks;
+    struct err e;
+    (void)state;
+    assert_int_equal(pool_create(1, NULL, NULL, &pool, &e), 0);
+    assert_int_equal(kernels_create(pool, &ks, &e), 0);
+    assert_int_equal(kernels_add(ks, &plugin, "/pair.so", &e), 0);
+    struct tune *tune = tune_create(ks, 1, NULL);
+    assert_true(attention_seconds(tune, 4 * 6) >= 0);
+    assert_true(launches > 0);
+    assert_true(attention_seconds(tune, 10) < 0);
+    assert_int_equal(launches, 0);
+    tune_destroy(tune);
+    kernels_destroy(ks);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_faster_one_is_taken),
+        cmocka_unit_test(packed_sequences_are_not_measured),
     };
 
     return cmocka_run_group_tests_name("kernel/tune", tests, NULL, NULL);
