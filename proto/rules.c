@@ -148,7 +148,7 @@ const struct rule rules[] = {
     {"train.steps", 1, STEPS_MAX, 0, 0, "optimizer steps"},
     {"train.batch", 0, 1048576, RULE_FIT, 0,
      "samples per step, all ranks together; fit: as many as train.memory takes"},
-    {"train.chunks", 1, 65536, 0, 0,
+    {"train.chunks", 1, 32768, 0, 0,
      "parts of a batch whose gradients add in a fixed order; a power of two"},
     {"train.precision", 0, 0, 0, 0,
      "16-bit numbers have fp32 master weights; fp16 has a loss scale too"},

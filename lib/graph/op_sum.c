@@ -170,6 +170,8 @@ static int grad_tree_shape(struct graph *g, struct node *n, struct err *e)
     return 0;
 }
 
+_Static_assert(1 + TREE_CHAIN_MAX <= NND_SUM_MAX, "a step of the tree is one call");
+
 /* Buffer `buffer` of the weight's gradient. */
 static struct nnd_tensor buffer_tensor(const struct bind *b, const struct param *p,
                                        int wide, int buffer)

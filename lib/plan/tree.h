@@ -13,7 +13,8 @@
 #include "base/arena.h"
 #include "base/err.h"
 
-#define TREE_CHAIN_MAX 16
+/* With its leaf a step adds as many as one call of "sum" takes (nnd/ops.h). */
+#define TREE_CHAIN_MAX 15
 
 /* What to do when one leaf has been written to buffer `leaf`:
  * buffer[into] = ((buffer[leaf] + buffer[with[0]]) + buffer[with[1]]) + ...;

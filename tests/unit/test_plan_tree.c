@@ -184,11 +184,11 @@ static void wrong_orders_are_refused(void **state)
 {
     (void)state;
     refuse((int[]){0, 1, 2}, 3, ERR_SPEC,
-           "train.chunks: wanted a power of two of at most 65536, found 3");
+           "train.chunks: wanted a power of two of at most 32768, found 3");
     refuse(NULL, 0, ERR_SPEC,
-           "train.chunks: wanted a power of two of at most 65536, found 0");
-    refuse(NULL, 1 << 17, ERR_SPEC,
-           "train.chunks: wanted a power of two of at most 65536, found 131072");
+           "train.chunks: wanted a power of two of at most 32768, found 0");
+    refuse(NULL, 1 << 16, ERR_SPEC,
+           "train.chunks: wanted a power of two of at most 32768, found 65536");
     refuse((int[]){1, 0}, 2, ERR_FAILED, "arrival 0: wanted chunk 0, found 1");
     refuse((int[]){0, 0}, 2, ERR_FAILED,
            "arrival 1: wanted a new chunk below 2, found 0");

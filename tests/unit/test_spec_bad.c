@@ -264,6 +264,8 @@ static const struct bad bads[] = {
      "nothing to validate on, found 10"},
     {"chunks", DATA "train:\n  chunks: 6\n",
      "3:3: train.chunks: wanted a power of two, found 6"},
+    {"more chunks than a sum takes", DATA "train:\n  chunks: 65536\n",
+     "3:11: train.chunks: wanted a whole number from 1 to 32768, found 65536"},
     {"batch and chunks", DATA "train:\n  batch: 18\n",
      "3:3: train.batch: wanted a multiple of train.chunks (4, default), found 18; "
      "nearest are 16 and 20"},
