@@ -236,7 +236,8 @@ const struct rule rules[] = {
      "calls held against ref: off, first of each kernel, sample:N (every Nth), all"},
     {"kernels.suspect", 0, 0, 0, 0, "avoid or use kernels that a process died in"},
     {"kernels.tune", 0, 0, 0, 0,
-     "of the kernels that could serve, take the fastest as measured at the start"},
+     "on the CPU, of the kernels that could serve take the fastest, measured at the "
+     "start"},
     {"kernels.capture", 0, 0, 0, 0,
      "let a device keep what a program launches and run it in one call (CUDA graphs)"},
     {"kernels.collectives", 0, 0, 0, 0,

@@ -751,7 +751,7 @@ static const struct {
     {spec_check_kernels,
      "Kernel rules and devices are letters, digits and -_.:/ with the signs shown; a "
      "rule's OP may be narrowed to OP/DTYPE@DEVICE. kernels.tune needs train.mode "
-     "fast."},
+     "fast and kernels.device cpu."},
 };
 
 #define NCHECKS (sizeof(checks) / sizeof(checks[0]))

@@ -84,11 +84,14 @@ int spec_check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e)
     if (j->kernels->tune && j->train->mode == NND__TRAIN__MODE__REPRODUCIBLE)
         return spec_refuse(s, e, "kernels.tune", NULL,
                            "wanted train.mode fast: time is not reproducible");
-    if (device[span_word(device, "_-:")] == '\0')
+    if (j->kernels->tune && strcmp(device, "cpu") != 0)
+        return spec_refuse(s, e, "kernels.tune", NULL,
+                           "wanted kernels.device cpu: on others nothing is measured");
+    if (device[span_word(device, "_-.")] == '\0')
         return 0;
     field_quote(device, &found);
     spec_refuse(s, e, "kernels.device", NULL,
-                "wanted a device such as cpu or cuda:0, found %s", found.data);
+                "wanted a device such as cpu or cuda, found %s", found.data);
     buf_free(&found);
     return ERR_SPEC;
 }

@@ -371,8 +371,13 @@ static const struct bad bads[] = {
      "3:3: kernels.check: wanted off, first, sample:N or all, found \"sample:0\""},
     {"kernels by time", DATA "kernels:\n  tune: true\n",
      "3:3: kernels.tune: wanted train.mode fast: time is not reproducible"},
+    {"kernels by time elsewhere",
+     DATA "train:\n  mode: fast\nkernels:\n  device: cuda\n  tune: true\n",
+     "6:3: kernels.tune: wanted kernels.device cpu: on others nothing is measured"},
+    {"a device's number", DATA "kernels:\n  device: cuda:0\n",
+     "3:3: kernels.device: wanted a device such as cpu or cuda, found \"cuda:0\""},
     {"device", DATA "kernels:\n  device: \"gpu 0\"\n",
-     "3:3: kernels.device: wanted a device such as cpu or cuda:0, found \"gpu 0\""},
+     "3:3: kernels.device: wanted a device such as cpu or cuda, found \"gpu 0\""},
 };
 
 struct bad_option {
