@@ -50,10 +50,11 @@ struct layout {
 
 #define NORM_IN IN(nnd_norm, x, "TN"), IN(nnd_norm, w, "N"), IN(nnd_norm, b, "N")
 #define NORM_FWD                                                                       \
-    NORM_IN, OUT(nnd_norm, y, "TN"), OUT(nnd_norm, rstd, "T"), OUT(nnd_norm, mean, "T")
+    NORM_IN, IN(nnd_norm, add, "TN"), OUT(nnd_norm, sum, "TN"),                        \
+        OUT(nnd_norm, y, "TN"), OUT(nnd_norm, rstd, "T"), OUT(nnd_norm, mean, "T")
 #define NORM_BWD                                                                       \
-    NORM_IN, IN(nnd_norm, dy, "TN"), OUT(nnd_norm, dx, "TN"), OUT(nnd_norm, dw, "N"),  \
-        OUT(nnd_norm, db, "N")
+    NORM_IN, IN(nnd_norm, dy, "TN"), IN(nnd_norm, dsum, "TN"),                         \
+        OUT(nnd_norm, dx, "TN"), OUT(nnd_norm, dw, "N"), OUT(nnd_norm, db, "N")
 #define ACT_FWD IN(nnd_act, a, "TN"), IN(nnd_act, b, "TN"), OUT(nnd_act, y, "TN")
 #define ACT_BWD                                                                        \
     IN(nnd_act, a, "TN"), IN(nnd_act, b, "TN"), IN(nnd_act, dy, "TN"),                 \
@@ -542,6 +543,18 @@ static void forget_packed(const char *op, void *params)
         ((struct nnd_grouped_gemm *)params)->packed = (struct nnd_tensor){0};
 }
 
+/* How often an expert was chosen follows from who chose it. */
+static void count_choices(struct sample *s)
+{
+    const struct sample_output *expert = NULL;
+    for (int i = 0; i < s->noutputs; i++)
+        if (strcmp(s->output[i].name, "expert") == 0)
+            expert = &s->output[i];
+    for (int i = 0; i < s->noutputs; i++)
+        if (strcmp(s->output[i].name, "count") == 0)
+            s->output[i].counts = expert;
+}
+
 static bool by_layout(const struct layout *l, const void *params, const void *at,
                       struct arena *a, struct sample *out)
 {
@@ -558,6 +571,8 @@ static bool by_layout(const struct layout *l, const void *params, const void *at
         if (field[i].role == OUT)
             sample_redirect(out, field[i].name, tensor_at(out->params, &field[i]),
                             l->slack, a);
+    if (strcmp(l->op, "moe.route.fwd") == 0)
+        count_choices(out);
     floor_of_sums(l, field, out);
     floor_of_losses(l, out);
     floor_of_attend(l, out);

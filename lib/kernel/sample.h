@@ -26,6 +26,7 @@ struct sample_output {
     struct nnd_tensor real, mine;
     double slack; /* share of numbers that may differ, of integers           */
     double floor; /* what an element may be off where its sum cancels out    */
+    const struct sample_output *counts; /* how often it has each number, or NULL */
 };
 
 struct sample {

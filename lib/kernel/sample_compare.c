@@ -28,6 +28,7 @@ static void place(const struct sample_output *o, int64_t i, char *out, size_t si
 /* What was found in one output. */
 struct difference {
     double error, norm, worst; /* squares summed; the largest */
+    double moved;              /* sum of what is finite */
     int64_t at, unequal;       /* of the largest; how many integers, or NaN's */
 };
 
@@ -46,8 +47,10 @@ static void measure(const struct sample_output *o, struct difference *d)
             d->worst = off;
             d->at = i;
         }
-        if (isfinite(off))
+        if (isfinite(off)) {
             d->error += off * off;
+            d->moved += off;
+        }
         if (isfinite(want))
             d->norm += want * want;
     }
@@ -61,6 +64,14 @@ static double allowed(const struct sample *s, const struct sample_output *o)
     return 8 * u + 16 * dtype_unit(NND_F32) * sqrt(s->terms);
 }
 
+/* One choice that is another is one less here, and one more there. */
+static bool counts_follow(const struct sample_output *o, const struct difference *d)
+{
+    struct difference choices;
+    measure(o->counts, &choices);
+    return d->moved <= 2.0 * (double)choices.unequal;
+}
+
 static int compare_output(const struct sample *s, const struct sample_output *o,
                           struct err *e)
 {
@@ -71,7 +82,9 @@ static int compare_output(const struct sample *s, const struct sample_output *o,
     double n = (double)sample_elements(&o->real), most = o->slack * n;
     double size = sqrt(d.norm) + 1e-30,
            limit = allowed(s, o) * size + o->floor * sqrt(n);
-    bool fine = whole || d.unequal ? (double)d.unequal <= most : sqrt(d.error) <= limit;
+    bool fine = o->counts            ? counts_follow(o, &d)
+                : whole || d.unequal ? (double)d.unequal <= most
+                                     : sqrt(d.error) <= limit;
     if (fine)
         return 0;
     place(o, d.at, where, sizeof where);

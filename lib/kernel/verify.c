@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/oom.h"
 #include "base/str.h"
 #include "kernel/sample.h"
@@ -21,6 +22,7 @@ struct verify {
     struct {
         const struct nnd_kernel *kernel;
         uint64_t calls;
+        bool told; /* that ref does not take its calls */
     } seen[KERNELS_SEEN];
     size_t nseen;
     int64_t count;
@@ -100,15 +102,36 @@ static bool is_due(struct verify *v, const struct nnd_kernel *k)
     return due;
 }
 
-/* Have ref compute the sample.  False: it cannot. */
-static bool run_ref(const struct verify *v, const char *op, struct trial *t)
+/* Calls of a kernel go unchecked, which is said once. */
+static void tell(struct verify *v, const struct nnd_kernel *k, const char *why)
 {
-    const struct nnd_kernel *ref = kernels_ref(v->ks, op);
+    const struct nnd_plugin *p =
+        kernels_plugin(v->ks, (size_t)kernels_plugin_of(v->ks, k));
+    bool first = false;
+    pthread_mutex_lock(&v->lock);
+    for (size_t i = 0; i < v->nseen; i++)
+        if (v->seen[i].kernel == k && !v->seen[i].told)
+            first = v->seen[i].told = true;
+    pthread_mutex_unlock(&v->lock);
+    if (first)
+        log_warn("kernel %s/%s is not held against ref: it refuses a sample of %s: %s",
+                 p->name, k->name, k->op, why[0] ? why : "no reason given");
+}
+
+/* Have ref compute the sample.  False: it cannot. */
+static bool run_ref(struct verify *v, const struct nnd_kernel *k, struct trial *t)
+{
+    const struct nnd_kernel *ref = kernels_ref(v->ks, k->op);
     struct nnd_need need = {.struct_size = sizeof need};
     struct nnd_launch l = {.struct_size = sizeof l, .nthreads = 1};
     struct nnd_error why = {{0}};
-    if (!ref || ref->supports(ref->self, t->sample.params, &why) != NND_OK ||
-        ref->need(ref->self, t->sample.params, &need) != NND_OK)
+    if (!ref)
+        return false;
+    if (ref->supports(ref->self, t->sample.params, &why) != NND_OK) {
+        tell(v, k, why.text);
+        return false;
+    }
+    if (ref->need(ref->self, t->sample.params, &need) != NND_OK)
         return false;
     l.workspace = need.workspace ? malloc(need.workspace) : NULL;
     l.workspace_size = l.workspace ? need.workspace : 0;
@@ -144,11 +167,11 @@ static int judge(struct verify *v, const struct nnd_kernel *k, const struct tria
 }
 
 /* Have ref compute a sample of a call that is about to be made. */
-static bool begin(struct verify *v, const char *op, const void *params, const void *at,
-                  struct trial *t)
+static bool begin(struct verify *v, const struct nnd_kernel *k, const void *params,
+                  const void *at, struct trial *t)
 {
     t->arena = arena_create();
-    return sample_make(op, params, at, t->arena, &t->sample) && run_ref(v, op, t);
+    return sample_make(k->op, params, at, t->arena, &t->sample) && run_ref(v, k, t);
 }
 
 int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
@@ -159,7 +182,7 @@ int verify_launch(struct verify *v, const struct nnd_kernel *k, void *plan,
     bool checked = false;
     int rc = 0;
     if (v && is_due(v, k))
-        checked = begin(v, k->op, params, NULL, &t);
+        checked = begin(v, k, params, NULL, &t);
     *status = k->launch(k->self, plan, params, l, why);
     if (checked && *status == NND_OK)
         rc = judge(v, k, &t, e);
@@ -176,7 +199,7 @@ enum verify_verdict verify_compare(struct verify *v, const struct nnd_kernel *k,
 {
     enum verify_verdict verdict = VERIFY_NOT;
     struct trial t = {0};
-    bool begun = is_comparable(v, k) && begin(v, k->op, params, at, &t);
+    bool begun = is_comparable(v, k) && begin(v, k, params, at, &t);
     *status = k->launch(k->self, plan, params, l, why);
     if (begun && *status == NND_OK)
         verdict = sample_lost(&t.sample, found)          ? VERIFY_LOST

@@ -4,7 +4,8 @@
  *
  * Before a launch `ref` computes a sample of the call, behind it the two are compared.
  * A kernel that is wrong is condemned (kernels_condemn), and the launch is an error:
- * what it computed is in the weights of nobody yet.
+ * what it computed is in the weights of nobody yet.  Where `ref` refuses the sample the
+ * launch goes unchecked, and the log says so once for a kernel.
  */
 #ifndef KERNEL_VERIFY_H
 #define KERNEL_VERIFY_H

@@ -6,7 +6,9 @@
 #include "kernel/sample.h"
 
 #include <math.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/pool.h"
 #include "kernel/kernel.h"
 #include "kernel/verify.h"
@@ -61,7 +63,8 @@ static void run_both(const char *op, void *params, struct sample *s)
     struct nnd_error why = {{0}};
     l.workspace_size = 1 << 16; /* more than any of these calls needs */
     l.workspace = malloc(l.workspace_size);
-    if (ref->launch(ref->self, NULL, s->params, &l, &why) ||
+    if (ref->supports(ref->self, s->params, &why) ||
+        ref->launch(ref->self, NULL, s->params, &l, &why) ||
         ref->launch(ref->self, NULL, params, &l, &why))
         fail_msg("%s", why.text);
     free(l.workspace);
@@ -392,6 +395,145 @@ static void what_nobody_has_is_not_lost(void **state)
     arena_destroy(a);
 }
 
+static void norm_of_a_sum(int64_t rows)
+{
+    struct arena *a = arena_create();
+    struct sample s;
+    struct err e = {0};
+    struct nnd_norm p = {.struct_size = sizeof p, .eps = 1e-5f};
+    p.x = matrix(a, rows, COLUMNS, 1), p.add = matrix(a, rows, COLUMNS, 2);
+    p.y = matrix(a, rows, COLUMNS, 3), p.sum = matrix(a, rows, COLUMNS, 4);
+    p.w = block(a, (int64_t[]){COLUMNS}, 1, 5);
+    p.rstd = block(a, (int64_t[]){rows}, 1, 6);
+    assert_true(sample_make("norm.rms.fwd", &p, NULL, a, &s));
+    assert_int_equal(s.noutputs, 3);
+    assert_ptr_not_equal(((struct nnd_norm *)s.params)->sum.data, p.sum.data);
+    run_both("norm.rms.fwd", &p, &s);
+    expect_same(&s);
+    ((float *)p.sum.data)[7] += 1;
+    assert_true(sample_compare(&s, &e) < 0);
+    assert_non_null(strstr(e.text, "sum[0,7] of the sample is "));
+    arena_destroy(a);
+}
+
+static void a_sum_goes_along(void **state)
+{
+    (void)state;
+    norm_of_a_sum(ROWS);
+    norm_of_a_sum(7);
+}
+
+/* Rows choose two of six experts, as ref and the kernel have it. */
+static struct nnd_route routes(struct arena *a)
+{
+    enum { EXPERTS = 6, CHOICES = 2 };
+    struct nnd_route p = {.struct_size = sizeof p,
+                          .pos = arena_calloc(a, ROWS, sizeof *p.pos),
+                          .score = NND_SCORE_SOFTMAX,
+                          .top_k = CHOICES,
+                          .group_rows = ROWS,
+                          .scale = 1};
+    p.z = matrix(a, ROWS, EXPERTS, 1), p.gate = matrix(a, ROWS, CHOICES, 2);
+    p.expert = matrix(a, ROWS, CHOICES, 3), p.count = matrix(a, 1, EXPERTS, 4);
+    p.expert.dtype = p.count.dtype = NND_I32;
+    p.psum = matrix(a, 1, EXPERTS, 5), p.zsq = block(a, (int64_t[]){1}, 1, 6);
+    p.psum.data = arena_calloc(a, EXPERTS, sizeof(double));
+    p.zsq.data = arena_calloc(a, 1, sizeof(double));
+    p.psum.dtype = p.zsq.dtype = NND_F64;
+    return p;
+}
+
+static void a_near_tie_falls_either_way(void **state)
+{
+    struct arena *a = arena_create();
+    struct nnd_route p = routes(a);
+    int32_t *expert = p.expert.data, *count = p.count.data;
+    struct sample s;
+    struct err e = {0};
+    (void)state;
+    assert_true(sample_make("moe.route.fwd", &p, NULL, a, &s));
+    run_both("moe.route.fwd", &p, &s);
+    expect_same(&s);
+    int32_t was = expert[5], other = (was + 1) % 6;
+    count[was]--;
+    count[other]++;
+    assert_true(sample_compare(&s, &e) < 0); /* though nobody chose otherwise */
+    assert_non_null(strstr(e.text, "count[0,"));
+    expert[5] = other;
+    expect_same(&s);
+    count[0]++;
+    assert_true(sample_compare(&s, &e) < 0);
+    arena_destroy(a);
+}
+
+static int yes(const void *self, const void *params, struct nnd_error *e)
+{
+    (void)self, (void)params, (void)e;
+    return NND_OK;
+}
+
+static int need(const void *self, const void *params, struct nnd_need *out)
+{
+    (void)self, (void)params, (void)out;
+    return NND_OK;
+}
+
+static int serve(const void *self, void *plan, const void *params,
+                 const struct nnd_launch *l, struct nnd_error *e)
+{
+    (void)self, (void)plan, (void)params, (void)l, (void)e;
+    return NND_OK;
+}
+
+static const struct nnd_kernel lenient = {.struct_size = sizeof lenient,
+                                          .name = "lenient",
+                                          .op = "act.relu.fwd",
+                                          .device = "cpu",
+                                          .op_version = 1,
+                                          .supports = yes,
+                                          .need = need,
+                                          .launch = serve};
+static const struct nnd_kernel *const kernels[] = {&lenient};
+static const struct nnd_plugin plugin = {.struct_size = sizeof plugin,
+                                         .abi_major = NND_ABI_MAJOR,
+                                         .abi_minor = NND_ABI_MINOR,
+                                         .name = "mine",
+                                         .version = "1",
+                                         .kernels = kernels,
+                                         .nkernels = 1};
+
+static void what_ref_refuses_is_said_once(void **state)
+{
+    struct arena *a = arena_create();
+    struct nnd_act p = {.struct_size = sizeof p};
+    struct nnd_launch l = {.struct_size = sizeof l, .nthreads = 1};
+    struct nnd_error why;
+    struct verify *v;
+    struct err e;
+    char said[1000];
+    int fds[2], status;
+    (void)state;
+    p.a = matrix(a, 3, 4, 1), p.y = matrix(a, 3, 5, 2);
+    assert_int_equal(pipe(fds), 0);
+    log_setup("rank 0", LOG_LEVEL_INFO, fds[1]);
+    assert_int_equal(kernels_add(ks, &plugin, "/mine.so", &e), 0);
+    assert_int_equal(verify_create(ks, "all", &v, &e), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(verify_launch(v, &lenient, NULL, &p, &l, &why, &status, &e),
+                         0);
+    log_setup("", LOG_LEVEL_ERROR, -1);
+    close(fds[1]);
+    ssize_t n = read(fds[0], said, sizeof said - 1);
+    close(fds[0]);
+    said[n > 0 ? n : 0] = '\0';
+    assert_int_equal(verify_count(v), 0);
+    const char *line = strstr(said, "kernel mine/lenient is not held against ref: ");
+    assert_non_null(line);
+    assert_null(strstr(line + 1, "kernel mine/lenient"));
+    verify_destroy(v);
+    arena_destroy(a);
+}
+
 static void who_is_checked_when(void **state)
 {
     struct verify *v = NULL;
@@ -418,6 +560,9 @@ int main(void)
         cmocka_unit_test(a_bias_goes_along),
         cmocka_unit_test(sequences_stand_for_themselves),
         cmocka_unit_test(rows_and_their_numbers),
+        cmocka_unit_test(a_sum_goes_along),
+        cmocka_unit_test(a_near_tie_falls_either_way),
+        cmocka_unit_test(what_ref_refuses_is_said_once),
         cmocka_unit_test(what_is_known_already),
         cmocka_unit_test(a_sample_has_what_is_asked_for),
         cmocka_unit_test(attention_where_it_is_asked_for),
