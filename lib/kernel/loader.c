@@ -301,6 +301,8 @@ int loader_open(const char *path, const struct nnd_host *host,
     rc = open_and_call(real, host, &p, e);
     if (rc == 0)
         rc = check_manners(real, &before, e);
+    else
+        hygiene_restore(&before); /* what it did before it was refused */
     fesetenv(&env);
     if (rc == 0)
         *out = p;

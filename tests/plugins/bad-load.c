@@ -28,7 +28,7 @@ __attribute__((constructor)) static void leave(void)
 {
     exit(0);
 }
-#elif defined FAULT_SIGNAL
+#elif defined FAULT_SIGNAL || defined FAULT_CATCH
 static void quiet(int sig)
 {
     (void)sig;
@@ -36,7 +36,12 @@ static void quiet(int sig)
 
 __attribute__((constructor)) static void catch (void)
 {
+#if defined FAULT_CATCH
+    signal(SIGTERM, quiet);
+    signal(SIGUSR2, quiet);
+#else
     signal(SIGSEGV, quiet);
+#endif
 }
 #elif defined FAULT_TRAPS
 #include <fenv.h>
@@ -140,7 +145,7 @@ const struct nnd_plugin *ENTRY(const struct nnd_host *host, struct nnd_error *e)
     (void)host;
 #if defined FAULT_TLS
     own[sizeof own - 1] = 1;
-#elif defined FAULT_REFUSE
+#elif defined FAULT_REFUSE || defined FAULT_CATCH
     strcpy(e->text, "unavailable: no driver");
     return NULL;
 #endif
