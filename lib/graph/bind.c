@@ -4,16 +4,37 @@
  */
 #include "graph/exec.h"
 #include "graph/op.h"
+#include "tensor/dtype.h"
+
+enum { ALIGN_LOG2 = 6 }; /* of MEMORY_ALIGN, where all that is whole begins */
+_Static_assert(MEMORY_ALIGN == 1 << ALIGN_LOG2, "values lie at multiples of it");
 
 void *bind_data(const struct bind *b, const struct value *v)
 {
     return b && v ? exec_address(b->exec, v, b->slot, b->position) : NULL;
 }
 
+void bind_behind(struct nnd_tensor *t, int64_t elements)
+{
+    int64_t bytes = elements * (int64_t)dtype_size(t->dtype);
+    while (bytes % ((int64_t)1 << t->align_log2))
+        t->align_log2--;
+}
+
+/* Elements from the start of what lies at a multiple of MEMORY_ALIGN: a plane, or
+ * the value's root itself. */
+static int64_t place_of(const struct value *v)
+{
+    const struct value *r = v->root;
+    bool in_plane = r->storage == STORAGE_PARAM || r->storage == STORAGE_GRAD;
+    return v->root_offset + (in_plane ? r->param->offset : 0);
+}
+
 static struct nnd_tensor tensor_of(const struct bind *b, const struct value *v,
                                    const struct shape *s)
 {
-    struct nnd_tensor t = {.ndim = s->ndim, .dtype = v->dtype, .align_log2 = 6};
+    struct nnd_tensor t = {
+        .ndim = s->ndim, .dtype = v->dtype, .align_log2 = ALIGN_LOG2};
     int64_t stride = 1;
     for (int i = s->ndim - 1; i >= 0; i--) {
         t.dim[i] = s->dim[i];
@@ -21,6 +42,9 @@ static struct nnd_tensor tensor_of(const struct bind *b, const struct value *v,
         stride *= s->dim[i];
     }
     t.data = bind_data(b, v);
+    bind_behind(&t, place_of(v));
+    for (int i = 0; i < s->ndim - 1; i++)
+        bind_behind(&t, t.stride[i]);
     return t;
 }
 

@@ -27,6 +27,10 @@ struct nnd_tensor bind_matrix(const struct bind *b, const struct value *v);
 struct nnd_tensor bind_vector(const struct bind *b, const struct value *v);
 void *bind_data(const struct bind *b, const struct value *v);
 
+/* A tensor begins, or has rows, at multiples of so many elements behind its value's
+ * start: what that leaves of its alignment.  A plan and its run say the same. */
+void bind_behind(struct nnd_tensor *t, int64_t elements);
+
 /* The random bits of op number `number`; in: its inputs rng, sample, pos. */
 struct nnd_dropout bind_dropout(const struct bind *b, double p, uint32_t number,
                                 struct value *const in[3]);

@@ -39,6 +39,7 @@ static int load_bind(const struct node *n, const struct bind *b, void *params)
     const struct load_attr *at = n->attr;
     struct nnd_tensor load = bind_vector(b, n->in[1]);
     load.dim[0] = shape_cols(&n->in[0]->shape);
+    bind_behind(&load, at->row * load.dim[0]);
     if (b)
         load.data = (int64_t *)load.data + at->row * load.dim[0];
     *(struct nnd_balance *)params = (struct nnd_balance){

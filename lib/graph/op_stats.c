@@ -33,6 +33,8 @@ static struct nnd_tensor stats_part(const struct bind *b, const struct value *st
 {
     struct nnd_tensor t = bind_vector(b, stats);
     t.dim[0] = count;
+    bind_behind(&t, STATS_COUNT);
+    bind_behind(&t, first);
     if (b) {
         const struct mesh *m = &exec_graph(b->exec)->mesh;
         t.data = (double *)t.data + mesh_chunk(m, m->rank, b->position) * STATS_COUNT +

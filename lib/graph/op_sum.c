@@ -125,6 +125,7 @@ static int carry_bind(const struct node *n, const struct bind *b, void *params)
     struct nnd_tensor own = bind_vector(b, n->in[CARRY_OWN]),
                       kept = bind_vector(b, n->in[CARRY_KEPT]);
     kept.dim[0] = own.dim[0];
+    bind_behind(&kept, own.dim[0]);
     if (b)
         kept.data = (float *)kept.data + b->position * own.dim[0];
     *(struct nnd_sum *)params = (struct nnd_sum){.struct_size = sizeof(struct nnd_sum),
@@ -177,7 +178,7 @@ static struct nnd_tensor buffer_tensor(const struct bind *b, const struct param 
                                        int wide, int buffer)
 {
     struct nnd_tensor t = bind_vector(NULL, p->value);
-    t.dtype = wide;
+    t.dtype = wide; /* larger: the same place among the elements is aligned as well */
     if (b)
         t.data = (char *)exec_grad_buffer(b->exec, p->plane, buffer) +
                  (size_t)p->offset * dtype_size(wide);
@@ -203,6 +204,8 @@ static int grad_tree_bind(const struct node *n, const struct bind *b, void *para
     s->y = buffer_tensor(b, p, wide, step->into);
     s->x[0] = in_place ? buffer_tensor(b, p, wide, step->leaf) : bind_vector(b, leaf);
     s->x[0].dim[0] = s->y.dim[0];
+    if (!in_place)
+        bind_behind(&s->x[0], at->source * s->y.dim[0]);
     if (b && !in_place)
         s->x[0].data = (char *)s->x[0].data +
                        (size_t)(at->source * s->y.dim[0]) * dtype_size(leaf->dtype);

@@ -423,9 +423,42 @@ static void embeddings_add_to_a_tied_table(void **state)
     graph_destroy(g);
 }
 
+static int vector_align(const struct value *v)
+{
+    return bind_vector(NULL, v).align_log2;
+}
+
+static int matrix_align(const struct value *v)
+{
+    return bind_matrix(NULL, v).align_log2;
+}
+
+/* Weights lie at multiples of 16 elements behind each other, all else at 64 bytes. */
+static void alignment_is_that_of_rows_and_places(void **state)
+{
+    struct graph *g = new_graph();
+    struct value *first = weight(g, "first", S(2, I(6), I(8))); /* 48 elements */
+    struct value *second =
+        weight(g, "second", S(2, I(4), I(64))); /* from 96 bytes on */
+    struct value *x = graph_input(g, "x", NND_F32, S(2, I(3), I(100)));
+    struct value *grad = graph_grad(g, second->param);
+    (void)state;
+    assert_int_equal(vector_align(first), 6);
+    assert_int_equal(matrix_align(first), 4); /* 16 bytes a row */
+    assert_int_equal(vector_align(second), 5);
+    assert_int_equal(matrix_align(second), 5);
+    assert_int_equal(matrix_align(grad), 6);
+    assert_int_equal(vector_align(x), 6);
+    assert_int_equal(matrix_align(x), 4); /* 400 */
+    assert_int_equal(vector_align(op_part(g, x, 3, S(1, I(9)))), 2);
+    assert_int_equal(vector_align(op_part(g, second, 16, S(1, I(16)))), 6);
+    assert_int_equal(matrix_align(op_part(g, second, 17, S(2, I(2), I(16)))), 1);
+    graph_destroy(g);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[REFUSALS + 5];
+    struct CMUnitTest tests[REFUSALS + 6];
     size_t n = 0;
     for (; n < REFUSALS; n++)
         tests[n] = (struct CMUnitTest){.name = refusals[n].name,
@@ -436,5 +469,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(flops_are_counted);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(xent_overwrites_its_own_logits);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(embeddings_add_to_a_tied_table);
+    tests[n++] =
+        (struct CMUnitTest)cmocka_unit_test(alignment_is_that_of_rows_and_places);
     return _cmocka_run_group_tests("graph/ops", tests, n, NULL, NULL);
 }
