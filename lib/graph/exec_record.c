@@ -135,40 +135,45 @@ static int replay_all(struct exec *x, const struct program *p, const struct reco
     return 0;
 }
 
-/* Keep the launches of a stretch; r: the program's.  *kept is false where the device
- * does not. */
-static int record(struct exec *x, const struct program *p, struct stretch *k,
-                  const struct record *r, bool *kept, struct err *e)
+/* Keep the launches of a stretch; r: the program's.  Why there is none to keep, or
+ * NULL.  Nothing has run by then: what is wrong with a launch that fails here as well
+ * as anywhere says the run node by node. */
+static const char *record(struct exec *x, const struct program *p, struct stretch *k,
+                          const struct record *r)
 {
+    static const char refused[] = "the device could not keep its launches";
     bool any = false;
     int rc = 0;
+    struct err e;
     for (int i = k->first; i < k->end; i++)
         any |= r[i - p->first].kernel != NULL;
-    *kept = !any || x->dev->graph_begin(&x->stream) == NND_OK;
-    if (!any || !*kept)
-        return 0;
+    if (!any)
+        return NULL;
+    if (x->dev->graph_begin(&x->stream) != NND_OK)
+        return refused;
     for (int i = k->first; !rc && i < k->end; i++)
-        rc = exec_run_node(x, x->g->node[i], &r[i - p->first], e);
-    *kept = x->dev->graph_end(&x->stream, &k->graph) == NND_OK;
-    if (!*kept)
+        rc = exec_run_node(x, x->g->node[i], &r[i - p->first], &e);
+    bool kept = x->dev->graph_end(&x->stream, &k->graph) == NND_OK;
+    if (!kept)
         k->graph = NULL;
-    return rc;
+    if (rc)
+        return arena_printf(x->mem, "captured, %s", e.text);
+    return kept ? NULL : refused;
 }
 
 /* A record that the device does not make is done without. */
-static int record_all(struct exec *x, struct bound *b, const struct program *p,
-                      struct recorded *k, const struct record *r, struct err *e)
+static void record_all(struct exec *x, struct bound *b, const struct program *p,
+                       struct recorded *k, const struct record *r)
 {
-    k->kept = true;
-    for (int i = 0; k->kept && i < k->stretches; i++)
-        if (record(x, p, &k->stretch[i], r, &k->kept, e))
-            return e->code;
-    if (k->kept)
-        return 0;
+    const char *why = NULL;
+    for (int i = 0; !why && i < k->stretches; i++)
+        why = record(x, p, &k->stretch[i], r);
+    k->kept = !why;
+    if (!why)
+        return;
     forget_all(x, b);
-    b->eager = "the device could not keep its launches";
+    b->eager = why;
     log_warn("%s is launched node by node: %s", p->name, b->eager);
-    return 0;
 }
 
 int exec_record_run(struct exec *x, int program, int index, bool *done, struct err *e)
@@ -177,8 +182,8 @@ int exec_record_run(struct exec *x, int program, int index, bool *done, struct e
     struct bound *b = &x->bound[program];
     const struct record *r = b->record + (size_t)index * (size_t)(p->end - p->first);
     struct recorded *k = b->recorded ? &b->recorded[index] : NULL;
-    if (k && k->runs++ == 1 && record_all(x, b, p, k, r, e))
-        return e->code;
+    if (k && k->runs++ == 1)
+        record_all(x, b, p, k, r);
     *done = k && k->kept;
     return *done ? replay_all(x, p, k, e) : 0;
 }

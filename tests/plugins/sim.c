@@ -485,6 +485,19 @@ static int launch_at_once(const struct nnd_kernel *k, const void *params, size_t
     fill_launch(&now, k, params, size, l);
     return run_kernel(&now);
 }
+#elif defined FAULT_WAIT
+/* Nothing may wait for a stream that keeps. */
+static int wait_for(struct stream *s, struct nnd_error *e)
+{
+    pthread_mutex_lock(&s->lock);
+    int kept = s->keeps != NULL;
+    if (kept)
+        s->keeps->broken = 1;
+    pthread_mutex_unlock(&s->lock);
+    if (kept)
+        snprintf(e->text, sizeof e->text, "operation not permitted");
+    return kept ? NND_EUNSUPPORTED : NND_OK;
+}
 #endif
 
 static int launch(const void *self, void *plan, const void *params,
@@ -500,6 +513,10 @@ static int launch(const void *self, void *plan, const void *params,
 #if defined FAULT_CAPTURE
     if (strcmp(((const struct nnd_kernel *)self)->op, "act.gelu.fwd") == 0)
         return launch_at_once(self, params, size, l);
+#elif defined FAULT_WAIT
+    if (strcmp(((const struct nnd_kernel *)self)->op, "act.swiglu.fwd") == 0 &&
+        wait_for(l->stream.native, e) != NND_OK)
+        return NND_EUNSUPPORTED;
 #endif
     struct task *t = task_begin(l->stream.native, LAUNCH);
     fill_launch(t, self, params, size, l);
