@@ -149,13 +149,15 @@ void exec_shapes(const struct node *n, char *out, size_t size)
         out[at - 1] = '\0';
 }
 
+/* Once a node: the first position at which it has something to do may be a late one. */
 static void describe(const struct exec *x, const struct node *n,
                      const struct nnd_kernel *k)
 {
     struct crumb_node c = {0};
     int plugin = kernels_plugin_of(x->c.kernels, k);
-    if (!x->crumb || plugin < 0)
+    if (!x->crumb || plugin < 0 || x->described[n->id])
         return;
+    x->described[n->id] = true;
     snprintf(c.where, sizeof c.where, "%s", n->where);
     snprintf(c.op, sizeof c.op, "%s", k->op);
     snprintf(c.plugin, sizeof c.plugin, "%s",
@@ -183,8 +185,7 @@ static int bind_node(struct exec *x, const struct node *n, const struct bind *b,
     if (!r->kernel)
         return err_set(e, ERR_FAILED, "%s: no kernel was chosen for %s %s", n->where,
                        n->op->kernel, key);
-    if (b->position == 0 && b->slot == 0)
-        describe(x, n, r->kernel);
+    describe(x, n, r->kernel);
     r->pack = x->c.repeats > 1 ? packs_find(&x->packs, n, r->kernel, r->params, x->mem)
                                : NULL;
     if (r->pack)
@@ -478,6 +479,7 @@ int exec_create(struct graph *g, const struct exec_config *c, struct exec **out,
     x->c = *c;
     x->dev = kernels_device(c->kernels, c->device);
     x->weights = 1;
+    x->described = arena_calloc(mem, (size_t)g->nnode + 1, sizeof(*x->described));
     x->cost = arena_calloc(mem, (size_t)g->nnode + 1, sizeof(*x->cost));
     int rc = x->dev ? prepare(x, e)
                     : err_set(e, ERR_SPEC,

@@ -64,6 +64,7 @@ struct exec {
     struct overlap *overlap;
     struct exec_progress progress;
     struct crumb *crumb; /* NULL: nobody asked */
+    bool *described;     /* [node] in the crumb */
     struct trace *trace; /* trace.h, or NULL   */
     int slot, position, round;
     bool later; /* of a loop's rounds it is not the first that runs */

@@ -61,5 +61,6 @@ EXTRA_DIST += \
     tests/plugins/bad.h \
     tests/plugins/bad-grad.c \
     tests/plugins/bad-job.c \
+    tests/plugins/bad-sum.c \
     tests/plugins/bad-kernel.c \
     tests/plugins/bad-load.c
