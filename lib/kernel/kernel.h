@@ -91,7 +91,8 @@ struct kernel_want {
  * rules: OP=NAME (required), OP=NAME? (preferred), OP=!NAME (excluded); OP may
  * be a prefix up to a dot ("attn"), and narrowed to OP/DTYPE@DEVICE, where DTYPE is
  * that of the first input, or a whole key; NAME is PLUGIN, PLUGIN/KERNEL or KERNEL.
- * Of several rules of one kind for a row the closest counts, then the last. */
+ * Of several rules for a row that require, or that prefer, the closest counts, then the
+ * last; of those that exclude each one counts. */
 struct kernel_policy {
     const char *device;
     unsigned flags;
@@ -116,6 +117,11 @@ int kernel_select(const struct kernels *ks, const struct kernel_policy *p,
                   const struct kernel_want *wants, size_t nwants,
                   struct kernel_table **out, struct err *e);
 void kernel_table_destroy(struct kernel_table *t);
+
+/* Rules that are narrowed to a whole key have to speak of one of the wants, where the
+ * operator has any: a key that is written wrongly would narrow them to nothing. */
+int kernel_rules_check(const struct kernels *ks, const struct kernel_policy *p,
+                       const struct kernel_want *wants, size_t nwants, struct err *e);
 
 /* The table as lines "OP KEY PLUGIN/KERNEL VERSION#SUM WHY", for the other ranks and
  * for `nnctl show --kernels`; SUM is the beginning of the file's SHA-256, absent where

@@ -239,6 +239,11 @@ static bool dtype_matches(const char *dtype, const char *key)
            (strlen(dtype) == n && memcmp(dtype, key, n) == 0);
 }
 
+bool kernel_rule_whole_key(const struct rule *r)
+{
+    return r->dtype[first_type(r->dtype)] != '\0';
+}
+
 bool kernel_rule_covers(const struct rule *r, const struct rule_scope *s)
 {
     return op_matches(s->op, r->op) &&

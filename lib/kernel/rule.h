@@ -34,6 +34,9 @@ int kernel_rule_parse(const struct kernels *ks, const char *text, struct rule *o
 bool kernel_rule_names(const struct rule *r, const struct nnd_plugin *p,
                        const struct nnd_kernel *k);
 
+/* Is it narrowed to a key, rather than to a type? */
+bool kernel_rule_whole_key(const struct rule *r);
+
 /* Does the rule speak of such calls? */
 bool kernel_rule_covers(const struct rule *r, const struct rule_scope *s);
 

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/str.h"
 #include "kernel/op.h"
 #include "kernel/rule.h"
 #include "kernel/since.h"
@@ -342,6 +343,46 @@ static int check_device(const struct kernels *ks, const char *type, struct err *
     d->health(0, &why);
     return err_set(e, ERR_SPEC, "kernels.device: %s is unavailable (%s)", type,
                    why.text[0] ? why.text : "no device");
+}
+
+/* Of the rule's operators one key, which the rule's begins if there is such a one;
+ * NULL: the rule has no whole key, or the calls have it, or there are none. */
+static const char *other_key(const struct rule *r, const struct kernel_want *wants,
+                             size_t nwants)
+{
+    const char *other = NULL;
+    bool begun = false;
+    if (!kernel_rule_whole_key(r))
+        return NULL;
+    for (size_t i = 0; i < nwants; i++) {
+        const struct kernel_want *w = &wants[i];
+        if (!op_matches(w->op, r->op))
+            continue;
+        if (strcmp(w->key, r->dtype) == 0)
+            return NULL;
+        bool begins = str_starts(w->key, r->dtype);
+        if (!other || (begins && !begun))
+            other = w->key;
+        begun |= begins;
+    }
+    return other;
+}
+
+int kernel_rules_check(const struct kernels *ks, const struct kernel_policy *p,
+                       const struct kernel_want *wants, size_t nwants, struct err *e)
+{
+    for (size_t i = 0; i < p->nrules; i++) {
+        struct rule r;
+        if (kernel_rule_parse(ks, p->rules[i], &r, e) < 0)
+            return e->code;
+        const char *other = other_key(&r, wants, nwants);
+        if (other)
+            return err_set(e, ERR_SPEC,
+                           "kernel rule %s: wanted the type of the first input, or a "
+                           "whole key such as %s, found %s",
+                           r.text, other, r.dtype);
+    }
+    return 0;
 }
 
 int kernel_select(const struct kernels *ks, const struct kernel_policy *p,

@@ -154,6 +154,8 @@ int kernels_for_job(const struct kernels *ks, const Nnd__Job *job, int64_t vocab
     size_t n = 0;
     int rc = wants_of_all(job, vocab, a, &want, &n, e);
     if (!rc)
+        rc = kernel_rules_check(ks, &p, want, n, e);
+    if (!rc)
         rc = kernel_select(ks, &p, want, n, out, e);
     arena_destroy(a);
     return rc;

@@ -277,6 +277,36 @@ static void the_narrower_rule_counts(void **state)
     kernel_table_destroy(t);
 }
 
+static void check_rule(struct world *w, const char *rule, const char *text)
+{
+    struct kernel_policy policy = {"cpu", 0, &rule, 1, NULL, false};
+    struct kernel_want wants[] = {{"test.tie", "f32>f32", "a", &two, false},
+                                  {"test.mul", "f32,f32>f32", "b", &two, false},
+                                  {"test.mul", "bf16,f32,->f32", "c", &two, false}};
+    struct err e = {0};
+    assert_int_equal(kernel_rules_check(w->ks, &policy, wants, 3, &e),
+                     text ? ERR_SPEC : 0);
+    if (text)
+        assert_string_equal(e.text, text);
+}
+
+/* Half of one would cover nothing, and nobody would know. */
+static void a_key_is_whole(void **state)
+{
+    check_rule(*state, "test.mul/f64=loose", NULL);
+    check_rule(*state, "test.mul/f32,f32>f32=loose", NULL);
+    check_rule(*state, "test/f32>f32=loose", NULL);
+    check_rule(*state, "test.mute/f32,f32=loose", NULL);
+    check_rule(
+        *state, "test.mul/bf16,f32=loose",
+        "kernel rule test.mul/bf16,f32=loose: wanted the type of the first input, "
+        "or a whole key such as bf16,f32,->f32, found bf16,f32");
+    check_rule(
+        *state, "test.mul/f32>f32=!loose",
+        "kernel rule test.mul/f32>f32=!loose: wanted the type of the first input, "
+        "or a whole key such as f32,f32>f32, found f32>f32");
+}
+
 /* One row, every call of it must be served. */
 static void a_row_is_served_whole(void **state)
 {
@@ -405,6 +435,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unknown_names_are_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(rules_are_narrowed, setup, teardown),
         cmocka_unit_test_setup_teardown(the_narrower_rule_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_key_is_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(a_row_is_served_whole, setup, teardown),
         cmocka_unit_test_setup_teardown(an_optional_row_is_left_out, setup, teardown),
         cmocka_unit_test_setup_teardown(table_travels, setup, teardown),
