@@ -30,7 +30,8 @@ static int check_lengths(const struct nnd_attend *p)
 {
     for (int64_t b = 0; p->len && b < p->k.dim[0]; b++)
         if (p->len[b] < 0 || p->len[b] > p->k.dim[1])
-            return NND_EINVAL;
+            return op_wrong("row %lld has %d keys of %lld", (long long)b, p->len[b],
+                            (long long)p->k.dim[1]);
     return NND_OK;
 }
 

@@ -311,7 +311,8 @@ static int select_columns(const void *params, const struct nnd_launch *l)
             char *to = (char *)row_of(&p->y, r) + (size_t)k * size;
 
             if (index[k] >= p->x.dim[1])
-                return NND_EINVAL;
+                return op_wrong("index %d in row %lld of %lld columns", index[k],
+                                (long long)r, (long long)p->x.dim[1]);
             if (index[k] < 0)
                 memset(to, 0, size);
             else

@@ -94,9 +94,10 @@ cpu_case_sources = tests/unit/cpu_cases.c tests/unit/cpu_cases.h \
     tests/unit/cpu_cases_recurrent.c
 slow_tests += tests/sys/plugin_fast.test
 unit_tests += tests/unit/test_cpu_math tests/unit/test_cpu_bits tests/unit/test_cpu_rows
-unit_tests += tests/unit/test_cpu_work
+unit_tests += tests/unit/test_cpu_calls tests/unit/test_cpu_work
 tests_unit_test_cpu_work_SOURCES = tests/unit/test_cpu_work.c plugins/cpu/par.c \
     plugins/cpu/work.c
 tests_unit_test_cpu_math_CFLAGS = $(CPU_CFLAGS)
 tests_unit_test_cpu_bits_SOURCES = tests/unit/test_cpu_bits.c $(cpu_case_sources)
+tests_unit_test_cpu_calls_SOURCES = tests/unit/test_cpu_calls.c $(cpu_case_sources)
 tests_unit_test_cpu_rows_SOURCES = tests/unit/test_cpu_rows.c $(cpu_case_sources)

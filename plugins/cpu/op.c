@@ -22,6 +22,19 @@ int op_refuse(struct nnd_error *e, int code, const char *format, ...)
     return code;
 }
 
+/* Of this thread's launch; "" while it has found nothing. */
+static _Thread_local char wrong[128];
+
+int op_wrong(const char *format, ...)
+{
+    va_list ap;
+
+    va_start(ap, format);
+    vsnprintf(wrong, sizeof wrong, format, ap);
+    va_end(ap);
+    return NND_EINVAL;
+}
+
 int isa_runs(enum isa isa)
 {
 #ifdef __x86_64__
@@ -187,7 +200,10 @@ static int kernel_launch(const void *self, void *plan, const void *params,
     if (l->workspace_size < need)
         return op_refuse(e, NND_EINVAL, "workspace of %zu bytes, wanted %zu",
                          l->workspace_size, need);
+    wrong[0] = '\0';
     r = k->op->launch(params, l);
+    if (r && wrong[0])
+        return op_refuse(e, r, "%s", wrong);
     return r ? op_refuse(e, r, "the host's threads gave status %d", r) : NND_OK;
 }
 

@@ -93,4 +93,9 @@ typedef double tile_seconds_f(void);
 int op_refuse(struct nnd_error *e, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* What launch() returns where numbers that only it reads contradict the call: words for
+ * what it found, which the host gets; NND_EINVAL.  From the thread that launch() is
+ * in. */
+int op_wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #endif

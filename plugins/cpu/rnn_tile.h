@@ -294,7 +294,8 @@ static inline int order_rows(struct job *j)
 
     for (int64_t b = 0; b < j->rows; b++)
         if (len && (len[b] < 0 || len[b] > j->steps))
-            return NND_EINVAL;
+            return op_wrong("row %lld has %d steps of %lld", (long long)b, len[b],
+                            (long long)j->steps);
     for (int64_t want = j->steps; want >= 0; want--)
         for (int64_t b = 0; b < j->rows; b++)
             if ((len ? len[b] : j->steps) == want) {

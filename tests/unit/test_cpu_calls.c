@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_cpu_calls.c - calls that contradict themselves, and what the plugin cpu says of
+ * them, when asked or when it comes upon it; and steps that count nowhere.
+ */
+#include "unit.h"
+
+#include "cpu_cases.h"
+
+struct fixture {
+    struct calls *calls;
+    struct plugin_under_test p;
+};
+
+static int setup(void **state)
+{
+    static struct fixture f;
+
+    f.calls = calls_create();
+    plugin_open(&f.p, "cpu", 2);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    plugin_close(&f->p);
+    calls_destroy(f->calls);
+    return 0;
+}
+
+static struct nnd_tensor tensor(struct fixture *f, int dtype, int64_t a, int64_t b,
+                                int64_t n)
+{
+    return calls_tensor(f->calls, dtype, n ? 3 : b ? 2 : 1, (int64_t[]){a, b, n}, 0);
+}
+
+/* Every kernel of the operator says so, but those that this processor does not run. */
+static void expect(struct fixture *f, const char *op, void *params, const char *text)
+{
+    const struct call c = {.op = op, .params = params};
+    int ran = 0;
+
+    for (uint32_t i = 0; i < f->p.table->nkernels; i++) {
+        const struct nnd_kernel *k = f->p.table->kernels[i];
+        const char *why;
+
+        if (strcmp(k->op, op))
+            continue;
+        why = call_run(&c, k, &f->p, 2);
+        if (why &&
+            (strstr(why, "this CPU does not run") || strstr(why, "is not supported")))
+            continue;
+        if (!why || strcmp(why, text))
+            fail_msg("%s: \"%s\", wanted \"%s\"", k->name, why ? why : "", text);
+        ran++;
+    }
+    assert_true(ran > 0);
+}
+
+static void lengths_of_rows(void **state)
+{
+    struct fixture *f = *state;
+    static const int32_t len[] = {2, 5};
+    struct nnd_rnn r = {.struct_size = sizeof r, .cell = NND_CELL_TANH, .len = len};
+    struct nnd_attend a = {.struct_size = sizeof a, .scale = 1, .len = len};
+
+    r.x = r.y = tensor(f, NND_F32, 2, 4, 8);
+    r.u = tensor(f, NND_F32, 8, 8, 0);
+    expect(f, "rnn.seq.fwd", &r, "row 1 has 5 steps of 4");
+    a.q = a.k = a.v = a.o = r.x;
+    a.weight = tensor(f, NND_F32, 2, 4, 4);
+    expect(f, "attn.dot.fwd", &a, "row 1 has 5 keys of 4");
+}
+
+static void indices_of_columns(void **state)
+{
+    struct fixture *f = *state;
+    struct nnd_select p = {.struct_size = sizeof p};
+
+    p.x = tensor(f, NND_F32, 2, 5, 0);
+    p.y = tensor(f, NND_F32, 2, 1, 0);
+    p.index = tensor(f, NND_I32, 2, 1, 0);
+    ((int32_t *)p.index.data)[0] = 4;
+    ((int32_t *)p.index.data)[1] = 5;
+    expect(f, "select", &p, "index 5 in row 1 of 5 columns");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(lengths_of_rows, setup, teardown),
+        cmocka_unit_test_setup_teardown(indices_of_columns, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
