@@ -128,8 +128,10 @@ static int check_arg(const struct arg *a, const struct nnd_tensor *t, struct siz
     int want = (int)strlen(a->dims);
     int r;
 
-    if (t->ndim == 0 && (a->flags & ARG_OPTIONAL))
+    if (t->ndim == 0 && (a->flags & (ARG_OPTIONAL | ARG_NONE)))
         return NND_OK;
+    if (a->flags & ARG_NONE)
+        return op_refuse(e, NND_EINVAL, "%s is given, wanted none", a->name);
     if (t->ndim != want)
         return op_refuse(e, NND_EINVAL, "%s: %d dims, wanted %d", a->name, t->ndim,
                          want);

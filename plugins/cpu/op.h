@@ -32,8 +32,9 @@ enum isa { ISA_BASE, ISA_V3, ISA_V4, ISA_BF16, ISA_COUNT };
 
 enum {
     ARG_OPTIONAL = 1,
-    ARG_PACKED = 2,   /* no gaps between rows                              */
-    ARG_ANY_ORDER = 4 /* the first axes may be in any order in memory      */
+    ARG_PACKED = 2,    /* no gaps between rows                              */
+    ARG_ANY_ORDER = 4, /* the first axes may be in any order in memory      */
+    ARG_NONE = 8       /* of the struct's other operators: may not be given  */
 };
 
 /* One tensor of a params struct.  Each letter of `dims` is a size: the first

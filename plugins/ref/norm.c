@@ -10,6 +10,13 @@
 
 #include "impl.h"
 
+/* RMSNorm adds nothing: what would be added is refused, not left out. */
+static int check_none(const struct nnd_tensor *t, const char *name, struct nnd_error *e)
+{
+    return ref_given(t) ? ref_refuse(e, NND_EINVAL, "%s is given, wanted none", name)
+                        : NND_OK;
+}
+
 static int supports_fwd(const struct nnd_norm *p, bool layer, struct nnd_error *e)
 {
     int64_t t = p->x.dim[0], n = p->x.dim[1];
@@ -47,14 +54,18 @@ static int supports_bwd(const struct nnd_norm *p, bool layer, struct nnd_error *
 
 static int supports_rms_fwd(const void *self, const void *params, struct nnd_error *e)
 {
+    const struct nnd_norm *p = params;
     (void)self;
-    return supports_fwd(params, false, e);
+    int rc = check_none(&p->b, "b", e);
+    return rc == NND_OK ? supports_fwd(p, false, e) : rc;
 }
 
 static int supports_rms_bwd(const void *self, const void *params, struct nnd_error *e)
 {
+    const struct nnd_norm *p = params;
     (void)self;
-    return supports_bwd(params, false, e);
+    int rc = check_none(&p->db, "db", e);
+    return rc == NND_OK ? supports_bwd(p, false, e) : rc;
 }
 
 static int supports_layer_fwd(const void *self, const void *params, struct nnd_error *e)

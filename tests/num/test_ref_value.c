@@ -234,6 +234,7 @@ static void norms(void **state)
     for (int n = 0; n < 4; n++)
         num_near("layer", *num_at(&p.y, 0, n, 0), (x[n] - 4) / sqrt(5.25) * w[n] + b[n],
                  1e-15);
+    p.b = (struct nnd_tensor){0};
     num_run("norm.rms.fwd", &p); /* mean square 21 */
     for (int n = 0; n < 4; n++)
         num_near("rms", *num_at(&p.y, 0, n, 0), x[n] / sqrt(21.25) * w[n], 1e-15);
@@ -571,6 +572,12 @@ static void refusals_name_the_tensor(void **state)
     assert_int_equal(num_try("gemm", &p, &e), NND_EINVAL);
     p.struct_size = 8;
     assert_int_equal(num_try("gemm", &p, &e), NND_EINVAL);
+    struct nnd_norm n = {.struct_size = sizeof n, .b = num_f64(3, 0, 0)};
+    n.db = n.b;
+    assert_int_equal(num_try("norm.rms.fwd", &n, &e), NND_EINVAL);
+    assert_string_equal(e.text, "b is given, wanted none");
+    assert_int_equal(num_try("norm.rms.bwd", &n, &e), NND_EINVAL);
+    assert_string_equal(e.text, "db is given, wanted none");
 }
 
 int main(void)

@@ -60,6 +60,19 @@ static void expect(struct fixture *f, const char *op, void *params, const char *
     assert_true(ran > 0);
 }
 
+static void rms_adds_nothing(void **state)
+{
+    struct fixture *f = *state;
+    struct nnd_norm p = {.struct_size = sizeof p, .eps = 1e-5f};
+
+    p.x = p.y = p.dy = p.dx = tensor(f, NND_F32, 3, 8, 0);
+    p.w = p.dw = tensor(f, NND_F32, 8, 0, 0);
+    p.rstd = tensor(f, NND_F32, 3, 0, 0);
+    p.b = p.db = p.w;
+    expect(f, "norm.rms.fwd", &p, "b is given, wanted none");
+    expect(f, "norm.rms.bwd", &p, "db is given, wanted none");
+}
+
 static void lengths_of_rows(void **state)
 {
     struct fixture *f = *state;
@@ -91,6 +104,7 @@ static void indices_of_columns(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(rms_adds_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(lengths_of_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(indices_of_columns, setup, teardown),
     };
