@@ -143,6 +143,17 @@ static int turned_launch(struct gemm_job *j, const struct nnd_launch *l)
 
 #endif
 
+/* D has no columns; A may still be summed. */
+static void launch_empty(const struct gemm_job *j)
+{
+    const struct nnd_gemm *p = j->p;
+    struct gemm_task t = {.a = j->a, .add = 1, .m = p->d.dim[0], .k = j->k};
+
+    if (p->sums.ndim)
+        t.sums = p->sums.data;
+    gemm_product(&t, NULL);
+}
+
 /* Bytes of a worker's room. */
 static size_t room_of(const struct nnd_gemm *p)
 {
@@ -157,10 +168,14 @@ static int gemm_launch(const void *params, const struct nnd_launch *l)
     struct gemm_job j = {.p = p, .through_room = through_room(p)};
     int64_t m = p->d.dim[0], n = p->d.dim[1];
 
-    if (m == 0 || n == 0)
+    if (m == 0)
         return NND_OK;
     j.k = p->a.dim[p->trans_a ? 0 : 1];
     j.a = side_of(&p->a, p->trans_a);
+    if (n == 0) {
+        launch_empty(&j);
+        return NND_OK;
+    }
     j.b = side_of(&p->b, p->trans_b);
     j.end = (struct gemm_finish){.epilogue = p->epilogue,
                                  .bias = p->bias,

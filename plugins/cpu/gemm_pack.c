@@ -148,12 +148,13 @@ static int is_fit(const struct side *a, int64_t k)
 }
 
 /* Columns in memory that tiles can read there, because they are so short that a block
- * of them stays in the cache. */
+ * of them stays in the cache.  A step of 0, which the only column may have, is packed:
+ * in gemm_left it has a meaning of its own. */
 #define SHORT_COLUMN 512
 static int is_short(const struct side *a)
 {
     return GEMM_WORD == 1 && a->rs == 1 && a->dtype == NND_F32 && !a->index &&
-           a->cs * 4 <= SHORT_COLUMN;
+           a->cs > 0 && a->cs * 4 <= SHORT_COLUMN;
 }
 
 void gemm_pack_left(const struct side *a, int64_t m, int64_t k, float *room,

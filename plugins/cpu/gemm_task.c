@@ -131,6 +131,16 @@ static void add_block(const struct gemm_task *t, int64_t at, int64_t k,
     }
 }
 
+/* Of no columns there is nothing but the sums of A. */
+static void sums_alone(const struct gemm_task *t)
+{
+    for (int64_t at = 0; t->sums && at < t->k; at += GEMM_K) {
+        struct side a = side_at(&t->a, 0, at);
+
+        sum_block(&a, t->m, t->k - at < GEMM_K ? t->k - at : GEMM_K, at > 0, t->sums);
+    }
+}
+
 /* Sums over an empty K. */
 static void product_of_none(const struct gemm_task *t)
 {
@@ -146,6 +156,10 @@ void gemm_product(const struct gemm_task *t, const struct gemm_room *room)
 {
     if (t->k == 0) {
         product_of_none(t);
+        return;
+    }
+    if (t->n == 0) {
+        sums_alone(t);
         return;
     }
     if (is_few(t)) {

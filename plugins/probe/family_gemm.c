@@ -48,6 +48,7 @@ static const struct {
     {15, 69, 64, false, true, 0, false, false, NND_EPI_DRELU, PRE_IS_ACT, false},
     {37, 18, 300, true, false, 0, false, false, NND_EPI_NONE, NO, true},
     {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, NO, true},
+    {6, 0, 300, true, false, 0, false, false, NND_EPI_NONE, NO, true},
     {11, 34, 40, false, true, 0, true, false, NND_EPI_NONE, NO, false},
 };
 
