@@ -36,6 +36,6 @@ void attend(const struct block *b)
         }
         for (int64_t n = 0; n < d && sum > 0; n++)
             o[n] /= sum;
-        *lse_of(b, i) = sum > 0 ? most + logf(sum) : -INFINITY;
+        *lse_of(b, i) = sum == 0 ? -INFINITY : most + logf(sum); /* NaN: NaN */
     }
 }

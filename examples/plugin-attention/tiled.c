@@ -31,15 +31,15 @@ struct state {
     float most[BLOCK], sum[BLOCK];
 };
 
-/* e^x for -87 <= x <= 0, what is beyond taken for the end: 2^n times a polynomial of
- * the rest (Moshier's Cephes). */
+/* e^x for -87 <= x <= 0, what is beyond taken for the end, a NaN for itself: 2^n times
+ * a polynomial of the rest (Moshier's Cephes). */
 static inline float exponential(float x)
 {
     float t, up, r, p = 1.535336188e-4f;
     int32_t bits;
 
-    x = x > -87 ? x : -87;
-    t = (x <= 0 ? x : 0) * 1.44269504f;
+    t = x > -87 ? x : -87;
+    t = (t <= 0 ? t : 0) * 1.44269504f;
     up = t + 0x1.8p23f; /* has n in its last bits */
     r = t - (up - 0x1.8p23f);
     p = p * r + 1.339887440e-3f;
@@ -51,7 +51,7 @@ static inline float exponential(float x)
     memcpy(&bits, &p, sizeof bits);
     bits += (int32_t)(up - 0x1.8p23f) * (1 << 23);
     memcpy(&p, &bits, sizeof p);
-    return p;
+    return x == x ? p : x;
 }
 
 static void begin(const struct block *b, struct state *s)
@@ -136,8 +136,8 @@ static void end(const struct block *b, const struct state *s)
         float *o = row(&b->p->o, b->q + i, b->h), sum = s->sum[i];
 
         for (int64_t n = 0; n < d; n++)
-            o[n] = sum > 0 ? s->o[i][n] / sum : 0;
-        *lse_of(b, i) = sum > 0 ? s->most[i] + logf(sum) : -INFINITY;
+            o[n] = sum == 0 ? 0 : s->o[i][n] / sum;
+        *lse_of(b, i) = sum == 0 ? -INFINITY : s->most[i] + logf(sum);
     }
 }
 

@@ -156,9 +156,10 @@ struct nnd_grouped_gemm {
  * causal: query i sees keys j <= i + Tk - Tq (bottom right).  softcap c > 0: a score is
  * c tanh(scale q k^T / c).  bias is then added: [1 or batch,1 or H,max_q,max_k] by
  * places in the sequences; an axis of 1 serves all; a key of bias -inf is not seen, and
- * a row that sees none is fully masked.  Rows outside every sequence count as such,
- * keys that nobody sees have gradients 0: all results are written whole, dbias as the
- * sum over sequences, then heads, that an axis of 1 serves. */
+ * a row that sees none is fully masked.  A NaN among a row's scores, bias added, is one
+ * in all its o and in its lse: it masks nothing.  Rows outside every sequence count as
+ * masked, keys that nobody sees have gradients 0: all results are written whole, dbias
+ * as the sum over sequences, then heads, that an axis of 1 serves. */
 struct nnd_attn {
     size_t struct_size;
     struct nnd_tensor q, k, v, o; /* [T,H,D] [S,Hk,D] [S,Hk,D] [T,H,D]      */

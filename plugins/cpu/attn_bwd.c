@@ -211,7 +211,7 @@ static int is_plain(const struct nnd_attn *p, int want)
 static void lse_load(struct room *m, const float *lse, int64_t nq)
 {
     for (int64_t i = 0; i < TILE; i++)
-        m->lse[i] = i < nq && lse[i] > -INF ? lse[i] * LOG2_E : INF;
+        m->lse[i] = i < nq && lse[i] != -INF ? lse[i] * LOG2_E : INF;
 }
 
 /* The queries [q0, q0 + nq) of head t->head against the keys [t->row, ...), whose

@@ -218,18 +218,18 @@ static void finish_rows(const struct attn_task *t, struct room *m, float *o, int
 
     for (int64_t i = 0; i < t->rows; i += VL) {
         vf most = word_load(m->max + i), sum = word_load(m->sum + i), inverse;
-        vi empty = most == vec_all(-INF);
+        vi empty = sum == vec_all(0); /* a NaN is not nothing */
 
         /* The rounding of max * factor is in the sum as well, and cancels. */
         most = most * factor * LN_2 + vec_log(sum);
         vec_put(lse, NND_F32, i, t->rows - i, vec_pick(empty, vec_all(-INF), most));
         inverse = 1.0f / vec_pick(empty, vec_all(1), sum);
-        memcpy(m->sum + i, &inverse, sizeof inverse);
+        memcpy(m->shrink + i, &inverse, sizeof inverse);
     }
     for (int64_t i = 0; i < t->rows; i++) {
-        if (m->max[i] == -INF)
+        if (m->sum[i] == 0)
             memset(o + i * d, 0, (size_t)d * sizeof *o);
-        row_store(&p->o, t->s.q + t->row + i, t->head, o + i * d, m->sum[i]);
+        row_store(&p->o, t->s.q + t->row + i, t->head, o + i * d, m->shrink[i]);
     }
 }
 

@@ -168,11 +168,11 @@ static inline vi lanes_seeing(const struct seen *r, int64_t c, int64_t row)
 
 /* ---- scores ---- */
 
-/* 2^t for t <= 127; 0 below the normal numbers, whose arithmetic is slow.  The
- * polynomial's relative error on [-1/2, 1/2] is 2e-9 (fitted, exact at 0). */
+/* 2^t for t <= 127; 0 below the normal numbers, whose arithmetic is slow; a NaN is one.
+ * The polynomial's relative error on [-1/2, 1/2] is 2e-9 (fitted, exact at 0). */
 static inline vf vec_exp2(vf t)
 {
-    const float magic = 0x1.8p23f;
+    const float magic = 0x1.8p23f + 127; /* the last bits are the exponent of 2^n */
     vf n = t + magic, f = t - (n - magic);
     vf p = vec_fma(vec_all(1.53533605e-4f), f, vec_all(1.33988750e-3f));
 
@@ -181,7 +181,7 @@ static inline vf vec_exp2(vf t)
     p = vec_fma(p, f, vec_all(2.40226477e-1f));
     p = vec_fma(p, f, vec_all(6.93147182e-1f));
     p = vec_fma(p, f, vec_all(1.0f));
-    p = (vf)((vu)p + ((vu)n << 23)); /* n of NaN may wrap */
+    p = p * (vf)((vu)n << 23); /* not by adding bits: those of a NaN may be any */
     return vec_pick(t < -126.0f, vec_all(0), p);
 }
 

@@ -19,7 +19,7 @@ DEVICE struct pair pair_of(const struct attns &a, uint64_t key, int b, int h, in
     float lse = a.lse[h * a.lse_step + t];
     float score = score_of(a, b, h, i, j, qk, &x.slope);
     x.keep = kept_weight(a, key, t, h, j);
-    x.p = lse > -INFINITY ? expf(score - lse) : 0;
+    x.p = lse == -INFINITY ? 0 : expf(score - lse);
     x.dp = x.keep == 0 ? 0 : x.keep * dv;
     return x;
 }

@@ -222,7 +222,7 @@ DEVICE void slope(const float *delta, const float (&x)[high_of<KEYS> / 2],
         for (int i = 0; i < high_of<KEYS> / 4; i++) {
             int at = i / 2 * 4 + half * 2 + i % 2;
             float d = KEYS ? delta[lane + i / 2 * 8 + i % 2] : delta[half];
-            y[at] = x[at] > 0 ? x[at] * (y[at] - d) : 0;
+            y[at] = x[at] != 0 ? x[at] * (y[at] - d) : 0;
         }
 }
 

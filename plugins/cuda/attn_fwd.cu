@@ -34,12 +34,12 @@ __global__ void __launch_bounds__(ATTN_WARPS * 32, 2) attn_forward(struct attns 
             x = score_of(a, b, h, i, j,
                          dot(query + warp * (d + 1), keys + lane * (d + 1), d), &slope);
         float top = fmaxf(most, warp_max(x));
-        if (x > -INFINITY)
+        if (x != -INFINITY) /* a NaN is something */
             p = expf(x - top);
         float shrink = most > -INFINITY ? expf(most - top) : 0;
         sum = sum * shrink + warp_sum(p);
         most = top;
-        if (p > 0)
+        if (p != 0)
             p *= kept_weight(a, key, s.q + i, h, j);
         weight[lane] = p;
         __syncwarp();
@@ -51,8 +51,8 @@ __global__ void __launch_bounds__(ATTN_WARPS * 32, 2) attn_forward(struct attns 
     if (i >= s.nq)
         return;
     if (lane == 0)
-        a.lse[h * a.lse_step + s.q + i] = sum > 0 ? most + logf(sum) : -INFINITY;
-    store_row(a.o, s.q + i, h, o, sum > 0 ? 1.0f / sum : 0, d);
+        a.lse[h * a.lse_step + s.q + i] = sum == 0 ? -INFINITY : most + logf(sum);
+    store_row(a.o, s.q + i, h, o, sum == 0 ? 0 : 1.0f / sum, d);
 }
 
 extern "C" int cuda_attn_check(const void *params, struct nnd_error *e)

@@ -36,7 +36,7 @@ DEVICE float norm_of(const struct attns &a, const struct corner &at, int h, int6
     if (i >= at.s.nq)
         return INFINITY;
     float lse = a.lse[h * a.lse_step + at.s.q + i];
-    return lse > -INFINITY ? lse * LOG2E : INFINITY;
+    return lse == -INFINITY ? INFINITY : lse * LOG2E;
 }
 
 DEVICE float delta_of(const struct attns &a, const struct corner &at, int h, int64_t i)
@@ -61,7 +61,7 @@ DEVICE void pair_slopes(const struct attns &a, const struct corner &at, int h,
         keep = kept_weight(a, at.key, at.s.q + i, h, j);
     }
     *p = weight * keep;
-    *dp = weight > 0 ? weight * ((keep > 0 ? keep * *dp : 0) - delta) * slope : 0;
+    *dp = weight != 0 ? weight * ((keep > 0 ? keep * *dp : 0) - delta) * slope : 0;
 }
 
 /* The queries that see a key of [first, first + n). */

@@ -225,10 +225,10 @@ DEVICE void store_group(const struct attns &a, const struct place &at, int group
         float sum = c.sum[half];
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        share[half] = sum > 0 ? 1.0f / sum : 0;
+        share[half] = sum == 0 ? 0 : 1.0f / sum; /* a NaN is something */
         if (threadIdx.x % 4 == 0 && row + half * 8 < at.s.nq)
             a.lse[at.h * a.lse_step + at.s.q + row + half * 8] =
-                sum > 0 ? c.most[half] * a.scale + logf(sum) : -INFINITY;
+                sum == 0 ? -INFINITY : c.most[half] * a.scale + logf(sum);
     }
     __syncwarp(); /* the last piece's rows have been read from there */
     store_sums<BF16, DP>(a.o, at.s.q, at.first + group * QUERIES, at.s.nq, at.h, a.d,

@@ -96,10 +96,10 @@ DEVICE void store_rows(const struct attns &a, const struct place &at,
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
         if (row >= at.s.nq)
             continue;
-        float share = sum > 0 ? 1.0f / sum : 0;
+        float share = sum == 0 ? 0 : 1.0f / sum; /* a NaN is something */
         if (threadIdx.x % 4 == 0)
             a.lse[at.h * a.lse_step + at.s.q + row] =
-                sum > 0 ? c.most[half] * LN2 + logf(sum) : -INFINITY;
+                sum == 0 ? -INFINITY : c.most[half] * LN2 + logf(sum);
         char *to = (char *)row_at(a.o, at.s.q + row, at.h);
 #pragma unroll
         for (int n = 0; n < DP / 8; n++)

@@ -12,7 +12,9 @@
 enum { SEQS = 4, ROW_STEP = 4096 };
 enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4, BIAS_HIDES = 8 }; /* cases[].bias */
 
-/* Lengths of queries, of keys, and how many of the keys count (-1: all). */
+/* Lengths of queries, of keys, and how many of the keys count (-1: all; NAN_QUERY: all,
+ * and query 1 is no number: whoever makes zeros of it hides a fault). */
+enum { NAN_QUERY = -2 };
 struct seq {
     int q, k, len;
 };
@@ -176,6 +178,17 @@ static const struct {
      0,
      0.3f,
      BIAS_ONE | BIAS_HIDES},
+    {4,
+     2,
+     24,
+     false,
+     {{5, 9, NAN_QUERY}, {70, 140, NAN_QUERY}, {2, 1, NAN_QUERY}, {1, 3, -1}},
+     false,
+     0,
+     0,
+     0,
+     0.3f,
+     0},
     /* Several tiles of 128: in bf16 alone, and not for all, see build. */
     {2,
      1,
@@ -217,7 +230,8 @@ static void add_seq(struct rows *r, int64_t which, const struct seq *s)
     for (int i = 0; i < s->q; i++) {
         r->sample[r->q] = (int32_t)which;
         r->pos[r->q] = i;
-        r->q_id[r->q++] = which * ROW_STEP + i;
+        r->q_id[r->q++] =
+            s->len == NAN_QUERY && i == 1 ? ROW_NAN : which * ROW_STEP + i;
     }
     for (int j = 0; j < s->k; j++)
         r->k_id[r->k++] = j < len ? which * ROW_STEP + j : ROW_NAN;
@@ -269,13 +283,14 @@ static void set_params(struct call *c, int i, const struct rows *r)
     snprintf(
         c->text, sizeof c->text,
         "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g "
-        "bias=%d%s",
+        "bias=%d%s%s",
         cases[i].h, cases[i].hk, cases[i].d, cases[i].seq[0].q, cases[i].seq[0].k,
         cases[i].seq[1].q, cases[i].seq[1].k, cases[i].seq[2].q, cases[i].seq[2].k,
         cases[i].seq[3].q, cases[i].seq[3].k, cases[i].causal ? " causal" : "",
         cases[i].seq[0].len >= 0 ? " len_k" : "", cases[i].window,
         (double)cases[i].softcap, (double)cases[i].drop, cases[i].bias & ~BIAS_HIDES,
-        cases[i].bias & BIAS_HIDES ? " hides" : "");
+        cases[i].bias & BIAS_HIDES ? " hides" : "",
+        cases[i].seq[0].len == NAN_QUERY ? " nan" : "");
 }
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *t,

@@ -185,12 +185,12 @@ static void forward_row(const struct nnd_attn *p, const struct seq *s, int64_t i
     for (int64_t j = first; j < end; j++) {
         struct pair x = pair_of(p, s, i, j, h);
         w[j] = score(p, &x);
-        max = w[j] > max ? w[j] : max;
+        max = w[j] > max || isnan(w[j]) ? w[j] : max;
     }
-    for (int64_t j = first; j < end; j++)
-        sum += exp(w[j] - max);
     if (max == -INFINITY)
         return; /* a bias that hides all */
+    for (int64_t j = first; j < end; j++)
+        sum += exp(w[j] - max);
     double lse = max + log(sum);
     ref_put(&p->lse, at2(&p->lse, h, s->q + i), lse);
     for (int64_t j = first; j < end; j++) {
@@ -231,7 +231,7 @@ static double weight(const struct nnd_attn *p, const struct pair *x, double *dp)
     double m = dropped(p, x);
     *dp = m == 0 ? 0 : m * dot(&p->dout, x->i, x->h, &p->v, x->j, x->hk);
     double lse = ref_get(&p->lse, at2(&p->lse, x->h, x->i));
-    return lse > -INFINITY ? exp(score(p, x) - lse) : 0;
+    return lse == -INFINITY ? 0 : exp(score(p, x) - lse);
 }
 
 /* cap'(.) scale: from ds to the gradient of q . k. */

@@ -3,6 +3,8 @@
  * test_cpu_calls.c - calls that contradict themselves, and what the plugin cpu says of
  * them, when asked or when it comes upon it; and steps that count nowhere.
  */
+#include <math.h>
+
 #include "unit.h"
 
 #include "cpu_cases.h"
@@ -132,6 +134,35 @@ static void a_step_of_one_row(void **state)
     free(want);
 }
 
+/* Whatever bits a NaN has, it is not lost in an exponential. */
+static void nan_of_any_bits(void **state)
+{
+    struct fixture *f = *state;
+    struct nnd_attn p = {.struct_size = sizeof p, .batch = 1, .max_q = 3, .max_k = 70};
+    const struct call c = {.op = "attn.fwd", .params = &p};
+
+    p.scale = 0.3f;
+    p.q = tensor(f, NND_F32, 3, 1, 16);
+    p.k = tensor(f, NND_F32, 70, 1, 16);
+    p.v = tensor(f, NND_F32, 70, 1, 16);
+    p.o = tensor(f, NND_F32, 3, 1, 16);
+    p.lse = tensor(f, NND_F32, 1, 3, 0);
+    memset((float *)p.q.data + 16, 0xff, 16 * sizeof(float));
+    for (uint32_t i = 0; i < f->p.table->nkernels; i++) {
+        const struct nnd_kernel *k = f->p.table->kernels[i];
+        const float *o = p.o.data, *lse = p.lse.data;
+
+        if (strcmp(k->op, "attn.fwd") || call_run(&c, k, &f->p, 2))
+            continue;
+        for (int n = 0; n < 48; n++)
+            if (isnan(o[n]) != (n / 16 == 1))
+                fail_msg("%s: o[%d] is %g", k->name, n, (double)o[n]);
+        if (isnan(lse[0]) || !isnan(lse[1]) || isnan(lse[2]))
+            fail_msg("%s: lse is %g, %g, %g", k->name, (double)lse[0], (double)lse[1],
+                     (double)lse[2]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +170,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(lengths_of_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(indices_of_columns, setup, teardown),
         cmocka_unit_test_setup_teardown(a_step_of_one_row, setup, teardown),
+        cmocka_unit_test_setup_teardown(nan_of_any_bits, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
