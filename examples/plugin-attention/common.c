@@ -93,6 +93,8 @@ static int launch(const void *self, void *plan, const void *params,
     if (p->cu_q) {
         mask_rows(p, 0, p->cu_q[0]);
         mask_rows(p, p->cu_q[p->batch], p->q.dim[0]);
+    } else {
+        mask_rows(p, (int64_t)p->batch * p->max_q, p->q.dim[0]);
     }
     return host->parallel(host->h, (int)tasks, one_block, (void *)params);
 }

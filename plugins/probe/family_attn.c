@@ -218,7 +218,7 @@ enum { TILES = 2 }; /* at the end */
 /* A case's rows within a window. */
 struct rows {
     int64_t n;    /* sequences */
-    int64_t q, k; /* rows of all, one of padding behind them unless dense */
+    int64_t q, k; /* rows of all; one of padding behind them, or all are dense */
     int64_t *q_id, *k_id;
     int32_t cu_q[SEQS + 1], cu_k[SEQS + 1], len[SEQS], max_q, max_k;
     int32_t *sample, *pos;
@@ -250,7 +250,7 @@ static void get_rows(struct call *c, int i, const struct window *w, struct rows 
                        .pos = call_ints(c, 512)};
     for (int64_t s = w->first; s < w->first + window_rows(w, SEQS); s++)
         add_seq(r, s, &cases[i].seq[cases[i].seq[s].k == 0 && cases[i].dense ? 0 : s]);
-    if (cases[i].dense)
+    if (cases[i].dense && cases[i].seq[0].len < 0)
         return;
     r->q_id[r->q++] = ROW_NAN;
     r->k_id[r->k++] = ROW_NAN;
