@@ -13,6 +13,9 @@
 #define EXPERTS_MAX 1024 /* a row of scores lies on the stack */
 #define COLUMNS     16   /* of one task of the sums over rows  */
 
+/* The contract's 1e-20: no quotient is 0 / 0 when every score is 0. */
+#define TINY 1e-20f
+
 struct route_job {
     const struct nnd_route *p;
     float *prob; /* [T,E] */
@@ -101,6 +104,7 @@ static void gates(const struct nnd_route *p, const float *s, const int32_t *expe
 
     for (int k = 0; k < p->top_k; k++)
         sum += s[expert[k]];
+    sum += TINY;
     for (int k = 0; k < p->top_k; k++)
         gate[k] = p->scale * s[expert[k]] / (p->renormalize ? sum : 1.0f);
 }
@@ -115,7 +119,7 @@ static void route_row(const struct route_job *j, int64_t t)
     j->lse[t] = softmax(z, n, prob);
     memcpy(s, prob, (size_t)n * sizeof *s);
     if (p->score == NND_SCORE_SIGMOID) {
-        float sum = sigmoid(z, n, s);
+        float sum = sigmoid(z, n, s) + TINY;
 
         for (int64_t i = 0; i < n; i += VL)
             vec_put(prob, NND_F32, i, n - i, vec_get(s, NND_F32, i, n - i) / sum);
@@ -224,6 +228,7 @@ static void gate_slopes(const struct nnd_route *p, int64_t t, const float *s, fl
         sum += s[expert[k]];
         inner += dg[k] * s[expert[k]];
     }
+    sum += TINY;
     for (int k = 0; k < p->top_k; k++)
         ds[expert[k]] +=
             p->renormalize ? p->scale * (dg[k] - inner / sum) / sum : p->scale * dg[k];
@@ -242,7 +247,7 @@ static void slope_row(const struct nnd_route *p, int64_t t)
 
     memcpy(s, q, (size_t)n * sizeof *s);
     if (p->score == NND_SCORE_SIGMOID) {
-        float sum = sigmoid(z, n, s);
+        float sum = sigmoid(z, n, s) + TINY;
 
         if (aux)
             inner = dot(aux, s, n) / sum;

@@ -12,6 +12,9 @@
 #define EXPERTS_MAX 1024
 #define WARPS       4
 
+/* The contract's 1e-20: no quotient is 0 / 0 when every score is 0. */
+#define TINY 1e-20f
+
 struct routes {
     struct mat z, expert, gate, count, psum, dgate, dz, aux;
     const float *bias, *z_weight;
@@ -96,7 +99,7 @@ __global__ void __launch_bounds__(WARPS * 32) route_forward(struct routes m)
         m.lse[t] = lse;
     if (m.sigmoid)
         sum = row_sigmoid(z, n, s);
-    float share = m.sigmoid ? inverse(sum) : 1;
+    float share = m.sigmoid ? inverse(sum + TINY) : 1;
     for (int e = lane; e < n; e += 32) {
         m.prob[t * n + e] = s[e] * share;
         score[e] = s[e] + (m.bias ? m.bias[e] : 0);
@@ -113,7 +116,7 @@ __global__ void __launch_bounds__(WARPS * 32) route_forward(struct routes m)
             score[best] = -INFINITY;
         __syncwarp();
     }
-    float share_all = m.renormalize ? m.scale * inverse(all) : m.scale;
+    float share_all = m.renormalize ? m.scale * inverse(all + TINY) : m.scale;
     for (int k = lane; k < m.top_k; k += 32)
         gate[k] = s[expert[k]] * share_all;
 }
@@ -175,6 +178,7 @@ DEVICE void gate_slopes(const struct routes &m, int64_t t, const float *s, float
         sum += s[expert[k]];
         inner += dg[k] * s[expert[k]];
     }
+    sum += TINY;
     for (int k = 0; k < m.top_k; k++)
         ds[expert[k]] +=
             m.renormalize ? m.scale * (dg[k] - inner / sum) / sum : m.scale * dg[k];
@@ -208,7 +212,7 @@ __global__ void __launch_bounds__(WARPS * 32) route_backward(struct routes m)
     float lse = row_softmax(z, n, q), inner = 0, sum = 1;
     float zw = m.z_weight ? 2.0f * *m.z_weight * lse : 0;
     if (m.sigmoid)
-        sum = row_sigmoid(z, n, s);
+        sum = row_sigmoid(z, n, s) + TINY;
     for (int e = lane; !m.sigmoid && e < n; e += 32)
         s[e] = q[e];
     __syncwarp();

@@ -15,17 +15,19 @@ static const struct {
     int group_rows;
     double spread; /* 0: all experts tie */
     bool aux;
+    double center; /* far below 0 some rows' sigmoids are all 0 in f32 */
 } routes[] = {
-    {1, 1, 1, NND_SCORE_SOFTMAX, true, false, 1, 1, true},
-    {0, 4, 2, NND_SCORE_SOFTMAX, true, false, 4, 1, true},
-    {13, 8, 2, NND_SCORE_SOFTMAX, true, false, 5, 4, true},
-    {17, 8, 3, NND_SCORE_SOFTMAX, false, false, 17, 4, false},
-    {9, 7, 7, NND_SCORE_SOFTMAX, false, false, 4, 2, true},
-    {33, 16, 4, NND_SCORE_SIGMOID, true, true, 16, 4, true},
-    {6, 5, 1, NND_SCORE_SIGMOID, true, false, 2, 4, true},
-    {8, 64, 6, NND_SCORE_SIGMOID, false, true, 8, 6, true},
-    {5, 12, 5, NND_SCORE_SOFTMAX, true, false, 2, 0, true},
-    {7, 9, 2, NND_SCORE_SOFTMAX, true, true, 3, 20, true},
+    {1, 1, 1, NND_SCORE_SOFTMAX, true, false, 1, 1, true, 0},
+    {0, 4, 2, NND_SCORE_SOFTMAX, true, false, 4, 1, true, 0},
+    {13, 8, 2, NND_SCORE_SOFTMAX, true, false, 5, 4, true, 0},
+    {17, 8, 3, NND_SCORE_SOFTMAX, false, false, 17, 4, false, 0},
+    {9, 7, 7, NND_SCORE_SOFTMAX, false, false, 4, 2, true, 0},
+    {33, 16, 4, NND_SCORE_SIGMOID, true, true, 16, 4, true, 0},
+    {6, 5, 1, NND_SCORE_SIGMOID, true, false, 2, 4, true, 0},
+    {8, 64, 6, NND_SCORE_SIGMOID, false, true, 8, 6, true, 0},
+    {5, 12, 5, NND_SCORE_SOFTMAX, true, false, 2, 0, true, 0},
+    {7, 9, 2, NND_SCORE_SOFTMAX, true, true, 3, 20, true, 0},
+    {17, 3, 2, NND_SCORE_SIGMOID, true, true, 6, 60, true, -100},
 };
 
 static void set_route(struct call *c, int i)
@@ -36,11 +38,12 @@ static void set_route(struct call *c, int i)
                                          .top_k = routes[i].k,
                                          .group_rows = routes[i].group_rows,
                                          .scale = 1.5f};
-    snprintf(c->text, sizeof c->text, "t=%d experts=%d top_k=%d %s%s%s |z|<%g%s",
+    snprintf(c->text, sizeof c->text, "t=%d experts=%d top_k=%d %s%s%s |z|<%g%s%s",
              routes[i].t, routes[i].e, routes[i].k,
              routes[i].score == NND_SCORE_SOFTMAX ? "softmax" : "sigmoid",
              routes[i].renormalize ? " renormalize" : "", routes[i].bias ? " bias" : "",
-             routes[i].spread, routes[i].aux ? " aux" : "");
+             routes[i].spread, routes[i].aux ? " aux" : "",
+             routes[i].center < 0 ? " low" : "");
 }
 
 /* Every fifth row, and the tail, is padding. */
@@ -109,8 +112,9 @@ static bool route(struct call *c, int i, const struct window *w, bool bwd)
     c->derive = bwd ? "moe.route.fwd" : NULL;
     enum role computed = bwd ? ROLE_DERIVED : ROLE_OUT,
               sum = bwd ? ROLE_SCRATCH : ROLE_OUT;
-    add(c, "z", &p->z, ROLE_IN, KIND_F32, t, routes[i].e, row)->spread =
-        routes[i].spread;
+    struct slot *z = add(c, "z", &p->z, ROLE_IN, KIND_F32, t, routes[i].e, row);
+    z->spread = routes[i].spread;
+    z->center = routes[i].center;
     if (routes[i].bias)
         call_tensor(c, "bias", &p->bias, ROLE_IN, KIND_F32, routes[i].e, -1, -1)
             ->spread = 0.25;
