@@ -373,7 +373,8 @@ struct nnd_rows {
 };
 
 /* "sqnorm": y f64 [ceil(n / NND_BLOCK_ELEMS)] = sum of squares of each block of
- * x f32 [n], in f64: its element i is added to lane i % 16, lanes then in order. */
+ * x f32 [n], in f64: its element i is added to lane i % 16, lanes then as a tree: lane
+ * i + 8 to lane i for i < 8, then i + 4 to i for i < 4, then i + 2, then i + 1. */
 struct nnd_sqnorm {
     size_t struct_size;
     struct nnd_tensor x, y;

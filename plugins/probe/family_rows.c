@@ -93,6 +93,7 @@ bool family_sqnorm(struct call *c, int i, const struct window *w)
         rows * NND_BLOCK_ELEMS < n - from ? rows * NND_BLOCK_ELEMS : n - from;
     *p = (struct nnd_sqnorm){.struct_size = sizeof *p};
     c->rows = blocks;
+    c->exact = true;
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_F32, left, -1, -1)->row =
         window_ids(c, &(struct window){from, left, 0, 0}, n);
     struct slot *y = call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F64, rows, -1, -1);

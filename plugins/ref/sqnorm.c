@@ -21,14 +21,15 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 
 static double block(const struct nnd_tensor *x, int64_t from, int64_t to)
 {
-    double lane[LANES] = {0}, sum = 0;
+    double lane[LANES] = {0};
     for (int64_t i = from; i < to; i++) {
         double v = ref_get(x, at1(x, i));
         lane[(i - from) % LANES] += v * v;
     }
-    for (int i = 0; i < LANES; i++)
-        sum += lane[i];
-    return sum;
+    for (int n = LANES / 2; n > 0; n /= 2)
+        for (int i = 0; i < n; i++)
+            lane[i] += lane[i + n];
+    return lane[0];
 }
 
 static int launch(const void *self, void *plan, const void *params,
