@@ -133,7 +133,7 @@ enum { NND_GROUP_M = 0, NND_GROUP_K = 1 };
  * of that tensor: no sorted copy of experts' rows.  Below 0: padding, a row of zeros.
  * Pairs (mode M, all of b's and d's shapes and types): with b2 alone the epilogue
  * is SWIGLU of both products; with a2 and b2 D = A op(B) + A2 op(B2); with DSWIGLU
- * d2 is written beside D.  scale: row r of D is multiplied by scale[r], last.
+ * d2 is written beside D.  scale: row r of D and d2 is multiplied by scale[r], last.
  * packed (mode M): what this kernel's pack() made of b, and of b2 when given. */
 struct nnd_grouped_gemm {
     size_t struct_size;
