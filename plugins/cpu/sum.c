@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * sum.c - element-wise sum of up to NND_SUM_MAX tensors, which is also the copy
- * and the conversion.  In f32, or in f64 as soon as one tensor is f64.
+ * and the conversion.  Each addition is rounded to f32, or to f64 where y is f64.
  */
 #include "op.h"
 #include "par.h"
@@ -53,8 +53,11 @@ static void run_wide(const struct nnd_sum *p, int64_t y, const int64_t *x, int64
     for (int64_t i = 0; i < n; i++) {
         double s = get_double(&p->x[0], x[0] + i);
 
-        for (int k = 1; k < p->n; k++)
+        for (int k = 1; k < p->n; k++) {
             s += get_double(&p->x[k], x[k] + i);
+            if (p->y.dtype != NND_F64)
+                s = (double)(float)s;
+        }
         if (p->y.dtype == NND_F64)
             ((double *)p->y.data)[y + i] = s;
         else

@@ -222,6 +222,7 @@ static const struct {
     {5, 67, 1, KIND_F32, KIND_ACT, false},  {3, 33, 1, KIND_ACT, KIND_F32, false},
     {7, 19, 2, KIND_ACT, KIND_ACT, true},   {2, 65, 3, KIND_F32, KIND_F32, true},
     {4, 31, 16, KIND_ACT, KIND_F32, false}, {1, 1000, 2, KIND_F64, KIND_F64, false},
+    {3, 50, 4, KIND_F64, KIND_F32, false},
 };
 
 bool family_sum(struct call *c, int i, const struct window *w)
