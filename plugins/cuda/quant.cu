@@ -72,7 +72,9 @@ DEVICE void scale_put(const struct scaled &q, int64_t at, float most)
     bool finite = most <= 3.402823466e38f;
     double want = (double)most / (double)q.largest;
     if (!q.e8m0) {
-        ((float *)q.scale)[at] = !finite ? NAN : most == 0 ? 1.0f : (float)want;
+        ((float *)q.scale)[at] = !finite     ? NAN
+                                 : most == 0 ? 1.0f
+                                             : fmaxf((float)want, 0x1p-149f);
         return;
     }
     int e = 0;

@@ -24,9 +24,10 @@ static bool begin(struct call *c, int i, const struct window *w, int64_t *t, int
     return true;
 }
 
-/* Numbers of row 1 on are what blocks may come upon: zeros, the largest number times a
- * power of 2, an infinity, a NaN; row 0 and the rest of those rows are as ever. */
-enum { ODD_ROWS = 5 };
+/* Numbers of row 1 on are what blocks may come upon: zeros, nothing but the least
+ * number, the largest one times a power of 2, an infinity, a NaN; row 0 and the rest of
+ * those rows are as ever. */
+enum { ODD_ROWS = 6 };
 
 static void make_odd(struct call *c, struct slot *s, const double *odd)
 {
@@ -40,7 +41,7 @@ static void make_odd(struct call *c, struct slot *s, const double *odd)
             continue;
         if (i % n == n / 2)
             value[i] = odd[row - 1];
-        else if (row == 1)
+        else if (row <= 2)
             value[i] = 0;
     }
     s->value = value;
@@ -64,7 +65,7 @@ static void free_blocks(struct call *c, struct slot *y)
     bool *any = arena_calloc(c->arena, (size_t)y->count + 1, sizeof *any);
     for (int64_t i = 0; i < y->count; i++) {
         int64_t row = y->row[i / y->dim[1]];
-        any[i] = row >= 3 && row < ODD_ROWS;
+        any[i] = row >= 4 && row < ODD_ROWS;
     }
     y->any = any;
 }
@@ -73,7 +74,8 @@ static void free_blocks(struct call *c, struct slot *y)
 static void add_odd(struct call *c, int i, bool back, struct slot *x, struct slot *y)
 {
     double most = blocks[i].dtype == NND_E4M3 ? 448 : 57344;
-    double number[] = {0, most / 64, INFINITY, NAN}, scale[] = {0x1p-30, 64, NAN, NAN};
+    double number[] = {0, 0x1p-149, most / 64, INFINITY, NAN};
+    double scale[] = {0x1p-30, 0x1p-60, 64, NAN, NAN};
     if (i < ODD)
         return;
     make_odd(c, x, back ? scale : number);

@@ -168,7 +168,9 @@ static void put_scale(const struct nnd_tensor *y, int64_t at, double most)
 {
     double want = most / ref_largest8(y->dtype);
     if (y->scale_dtype == NND_F32) {
-        ((float *)y->scale)[at] = !isfinite(most) ? NAN : most == 0 ? 1 : (float)want;
+        ((float *)y->scale)[at] = !isfinite(most) ? NAN
+                                  : most == 0     ? 1
+                                                  : fmaxf((float)want, 0x1p-149f);
         return;
     }
     int e = 0;

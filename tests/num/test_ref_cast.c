@@ -118,6 +118,13 @@ static void scales_are_the_least(void **state)
     assert_int_equal(s[1], 128);
     assert_int_equal(s[2], 127);
     assert_int_equal(((uint8_t *)q.data)[0], 0x7e);
+    memset(v, 0, 96 * sizeof *v);
+    v[0] = 0x1p-149, v[32] = 448 * 0x1p-150; /* f32 has no scale below 2^-149 */
+    q = quantized(&x, NND_F32, 0, 32);
+    assert_true(((const float *)q.scale)[0] == 0x1p-149f);
+    assert_true(((const float *)q.scale)[1] == 0x1p-149f);
+    assert_int_equal(((uint8_t *)q.data)[0], 0x38);
+    v[1] = -3;
     v[64] = NAN, v[32] = INFINITY;
     q = quantized(&x, NND_E8M0, 0, 32);
     struct nnd_tensor back = dequantized(&q);
