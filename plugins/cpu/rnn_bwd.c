@@ -6,6 +6,7 @@
  * all gates of a step give to their gradient, and goes on, without waiting for
  * anyone, to the gates of these units one step before.
  */
+#include "act.h"
 #include "rnn_gate.h"
 #include "rnn_tile.h"
 
@@ -193,8 +194,7 @@ back_any(int cell, const struct job *j, const struct spot *s, vf dh, vf h)
     if (cell == NND_CELL_LSTM)
         return back_lstm(j, s, dh);
     x = units_get(s->units, s->y, j->p->y.dtype, s->unit);
-    x = cell == NND_CELL_TANH ? dh * (1.0f - x * x)
-                              : vec_pick(x > 0.0f, dh, vec_all(0));
+    x = cell == NND_CELL_TANH ? dh * (1.0f - x * x) : act_relu_back(dh, x);
     put_gate(j, s, 0, x, x);
     return vec_all(0);
 }

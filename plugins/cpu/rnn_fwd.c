@@ -6,6 +6,7 @@
  * the new state of these units needs.  The weights of a thread's panels stay in
  * its cache from step to step.
  */
+#include "act.h"
 #include "rnn_gate.h"
 #include "rnn_tile.h"
 
@@ -216,7 +217,7 @@ cell_any(int cell, const struct job *j, const struct spot *s, const float *sum)
         return cell_lstm(j, s, sum);
     memcpy(&a, sum, sizeof a);
     a = gate_in(j, s, 0) + a;
-    return cell == NND_CELL_TANH ? gate_tanh(a) : vec_max(a, vec_all(0));
+    return cell == NND_CELL_TANH ? gate_tanh(a) : act_relu(a);
 }
 
 static inline __attribute__((always_inline)) struct spot

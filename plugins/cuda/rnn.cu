@@ -7,8 +7,8 @@
  * or in a graph, so that a cell has the bits of a sequence's step; rows that have ended
  * write zeros.  Backward a step is two: gates, then their product with U.
  */
+#include "act.h"
 #include "families.h"
-#include "kern.h"
 
 #define RNN_ROWS    16
 #define RNN_UNITS   16
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(RNN_THREADS, 2) rnn_forward(struct cells m, in
     if (CELL == NND_CELL_TANH) {
         h = tanhf(take(m.x, b, t, j) + a[0]);
     } else if (CELL == NND_CELL_RELU) {
-        h = fmaxf(take(m.x, b, t, j) + a[0], 0.0f);
+        h = relu_of(take(m.x, b, t, j) + a[0]);
     } else if constexpr (CELL == NND_CELL_GRU) {
         gate[0] = sigmoid_of(take(m.x, b, t, j) + a[0]);
         gate[1] = sigmoid_of(take(m.x, b, t, n + j) + a[1]);
@@ -205,7 +205,7 @@ __global__ void __launch_bounds__(256) rnn_gates(struct cells m, int64_t i)
         if (CELL == NND_CELL_TANH) {
             d[0] = dh * (1.0f - y * y);
         } else if (CELL == NND_CELL_RELU) {
-            d[0] = y > 0 ? dh : 0;
+            d[0] = relu_back(dh, y);
         } else if (CELL == NND_CELL_GRU) {
             float dn = dh * (1.0f - g[1]) * (1.0f - g[2] * g[2]);
             d[0] = dn * g[3] * g[0] * (1.0f - g[0]);

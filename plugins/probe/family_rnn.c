@@ -16,33 +16,35 @@ struct rnn_case {
     int cell, b, t, h;
     bool lengths, reverse, state, bias;
     bool bare; /* no last state is asked for; backward only that has a gradient */
+    bool nan;  /* the first number of x is one, and that of dy */
 };
 
 static const struct rnn_case sequences[] = {
-    {NND_CELL_TANH, 1, 1, 1, false, false, false, false, false},
-    {NND_CELL_TANH, 3, 4, 5, true, false, true, true, false},
-    {NND_CELL_RELU, 4, 3, 17, true, true, true, true, false},
-    {NND_CELL_GRU, 1, 6, 8, false, false, false, true, false},
-    {NND_CELL_GRU, 5, 4, 7, true, false, true, true, false},
-    {NND_CELL_GRU, 6, 3, 33, true, true, true, false, false},
-    {NND_CELL_GRU, 0, 2, 4, false, false, true, true, false},
-    {NND_CELL_LSTM, 1, 5, 3, false, false, true, false, false},
-    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true, false},
-    {NND_CELL_LSTM, 7, 3, 31, true, true, false, true, false},
-    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true, false},
-    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true, false},
-    {NND_CELL_TANH, 4, 3, 6, true, false, true, false, true},
-    {NND_CELL_GRU, 3, 4, 9, true, true, true, true, true},
-    {NND_CELL_LSTM, 5, 3, 12, true, false, true, true, true},
+    {NND_CELL_TANH, 1, 1, 1, false, false, false, false, false, false},
+    {NND_CELL_TANH, 3, 4, 5, true, false, true, true, false, false},
+    {NND_CELL_RELU, 4, 3, 17, true, true, true, true, false, false},
+    {NND_CELL_GRU, 1, 6, 8, false, false, false, true, false, false},
+    {NND_CELL_GRU, 5, 4, 7, true, false, true, true, false, false},
+    {NND_CELL_GRU, 6, 3, 33, true, true, true, false, false, false},
+    {NND_CELL_GRU, 0, 2, 4, false, false, true, true, false, false},
+    {NND_CELL_LSTM, 1, 5, 3, false, false, true, false, false, false},
+    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true, false, false},
+    {NND_CELL_LSTM, 7, 3, 31, true, true, false, true, false, false},
+    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true, false, false},
+    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true, false, false},
+    {NND_CELL_TANH, 4, 3, 6, true, false, true, false, true, false},
+    {NND_CELL_GRU, 3, 4, 9, true, true, true, true, true, false},
+    {NND_CELL_LSTM, 5, 3, 12, true, false, true, true, true, false},
 };
 
 static const struct rnn_case cells[] = {
-    {NND_CELL_TANH, 3, 1, 5, false, false, true, true, false},
-    {NND_CELL_RELU, 2, 1, 4, false, false, false, false, false},
-    {NND_CELL_GRU, 17, 1, 24, false, false, true, true, false},
-    {NND_CELL_GRU, 3, 1, 7, true, false, true, true, false},
-    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true, false},
-    {NND_CELL_LSTM, 4, 1, 9, true, true, true, false, false},
+    {NND_CELL_TANH, 3, 1, 5, false, false, true, true, false, false},
+    {NND_CELL_RELU, 2, 1, 4, false, false, false, false, false, false},
+    {NND_CELL_RELU, 3, 1, 5, false, false, true, true, false, true},
+    {NND_CELL_GRU, 17, 1, 24, false, false, true, true, false, false},
+    {NND_CELL_GRU, 3, 1, 7, true, false, true, true, false, false},
+    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true, false, false},
+    {NND_CELL_LSTM, 4, 1, 9, true, true, true, false, false, false},
 };
 
 static int gates_of(int cell)
@@ -97,8 +99,9 @@ static void end_with_row(struct call *c, struct slot *s, const struct rows *r)
     for (int64_t i = 0; i < s->count; i++) {
         int64_t b = i / n / t, within = i % (t * n);
         uint64_t place = (uint64_t)r->id[b] << 24 | (uint64_t)within;
-        value[i] = within / n >= r->len[b] ? NAN
-                   : r->id[b] < 0          ? 0
+        bool none = r->k->nan && place == 0;
+        value[i] = none || within / n >= r->len[b] ? NAN
+                   : r->id[b] < 0                  ? 0
                                   : s->spread * call_random(41 + (uint64_t)n, place);
     }
     s->value = value;

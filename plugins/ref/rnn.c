@@ -207,7 +207,7 @@ static void forward_unit(const struct nnd_rnn *p, struct row *r, int64_t t, int6
     if (p->cell == NND_CELL_TANH) {
         r->next[j] = tanh(sum_of(p, r, t, 0, j));
     } else if (p->cell == NND_CELL_RELU) {
-        r->next[j] = fmax(sum_of(p, r, t, 0, j), 0);
+        r->next[j] = ref_function(NND_EPI_RELU)->of(sum_of(p, r, t, 0, j));
     } else if (p->cell == NND_CELL_GRU) {
         g[0] = sigmoid(sum_of(p, r, t, 0, j));
         g[n] = sigmoid(sum_of(p, r, t, 1, j));
@@ -284,7 +284,7 @@ static void backward_unit(const struct nnd_rnn *p, struct row *r, int64_t i, int
     if (p->cell == NND_CELL_TANH) {
         d[0] = dh * (1 - y * y);
     } else if (p->cell == NND_CELL_RELU) {
-        d[0] = y > 0 ? dh : 0;
+        d[0] = ref_function(NND_EPI_RELU)->back(dh, y);
     } else if (p->cell == NND_CELL_GRU) {
         double dn = dh * (1 - g[n]) * (1 - g[2 * n] * g[2 * n]);
         double dz = dh * (before(p, r, i, j, &p->y, &p->h0) - g[2 * n]);
