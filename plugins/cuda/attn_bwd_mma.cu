@@ -278,6 +278,17 @@ extern "C" int cuda_attn_grad_check(const void *params, struct nnd_error *e)
                          : NND_OK;
 }
 
+/* Smaller chips have no room for the tiles of large heads. */
+static int mma_check(const void *params, struct nnd_error *e)
+{
+    const struct nnd_attn *p = (const struct nnd_attn *)params;
+    int r = cuda_attn_grad_check(params, e);
+    if (r)
+        return r;
+    return cuda_shared_check(
+        p->q.dim[2] <= 64 ? sizeof(struct room<64>) : sizeof(struct room<128>), e);
+}
+
 extern "C" size_t cuda_attn_grad_workspace(const void *params)
 {
     const struct nnd_attn *p = (const struct nnd_attn *)params;
@@ -286,7 +297,7 @@ extern "C" size_t cuda_attn_grad_workspace(const void *params)
 
 extern "C" const struct op cuda_attn_bwd_mma_ops[] = {
     {.name = "attn.bwd",
-     .check = cuda_attn_grad_check,
+     .check = mma_check,
      .workspace = cuda_attn_grad_workspace,
      .launch = grad_launch},
     {},

@@ -70,6 +70,24 @@ int cuda_refuse(int status, const char *what)
     return status;
 }
 
+int cuda_shared_check(size_t need, struct nnd_error *e)
+{
+    const enum cudaDeviceAttr room = cudaDevAttrMaxSharedMemoryPerBlockOptin;
+    int dev = 0, most = 0;
+    cudaError_t rc = cudaGetDevice(&dev);
+    if (rc == cudaSuccess)
+        rc = cudaDeviceGetAttribute(&most, room, dev);
+    if (rc != cudaSuccess) {
+        cudaGetLastError();
+        return op_refuse(e, NND_EKERNEL, "no device: %s", cudaGetErrorString(rc));
+    }
+    if (need > (size_t)most)
+        return op_refuse(e, NND_EUNSUPPORTED,
+                         "%zu bytes of shared memory for a block, the device has %d",
+                         need, most);
+    return NND_OK;
+}
+
 extern "C" int cuda_enter(int dev)
 {
     if (current == dev)

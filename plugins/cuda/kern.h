@@ -400,6 +400,10 @@ int cuda_status(int error, const char *what);
 /* The same with words of our own; returns status. */
 int cuda_refuse(int status, const char *what);
 
+/* NND_OK, or a refusal: a block needs more shared memory than
+ * the device that this thread's calls go to gives to one. */
+int cuda_shared_check(size_t need, struct nnd_error *e);
+
 static inline int64_t blocks_for(int64_t items, int64_t per)
 {
     return (items + per - 1) / per;

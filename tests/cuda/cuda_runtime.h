@@ -246,7 +246,8 @@ enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 enum cudaDeviceAttr {
     cudaDevAttrMultiProcessorCount = 16,
     cudaDevAttrComputeCapabilityMajor = 75,
-    cudaDevAttrComputeCapabilityMinor = 76
+    cudaDevAttrComputeCapabilityMinor = 76,
+    cudaDevAttrMaxSharedMemoryPerBlockOptin = 97
 };
 enum cudaDriverEntryPointQueryResult {
     cudaDriverEntryPointSuccess = 0,
@@ -375,10 +376,12 @@ static inline cudaError_t cudaLaunchKernel(void (*kernel)(P...), dim3 grid, dim3
                        std::index_sequence_for<P...>{});
 }
 
+bool emu_shared_allows(int n); /* bytes, of a block */
+
 template <class F>
 static inline cudaError_t cudaFuncSetAttribute(F *, enum cudaFuncAttribute, int n)
 {
-    return n <= 227 * 1024 ? cudaSuccess : cudaErrorInvalidValue;
+    return emu_shared_allows(n) ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 #endif

@@ -7,12 +7,13 @@
  * at which all of them wait opens; one at which only some wait is an error, as it is
  * on a GPU.  Most kernels' threads never wait: each then runs to its end on the same
  * stack.  Faults can be ordered by NND_EMU (see emu_know): "none", no device;
- * "sm=80", an older one; "bytes=N", so much memory; "fault=N", the N-th launch breaks
- * the device; "nograph", captures end in an error; "count=FILE", a line at the end of
- * the process: how often the host read memory, a stream was waited for, a kernel and a
- * graph launched; "gpus=N", so many devices; "late=main", what streams are given is
- * done when somebody waits for it, and not before; "late=side", the same of streams
- * that are more urgent than the first ones.
+ * "sm=80", an older one; "shared=N", so much shared memory for a block; "bytes=N", so
+ * much memory; "fault=N", the N-th launch breaks the device; "nograph", captures end in
+ * an error; "count=FILE", a line at the end of the process: how often the host read
+ * memory, a stream was waited for, a kernel and a graph launched; "gpus=N", so many
+ * devices; "late=main", what streams are given is done when somebody waits for it, and
+ * not before; "late=side", the same of streams that are more urgent than the first
+ * ones; what cuBLASLt refuses: see cublaslt.cc.
  */
 #include "cuda.h"
 #include "emu.h"
@@ -379,6 +380,7 @@ void emu_know(void)
     emu_device.known = 1;
     emu_device.bytes = (size_t)1 << 30;
     emu_device.sm = 90;
+    emu_device.shared = EMU_SHARED;
     emu_device.gpus = 1;
     const char *s = getenv("NND_EMU");
     for (; s && *s; s = strchr(s, ',') ? strchr(s, ',') + 1 : "") {
@@ -394,6 +396,8 @@ void emu_know(void)
             emu_device.gpus = (int)strtol(s + 5, NULL, 10);
         if (strncmp(s, "sm=", 3) == 0)
             emu_device.sm = (int)strtol(s + 3, NULL, 10);
+        if (strncmp(s, "shared=", 7) == 0)
+            emu_device.shared = strtoull(s + 7, NULL, 0);
         if (strncmp(s, "bytes=", 6) == 0)
             emu_device.bytes = strtoull(s + 6, NULL, 0);
         if (strncmp(s, "fault=", 6) == 0)
@@ -414,12 +418,19 @@ cudaError_t emu_answer(cudaError_t e)
     return e;
 }
 
+bool emu_shared_allows(int n)
+{
+    emu_know();
+    return (size_t)n <= emu_device.shared;
+}
+
 cudaError_t emu_launch(void (*f)(void *), void *arg, dim3 grid, dim3 block,
                        size_t shared)
 {
     unsigned n = block.x * block.y * block.z;
-    if (n < 1 || n > THREADS || shared > EMU_SHARED || grid.x < 1 || grid.y < 1 ||
-        grid.z < 1 || grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535)
+    if (n < 1 || n > THREADS || !emu_shared_allows((int)shared) || grid.x < 1 ||
+        grid.y < 1 || grid.z < 1 || grid.x > 0x7fffffffu || grid.y > 65535 ||
+        grid.z > 65535)
         return emu_answer(cudaErrorInvalidValue);
     pthread_mutex_lock(&one_grid);
     emu_know();
@@ -489,10 +500,11 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *p, int dev)
 cudaError_t cudaDeviceGetAttribute(int *v, enum cudaDeviceAttr a, int dev)
 {
     emu_know();
-    *v = a == cudaDevAttrMultiProcessorCount      ? 4
-         : a == cudaDevAttrComputeCapabilityMajor ? emu_device.sm / 10
-         : a == cudaDevAttrComputeCapabilityMinor ? emu_device.sm % 10
-                                                  : 0;
+    *v = a == cudaDevAttrMultiProcessorCount            ? 4
+         : a == cudaDevAttrComputeCapabilityMajor       ? emu_device.sm / 10
+         : a == cudaDevAttrComputeCapabilityMinor       ? emu_device.sm % 10
+         : a == cudaDevAttrMaxSharedMemoryPerBlockOptin ? (int)emu_device.shared
+                                                        : 0;
     return look_for(dev);
 }
 

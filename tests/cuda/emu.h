@@ -8,14 +8,14 @@
 
 #include "cuda_runtime.h"
 
-/* The dynamic shared memory begins at this address, and is so long. */
+/* The dynamic shared memory begins at this address, and is so long at most. */
 enum { EMU_SHARED_BASE = 1024, EMU_SHARED = 227 << 10 };
 extern unsigned char *emu_dynamic;
 
 /* What was ordered (emu.cc), and what is counted. */
 extern struct emu_device {
     int known, gpus, sm, nograph, late_main, late_side;
-    size_t bytes, used;
+    size_t bytes, used, shared;
     long fault, launches, reads, waits, graphs;
     int capturing;
     char *count; /* file, or NULL */
