@@ -2,10 +2,10 @@
 /*
  * lt.cu - products by cuBLASLt, for types of one size and lines that it can take.
  *
- * What it chose for a shape is kept for the process.  Matrices by rows are matrices by
- * columns turned, so D^T = op(B)^T op(A)^T is what it is asked for.  A bias is the
- * library's; activations follow in a pass of ours, from the rounded product where
- * that is kept anyway.
+ * What it chose for a shape is kept for the process, and that it takes none.  Matrices
+ * by rows are matrices by columns turned, so D^T = op(B)^T op(A)^T is what it is asked
+ * for.  A bias is the library's; activations follow in a pass of ours, from the rounded
+ * product where that is kept anyway.
  */
 #include <cublasLt.h>
 #include <pthread.h>
@@ -24,7 +24,9 @@ static struct {
     decltype(&cublasLtCreate) create;
     decltype(&cublasLtMatmulDescCreate) desc_create;
     decltype(&cublasLtMatmulDescSetAttribute) desc_set;
+    decltype(&cublasLtMatmulDescDestroy) desc_destroy;
     decltype(&cublasLtMatrixLayoutCreate) layout_create;
+    decltype(&cublasLtMatrixLayoutDestroy) layout_destroy;
     decltype(&cublasLtMatmulPreferenceCreate) preference_create;
     decltype(&cublasLtMatmulPreferenceSetAttribute) preference_set;
     decltype(&cublasLtMatmulPreferenceDestroy) preference_destroy;
@@ -35,7 +37,9 @@ static struct {
 static const char *const functions[] = {"cublasLtCreate",
                                         "cublasLtMatmulDescCreate",
                                         "cublasLtMatmulDescSetAttribute",
+                                        "cublasLtMatmulDescDestroy",
                                         "cublasLtMatrixLayoutCreate",
+                                        "cublasLtMatrixLayoutDestroy",
                                         "cublasLtMatmulPreferenceCreate",
                                         "cublasLtMatmulPreferenceSetAttribute",
                                         "cublasLtMatmulPreferenceDestroy",
@@ -51,6 +55,7 @@ struct key {
 
 struct entry {
     struct key key;
+    bool taken; /* false: the library has nothing for it, and the rest is empty */
     cublasLtMatmulDesc_t desc;
     cublasLtMatrixLayout_t a, b, c, d;
     cublasLtMatmulAlgo_t algo;
@@ -63,6 +68,18 @@ static char why[200]; /* the library cannot be used, or "" */
 static cublasLtHandle_t handle;
 static struct entry *entries[ENTRIES];
 static int count;
+
+/* What a call of the library gave, as the host's status; the number is in the text. */
+static int lt_status(int rc, const char *what)
+{
+    char text[80];
+    snprintf(text, sizeof text, "cuBLASLt: %s gave status %d", what, rc);
+    return cuda_refuse(rc == CUBLAS_STATUS_ALLOC_FAILED    ? NND_ENOMEM
+                       : rc == CUBLAS_STATUS_INVALID_VALUE ? NND_EINVAL
+                       : rc == CUBLAS_STATUS_NOT_SUPPORTED ? NND_EUNSUPPORTED
+                                                           : NND_EDEVICE,
+                       text);
+}
 
 static void open_library(void)
 {
@@ -140,15 +157,13 @@ static int layout(cublasLtMatrixLayout_t *to, int dtype, int64_t rows, int64_t c
                             ld > cols ? ld : cols);
 }
 
-static struct entry *make(const struct key *k)
+/* What the key asks for; true when the library describes and takes it. */
+static bool describe(struct entry *e)
 {
-    struct entry *e = (struct entry *)calloc(1, sizeof *e);
+    const struct key *k = &e->key;
     cublasOperation_t turn = CUBLAS_OP_T;
     cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
     cudaDataType type = type_of(k->d);
-    if (!e)
-        return NULL;
-    e->key = *k;
     bool bad = lt.desc_create(&e->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F) ||
                layout(&e->a, k->b, k->trans_b ? k->n : k->k, k->trans_b ? k->k : k->n,
                       k->ldb) ||
@@ -164,26 +179,51 @@ static struct entry *make(const struct key *k)
         bad = lt.desc_set(e->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &bias, sizeof bias) ||
               lt.desc_set(e->desc, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &type,
                           sizeof type);
-    if (bad || !choose(e)) {
-        free(e);
+    return !bad && choose(e);
+}
+
+/* Of what it does not take only the key is kept: it is not asked again. */
+static struct entry *make(const struct key *k)
+{
+    struct entry *e = (struct entry *)calloc(1, sizeof *e);
+    if (!e)
         return NULL;
-    }
+    e->key = *k;
+    e->taken = describe(e);
+    if (e->taken)
+        return e;
+    cublasLtMatrixLayout_t *const layouts[] = {&e->a, &e->b, &e->c, &e->d};
+    for (int i = 0; i < 4; i++)
+        if (*layouts[i])
+            lt.layout_destroy(*layouts[i]);
+    if (e->desc)
+        lt.desc_destroy(e->desc);
+    memset(e, 0, sizeof *e);
+    e->key = *k;
     return e;
 }
 
-/* The choice for this call; NULL: the library takes no such product. */
-static struct entry *find(const struct key *k)
+/* The choice for this call in *out; NULL: the library takes no such product. */
+static int find(const struct key *k, struct entry **out)
 {
     struct entry *e = NULL;
+    int r = NND_OK;
     pthread_mutex_lock(&lock);
     for (int i = 0; !e && i < count; i++)
         if (memcmp(&entries[i]->key, k, sizeof *k) == 0)
             e = entries[i];
-    if (!e && count < ENTRIES && (handle || !lt.create(&handle)) &&
-        (e = make(k)) != NULL)
-        entries[count++] = e;
+    if (!e && count < ENTRIES) {
+        int rc = handle ? 0 : lt.create(&handle);
+        if (rc) {
+            handle = NULL;
+            r = lt_status(rc, "cublasLtCreate");
+        } else if ((e = make(k)) != NULL) {
+            entries[count++] = e;
+        }
+    }
     pthread_mutex_unlock(&lock);
-    return e;
+    *out = e && e->taken ? e : NULL;
+    return r;
 }
 
 /* Lines that it takes; the others are gemm.cu's, so that one odd product of a model
@@ -243,8 +283,11 @@ static int lt_launch(const void *params, const struct nnd_launch *l)
     const struct nnd_tensor *d = target_of(p);
     struct key k = key_of(p, l->stream.device);
     float alpha = 1, beta = p->beta;
-    struct entry *e = suits(p) ? find(&k) : NULL;
+    struct entry *e = NULL;
     pthread_mutex_t *bias_lock = k.bias ? &lock : NULL;
+    int rc = suits(p) ? find(&k, &e) : NND_OK;
+    if (rc)
+        return rc;
     if (!e)
         return cuda_gemm_launch(p, l);
     if (bias_lock) { /* where the bias is is a word of the shared description */
@@ -252,14 +295,13 @@ static int lt_launch(const void *params, const struct nnd_launch *l)
         lt.desc_set(e->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p->bias.data,
                     sizeof p->bias.data);
     }
-    int rc =
-        lt.matmul(handle, e->desc, &alpha, p->b.data, e->a, p->a.data, e->b, &beta,
-                  p->beta != 0 ? p->c.data : d->data, e->c, d->data, e->d, &e->algo,
-                  l->workspace, e->workspace, (cudaStream_t)l->stream.native);
+    rc = lt.matmul(handle, e->desc, &alpha, p->b.data, e->a, p->a.data, e->b, &beta,
+                   p->beta != 0 ? p->c.data : d->data, e->c, d->data, e->d, &e->algo,
+                   l->workspace, e->workspace, (cudaStream_t)l->stream.native);
     if (bias_lock)
         pthread_mutex_unlock(bias_lock);
     if (rc)
-        return cuda_refuse(NND_EDEVICE, "cuBLASLt");
+        return lt_status(rc, "cublasLtMatmul");
     if (p->epilogue != NND_EPI_NONE)
         rc = finish(p, l);
     return !rc && p->sums.ndim ? cuda_gemm_sums(p, l) : rc;
@@ -275,14 +317,15 @@ extern "C" int cuda_lt_plan(const void *self, const void *params, void **plan,
                             struct nnd_error *e)
 {
     const struct nnd_gemm *p = (const struct nnd_gemm *)params;
+    struct entry *found;
     int dev = 0;
-    (void)self, (void)e;
+    (void)self;
     *plan = NULL;
-    if (suits(p) && cudaGetDevice(&dev) == cudaSuccess) {
-        struct key k = key_of(p, dev);
-        find(&k);
-    }
-    return NND_OK;
+    if (!suits(p) || cudaGetDevice(&dev) != cudaSuccess)
+        return NND_OK;
+    struct key k = key_of(p, dev);
+    int r = find(&k, &found);
+    return r ? op_refuse(e, r, "%s", cuda_last_text()) : NND_OK;
 }
 
 static int lt_check(const void *params, struct nnd_error *e)

@@ -8,6 +8,12 @@
 
 #include "cuda_runtime.h"
 
+enum cublasStatus_t {
+    CUBLAS_STATUS_SUCCESS = 0,
+    CUBLAS_STATUS_ALLOC_FAILED = 3,
+    CUBLAS_STATUS_INVALID_VALUE = 7,
+    CUBLAS_STATUS_NOT_SUPPORTED = 15
+};
 enum cudaDataType { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
@@ -57,8 +63,10 @@ int cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t,
 int cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
                                    cublasLtMatmulDescAttributes_t a, const void *v,
                                    size_t n);
+int cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d);
 int cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t rows,
                                uint64_t cols, int64_t ld);
+int cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l);
 int cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *p);
 int cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
                                          cublasLtMatmulPreferenceAttributes_t a,

@@ -1,27 +1,66 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * cublaslt.cc - cuBLASLt's products in plain C, for plugins/cuda/lt.cu where there is
- * no GPU.  What does not fit together is refused, as the library would.
+ * no GPU.  What does not fit together is refused, as the library would.  NND_EMU may
+ * order more: "cublaslt=create:1", that function gives status 1 (create, heuristic or
+ * matmul); "asked=FILE", a line at the end of the process: how often a choice was asked
+ * for, and how many descriptions were not destroyed.
  */
 #include "cublasLt.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "library.h"
 
+static long asked, alive;
+static const char *asked_file;
+
+static void tell_asked(void)
+{
+    FILE *f = fopen(asked_file, "a");
+    if (!f)
+        return;
+    fprintf(f, "asked %ld alive %ld\n", asked, alive);
+    fclose(f);
+}
+
+/* The status that was ordered of a function, or 0. */
+static int ordered(const char *function)
+{
+    const char *s = getenv("NND_EMU"), *at = s ? strstr(s, "cublaslt=") : NULL;
+    size_t n = strlen(function);
+    if (!at || strncmp(at + 9, function, n) || at[9 + n] != ':')
+        return 0;
+    return (int)strtol(at + 9 + n + 1, NULL, 10);
+}
+
 int cublasLtCreate(cublasLtHandle_t *h)
 {
     static int one;
+    const char *s = getenv("NND_EMU"), *at = s ? strstr(s, "asked=") : NULL;
+    if (at && !asked_file) {
+        asked_file = strndup(at + 6, strcspn(at + 6, ","));
+        atexit(tell_asked);
+    }
     *h = &one;
-    return 0;
+    return ordered("create");
 }
 
 int cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t, cudaDataType)
 {
     *d = (cublasLtMatmulDesc_t)calloc(1, sizeof **d);
+    alive += *d != NULL;
     return *d == NULL;
+}
+
+int cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t d)
+{
+    alive--;
+    free(d);
+    return 0;
 }
 
 int cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
@@ -40,10 +79,21 @@ int cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d,
 int cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *l, cudaDataType t, uint64_t rows,
                                uint64_t cols, int64_t ld)
 {
+    *l = NULL;
+    if (ld < (int64_t)rows)
+        return CUBLAS_STATUS_INVALID_VALUE;
     *l = (cublasLtMatrixLayout_t)calloc(1, sizeof **l);
-    if (!*l || ld < (int64_t)rows)
-        return 7;
+    if (!*l)
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    alive++;
     **l = {t, rows, cols, ld};
+    return 0;
+}
+
+int cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t l)
+{
+    alive--;
+    free(l);
     return 0;
 }
 
@@ -83,11 +133,15 @@ int cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDesc_t desc,
                                    struct cublasLtMatmulHeuristicResult_t *found,
                                    int *n)
 {
+    asked++;
+    *n = 0;
+    if (ordered("heuristic"))
+        return ordered("heuristic");
     *n = rows_of(a, desc->turn[0]) == d->rows && cols_of(b, desc->turn[1]) == d->cols &&
          cols_of(a, desc->turn[0]) == rows_of(b, desc->turn[1]) && c->rows == d->rows &&
          c->cols == d->cols && c->type == d->type && a->type == b->type;
     *found = {{1}, 0};
-    return *n ? 0 : 15;
+    return *n ? 0 : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 static float get(const void *p, int type, int64_t i)
@@ -125,7 +179,9 @@ int cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t desc, const void *alph
     const float scale = *(const float *)alpha, add = *(const float *)beta;
     const struct emu_desc what = *desc;
     if (!algo || !algo->chosen)
-        return 7;
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (ordered("matmul"))
+        return ordered("matmul");
     emu_do(stream, [=, la = *la, lb = *lb, lc = *lc, ld = *ld]() {
         uint64_t depth = cols_of(&la, what.turn[0]);
         for (uint64_t j = 0; j < ld.cols; j++)
@@ -155,7 +211,9 @@ void *emu_function(const char *name)
         {"cublasLtCreate", (void *)cublasLtCreate},
         {"cublasLtMatmulDescCreate", (void *)cublasLtMatmulDescCreate},
         {"cublasLtMatmulDescSetAttribute", (void *)cublasLtMatmulDescSetAttribute},
+        {"cublasLtMatmulDescDestroy", (void *)cublasLtMatmulDescDestroy},
         {"cublasLtMatrixLayoutCreate", (void *)cublasLtMatrixLayoutCreate},
+        {"cublasLtMatrixLayoutDestroy", (void *)cublasLtMatrixLayoutDestroy},
         {"cublasLtMatmulPreferenceCreate", (void *)cublasLtMatmulPreferenceCreate},
         {"cublasLtMatmulPreferenceSetAttribute",
          (void *)cublasLtMatmulPreferenceSetAttribute},
