@@ -33,7 +33,17 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 #endif
         return NND_EUNSUPPORTED;
     }
-#if defined FAULT_PROMISE
+#if defined FAULT_FEW
+    if (p->d.dim[0] < 16) { /* which is no fault */
+        snprintf(e->text, sizeof e->text, "%d rows, wanted 16", (int)p->d.dim[0]);
+        return NND_EUNSUPPORTED;
+    }
+#elif defined FAULT_REFUSES_HUGE
+    if (p->d.dim[0] * p->d.dim[1] > 150000) { /* nor is this */
+        snprintf(e->text, sizeof e->text, "too many rows");
+        return NND_EUNSUPPORTED;
+    }
+#elif defined FAULT_PROMISE
     if (p->d.dim[0] > 1 || p->trans_a) {
         snprintf(e->text, sizeof e->text, "one row at a time");
         return NND_EUNSUPPORTED;
