@@ -16,6 +16,7 @@
 #include "probe.h"
 
 enum { CHECK_SECONDS = 300, THREADS = 3, FULL_THREADS = 8, TOGETHER = 3, NAMED = 6 };
+enum { EXIT_UNABLE = -ERR_RETRY }; /* nothing failed, but not all could be tried */
 
 static const struct {
     const char *name;
@@ -99,7 +100,7 @@ static void close_verdict(const struct nnd_kernel *k, unsigned what, struct verd
     if (v->failed > JUDGE_FAILURES)
         buf_printf(&v->failures, "%s: left alone after %d failures\n", k->name,
                    v->failed);
-    if (v->skip[0])
+    if (v->skip[0] || v->unable[0])
         return;
     if (v->trials == 0) {
         v->failed++;
@@ -125,6 +126,9 @@ static int judge(void *arg, struct buf *out, struct err *e)
     struct kernels *ks;
     const struct nnd_plugin *p;
     child_stage("loading");
+    if (!job->path)
+        return err_set(e, ERR_FAILED, "%s: the path of its plugin is not UTF-8",
+                       job->name);
     if (pool_create(job->scope.threads, NULL, NULL, &pool, e) < 0 ||
         kernels_create(pool, &ks, e) < 0 ||
         loader_open(job->path, kernels_host(ks), &p, e) < 0)
@@ -137,10 +141,11 @@ static int judge(void *arg, struct buf *out, struct err *e)
     (alone ? endure_kernel : judge_kernel)(ks, p, k, probe_device(ks, p, k->device),
                                            &job->scope, &v);
     close_verdict(k, job->scope.what, &v);
-    json_t *j = json_pack("{s:i, s:i, s:i, s:i, s:s, s:f, s:s, s:o}", "trials",
-                          v.trials, "refused", v.refused, "invariant", v.invariant,
-                          "failed", v.failed, "skip", v.skip, "used", v.used, "nearest",
-                          v.nearest, "failures", lines_of(v.failures.data));
+    json_t *j =
+        json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:f, s:s, s:o}", "trials", v.trials,
+                  "refused", v.refused, "invariant", v.invariant, "failed", v.failed,
+                  "skip", v.skip, "unable", v.unable, "used", v.used, "nearest",
+                  v.nearest, "failures", lines_of(v.failures.data));
     char *text = j ? json_dumps(j, JSON_COMPACT) : NULL;
     if (!text)
         return err_set(e, ERR_FAILED, "%s: no verdict could be written", k->name);
@@ -162,9 +167,18 @@ void probe_condemn_kernel(const struct options *o, const json_t *plugin,
 static json_t *broken(const char *kernel, bool late, const struct err *e)
 {
     json_t *line = json_sprintf("%s: %s", kernel, e->text);
-    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:b, s:[o]}", "trials", 0, "refused", 0,
-                     "invariant", 0, "failed", 1, "skip", "", "late", late, "failures",
-                     line ? line : json_string(kernel));
+    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:s, s:b, s:[o]}", "trials", 0,
+                     "refused", 0, "invariant", 0, "failed", 1, "skip", "", "unable",
+                     "", "late", late, "failures", line ? line : json_string(kernel));
+}
+
+/* On one that could not be tried. */
+static json_t *untried(const struct err *e)
+{
+    json_t *why = json_string(e->text);
+    return json_pack("{s:i, s:i, s:i, s:i, s:s, s:o, s:[]}", "trials", 0, "refused", 0,
+                     "invariant", 0, "failed", 0, "skip", "", "unable",
+                     why ? why : json_string("(not UTF-8)"), "failures");
 }
 
 static int number(const json_t *j, const char *key)
@@ -175,16 +189,18 @@ static int number(const json_t *j, const char *key)
 static void print_verdict(const json_t *k, const json_t *v)
 {
     const json_t *failures = json_object_get(v, "failures");
-    const char *skip = json_string_value(json_object_get(v, "skip"));
+    const char *unable = probe_text(v, "unable");
+    const char *skip = *unable ? unable : probe_text(v, "skip");
     bool near = json_real_value(json_object_get(v, "used")) > JUDGE_NEAR;
     printf("%-6s %-20s %-16s",
            number(v, "failed") ? "FAILED"
-           : skip[0]           ? "skip"
+           : *unable           ? "unable"
+           : *skip             ? "skip"
            : near              ? "warn"
                                : "ok",
            json_string_value(json_object_get(k, "name")),
            json_string_value(json_object_get(k, "op")));
-    if (skip[0])
+    if (*skip && !number(v, "failed"))
         printf(" %s\n", skip);
     else
         printf(" %d trials, %d refused, %d failed\n", number(v, "trials"),
@@ -207,8 +223,10 @@ json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope
     int rc = child_run(judge, &job, seconds, &out, &e);
     json_t *v = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
     if (!v)
-        v = broken(job.name, rc == CHILD_LATE, &e);
-    *sound = number(v, "failed") == 0 || rc == CHILD_SAID;
+        v = rc == CHILD_SAID || rc == CHILD_UNABLE
+                ? untried(&e)
+                : broken(job.name, rc == CHILD_LATE, &e);
+    *sound = number(v, "failed") == 0;
     buf_free(&out);
     return v;
 }
@@ -224,22 +242,23 @@ static bool is_harm(const json_t *v, double seconds)
            (json_object_get(v, "used") == NULL || number(v, "refused") < trials);
 }
 
-/* Judge kernel `index` of a described plugin and put the verdict into it. */
-static bool check_kernel(const struct options *o, const json_t *plugin, size_t index)
+/* Judge kernel `index` of a described plugin and put the verdict into it; what it means
+ * for the program's exit status. */
+static int check_kernel(const struct options *o, const json_t *plugin, size_t index)
 {
     json_t *k = json_array_get(json_object_get(plugin, "kernels"), index);
     struct judge_scope scope = scope_of(o);
     double seconds = o->seconds > 0 ? o->seconds : CHECK_SECONDS;
-    bool sound, ok;
+    bool sound;
     json_t *v = probe_judge(plugin, index, &scope, seconds, &sound);
+    int status = number(v, "failed") ? 1 : *probe_text(v, "unable") ? EXIT_UNABLE : 0;
     if (!o->json)
         print_verdict(k, v);
-    ok = number(v, "failed") == 0;
     if (is_harm(v, seconds))
         probe_condemn_kernel(o, plugin, k, v, "check");
     json_object_update(k, v);
     json_decref(v);
-    return ok;
+    return status;
 }
 
 static bool is_asked(const struct options *o, const json_t *kernel)
@@ -273,10 +292,12 @@ static void no_kernel(const struct options *o, const json_t *plugin)
 static int check_all(const struct options *o, json_t *plugin)
 {
     json_t *kernels = json_object_get(plugin, "kernels");
-    bool ok = true, any = false;
+    int status = 0;
+    bool any = false;
     for (size_t i = 0; i < json_array_size(kernels); i++)
         if (is_asked(o, json_array_get(kernels, i))) {
-            ok &= check_kernel(o, plugin, i);
+            int one = check_kernel(o, plugin, i);
+            status = one && status != 1 ? one : status;
             any = true;
         }
     if (!any)
@@ -284,7 +305,7 @@ static int check_all(const struct options *o, json_t *plugin)
     for (size_t i = json_array_size(kernels); i-- > 0;)
         if (!is_asked(o, json_array_get(kernels, i)))
             json_array_remove(kernels, i);
-    return ok && any ? 0 : 1;
+    return any ? status : 1;
 }
 
 int probe_check(const struct options *o)

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/str.h"
 
 enum {
     STAGE_SIZE = 400,
@@ -222,25 +223,37 @@ static int take_answer(const struct buf *got, struct buf *out, struct err *e)
     return 0;
 }
 
+/* As oom_abort() ends a process. */
+static bool lacked_memory(const struct child *c, int status)
+{
+    char words[WORDS_MAX + 1];
+    last_words(c->words, words);
+    return WIFEXITED(status) && WEXITSTATUS(status) == -ERR_NOMEM &&
+           str_starts(words, "out of memory: ");
+}
+
 int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct err *e)
 {
     if (!stage)
         stage = mmap(NULL, STAGE_SIZE, PROT_READ | PROT_WRITE,
                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (stage == MAP_FAILED)
-        return err_sys(e, ERR_FAILED, errno, "cannot start a child");
+    if (stage == MAP_FAILED) {
+        err_sys(e, ERR_FAILED, errno, "cannot start a child");
+        return CHILD_UNABLE;
+    }
     strcpy(stage, "starting");
     struct child c = {0};
-    int rc = start(fn, arg, seconds, &c, e);
-    if (rc < 0)
-        return rc;
+    if (start(fn, arg, seconds, &c, e) < 0)
+        return CHILD_UNABLE;
     struct buf got = {0};
-    int status = 0;
+    int status = 0, rc = 0;
     bool timed_out;
     if (watch(&c, seconds, &got, &status, &timed_out))
         rc = take_answer(&got, out, e) < 0 ? CHILD_SAID : 0;
     else if (explain(&c, status, timed_out, seconds, e) < 0)
-        rc = timed_out ? CHILD_LATE : CHILD_DIED;
+        rc = timed_out                   ? CHILD_LATE
+             : lacked_memory(&c, status) ? CHILD_UNABLE
+                                         : CHILD_DIED;
     buf_free(&got);
     close(c.result);
     close(c.words);

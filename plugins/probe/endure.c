@@ -78,17 +78,17 @@ struct bulk {
     char *piece;
 };
 
-static void fail(struct bulk *b, const char *text)
+static void fail(struct bulk *b, const struct err *e)
 {
     struct verdict *v = b->verdict;
-    if (++v->failed <= JUDGE_FAILURES)
+    if (!judge_unable(v, e) && ++v->failed <= JUDGE_FAILURES)
         buf_printf(&v->failures, "%s [%s %s]: %s\n", b->kernel->name, b->types->name,
-                   b->call.text, text);
+                   b->call.text, e->text);
 }
 
 static int device_fails(const struct bulk *b, const char *what, struct err *e)
 {
-    return err_set(e, ERR_FAILED, "%s: %s memory cannot be had", what, b->device->type);
+    return err_set(e, ERR_RETRY, "%s: %s memory cannot be had", what, b->device->type);
 }
 
 /* A number of what the device says of itself, or 0. */
@@ -118,6 +118,10 @@ static int build(struct bulk *b, const char *text, struct call *c, struct err *e
     if (rc == 0 && c == &b->small && c->derive) {
         by.kernel = kernels_ref(b->ks, c->derive);
         rc = run_derive(c, &by, e);
+        if (rc != 0) {
+            e->code = ERR_RETRY;
+            rc = err_prefix(e, "the suite itself");
+        }
     }
     return rc;
 }
@@ -296,7 +300,7 @@ static int compare(struct bulk *b, const struct field *f, struct err *e)
     per = per ? per : 1;
     b->piece = b->piece ? b->piece : malloc(PIECE);
     if (!b->piece || f->unit > PIECE)
-        return err_set(e, ERR_FAILED, "out of memory: %zu bytes", f->unit);
+        return err_set(e, ERR_RETRY, "out of memory: %zu bytes", f->unit);
     while (f->unit && unit < f->outer * f->times) {
         size_t n = f->outer * f->times - unit < per ? f->outer * f->times - unit : per;
         if (b->device->copy(&b->stream, b->piece,
@@ -384,16 +388,41 @@ static int build_huge(struct bulk *b, const struct growth *g, struct err *e)
     return build(b, text, &b->call, e);
 }
 
-/* What the call takes of the device; false, and a reason to skip: it has less. */
-static bool fits(struct bulk *b, struct err *e)
+/* Bytes that a call may have of the device, or 0: not known.  Of the host what others
+ * have left: more would end whoever the system chooses. */
+static int64_t room_of(const struct nnd_device_ops *d)
+{
+    int64_t bytes = info_of(d, "bytes") / 10 * 9;
+    FILE *f = strcmp(d->type, "cpu") == 0 ? fopen("/proc/meminfo", "r") : NULL;
+    char line[200];
+    long long kib;
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %lld kB", &kib) == 1 && kib * 1024 < bytes)
+            bytes = kib * 1024;
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+/* What the kernel wants for the call: a number too small for it shows here. */
+static int get_need(struct bulk *b, struct err *e)
 {
     struct nnd_need need = {.struct_size = sizeof need};
-    int64_t bytes = info_of(b->device, "bytes"), sum = 0;
     struct trial t = trial_of(b);
     run_shape(&b->call, &t);
-    if (b->kernel->need(b->kernel->self, &b->call.params, &need) != NND_OK)
-        return err_set(e, ERR_FAILED, "need() fails") == 0;
+    int rc = b->kernel->need(b->kernel->self, &b->call.params, &need);
+    if (rc != NND_OK)
+        return err_set(e, ERR_FAILED, "need() says %d", rc);
+    if (need.workspace > SIZE_MAX / 4)
+        return err_set(e, ERR_FAILED, "need() wants %zu bytes", need.workspace);
     b->space_size = need.workspace;
+    return 0;
+}
+
+/* Has the device what the call takes?  If not that is a reason to skip. */
+static bool fits(struct bulk *b)
+{
+    int64_t room = room_of(b->device), sum = 0;
     for (int i = 0; i < b->call.nslots; i++)
         if (is_present(b, i)) {
             set_slot(b, i);
@@ -403,12 +432,12 @@ static bool fits(struct bulk *b, struct err *e)
         set_array(b, i);
         sum += (int64_t)size_of(&b->array[i]);
     }
-    sum += (int64_t)need.workspace;
-    if (!bytes || sum <= bytes / 10 * 9)
+    sum += (int64_t)b->space_size;
+    if (!room || sum <= room)
         return true;
     snprintf(b->verdict->skip, sizeof b->verdict->skip,
-             "wants %lld bytes of %s memory, the device has %lld", (long long)sum,
-             b->device->type, (long long)bytes);
+             "wants %lld bytes of %s memory, the device has %lld for it",
+             (long long)sum, b->device->type, (long long)room);
     return false;
 }
 
@@ -416,12 +445,26 @@ static int plan(struct bulk *b, struct err *e)
 {
     const struct nnd_kernel *k = b->kernel;
     struct nnd_error why = {{0}};
-    int rc = k->supports(k->self, &b->call.params, &why);
-    if (rc == NND_OK && k->plan)
-        rc = k->plan(k->self, &b->call.params, &b->plan, &why);
+    int rc = k->plan ? k->plan(k->self, &b->call.params, &b->plan, &why) : NND_OK;
     return rc == NND_OK
                ? 0
                : err_set(e, ERR_FAILED, "plan: status %d: %.200s", rc, why.text);
+}
+
+/* The call that has been built; > 0: it is refused. */
+static int run_built(struct bulk *b, struct err *e)
+{
+    struct trial t = trial_of(b);
+    int rc = run_ask(&b->call, &t, e);
+    if (rc != 0 || (rc = get_need(b, e)) < 0)
+        return rc;
+    if (b->device->stream_new(0, 0, &b->stream) != NND_OK)
+        return err_set(e, ERR_RETRY, "cannot make a stream on %s", b->device->type);
+    if (fits(b) && (rc = plan(b, e)) == 0 && (rc = place_all(b, e)) == 0)
+        rc = b->scope->what == JUDGE_HUGE ? run_huge(b, e) : run_many(b, e);
+    release(b);
+    b->device->stream_del(&b->stream);
+    return rc;
 }
 
 /* One kernel in one set of types; false: it does not take them. */
@@ -436,28 +479,19 @@ static bool judge_types(struct bulk *b, const struct growth *g)
     int rc = build(b, text, &b->small, &e);
     if (rc == 0)
         rc = run_call(&b->small, &t, &b->result, &e);
-    if (rc == RUN_NEVER)
+    if (rc == 0)
+        rc = huge ? build_huge(b, g, &e) : build(b, text, &b->call, &e);
+    if (rc == 0)
+        rc = run_built(b, &e);
+    if (rc == RUN_NEVER || rc == ERR_USAGE)
         snprintf(b->verdict->skip, sizeof b->verdict->skip, "%.190s", e.text);
     if (rc > 0) {
         snprintf(b->verdict->refusal, sizeof b->verdict->refusal, "%.250s", e.text);
         return false;
     }
     b->verdict->trials++;
-    if (rc == 0)
-        rc = huge ? build_huge(b, g, &e) : build(b, text, &b->call, &e);
-    if (rc == 0 && b->device->stream_new(0, 0, &b->stream) == NND_OK) {
-        if (fits(b, &e)) {
-            rc = plan(b, &e);
-            if (rc == 0)
-                rc = place_all(b, &e);
-            if (rc == 0)
-                rc = huge ? run_huge(b, &e) : run_many(b, &e);
-        }
-        release(b);
-        b->device->stream_del(&b->stream);
-    }
-    if (rc != 0)
-        fail(b, e.text);
+    if (rc < 0 && rc != ERR_USAGE)
+        fail(b, &e);
     return true;
 }
 
@@ -502,6 +536,7 @@ void endure_kernel(const struct kernels *ks, const struct nnd_plugin *p,
     const struct growth *g = growth_of(k->op);
     const char *why = unfit(&b, g);
     bool done = false;
+    child_device(); /* what is asked for is large, on the host as well */
     if (why)
         snprintf(v->skip, sizeof v->skip, "%s", why);
     for (size_t i = 0; !why && !done && i < sizeof all_types / sizeof all_types[0];
@@ -510,7 +545,7 @@ void endure_kernel(const struct kernels *ks, const struct nnd_plugin *p,
             continue;
         b.types = &all_types[i];
         b.arena = arena_create();
-        done = judge_types(&b, g) || v->skip[0];
+        done = judge_types(&b, g) || v->skip[0] || v->unable[0];
         arena_destroy(b.arena);
     }
     if (!why && !done)

@@ -117,8 +117,10 @@ static int loss(const struct grad *g, struct call *c, const struct trial *t,
                 double *out, struct err *e)
 {
     struct result r;
-    if (run_forward(c, t, &r, e) != 0)
-        return -1;
+    if (run_forward(c, t, &r, e) != 0) {
+        e->code = ERR_RETRY; /* ref's: nothing is known of the kernel */
+        return err_prefix(e, "the suite itself");
+    }
     *out = 0;
     for (int i = 0; i < FLOWS && g->flow[i][0]; i++) {
         int o = slot_of(c, g->flow[i][0]), d = slot_of(c, g->flow[i][1]);

@@ -69,10 +69,26 @@ struct trial_case {
 
 static const struct window whole = {.count = -1};
 
+bool judge_unable(struct verdict *v, const struct err *e)
+{
+    if (e->code == ERR_RETRY && !v->unable[0])
+        snprintf(v->unable, sizeof v->unable, "%.190s", e->text);
+    return e->code == ERR_RETRY;
+}
+
+/* What a kernel that the suite itself is made of could not do. */
+static int suite_fails(struct err *e)
+{
+    e->code = ERR_RETRY;
+    return err_prefix(e, "the suite itself");
+}
+
 static void fail(struct bench *b, const struct call *c, const struct types *t,
                  const char *what, const struct err *e)
 {
     struct verdict *v = b->verdict;
+    if (judge_unable(v, e))
+        return;
     v->failed++;
     if (v->failed <= JUDGE_FAILURES)
         buf_printf(&v->failures, "%s [%s %s]: %s%s%s\n", b->kernel->name, t->name,
@@ -123,7 +139,8 @@ static struct trial kernel_trial(const struct bench *b, const struct types *type
                           .nthreads = nthreads};
 }
 
-/* The call of a window with what it derives; false when the case does not exist. */
+/* The call of a window with what it derives; false when the case does not exist, or
+ * could not be made. */
 static bool build(struct bench *b, const struct trial_case *tc, const struct window *w,
                   struct call *c)
 {
@@ -137,8 +154,10 @@ static bool build(struct bench *b, const struct trial_case *tc, const struct win
         return false;
     if (c->derive) {
         struct trial t = oracle_trial(b, tc->types, c->derive);
-        if (run_derive(c, &t, &e) != 0)
-            fail(b, c, tc->types, "the suite itself", &e);
+        if (run_derive(c, &t, &e) != 0) {
+            suite_fails(&e);
+            return !judge_unable(b->verdict, &e);
+        }
     }
     return true;
 }
@@ -160,7 +179,7 @@ static int get_oracle(struct bench *b, struct trial_case *tc, struct err *e)
         return 0;
     struct trial t = oracle_trial(b, tc->types, b->family->op);
     if (run_call(&tc->call, &t, &tc->oracle, e) != 0)
-        return err_prefix(e, "the suite itself");
+        return suite_fails(e);
     tc->has_oracle = true;
     return 0;
 }
@@ -175,7 +194,7 @@ static int check_exact(struct bench *b, struct trial_case *tc, const struct resu
     if (!tc->call.exact)
         return 0;
     if (run_call(&tc->call, &t, &want, e) != 0)
-        return err_prefix(e, "the suite itself");
+        return suite_fails(e);
     return compare_bits(&tc->call, &want, r, e) == 0 ? 0 : err_prefix(e, "not as ref");
 }
 
@@ -372,6 +391,7 @@ static int launch_together(struct bench *b, struct trial_case *tc,
     pthread_barrier_t start;
     pthread_t thread;
     struct arena *other = arena_create();
+    bool built = true;
     int rc = 0;
     pthread_barrier_init(&start, NULL, 2);
     for (int i = 0; i < 2; i++) {
@@ -381,12 +401,12 @@ static int launch_together(struct bench *b, struct trial_case *tc,
         twin[i].start = &start;
         twin[i].trial = kernel_trial(b, tc->types, &all_layouts[0], b->scope->threads);
         twin[i].trial.silent = true;
-        build(b, &mine, &whole, &twin[i].call);
+        built &= build(b, &mine, &whole, &twin[i].call);
     }
     child_stage("two launches of %s at once, %s", b->kernel->name, tc->call.text);
-    if (pthread_create(&thread, NULL, run_twin, &twin[1]) != 0) {
+    if (!built || pthread_create(&thread, NULL, run_twin, &twin[1]) != 0) {
         arena_destroy(other);
-        return err_set(e, ERR_FAILED, "the suite itself: no second thread");
+        return err_set(e, ERR_RETRY, "the suite itself: no second thread");
     }
     run_twin(&twin[0]);
     pthread_join(thread, NULL);
@@ -514,7 +534,9 @@ static bool check_case(struct bench *b, int number, const struct types *types)
     bool exists = build(b, &tc, &whole, &tc.call);
     int layouts = b->scope->what == JUDGE_MEET ? 1 : COUNT(all_layouts);
     if (exists && is_new_set(&tc.call, types))
-        for (int i = 0; i < layouts && b->verdict->failed <= JUDGE_FAILURES; i++)
+        for (int i = 0; i < layouts && b->verdict->failed <= JUDGE_FAILURES &&
+                        !b->verdict->unable[0];
+             i++)
             if (!is_same(&tc.call, &all_layouts[i]))
                 look(b, &tc, &all_layouts[i]);
     arena_destroy(tc.arena);
@@ -571,10 +593,11 @@ void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,
     }
     for (int t = 0; t < COUNT(all_types); t++)
         if (!scope->dtype || is_of(&all_types[t], scope->dtype))
-            for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0]; i++)
+            for (int i = 0; v->failed <= JUDGE_FAILURES && !v->skip[0] && !v->unable[0];
+                 i++)
                 if (!check_case(&b, i, &all_types[t]))
                     break;
-    if (b.outside && !v->trials && !v->skip[0])
+    if (b.outside && !v->trials && !v->skip[0] && !v->unable[0])
         snprintf(v->skip, sizeof v->skip,
                  "shape() of %s takes none of the suite's matrices", b.outside->name);
 }

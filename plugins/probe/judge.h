@@ -28,6 +28,7 @@ struct verdict {
     struct buf failures; /* lines */
     char refusal[300];   /* the last reason of supports() */
     char skip[200];      /* why nothing was run, or "" */
+    char unable[200];    /* what the machine or the suite could not do, or "" */
     double used;         /* the largest part of a tolerance that a result needed */
     char nearest[300];   /* the call whose result did */
 };
@@ -53,6 +54,10 @@ struct judge_scope {
 
 /* ERR_USAGE: no set has inputs of this type. */
 int judge_dtype(const char *name, struct err *e);
+
+/* Is it trouble of the machine or of the suite, ERR_RETRY?  Then it is noted: it says
+ * nothing of the kernel. */
+bool judge_unable(struct verdict *v, const struct err *e);
 
 /* Judge one kernel of plugin p.  v is zeroed by the caller; free v->failures. */
 void judge_kernel(const struct kernels *ks, const struct nnd_plugin *p,

@@ -35,7 +35,7 @@ void probe_condemn(const struct options *o, const json_t *plugin, const char *ke
                    const char *op, const char *stage, const char *reason);
 
 /* Judge kernel `index` of a described plugin in a child: trials, refused, failed, skip,
- * failures.  Not sound: it failed, or ended the child.  A new reference. */
+ * unable, failures.  Not sound: it failed, or ended the child.  A new reference. */
 struct judge_scope;
 json_t *probe_judge(const json_t *plugin, size_t index, const struct judge_scope *scope,
                     double seconds, bool *sound);

@@ -222,7 +222,7 @@ static int upload(struct run *r, struct block *b, struct err *e)
     const struct nnd_device_ops *d = r->trial->device;
     if (d->alloc(0, b->size, &b->device) != NND_OK ||
         d->copy(&r->stream, b->device, b->before, b->size) != NND_OK)
-        return err_set(e, ERR_FAILED, "cannot get %zu bytes of %s memory", b->size,
+        return err_set(e, ERR_RETRY, "cannot get %zu bytes of %s memory", b->size,
                        d->type);
     return 0;
 }
@@ -232,7 +232,7 @@ static int make_block(struct block *b, size_t size, int byte, struct err *e)
     b->size = size + 2 * FENCE;
     b->before = malloc(b->size);
     if (!b->before)
-        return err_set(e, ERR_FAILED, "out of memory: %zu bytes", b->size);
+        return err_set(e, ERR_RETRY, "out of memory: %zu bytes", b->size);
     memset(b->before, FENCE_BYTE, b->size);
     memset(b->before + FENCE, byte, size);
     return 0;
@@ -686,7 +686,7 @@ static int run(struct call *c, const struct trial *t, bool deriving, struct resu
     if (rc != 0)
         return rc;
     if (t->device->stream_new(0, 0, &r.stream) != NND_OK)
-        return err_set(e, ERR_FAILED, "cannot make a stream on %s", t->device->type);
+        return err_set(e, ERR_RETRY, "cannot make a stream on %s", t->device->type);
     memset(out, 0, sizeof *out);
     if ((rc = get_space(&r, e)) == 0 && (rc = get_packed(&r, e)) == 0 &&
         (rc = place_all(&r, e)) == 0 && (rc = plan_and_launch(&r, e)) == 0)

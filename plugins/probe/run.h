@@ -53,7 +53,8 @@ enum { RUN_REFUSED = 1, RUN_NEVER = 2 };
 
 /* 0; one of the above, with the reason in e; < 0 when something was
  * wrong that no refusal excuses: a status, a byte outside the outputs, an input
- * changed.  The result lives in the call's arena. */
+ * changed; with ERR_RETRY in e: there was no memory or no stream, of which the kernel
+ * knows nothing.  The result lives in the call's arena. */
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e);
 
 /* Params without data, as supports() sees them. */

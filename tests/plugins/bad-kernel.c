@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <threads.h>
 #include <unistd.h>
 
@@ -63,9 +64,21 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 
 static int need(const void *self, const void *params, struct nnd_need *out)
 {
+    const struct nnd_gemm *p = params;
     (void)self;
-    (void)params;
+    (void)p;
     out->workspace = 256;
+#if defined FAULT_ROOM
+    struct rlimit r; /* which a huge call does not have, and is no fault of ours */
+    if (getrlimit(RLIMIT_DATA, &r) != 0 || r.rlim_cur < r.rlim_max)
+        return NND_ENOMEM;
+#elif defined FAULT_NEED
+    if (p->d.dim[0] * p->d.dim[1] > 150000) /* as if no number were larger */
+        return NND_EINVAL;
+#elif defined FAULT_NEED_SIZE
+    if (p->d.dim[0] * p->d.dim[1] > 150000)
+        out->workspace = (size_t)-256;
+#endif
     return NND_OK;
 }
 

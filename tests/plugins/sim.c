@@ -10,7 +10,8 @@
  * are taken when they are launched.  What is enqueued can be kept, and run later.
  *
  * With FAULT_CAPTURE one of them computes at once what it should enqueue: it is right
- * until its launch is kept.
+ * until its launch is kept.  With FAULT_MEMORY the device has no room for large blocks,
+ * with FAULT_STREAMS for one stream alone: others are in its place.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -62,6 +63,9 @@ static int sim_alloc(int dev, size_t size, void **p)
     (void)dev;
     pthread_mutex_lock(&memory);
     int fits = whole <= SIZE - used;
+#if defined FAULT_MEMORY
+    fits = size <= 100000;
+#endif
     if (fits) {
         *p = outside + used;
         used += whole;
@@ -249,6 +253,13 @@ static int sim_stream_new(int dev, int prio, struct nnd_stream *out)
 {
     struct stream *s = calloc(1, sizeof *s);
     (void)prio;
+#if defined FAULT_STREAMS
+    static int made;
+    if (made++ > 0) {
+        free(s);
+        return NND_EDEVICE;
+    }
+#endif
     if (!s)
         return NND_ENOMEM;
     pthread_mutex_init(&s->lock, NULL);
