@@ -33,6 +33,7 @@ struct entry {
     bool brief;
     struct shape_work work;
     char text[160]; /* the whole shape */
+    double seconds; /* of a launch */
 };
 
 /* In the child: one plugin, and what it is compared with. */
@@ -42,7 +43,7 @@ struct bench {
     struct pool *pool;
     const struct nnd_plugin *plugin;
     bool met; /* one that --vs names */
-    json_t *rows;
+    json_t *rows, *failures;
     json_t *known; /* seconds of others by "KERNEL DTYPE": many are compared with one */
 };
 
@@ -59,23 +60,42 @@ static bool is_alone(const struct options *o)
     return o->vs && strcmp(o->vs, "none") == 0;
 }
 
-/* The kernel that --vs names for this op, or ref's. */
-static const struct nnd_kernel *other_kernel(const struct bench *b, const char *op)
+static bool takes(const struct nnd_plugin *p, const struct nnd_kernel *k,
+                  const struct call *c)
+{
+    struct nnd_error why = {{0}};
+    return !since_newer(p, k->op, &c->params, why.text, sizeof why.text) &&
+           k->supports(k->self, &c->params, &why) == NND_OK;
+}
+
+/* Is the plugin, the kernel, or PLUGIN/KERNEL meant? */
+static bool is_meant(const struct nnd_plugin *p, const struct nnd_kernel *k,
+                     const char *want)
+{
+    size_t n = strlen(p->name);
+    return strcmp(p->name, want) == 0 || strcmp(k->name, want) == 0 ||
+           (strncmp(p->name, want, n) == 0 && want[n] == '/' &&
+            strcmp(k->name, want + n + 1) == 0);
+}
+
+/* The kernel that --vs names for the call, or ref's; of a plugin the one with the
+ * highest priority that takes it. */
+static const struct nnd_kernel *
+other_kernel(const struct bench *b, const struct nnd_kernel *mine, const struct call *c)
 {
     const char *want = b->o->vs ? b->o->vs : "ref";
-    const char *slash = strchr(want, '/');
-    for (size_t i = 0; !is_alone(b->o) && i < kernels_plugin_count(b->ks); i++) {
+    const struct nnd_kernel *best = NULL;
+    for (size_t i = 0; !is_alone(b->o) && !best && i < kernels_plugin_count(b->ks);
+         i++) {
         const struct nnd_plugin *p = kernels_plugin(b->ks, i);
-        bool whole = strcmp(p->name, want) == 0;
-        bool mine = slash && strlen(p->name) == (size_t)(slash - want) &&
-                    strncmp(p->name, want, (size_t)(slash - want)) == 0;
-        for (uint32_t k = 0; k < p->nkernels; k++)
-            if (strcmp(p->kernels[k]->op, op) == 0 &&
-                (whole || strcmp(p->kernels[k]->name, want) == 0 ||
-                 (mine && strcmp(p->kernels[k]->name, slash + 1) == 0)))
-                return p->kernels[k];
+        for (uint32_t j = 0; j < p->nkernels; j++) {
+            const struct nnd_kernel *k = p->kernels[j];
+            if (strcmp(k->op, mine->op) == 0 && is_meant(p, k, want) &&
+                (!best || k->priority > best->priority) && takes(p, k, c))
+                best = k;
+        }
     }
-    return NULL;
+    return best;
 }
 
 /* Of the other kernels the one with the highest priority that takes the call. */
@@ -87,15 +107,13 @@ next_kernel(const struct bench *b, const struct nnd_kernel *mine, const struct c
         const struct nnd_plugin *p = kernels_plugin(b->ks, i);
         for (uint32_t j = 0; j < p->nkernels; j++) {
             const struct nnd_kernel *k = p->kernels[j];
-            struct nnd_error why = {{0}};
             bool same = strcmp(p->name, b->plugin->name) == 0 &&
                         strcmp(k->name, mine->name) == 0;
             if (same || strcmp(k->op, mine->op) != 0 ||
                 strcmp(k->device, mine->device) != 0 ||
-                (best && k->priority <= best->priority) ||
-                since_newer(p, k->op, &c->params, why.text, sizeof why.text))
+                (best && k->priority <= best->priority))
                 continue;
-            if (k->supports(k->self, &c->params, &why) == NND_OK)
+            if (takes(p, k, c))
                 best = k;
         }
     }
@@ -119,11 +137,9 @@ static struct trial deriving(const struct bench *b, const struct trial *t,
     run_shape(c, t);
     for (uint32_t i = 0; t->plugin && i < t->plugin->nkernels; i++) {
         const struct nnd_kernel *k = t->plugin->kernels[i];
-        struct nnd_error why = {{0}};
         if (strcmp(k->op, c->derive) == 0 &&
             strcmp(k->device, t->kernel->device) == 0 &&
-            (!best || k->priority > best->priority) &&
-            k->supports(k->self, &c->params, &why) == NND_OK)
+            (!best || k->priority > best->priority) && takes(t->plugin, k, c))
             best = k;
     }
     by.kernel = best ? best : kernels_ref(b->ks, c->derive);
@@ -134,13 +150,13 @@ static struct trial deriving(const struct bench *b, const struct trial *t,
     return by;
 }
 
-/* Seconds of a launch; < 0: it cannot do the call, or fails, and e says why. */
-static double seconds_of(const struct bench *b, struct entry *x, struct err *e)
+/* Measure a launch; > 0: the kernel does not do the call, < 0: it fails, or there is no
+ * such call, and e says why. */
+static int measure(const struct bench *b, struct entry *x, struct err *e)
 {
     struct arena *a = arena_create();
     struct call c;
     struct result r;
-    double seconds = -1;
     struct trial t = {.kernel = x->kernel,
                       .plugin = x->plugin,
                       .device = probe_device(b->ks, x->plugin, x->kernel->device),
@@ -148,11 +164,13 @@ static double seconds_of(const struct bench *b, struct entry *x, struct err *e)
                       .layout = &plain,
                       .nthreads = pool_threads(b->pool),
                       .brief = x->brief,
-                      .seconds = &seconds};
+                      .seconds = &x->seconds};
     call_init(&c, a);
     int rc = shape_call(x->kernel->op, x->shape, &c, &x->work, e);
-    if (rc == 0 && (!t.device || t.device->count() < 1))
-        rc = err_set(e, ERR_FAILED, "no %s device here", x->kernel->device);
+    if (rc == 0 && (!t.device || t.device->count() < 1)) {
+        err_set(e, ERR_FAILED, "no %s device here", x->kernel->device);
+        rc = RUN_NEVER;
+    }
     if (rc == 0 && c.derive) {
         struct trial by = deriving(b, &t, &c);
         rc = run_derive(&c, &by, e);
@@ -161,7 +179,7 @@ static double seconds_of(const struct bench *b, struct entry *x, struct err *e)
     if (rc == 0)
         rc = run_call(&c, &t, &r, e);
     arena_destroy(a);
-    return rc == 0 ? seconds : -1;
+    return rc;
 }
 
 /* So many calls of a shape are the middling one. */
@@ -186,7 +204,7 @@ static double try_part(const struct bench *b, const struct entry *x, const char 
     struct err e;
     part.shape = shape;
     part.brief = true;
-    return seconds_of(b, &part, &e);
+    return measure(b, &part, &e) == 0 ? part.seconds : -1;
 }
 
 /* What stands for the middling call where that takes too long. */
@@ -227,25 +245,24 @@ static bool is_perf(const struct options *o)
     return o->mode && strcmp(o->mode, "perf") == 0;
 }
 
-/* The best other kernel for the call that is measured; NULL without --mode perf. */
-static const struct nnd_kernel *
-find_next(const struct bench *b, const struct nnd_kernel *k, const struct types *types)
+/* What the call that is measured is compared with: the kernel that --vs names, and with
+ * --mode perf the best other one; NULL: there is none. */
+static void find_others(const struct bench *b, const struct entry *x,
+                        const struct nnd_kernel **other, const struct nnd_kernel **next)
 {
     struct arena *a = arena_create();
-    struct trial t = {.device = probe_device(b->ks, b->plugin, k->device),
-                      .types = types,
-                      .layout = &plain};
-    const struct nnd_kernel *next = NULL;
+    struct trial t = {.types = x->types, .layout = &plain};
     struct shape_work work;
     struct call c;
     struct err e;
+    *other = *next = NULL;
     call_init(&c, a);
-    if (is_perf(b->o) && shape_call(k->op, b->o->shape, &c, &work, &e) == 0) {
+    if (shape_call(x->kernel->op, x->shape, &c, &work, &e) == 0) {
         run_shape(&c, &t);
-        next = next_kernel(b, k, &c);
+        *other = other_kernel(b, x->kernel, &c);
+        *next = is_perf(b->o) ? next_kernel(b, x->kernel, &c) : NULL;
     }
     arena_destroy(a);
-    return next;
 }
 
 /* Seconds of another kernel for the call that was measured; of one that would take long
@@ -266,7 +283,9 @@ static double seconds_of_other(const struct bench *b, const struct nnd_kernel *o
     if (!known) {
         if (!mine->shape)
             find_part(b, &x, &part);
-        double seconds = part.usual > 0 ? -part.usual : fmax(0, seconds_of(b, &x, &e));
+        double seconds = part.usual > 0            ? -part.usual
+                         : measure(b, &x, &e) == 0 ? x.seconds
+                                                   : 0;
         json_object_set_new(b->known, name, json_real(seconds));
         known = json_object_get(b->known, name);
     }
@@ -277,7 +296,7 @@ static double seconds_of_other(const struct bench *b, const struct nnd_kernel *o
 /* {"kernel": "PLUGIN/KERNEL", "times": how much longer it takes, "guessed": by a
  * smaller call}; of none, and of the kernel itself, 0. */
 static json_t *race(const struct bench *b, const struct nnd_kernel *other,
-                    const struct entry *mine, double seconds)
+                    const struct entry *mine)
 {
     bool guessed = false;
     double theirs = 0;
@@ -288,31 +307,37 @@ static json_t *race(const struct bench *b, const struct nnd_kernel *other,
         return json_pack("{s:s, s:f, s:b}", "kernel", "", "times", 0.0, "guessed", 0);
     return json_pack("{s:o, s:f, s:b}", "kernel",
                      json_sprintf("%s/%s", other_plugin(b, other)->name, other->name),
-                     "times", theirs / seconds, "guessed", (int)guessed);
+                     "times", theirs / mine->seconds, "guessed", (int)guessed);
 }
 
 static int bench_kernel(struct bench *b, const struct nnd_kernel *k,
                         const struct types *types, struct err *e)
 {
-    const struct nnd_kernel *other = other_kernel(b, k->op);
     struct entry x = {
         .plugin = b->plugin, .kernel = k, .types = types, .shape = b->o->shape};
+    const struct nnd_kernel *other, *next;
     struct part part;
-    b->met |= other != NULL;
     find_part(b, &x, &part);
     bool smaller = part.usual > 0;
     if (smaller)
         x.shape = part.shape;
-    double mine = seconds_of(b, &x, e);
-    if (mine < 0)
-        return e->code == ERR_USAGE && b->o->shape ? ERR_USAGE : 0; /* no row */
+    find_others(b, &x, &other, &next);
+    b->met |= other != NULL;
+    int rc = measure(b, &x, e);
+    if (rc == ERR_USAGE)
+        return b->o->shape ? rc : 0; /* no row */
+    if (rc < 0)
+        json_array_append_new(b->failures, json_sprintf("%s [%s %s]: %s", k->name,
+                                                        types->name, x.text, e->text));
+    if (rc != 0)
+        return 0;
     json_array_append_new(
         b->rows, json_pack("{s:s, s:s, s:s, s:s, s:b, s:f, s:f, s:f, s:o, s:o}",
                            "kernel", k->name, "op", k->op, "dtype", types->name,
-                           "shape", x.text, "smaller", (int)smaller, "seconds", mine,
-                           "gflops", x.work.flops / mine * 1e-9, "gbytes",
-                           x.work.bytes / mine * 1e-9, "vs", race(b, other, &x, mine),
-                           "next", race(b, find_next(b, k, types), &x, mine)));
+                           "shape", x.text, "smaller", (int)smaller, "seconds",
+                           x.seconds, "gflops", x.work.flops / x.seconds * 1e-9,
+                           "gbytes", x.work.bytes / x.seconds * 1e-9, "vs",
+                           race(b, other, &x), "next", race(b, next, &x)));
     return 0;
 }
 
@@ -347,7 +372,10 @@ static int bench_all(struct bench *b, struct err *e)
 /* In the child. */
 static int bench(void *arg, struct buf *out, struct err *e)
 {
-    struct bench b = {.o = arg, .rows = json_array(), .known = json_object()};
+    struct bench b = {.o = arg,
+                      .rows = json_array(),
+                      .failures = json_array(),
+                      .known = json_object()};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     int threads = cores > THREADS_MAX ? THREADS_MAX : cores < 1 ? 1 : (int)cores;
     child_stage("loading");
@@ -366,8 +394,8 @@ static int bench(void *arg, struct buf *out, struct err *e)
     const char *nothing = some         ? ""
                           : e->text[0] ? e->text
                                        : "no kernel for such an operator";
-    json_t *j = json_pack("{s:i, s:i, s:s, s:o}", "v", 1, "threads", threads, "nothing",
-                          nothing, "rows", b.rows);
+    json_t *j = json_pack("{s:i, s:i, s:s, s:o, s:o}", "v", 1, "threads", threads,
+                          "nothing", nothing, "failures", b.failures, "rows", b.rows);
     char *text = json_dumps(j, JSON_INDENT(2));
     buf_puts(out, text ? text : "{}");
     return 0;
@@ -435,12 +463,17 @@ int probe_bench(const struct options *o)
     }
     int rc = child_run(bench, (void *)o, seconds, &out, &e);
     json_t *j = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
+    const json_t *failures = json_object_get(j, "failures");
     bool some = json_array_size(json_object_get(j, "rows")) > 0;
+    bool failed = json_array_size(failures) > 0;
     if (rc == 0 && o->json)
         puts(out.data);
     else if (rc == 0)
         print_rows(json_object_get(j, "rows"));
-    if (rc != 0 || !some)
+    for (size_t i = 0; i < json_array_size(failures); i++)
+        fprintf(stderr, "nnd-plugin-probe: %s: %s\n", o->files[0],
+                json_string_value(json_array_get(failures, i)));
+    if (rc != 0 || (!some && !failed))
         fprintf(stderr, "nnd-plugin-probe: %s%s%s%s\n",
                 str_starts(e.text, o->files[0]) ? "" : o->files[0],
                 str_starts(e.text, o->files[0]) ? "" : ": ",
@@ -448,5 +481,5 @@ int probe_bench(const struct options *o)
                 rc != 0 ? "" : probe_text(j, "nothing"));
     json_decref(j);
     buf_free(&out);
-    return rc == 0 && some ? 0 : 1;
+    return rc == 0 && some && !failed ? 0 : 1;
 }
