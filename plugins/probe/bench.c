@@ -459,7 +459,7 @@ int probe_bench(const struct options *o)
     double seconds = o->seconds > 0 ? o->seconds : BENCH_SECONDS;
     if (o->dtype && judge_dtype(o->dtype, &e) < 0) {
         fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
-        return 2;
+        return probe_status(&e);
     }
     int rc = child_run(bench, (void *)o, seconds, &out, &e);
     json_t *j = rc == 0 ? json_loads(out.data, 0, NULL) : NULL;
@@ -481,5 +481,5 @@ int probe_bench(const struct options *o)
                 rc != 0 ? "" : probe_text(j, "nothing"));
     json_decref(j);
     buf_free(&out);
-    return rc == 0 && some && !failed ? 0 : 1;
+    return rc == 0 && some && !failed ? 0 : probe_status(&e);
 }

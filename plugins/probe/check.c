@@ -313,7 +313,7 @@ int probe_check(const struct options *o)
     struct err e;
     if (o->dtype && judge_dtype(o->dtype, &e) < 0) {
         fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
-        return 2;
+        return probe_status(&e);
     }
     if (o->mode && strcmp(o->mode, "perf") == 0)
         return probe_bench(o);

@@ -36,7 +36,7 @@ static char *stage;
 
 /* What the child sends first. */
 struct answer {
-    int64_t failed, size; /* size: of the result, or of the error's text */
+    int64_t code, size; /* of the error, or 0; of the result, or of its text */
 };
 
 struct child {
@@ -114,7 +114,9 @@ static _Noreturn void child_main(child_f *fn, void *arg, double seconds, int res
     bool failed = fn(arg, &out, &e) != 0;
     child_stage("ending");
     const char *text = failed ? e.text : out.data;
-    struct answer a = {failed, (int64_t)(failed ? strlen(e.text) : out.len)};
+    struct answer a = {.size = (int64_t)(failed ? strlen(e.text) : out.len)};
+    if (failed)
+        a.code = e.code < 0 ? e.code : ERR_FAILED;
     bool sent =
         write_all(result, &a, sizeof a) && write_all(result, text, (size_t)a.size);
     _exit(sent ? 0 : 1);
@@ -217,8 +219,8 @@ static int take_answer(const struct buf *got, struct buf *out, struct err *e)
     struct answer a;
     memcpy(&a, got->data, sizeof a);
     const char *text = got->data + sizeof a;
-    if (a.failed)
-        return err_set(e, ERR_FAILED, "%.*s", (int)a.size, text);
+    if (a.code)
+        return err_set(e, (enum err_code)a.code, "%.*s", (int)a.size, text);
     buf_add(out, text, (size_t)a.size);
     return 0;
 }

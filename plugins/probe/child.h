@@ -19,9 +19,9 @@ typedef int child_f(void *arg, struct buf *out, struct err *e);
 enum { CHILD_SAID = -1, CHILD_DIED = -2, CHILD_LATE = -3, CHILD_UNABLE = -4 };
 
 /* Run fn in a child for at most `seconds` and append its result to out.  CHILD_SAID:
- * the text of the error is fn's own.  CHILD_DIED, CHILD_LATE: it says how the child
- * ended, by what signal or by the clock, and at which stage.  CHILD_UNABLE: it could
- * not be started, or our own code in it had no memory, which no fn can help. */
+ * code and text of the error are fn's own.  CHILD_DIED, CHILD_LATE: it says how the
+ * child ended, by what signal or by the clock, and at which stage.  CHILD_UNABLE: it
+ * could not be started, or our own code in it had no memory, which no fn can help. */
 int child_run(child_f *fn, void *arg, double seconds, struct buf *out, struct err *e);
 
 /* In the child: a device is to be used, whose driver maps what memory it likes. */

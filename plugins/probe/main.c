@@ -60,6 +60,11 @@ static int bad_usage(const char *what, const char *arg)
     return EXIT_USAGE;
 }
 
+int probe_status(const struct err *e)
+{
+    return e->code == ERR_USAGE ? EXIT_USAGE : 1;
+}
+
 static int is_plugin(const struct dirent *d)
 {
     size_t n = strlen(d->d_name);

@@ -45,6 +45,9 @@ void probe_condemn_kernel(const struct options *o, const json_t *plugin,
                           const json_t *kernel, const json_t *verdict,
                           const char *stage);
 
+/* The program's exit status for an error: 2 for a wrong command line, else 1. */
+int probe_status(const struct err *e);
+
 /* The text at a key of an object, or "". */
 const char *probe_text(const json_t *j, const char *key);
 

@@ -137,7 +137,8 @@ int probe_why(const struct options *o)
     } else {
         fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
     }
+    bool some = j != NULL;
     json_decref(j);
     buf_free(&out);
-    return j ? 0 : 1;
+    return some ? 0 : probe_status(&e);
 }
