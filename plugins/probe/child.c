@@ -72,10 +72,13 @@ void child_device(void)
     limit_data(RLIM_INFINITY);
 }
 
+/* Of processor time what the clock leaves to all threads that run at once: it is the
+ * clock that ends a child, which says so. */
 static void limit_all(double seconds)
 {
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_CPU, (rlim_t)(4 * seconds) + 2);
+    limit(RLIMIT_CPU, (rlim_t)((double)(cores > 4 ? cores : 4) * seconds) + 2);
     limit(RLIMIT_FSIZE, 16 << 20);
     limit(RLIMIT_NOFILE, 256);
 #if !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__

@@ -19,7 +19,7 @@
 #include "kernel/folders.h"
 #include "probe.h"
 
-enum { EXIT_USAGE = 2 };
+enum { EXIT_USAGE = 2, TIMEOUT_MOST = 1000000 };
 
 static const char usage[] =
     "usage: nnd-plugin-probe list [--json] [--timeout S] [FILE...]\n"
@@ -191,8 +191,10 @@ int main(int argc, char **argv)
             o.full = true;
             break;
         case 't':
-            if (!str_to_double(optarg, &o.seconds) || !(o.seconds > 0))
-                return bad_usage("--timeout wants seconds, not ", optarg);
+            if (!str_to_double(optarg, &o.seconds) || !(o.seconds > 0) ||
+                o.seconds > TIMEOUT_MOST)
+                return bad_usage("--timeout wants seconds, up to 1000000, not ",
+                                 optarg);
             break;
         case 'q':
             o.quarantine = optarg;

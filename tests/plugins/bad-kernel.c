@@ -27,6 +27,11 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
 #elif defined FAULT_UNABLE
     snprintf(e->text, sizeof e->text, "no such unit here");
     return NND_EKERNEL;
+#elif defined FAULT_SECONDS
+    struct rlimit r; /* what may be spent here is told */
+    getrlimit(RLIMIT_CPU, &r);
+    snprintf(e->text, sizeof e->text, "%ld s of processor time", (long)r.rlim_cur);
+    return NND_EKERNEL;
 #endif
     if (p->epilogue || p->sums.ndim) {
 #if !defined FAULT_MUTE
