@@ -359,7 +359,7 @@ static int bench_all(struct bench *b, struct err *e)
     for (uint32_t i = 0; i < b->plugin->nkernels; i++)
         for (size_t t = 0; t < sizeof all_types / sizeof all_types[0]; t++) {
             const struct nnd_kernel *k = b->plugin->kernels[i];
-            if ((b->o->op && !op_matches(k->op, b->o->op)) ||
+            if (!probe_asks(b->o, k->name, k->op) ||
                 (b->o->dtype && strcmp(b->o->dtype, all_types[t].name) != 0))
                 continue;
             child_stage("measuring %s", k->name);
@@ -391,9 +391,10 @@ static int bench(void *arg, struct buf *out, struct err *e)
                        "measured, found none named \"%s\"",
                        b.o->vs);
     bool some = json_array_size(b.rows) > 0;
-    const char *nothing = some         ? ""
-                          : e->text[0] ? e->text
-                                       : "no kernel for such an operator";
+    const char *nothing = some          ? ""
+                          : e->text[0]  ? e->text
+                          : b.o->nrules ? "no kernel of such a name"
+                                        : "no kernel for such an operator";
     json_t *j = json_pack("{s:i, s:i, s:s, s:o, s:o}", "v", 1, "threads", threads,
                           "nothing", nothing, "failures", b.failures, "rows", b.rows);
     char *text = json_dumps(j, JSON_INDENT(2));

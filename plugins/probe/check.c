@@ -261,14 +261,17 @@ static int check_kernel(const struct options *o, const json_t *plugin, size_t in
     return status;
 }
 
-static bool is_asked(const struct options *o, const json_t *kernel)
+bool probe_asks(const struct options *o, const char *kernel, const char *op)
 {
-    const char *op = json_string_value(json_object_get(kernel, "op"));
-    const char *name = json_string_value(json_object_get(kernel, "name"));
     bool named = o->nrules == 0;
     for (int i = 0; i < o->nrules; i++)
-        named |= strcmp(name, o->rules[i]) == 0;
+        named |= strcmp(kernel, o->rules[i]) == 0;
     return named && (!o->op || op_matches(op, o->op));
+}
+
+static bool is_asked(const struct options *o, const json_t *kernel)
+{
+    return probe_asks(o, probe_text(kernel, "name"), probe_text(kernel, "op"));
 }
 
 /* What was asked for, and what there is; at most a line of it. */
@@ -308,16 +311,42 @@ static int check_all(const struct options *o, json_t *plugin)
     return any ? status : 1;
 }
 
+static bool is_called(const char *mode, const char *name)
+{
+    return mode && strcmp(mode, name) == 0;
+}
+
+/* An option that the mode does nothing with was meant for something else. */
+static int check_options(const struct options *o, struct err *e)
+{
+    bool perf = is_called(o->mode, "perf"), group = is_called(o->mode, "group");
+    bool hard = is_called(o->mode, "correct") || is_called(o->mode, "hygiene");
+    const struct {
+        bool given, taken;
+        const char *name;
+    } all[] = {
+        {o->op, !group, "op"},         {o->dtype, !group, "dtype"},
+        {o->nrules, !group, "kernel"}, {o->full, !o->mode || hard, "full"},
+        {o->shape, perf, "shape"},     {o->vs, perf, "vs"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        if (all[i].given && !all[i].taken)
+            return err_set(e, ERR_USAGE, "check%s%s takes no --%s",
+                           o->mode ? " --mode " : "", o->mode ? o->mode : "",
+                           all[i].name);
+    return o->dtype ? judge_dtype(o->dtype, e) : 0;
+}
+
 int probe_check(const struct options *o)
 {
     struct err e;
-    if (o->dtype && judge_dtype(o->dtype, &e) < 0) {
+    if (check_options(o, &e) < 0) {
         fprintf(stderr, "nnd-plugin-probe: %s\n", e.text);
         return probe_status(&e);
     }
-    if (o->mode && strcmp(o->mode, "perf") == 0)
+    if (is_called(o->mode, "perf"))
         return probe_bench(o);
-    if (o->mode && strcmp(o->mode, "group") == 0)
+    if (is_called(o->mode, "group"))
         return probe_group(o);
     if (!scope_of(o).what) {
         fprintf(stderr,

@@ -26,7 +26,8 @@ static const char usage[] =
     "       nnd-plugin-probe meet [--quarantine DIR] FILE...\n"
     "       nnd-plugin-probe info [--json] FILE\n"
     "       nnd-plugin-probe check [--op OP] [--dtype T] [--mode M] [--full] FILE\n"
-    "       nnd-plugin-probe bench [--op OP] [--dtype T] [--shape S] [--vs K] FILE\n"
+    "       nnd-plugin-probe bench [--op OP] [--dtype T] [--kernel K] [--shape S]\n"
+    "                        [--vs K] FILE\n"
     "       nnd-plugin-probe why [--dtype T] [--kernel RULE]... OP [SHAPE]\n"
     "\n"
     "list   say what plugins are: version, ABI, kernels; without FILE, those of\n"
@@ -45,7 +46,8 @@ static const char usage[] =
     "  --full        check: more threads, more repetitions\n"
     "  --shape S     bench: sizes such as T=1024,N=512\n"
     "  --vs K        bench: KERNEL or PLUGIN/KERNEL of those found (ref), or none\n"
-    "  --kernel K    check: only the kernel K; why: OP=NAME, OP=NAME? or OP=!NAME\n"
+    "  --kernel K    check, bench: only the kernel K; why: OP=NAME, OP=NAME? or\n"
+    "                OP=!NAME\n"
     "  --op OP       only the operator OP, or those that begin with \"OP.\"\n"
     "  --json        print one JSON object\n"
     "  --quarantine DIR  leave notes on what did harm in this folder\n"
@@ -162,7 +164,7 @@ int main(int argc, char **argv)
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct options o = {0};
+    struct options o = {.rules = oom_calloc((size_t)argc, sizeof *o.rules)};
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (c) {
         case 'j':
@@ -184,8 +186,7 @@ int main(int argc, char **argv)
             o.vs = optarg;
             break;
         case 'k':
-            if (o.nrules < (int)(sizeof o.rules / sizeof o.rules[0]))
-                o.rules[o.nrules++] = optarg;
+            o.rules[o.nrules++] = optarg;
             break;
         case 'f':
             o.full = true;

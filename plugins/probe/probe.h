@@ -16,9 +16,9 @@ struct options {
     bool json, full;
     const char *op;           /* check: this operator, or all below it; or NULL */
     const char *dtype, *mode; /* check: one type, one mode; or NULL             */
-    const char *shape, *vs;   /* bench                                          */
+    const char *shape, *vs;   /* bench, and check's mode perf                   */
     const char *quarantine;   /* folder for notes on what did harm, or NULL     */
-    const char *rules[32];    /* why; check: names of kernels, or none          */
+    const char **rules;       /* why; check, bench: names of kernels, or none   */
     int nrules;
     double seconds; /* per child; 0: the command's default */
     const char *const *files;
@@ -47,6 +47,9 @@ void probe_condemn_kernel(const struct options *o, const json_t *plugin,
 
 /* The program's exit status for an error: 2 for a wrong command line, else 1. */
 int probe_status(const struct err *e);
+
+/* Is a kernel of this name and operator asked for by --kernel and --op? */
+bool probe_asks(const struct options *o, const char *kernel, const char *op);
 
 /* The text at a key of an object, or "". */
 const char *probe_text(const json_t *j, const char *key);
