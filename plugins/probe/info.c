@@ -72,7 +72,6 @@ static void print_text(const json_t *p)
     const json_t *devices = json_object_get(p, "devices");
     const json_t *dtypes = json_object_get(p, "dtypes");
     const json_t *ops = json_object_get(p, "operators");
-    const json_t *notes = json_object_get(p, "quarantine");
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         printf("%-10s %s\n", keys[i], probe_text(p, keys[i]));
     if (*probe_text(p, "odd"))
@@ -94,6 +93,10 @@ static void print_text(const json_t *p)
         print_op(json_array_get(ops, i));
     for (size_t i = 0; i < json_array_size(kernels); i++)
         print_kernel(json_array_get(kernels, i));
+}
+
+static void print_notes(const json_t *notes)
+{
     for (size_t i = 0; i < json_array_size(notes); i++) {
         const json_t *n = json_array_get(notes, i);
         printf("%s %s%s%s: %s (%s)\n",
@@ -113,10 +116,12 @@ int probe_info(const struct options *o)
         json_object_set_new(p, "v", json_integer(1));
         json_dumpf(p, stdout, JSON_INDENT(2));
         putchar('\n');
-    } else if (ok) {
-        print_text(p);
     } else {
-        fprintf(stderr, "nnd-plugin-probe: %s\n", probe_text(p, "error"));
+        if (ok)
+            print_text(p);
+        else
+            fprintf(stderr, "nnd-plugin-probe: %s\n", probe_text(p, "error"));
+        print_notes(json_object_get(p, "quarantine"));
     }
     json_decref(p);
     return ok ? 0 : 1;
