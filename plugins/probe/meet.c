@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * meet.c - "meet": what a rank has done before it loads plugins that are new here. They
- * are loaded, and each kernel computes some small calls beside ref; what fails leaves a
- * note, what does not a mark.
+ * are loaded, and kernels compute some small calls beside ref; what fails leaves a
+ * note, what could be loaded a mark.
  *
  * Our own kernels have passed all of the suite when nnd was built.  Kernels of others
- * are tried until the time of all is over: a job waits for it.
+ * are begun until the time of all is over: a job waits for it.  The mark is left
+ * then as well, or a large plugin would have each job wait: first real calls are
+ * checked, whatever was done here.
  */
 #include <stdio.h>
 
