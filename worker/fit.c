@@ -15,6 +15,7 @@
 #include "data/batch.h"
 #include "model/model.h"
 #include "train/plan_report.h"
+#include "worker/measure.h"
 
 #define MIB (INT64_C(1) << 20)
 
@@ -27,6 +28,7 @@ struct fit {
     const struct kernels *kernels;
     const struct corpus *corpus;
     int64_t vocab, limit; /* bytes of a rank */
+    int64_t scores;       /* bytes that train.best takes, whatever the step */
     bool packed;
     int64_t each; /* packed: tokens for which a step has room for a sample */
     int64_t unit, least, most; /* of samples, or of packed tokens */
@@ -66,7 +68,7 @@ static int need(struct fit *f, int64_t size, int64_t *out, struct err *e)
 
     if (rc == 0)
         rc = plan_report_make(spec_job(f->spec), f->teacher, f->kernels, f->vocab,
-                              (int64_t)corpus_bytes(f->corpus), a, &r, e);
+                              (int64_t)corpus_bytes(f->corpus), f->scores, a, &r, e);
     *out = 0;
     for (int i = 0; rc == 0 && i < r.ranks; i++)
         if (plan_rank_total(&r.rank[i]) > *out)
@@ -154,7 +156,8 @@ int fit_batch(struct spec *s, const Nnd__Job *teacher, const struct kernels *ks,
                                : free_bytes() / 5 * 4 / j->parallel->dp;
     snprintf(f.origin, sizeof f.origin, "fit: %" PRId64 " MiB a rank", f.limit / MIB);
     bounds(&f);
-    if (need(&f, f.least, &bytes, e) < 0)
+    if (measure_bytes(j, ks, vocab, &f.scores, e) < 0 ||
+        need(&f, f.least, &bytes, e) < 0)
         return err_prefix(e, "train.batch fit");
     if (bytes > f.limit)
         return err_set(e, ERR_SPEC,

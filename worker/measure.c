@@ -76,3 +76,12 @@ const struct measure *measure_of(const Nnd__Job *job)
 
     return best == NND__TRAIN__BEST__NONE ? NULL : &measures[best];
 }
+
+int measure_bytes(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                  int64_t *out, struct err *e)
+{
+    const struct measure *m = measure_of(job);
+
+    *out = 0;
+    return m && m->take == take_score ? scores_bytes(job, ks, vocab, out, e) : 0;
+}

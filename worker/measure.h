@@ -27,4 +27,9 @@ struct measure {
 /* The row of what the job goes by; NULL: it goes by nothing. */
 const struct measure *measure_of(const Nnd__Job *job);
 
+/* What taking it takes on rank 0 besides training, in bytes (scores_bytes); 0 for what
+ * follows from the loss. */
+int measure_bytes(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                  int64_t *out, struct err *e);
+
 #endif

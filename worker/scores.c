@@ -111,15 +111,35 @@ static int give_weights(struct run *r, struct err *e)
 
 /* --- opening -------------------------------------------------------------- */
 
+static struct decoder_config decoder_shape(const Nnd__Job *job,
+                                           const struct kernels *ks)
+{
+    return (struct decoder_config){.job = job,
+                                   .rows = ROWS,
+                                   .kernels = ks,
+                                   .rules = (const char *const *)job->kernels->rule,
+                                   .nrules = job->kernels->n_rule};
+}
+
+int scores_bytes(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                 int64_t *out, struct err *e)
+{
+    const Nnd__Model *m = job->model;
+    struct decoder_config c = decoder_shape(job, ks);
+    int64_t all, weight;
+
+    c.vocab = vocab;
+    if (decoder_bytes(&c, &all, &weight, e) < 0)
+        return e->code;
+    *out = all + 2 * weight + /* the part of a rank, and the whole */
+           (int64_t)sizeof(uint32_t) * ROWS * (m->source_context + m->context + 3);
+    return 0;
+}
+
 static int open_decoder(struct run *r, struct scores *s, struct err *e)
 {
     const Nnd__Model *m = r->job->model;
-    struct decoder_config c = {.job = r->job,
-                               .rows = ROWS,
-                               .kernels = r->engine.kernels,
-                               .rules = (const char *const *)r->job->kernels->rule,
-                               .nrules = r->job->kernels->n_rule,
-                               .threads = r->engine.seat.threads};
+    struct decoder_config c = decoder_shape(r->job, r->engine.kernels);
 
     s->source = calloc((size_t)ROWS * m->source_context, sizeof *s->source);
     s->id = calloc((size_t)ROWS * m->context, sizeof *s->id);
@@ -131,6 +151,7 @@ static int open_decoder(struct run *r, struct scores *s, struct err *e)
     if (job_vocab(r->spec, &r->lexicon, &c.vocab, e) < 0 || comm_self(&s->self, e) < 0)
         return e->code;
     c.self = s->self;
+    c.threads = r->engine.seat.threads;
     return decoder_create(&c, &s->decoder, e);
 }
 

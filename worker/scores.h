@@ -20,6 +20,11 @@ struct scores;
  * train.valid_batches batches of texts, if that is set.  Every rank gets the same. */
 int scores_take(struct run *r, enum metric m, double *out, struct err *e);
 
+/* What that takes on rank 0, in bytes: the decoder, a weight on its way, the texts.
+ * The job is resolved, its vocabularies known. */
+int scores_bytes(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
+                 int64_t *out, struct err *e);
+
 void scores_destroy(struct scores *s);
 
 #endif

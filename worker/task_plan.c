@@ -13,6 +13,7 @@
 #include "worker/fit.h"
 #include "worker/job.h"
 #include "worker/kernels.h"
+#include "worker/measure.h"
 #include "worker/task.h"
 
 struct plan_options {
@@ -236,7 +237,7 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
     const Nnd__Job *taught;
     struct corpus *corpus = NULL;
     struct arena *a = arena_create();
-    int64_t vocab;
+    int64_t vocab, scores = 0;
     struct engine_config config = {
         .threads = o->threads ? (int)o->threads : (int)job->train->threads,
         .plugins = o->plugins,
@@ -250,8 +251,10 @@ static int make(const struct plan_options *o, struct spec *spec, struct comm *se
     if (rc == 0 && job->train->batch == 0)
         rc = fit_batch(spec, taught, x.kernels, vocab, corpus, e);
     if (rc == 0)
+        rc = measure_bytes(job, x.kernels, vocab, &scores, e);
+    if (rc == 0)
         rc = plan_report_make(job, taught, x.kernels, vocab,
-                              (int64_t)corpus_bytes(corpus), a, &report, e);
+                              (int64_t)corpus_bytes(corpus), scores, a, &report, e);
     if (rc == 0 && o->json)
         rc = print_json(&report, job, e);
     else if (rc == 0)

@@ -133,6 +133,36 @@ static int choose_kernels(struct decoder *d, struct err *e)
     return rc;
 }
 
+static int count_bytes(struct decoder *d, int64_t *all, int64_t *weight, struct err *e)
+{
+    struct memory m;
+
+    if (build(d, e) < 0 || choose_kernels(d, e) < 0 ||
+        exec_plan(d->g, d->table, 1, 1, INT_MAX, &m, e) < 0)
+        return e->code;
+    *all = (int64_t)(m.workspace + m.packed);
+    for (int i = 0; i < REGION_COUNT; i++)
+        *all += (int64_t)(m.bytes[i] * (i == REGION_SLOT ? (size_t)m.slots : 1));
+    *weight = 0;
+    for (int i = 0; i < d->g->nparam; i++)
+        if ((int64_t)value_bytes(d->g->param[i]->value) > *weight)
+            *weight = (int64_t)value_bytes(d->g->param[i]->value);
+    return 0;
+}
+
+int decoder_bytes(const struct decoder_config *c, int64_t *all, int64_t *weight,
+                  struct err *e)
+{
+    struct decoder d = {.c = *c};
+    int rc;
+
+    d.c.sources = c->sources ? c->sources : c->rows;
+    rc = count_bytes(&d, all, weight, e);
+    kernel_table_destroy(d.table);
+    graph_destroy(d.g);
+    return rc;
+}
+
 static int create(struct decoder *d, struct err *e)
 {
     if (build(d, e) < 0 || find_parts(d, e) < 0 || choose_kernels(d, e) < 0)

@@ -36,6 +36,11 @@ struct decoder_config {
 int decoder_create(const struct decoder_config *c, struct decoder **out, struct err *e);
 void decoder_destroy(struct decoder *d);
 
+/* What a decoder would take, in bytes: all of it, and the largest of its weights alone.
+ * self and threads do not matter. */
+int decoder_bytes(const struct decoder_config *c, int64_t *all, int64_t *weight,
+                  struct err *e);
+
 struct exec *decoder_exec(const struct decoder *d);
 
 int64_t decoder_vocab(const struct decoder *d);

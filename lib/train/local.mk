@@ -32,7 +32,8 @@ tests_num_liblab_la_SOURCES = tests/num/lab.c tests/num/lab.h
 
 check_PROGRAMS += tests/num/train_plan tests/num/train_steps
 tests_num_train_plan_SOURCES = tests/num/train_plan.c
-tests_num_train_plan_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
+tests_num_train_plan_LDADD = \
+    worker/libworker.la tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 tests_num_train_steps_SOURCES = tests/num/train_steps.c
 tests_num_train_steps_LDADD = tests/num/liblab.la $(MPI_COMM_LIBS) $(LDADD)
 

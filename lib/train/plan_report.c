@@ -15,6 +15,7 @@ const char *const plan_kind_name[PLAN_KINDS] = {
     [PLAN_MOMENTS] = "moments",         [PLAN_GRADIENTS] = "gradients",
     [PLAN_ACTIVATIONS] = "activations", [PLAN_BUFFERS] = "buffers",
     [PLAN_COLLECTIVES] = "collectives", [PLAN_TEACHER] = "teacher",
+    [PLAN_SCORES] = "scores",
 };
 
 /* What all ranks are looked at with. */
@@ -225,7 +226,8 @@ int plan_kernels(const Nnd__Job *job, const struct kernels *ks, int64_t vocab,
 
 int plan_report_make(const Nnd__Job *job, const Nnd__Job *teacher,
                      const struct kernels *ks, int64_t vocab, int64_t corpus_bytes,
-                     struct arena *a, struct plan_report *out, struct err *e)
+                     int64_t scores_bytes, struct arena *a, struct plan_report *out,
+                     struct err *e)
 {
     struct kernel_table *table = NULL;
     struct survey s = {job, ks, NULL, vocab, corpus_bytes, a, out, 0};
@@ -244,6 +246,7 @@ int plan_report_make(const Nnd__Job *job, const Nnd__Job *teacher,
         rc = survey_rank(&s, r, e);
     for (int r = 0; r < out->ranks; r++)
         out->rank[r].bytes[PLAN_TEACHER] = taught;
+    out->rank[0].bytes[PLAN_SCORES] = scores_bytes;
     if (rc == 0)
         out->kernels = print_table(table, a);
     kernel_table_destroy(table);

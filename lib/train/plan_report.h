@@ -24,6 +24,7 @@ enum plan_kind {
     PLAN_COLLECTIVES, /* what groups of devices take, by their plugin's estimate, for
                          ranks with a device each                            */
     PLAN_TEACHER,     /* all of distill.teacher's                              */
+    PLAN_SCORES,      /* what writes the texts that train.best scores: of rank 0  */
     PLAN_KINDS
 };
 
@@ -56,11 +57,12 @@ struct plan_report {
 };
 
 /* The job is resolved, its vocabulary known; teacher is the job of distill.teacher's
- * checkpoint, or NULL; corpus_bytes is what the text takes in every process.  The
- * report lies in arena a. */
+ * checkpoint, or NULL; corpus_bytes is what the text takes in every process,
+ * scores_bytes what train.best takes on rank 0.  The report lies in arena a. */
 int plan_report_make(const Nnd__Job *job, const Nnd__Job *teacher,
                      const struct kernels *ks, int64_t vocab, int64_t corpus_bytes,
-                     struct arena *a, struct plan_report *out, struct err *e);
+                     int64_t scores_bytes, struct arena *a, struct plan_report *out,
+                     struct err *e);
 
 /* Only which kernels the job would run on, as text; the error says which rule cannot be
  * met, or what nobody computes. */

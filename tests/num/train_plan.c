@@ -17,6 +17,8 @@
 #include "tests/num/lab.h"
 #include "train/checkpoint.h"
 #include "train/plan_report.h"
+#include "worker/measure.h"
+#include "worker/scores.h"
 
 #define STEPS 10
 #define MIB   (1 << 20)
@@ -54,6 +56,27 @@ static char *job_text(const struct lab *l)
     return text;
 }
 
+/* Twice, as after two validations: what train.best names. */
+static int score(struct lab *l, struct trainer *t, struct err *e)
+{
+    const struct measure *m = measure_of(spec_job(l->spec));
+    struct run r = {.world = l->world,
+                    .control = l->world,
+                    .rank = comm_rank(l->world),
+                    .spec = l->spec,
+                    .job = spec_job(l->spec),
+                    .engine = {.kernels = l->kernels, .seat = {.threads = 1}},
+                    .lexicon = l->lexicon,
+                    .corpus = l->corpus,
+                    .trainer = t};
+    double value;
+    int rc = 0;
+    for (int i = 0; !rc && m && i < 2; i++)
+        rc = m->take(&r, m, 1, &value, e);
+    scores_destroy(r.scores);
+    return rc;
+}
+
 static int train(struct lab *l, struct trainer *t, const char *dir, struct err *e)
 {
     struct checkpoint *c = NULL;
@@ -78,6 +101,8 @@ static int train(struct lab *l, struct trainer *t, const char *dir, struct err *
             return e->code;
     }
     int rc = checkpoint_wait(c, e);
+    if (!rc)
+        rc = score(l, t, e);
     checkpoint_destroy(c);
     buf_free(&tokenizer);
     free(job);
@@ -114,8 +139,10 @@ static int run(struct lab *l, struct err *e)
     struct trainer_config c = lab_trainer(l);
     int rank = comm_rank(l->world);
     bool taught = c.job->distill && *c.job->distill->teacher;
-    if (plan_report_make(c.job, taught ? c.job : NULL, c.kernels, c.vocab, 0, a, &plan,
-                         e))
+    int64_t scores;
+    if (measure_bytes(c.job, c.kernels, c.vocab, &scores, e) ||
+        plan_report_make(c.job, taught ? c.job : NULL, c.kernels, c.vocab, 0, scores, a,
+                         &plan, e))
         return e->code;
     int64_t planned = plan_rank_total(&plan.rank[rank]);
     int64_t wire = plan.rank[rank].wire * STEPS;
