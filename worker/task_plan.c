@@ -3,11 +3,13 @@
  * task_plan.c - `nnd-worker plan`: what a job would take, before it takes it.
  */
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/corpus.h"
+#include "train/checkpoint.h"
 #include "train/plan_report.h"
 #include "worker/engine.h"
 #include "worker/fit.h"
@@ -206,6 +208,28 @@ static void print_text(const struct plan_report *p, const Nnd__Job *job)
 
 /* --- the task ------------------------------------------------------------- */
 
+/* Training that begins with a model of another job takes its tokenizers, whatever the
+ * text has. */
+static int open_lexicon(const Nnd__Job *job, struct comm *self, struct lexicon *out,
+                        struct err *e)
+{
+    struct buf notes = {0}, written = {0}, text = {0};
+    char path[PATH_MAX];
+    int rc;
+
+    if (!*job->checkpoint->from)
+        return lexicon_learn(job->data, out, e);
+    rc = checkpoint_newest(job->checkpoint->from, self, path, sizeof path, &notes, e);
+    if (rc == 0)
+        rc = checkpoint_read_job(path, &written, &text, e);
+    if (rc == 0)
+        rc = lexicon_load(path, text.data, text.len, out, e);
+    buf_free(&notes);
+    buf_free(&written);
+    buf_free(&text);
+    return rc < 0 ? err_prefix(e, "checkpoint.from") : 0;
+}
+
 /* What the text says: how many tokens there are, and what they take; and, if there is
  * one, the teacher that has the same words. */
 static int read_text(struct spec *spec, struct comm *self, int64_t *vocab,
@@ -214,7 +238,7 @@ static int read_text(struct spec *spec, struct comm *self, int64_t *vocab,
     const Nnd__Job *job = spec_job(spec);
     struct lexicon l = {0};
     char path[PATH_MAX];
-    int rc = lexicon_learn(job->data, &l, e);
+    int rc = open_lexicon(job, self, &l, e);
 
     if (rc == 0)
         rc = job_vocab(spec, &l, vocab, e);
