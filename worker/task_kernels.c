@@ -51,6 +51,20 @@ static int choose(const Nnd__Job *job, const struct kernels *ks, bool verdict,
     return verdict ? 0 : rc;
 }
 
+/* What is read has a tokenizer as well. */
+static int some_source(struct spec *spec, struct err *e)
+{
+    const Nnd__Job *job = spec_job(spec);
+    char text[16];
+
+    if (job->data->format != NND__DATA__FORMAT__PAIRS || job->model->source_vocab)
+        return 0;
+    snprintf(text, sizeof text, "%d", SOME_VOCAB);
+    if (spec_put(spec, "model.source_vocab", text, "tokenizer", e) < 0)
+        return e->code;
+    return spec_resolve(spec, e);
+}
+
 static int show(const struct kernels_options *o, struct spec *spec, struct err *e)
 {
     const Nnd__Job *job = spec_job(spec);
@@ -61,8 +75,10 @@ static int show(const struct kernels_options *o, struct spec *spec, struct err *
                                    .quarantine = o->quarantine,
                                    .suspects = job->kernels->suspect ==
                                                NND__KERNELS__SUSPECT__AVOID};
-    int rc = comm_self(&self, e);
+    int rc = some_source(spec, e);
 
+    if (rc == 0)
+        rc = comm_self(&self, e);
     if (rc == 0)
         rc = engine_open(&x, self, &config, e);
     if (rc == 0)
