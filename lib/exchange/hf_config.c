@@ -64,15 +64,13 @@ static const struct row common_rows[] = {
     {0},
 };
 
+/* What the others have of Llama's, with the same defaults. */
 static const struct row llama_rows[] = {
     {FIELD, "hidden_size", "model.width", NULL, NULL},
     {FIELD, "num_hidden_layers", "model.layers", NULL, NULL},
     {FIELD, "num_attention_heads", "model.heads", NULL, NULL},
-    {FIELD, "num_key_value_heads", "model.kv_heads", "0", NULL},
     {FIELD, "head_dim", "model.head_dim", "0", NULL},
     {FIELD, "max_position_embeddings", "model.context", NULL, NULL},
-    {FIELD, "rms_norm_eps", "model.norm_eps", "1e-6", NULL},
-    {FIELD, "rope_theta", "model.rope_theta", "10000.0", "rope_parameters.rope_theta"},
     {UNSAID, "rope_scaling", NULL, "null", NULL},
     {FIXED, "rope_parameters.rope_type", NULL, "\"default\"", NULL},
     {FIXED, "hidden_act", NULL, "\"silu\"", NULL},
@@ -82,6 +80,9 @@ static const struct row llama_rows[] = {
 };
 
 static const struct row dense_rows[] = {
+    {FIELD, "num_key_value_heads", "model.kv_heads", "0", NULL},
+    {FIELD, "rms_norm_eps", "model.norm_eps", "1e-6", NULL},
+    {FIELD, "rope_theta", "model.rope_theta", "10000.0", "rope_parameters.rope_theta"},
     {FIELD, "intermediate_size", "model.ffn", NULL, NULL},
     {FIELD, "attention_bias", "model.bias", "false", NULL},
     {FIELD, "mlp_bias", "model.bias", "false", NULL},
@@ -90,6 +91,10 @@ static const struct row dense_rows[] = {
 };
 
 static const struct row mixtral_rows[] = {
+    {FIELD, "num_key_value_heads", "model.kv_heads", "8", NULL},
+    {FIELD, "rms_norm_eps", "model.norm_eps", "1e-5", NULL},
+    {FIELD, "rope_theta", "model.rope_theta", "1000000.0",
+     "rope_parameters.rope_theta"},
     {FIELD, "intermediate_size", "model.moe.expert_ffn", NULL, NULL},
     {FIELD, "num_local_experts", "model.moe.experts", NULL, NULL},
     {FIELD, "num_experts_per_tok", "model.moe.top_k", NULL, NULL},
@@ -100,6 +105,9 @@ static const struct row mixtral_rows[] = {
 };
 
 static const struct row qwen3_rows[] = {
+    {FIELD, "num_key_value_heads", "model.kv_heads", "4", NULL},
+    {FIELD, "rms_norm_eps", "model.norm_eps", "1e-6", NULL},
+    {FIELD, "rope_theta", "model.rope_theta", "10000.0", "rope_parameters.rope_theta"},
     {FIELD, "intermediate_size", "model.ffn", NULL, NULL},
     {FIELD, "moe_intermediate_size", "model.moe.expert_ffn", NULL, NULL},
     {FIELD, "num_experts", "model.moe.experts", NULL, "num_local_experts"},
@@ -539,10 +547,18 @@ static bool of_kind(const struct row *r, const json_t *value)
     return good;
 }
 
+/* null is as good as nothing; but of these heads it says that each has its own. */
+static const char *default_of(const struct row *r, const json_t *found)
+{
+    return json_is_null(found) && strcmp(r->ours, "model.kv_heads") == 0 ? "0"
+                                                                         : r->value;
+}
+
 static int read_field(const char *path, const struct row *r, const json_t *found,
                       json_t *job, struct err *e)
 {
     json_t *value, *before = at(job, r->ours);
+    const char *absent = default_of(r, found);
 
     if (json_is_null(found))
         found = NULL;
@@ -551,7 +567,7 @@ static int read_field(const char *path, const struct row *r, const json_t *found
     if (found && !of_kind(r, found))
         return wrong(path, r, r->value ? "a value like its default" : "a whole number",
                      found, e);
-    value = found ? json_deep_copy(found) : parsed(r->value);
+    value = found ? json_deep_copy(found) : parsed(absent);
     if (json_is_string(value)) {
         json_t *word = our_word(json_string_value(value));
 
@@ -576,11 +592,13 @@ static int read_row(const char *path, const struct row *r, const json_t *config,
 {
     json_t *found = at(config, r->theirs), *also = r->also ? at(config, r->also) : NULL;
 
-    if (found && also && r->kind == FIELD && !same(found, also))
+    if (json_is_null(also))
+        also = NULL;
+    if (also && (!found || json_is_null(found)))
+        found = also;
+    if (also && r->kind == FIELD && !same(found, also))
         return err_set(e, ERR_SPEC, "%s: %s: wanted what %s has, %s, found %s", path,
                        r->theirs, r->also, shown(also), shown(found));
-    if (!found || json_is_null(found))
-        found = also ? also : found;
     if (r->kind == FIXED || r->kind == UNSAID)
         return read_fixed(path, r, found, e);
     return r->kind == FIELD ? read_field(path, r, found, job, e) : 0;

@@ -412,6 +412,55 @@ static void config_refused(void **state)
     json_decref(config);
 }
 
+/* KEY of a configuration taken out, or set to VALUE: what the job has is what
+ * transformers' class takes. */
+static void config_defaults(void **state)
+{
+    static const char rope[] = "{\"rope_type\": \"default\"}";
+    static const char turned[] = "{\"rope_theta\": 10000.0}";
+    static const struct {
+        const char *config, *key, *value, *ours;
+        double want;
+    } cases[] = {
+        {llama, "num_key_value_heads", NULL, "kv_heads", 0},
+        {llama, "rms_norm_eps", NULL, "norm_eps", 1e-6},
+        {llama, "rope_theta", NULL, "rope_theta", 1e4},
+        {mixtral, "num_key_value_heads", NULL, "kv_heads", 8},
+        {mixtral, "num_key_value_heads", "null", "kv_heads", 0},
+        {mixtral, "rms_norm_eps", NULL, "norm_eps", 1e-5},
+        {mixtral, "rope_parameters", NULL, "rope_theta", 1e6},
+        {mixtral, "rope_parameters", rope, "rope_theta", 1e6},
+        {mixtral, "rope_theta", "null", "rope_theta", 1e6},
+        {qwen3, "num_key_value_heads", NULL, "kv_heads", 4},
+        {qwen3, "num_key_value_heads", "null", "kv_heads", 0},
+        {qwen3, "rms_norm_eps", NULL, "norm_eps", 1e-6},
+        {qwen3, "rope_theta", NULL, "rope_theta", 1e4},
+        {qwen3, "rope_parameters", turned, "rope_theta", 1e4},
+        {qwen3, "rope_parameters", "{\"rope_theta\": null}", "rope_theta", 1e4},
+        {gpt2, "layer_norm_epsilon", NULL, "norm_eps", 1e-5},
+        {gpt2, "n_inner", NULL, "ffn", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *config = parse(cases[i].config), *job = NULL, *found;
+        const char *type;
+        struct err e = {0};
+
+        if (cases[i].value)
+            json_object_set_new(config, cases[i].key,
+                                json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
+        else
+            json_object_del(config, cases[i].key);
+        must(hf_config_read("c", config, NULL, 0, &type, &job, &e), &e);
+        found = json_object_get(json_object_get(job, "model"), cases[i].ours);
+        if (!found || json_number_value(found) != cases[i].want)
+            fail_msg("%s without %s: wanted %s of %g, found %g", type, cases[i].key,
+                     cases[i].ours, cases[i].want, json_number_value(found));
+        json_decref(job);
+        json_decref(config);
+    }
+}
+
 /* A field of the job that no class, or not this one, can say. */
 static void job_refused(void **state)
 {
@@ -578,6 +627,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(same_bytes, enter, leave),
         cmocka_unit_test(config_both_ways),
         cmocka_unit_test(config_refused),
+        cmocka_unit_test(config_defaults),
         cmocka_unit_test(job_refused),
         cmocka_unit_test_setup_teardown(tensors_counted, enter, leave),
         cmocka_unit_test_setup_teardown(buffers_pass, enter, leave),
