@@ -527,12 +527,7 @@ static int write_again(const struct export *x, const struct origin *o, struct er
                        x->tensors->n, n);
     json_object_foreach((json_t *)o->texts, name, text)
     {
-        if (strchr(name, '/') || name[0] == '.')
-            rc = err_set(e, ERR_SPEC, ORIGIN_NAME ": %.100s: is no name of a file",
-                         name);
-        else
-            rc = write_text(x, name, json_string_value(text), json_string_length(text),
-                            e);
+        rc = write_text(x, name, json_string_value(text), json_string_length(text), e);
         if (rc < 0)
             return rc;
     }

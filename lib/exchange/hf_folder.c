@@ -153,7 +153,7 @@ int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
 
 /* ---- the index ------------------------------------------------------------ */
 
-static bool is_file_name(const char *name)
+bool hf_is_file_name(const char *name)
 {
     size_t len = name ? strlen(name) : 0;
 
@@ -178,7 +178,7 @@ static int list_files(const char *path, const json_t *names, struct arena *a,
     {
         const char *file = json_string_value(value);
 
-        if (!is_file_name(file)) {
+        if (!hf_is_file_name(file)) {
             rc = err_set(e, ERR_SPEC,
                          "%s: weight_map: %.100s: wanted a file of this folder, found "
                          "\"%.100s\"",

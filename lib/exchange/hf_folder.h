@@ -67,6 +67,9 @@ int hf_folder_ends(const struct hf_folder *f, int64_t vocab, json_t **out,
 int hf_folder_begins(const struct hf_folder *f, int64_t vocab, json_t **out,
                      struct err *e);
 
+/* Can a file of a folder be called so?  One outside, or a hidden one, is none. */
+bool hf_is_file_name(const char *name);
+
 /* A text as JSON: the caller owns the reference.  `name` is for errors. */
 int hf_parse(const char *name, const char *text, size_t len, json_t **out,
              struct err *e);

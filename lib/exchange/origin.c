@@ -142,6 +142,21 @@ static int read_head(struct origin_file *f, struct arena *a, struct err *e)
     return rc;
 }
 
+/* Whoever wrote the checkpoint is not trusted: files of these names will be made. */
+static int check_names(const json_t *files, struct err *e)
+{
+    const char *name;
+    json_t *text;
+
+    json_object_foreach((json_t *)files, name, text)
+    {
+        if (!hf_is_file_name(name))
+            return err_set(e, ERR_SPEC, ORIGIN_NAME ": %.100s: is no name of a file",
+                           name);
+    }
+    return 0;
+}
+
 int origin_read(const char *text, size_t len, struct arena *a, struct origin *out,
                 struct err *e)
 {
@@ -156,6 +171,10 @@ int origin_read(const char *text, size_t len, struct arena *a, struct origin *ou
     o.texts = json_object_get(o.root, "files");
     heads = json_object_get(o.root, "heads");
     o.file = arena_calloc(a, json_object_size(heads) + 1, sizeof *o.file);
+    if (check_names(o.texts, e) < 0 || check_names(heads, e) < 0) {
+        origin_free(&o);
+        return e->code;
+    }
     json_object_foreach((json_t *)heads, name, head)
     {
         struct origin_file *f = &o.file[o.n++];

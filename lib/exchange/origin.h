@@ -37,7 +37,8 @@ struct origin {
     size_t n;
 };
 
-/* Read it back, into the arena; origin_free releases the rest.  ERR_SPEC. */
+/* Read it back, into the arena; origin_free releases the rest.  ERR_SPEC: it is
+ * damaged, or names a file that is none of a folder. */
 int origin_read(const char *text, size_t len, struct arena *a, struct origin *out,
                 struct err *e);
 void origin_free(struct origin *o);

@@ -15,6 +15,7 @@
 #include "exchange/hf_export.h"
 #include "exchange/hf_import.h"
 #include "exchange/hf_tensor.h"
+#include "exchange/origin.h"
 #include "proto/spec.h"
 
 #include "unit.h"
@@ -560,6 +561,33 @@ static void buffers_pass(void **state)
     lab_close(&l);
 }
 
+/* What a checkpoint of others remembers names files of the folder that export makes. */
+static void origin_named(void **state)
+{
+    static const char *const bad[] = {
+        "{\"files\": {}, \"heads\": {\"../../x\": \"{}\"}}",
+        "{\"files\": {}, \"heads\": {\"/tmp/x\": \"{}\"}}",
+        "{\"files\": {\"../x\": \"\"}, \"heads\": {}}",
+        "{\"files\": {\"..\": \"\"}, \"heads\": {}}",
+        "{\"files\": {\"\": \"\"}, \"heads\": {}}",
+    };
+    static const char good[] = "{\"files\": {\"a\": \"\"}, \"heads\": {\"b\": \"{}\"}}";
+    struct arena *a = arena_create();
+    struct origin o;
+    struct err e = {0};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(origin_read(bad[i], strlen(bad[i]), a, &o, &e), ERR_SPEC);
+        if (!strstr(e.text, "is no name of a file"))
+            fail_msg("%s: found \"%s\"", bad[i], e.text);
+    }
+    must(origin_read(good, strlen(good), a, &o, &e), &e);
+    assert_int_equal(o.n, 1);
+    origin_free(&o);
+    arena_destroy(a);
+}
+
 /* An index is held against the files, and they against it. */
 static void index_checked(void **state)
 {
@@ -629,6 +657,7 @@ int main(void)
         cmocka_unit_test(config_refused),
         cmocka_unit_test(config_defaults),
         cmocka_unit_test(job_refused),
+        cmocka_unit_test(origin_named),
         cmocka_unit_test_setup_teardown(tensors_counted, enter, leave),
         cmocka_unit_test_setup_teardown(buffers_pass, enter, leave),
         cmocka_unit_test_setup_teardown(index_checked, enter, leave),
