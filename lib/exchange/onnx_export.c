@@ -21,6 +21,10 @@
 #define INLINE_MAX ((uint64_t)1900 << 20) /* protobuf ends at 2 GB */
 #define ALIGN      ((uint64_t)4096)
 
+/* What is put between NAME and .onnx: the whole model, a step, and where one is, the
+ * encoder. */
+static const char *const parts[] = {"", ".step", ".encoder"};
+
 struct exporting {
     const struct onnx_export *x;
     struct arena *mem; /* of one file */
@@ -204,9 +208,37 @@ static int name_file(struct exporting *x, const char *part, struct err *e)
         return err_set(e, ERR_USAGE, "%.200s: wanted a name that ends in .onnx",
                        x->x->to);
     snprintf(x->data, sizeof x->data, "%s.data", x->path);
-    if (fs_exists(x->path) || fs_exists(x->data))
-        return err_set(e, ERR_USAGE, "%s: is there already", x->path);
     return 0;
+}
+
+static size_t count_parts(const struct exporting *x)
+{
+    return model_reads(x->x->job) ? 3 : 2;
+}
+
+/* Before the first of them is written, which takes its time. */
+static int check_free(struct exporting *x, struct err *e)
+{
+    for (size_t i = 0; i < count_parts(x); i++) {
+        if (name_file(x, parts[i], e) < 0)
+            return e->code;
+        if (fs_exists(x->path) || fs_exists(x->data))
+            return err_set(e, ERR_USAGE, "%s: is there already",
+                           fs_exists(x->path) ? x->path : x->data);
+    }
+    return 0;
+}
+
+/* What is left of an export that failed would forbid the next one. */
+static void remove_parts(struct exporting *x)
+{
+    struct err ignored;
+
+    for (size_t i = 0; i < count_parts(x); i++)
+        if (name_file(x, parts[i], &ignored) == 0) {
+            unlink(x->path);
+            unlink(x->data);
+        }
 }
 
 static void describe(struct exporting *x, Onnx__Model *m)
@@ -302,7 +334,7 @@ static int write_whole(struct exporting *x, struct err *e)
     if (rc == 0)
         rc = model_eval(&model, e);
     if (rc >= 0)
-        rc = write_part(x, g, "eval", "", e);
+        rc = write_part(x, g, "eval", parts[0], e);
     graph_destroy(g);
     return rc;
 }
@@ -317,9 +349,9 @@ static int write_steps(struct exporting *x, struct err *e)
     if (rc == 0)
         rc = model_decode(g, x->x->job, x->x->vocab, &one, &step, e);
     if (rc == 0)
-        rc = write_part(x, g, "decode.0", ".step", e);
+        rc = write_part(x, g, "decode.0", parts[1], e);
     if (rc == 0 && model_reads(x->x->job))
-        rc = write_part(x, g, "encode", ".encoder", e);
+        rc = write_part(x, g, "encode", parts[2], e);
     graph_destroy(g);
     return rc;
 }
@@ -327,14 +359,19 @@ static int write_steps(struct exporting *x, struct err *e)
 int onnx_export(const struct onnx_export *x, struct err *e)
 {
     struct exporting k = {.x = x, .fd = -1};
-    int rc = stored_open(x->checkpoint, &k.from, e);
+    int rc = check_free(&k, e);
 
+    if (rc < 0)
+        return rc;
+    rc = stored_open(x->checkpoint, &k.from, e);
     if (rc == 0)
         rc = stored_verify(k.from, true, 0, 1, e);
     if (rc == 0)
         rc = write_whole(&k, e);
     if (rc == 0)
         rc = write_steps(&k, e);
+    if (rc < 0)
+        remove_parts(&k);
     stored_close(k.from);
     return rc;
 }

@@ -23,7 +23,8 @@ struct onnx_export {
 };
 
 /* Opset 17, IR version 8, f32.  Where each step waits for the one before (model_waits)
- * the whole model has a loop.  ERR_SPEC: an operator has no form in ONNX. */
+ * the whole model has a loop.  ERR_USAGE: a file of these names is there already. Where
+ * it fails it leaves none.  ERR_SPEC: an operator has no form in ONNX. */
 int onnx_export(const struct onnx_export *x, struct err *e);
 
 #endif
