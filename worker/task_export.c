@@ -3,9 +3,11 @@
  * task_export.c - `nnd-worker export`: a checkpoint in a format that other programs
  * read.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "exchange/hf_export.h"
 #include "exchange/onnx_export.h"
 #include "tensor/dtype.h"
@@ -94,9 +96,6 @@ static int to_onnx(const struct export_options *o, struct trained *t, struct err
                                   .to = o->output,
                                   .external = o->external};
 
-    if (o->type || o->shard_mb)
-        return err_set(e, ERR_USAGE, "--%s: wanted it with --format hf alone",
-                       o->type ? "type" : "shard");
     return onnx_export(&x, e);
 }
 
@@ -115,6 +114,21 @@ static int find_format(const char *name, const struct format **out, struct err *
     return err_set(e, ERR_USAGE, "--format: wanted hf or onnx, found \"%s\"", name);
 }
 
+/* What says something of another format's files would do nothing. */
+static int check_options(const struct export_options *o, struct err *e)
+{
+    bool hf = strcmp(o->format, "hf") == 0;
+    const char *name = hf            ? (o->external ? "external" : NULL)
+                       : o->type     ? "type"
+                       : o->shard_mb ? "shard"
+                                     : NULL;
+
+    if (!name)
+        return 0;
+    return err_set(e, ERR_USAGE, "--%s: wanted it with --format %s alone", name,
+                   hf ? "onnx" : "hf");
+}
+
 static void print_json(json_t *j)
 {
     json_dumpf(j, stdout, JSON_COMPACT);
@@ -124,25 +138,28 @@ static void print_json(json_t *j)
 
 static int export(const void *options, struct err *e)
 {
-    const struct export_options *o = options;
+    struct export_options o = *(const struct export_options *)options;
     const struct format *format = NULL;
-    struct trained t = {0};
-    int rc = find_format(o->format, &format, e);
+    struct trained t = {.best = o.best};
+    char output[PATH_MAX];
+    int rc = find_format(o.format, &format, e);
 
-    if (rc < 0)
-        return rc;
-    if (!o->checkpoint || !o->output)
+    if (rc < 0 || check_options(&o, e) < 0)
+        return e->code;
+    if (!o.checkpoint || !o.output)
         return err_set(e, ERR_USAGE,
                        "export: wanted --checkpoint DIR and --output PATH");
-    t.best = o->best;
-    rc = trained_open(&t, o->checkpoint, e);
+    if (fs_trim(o.output, output, sizeof output, e) < 0)
+        return e->code;
+    o.output = output;
+    rc = trained_open(&t, o.checkpoint, e);
     if (rc == 0)
-        rc = format->run(o, &t, e);
-    if (rc == 0 && o->json)
+        rc = format->run(&o, &t, e);
+    if (rc == 0 && o.json)
         print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "checkpoint", t.path,
-                             "format", o->format, "output", o->output));
+                             "format", o.format, "output", o.output));
     else if (rc == 0)
-        puts(o->output);
+        puts(o.output);
     trained_close(&t);
     return rc;
 }

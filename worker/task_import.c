@@ -47,8 +47,8 @@ struct import {
     struct spec *spec;
     struct buf vocabulary, job;
     int64_t vocab;
-    bool theirs;         /* the tokenizer is that of the folder */
-    char part[PATH_MAX]; /* the output, in the making */
+    bool theirs;                           /* the tokenizer is that of the folder */
+    char output[PATH_MAX], part[PATH_MAX]; /* part: the output, in the making */
 };
 
 /* --- the tokenizer --------------------------------------------------------- */
@@ -220,7 +220,7 @@ static int write_job(const struct import *i, struct err *e)
     if (!lines || !realpath(i->part, full))
         rc = err_sys(e, ERR_FAILED, errno, "%s", i->part);
     if (rc == 0) {
-        full[strlen(full) - (strlen(i->part) - strlen(i->o->output))] = '\0';
+        full[strlen(full) - (strlen(i->part) - strlen(i->output))] = '\0';
         from = quoted(full);
         buf_printf(&text,
                    "# Goes on training the imported model:\n"
@@ -243,11 +243,11 @@ static int write_job(const struct import *i, struct err *e)
 
 static int make_output(struct import *i, struct err *e)
 {
-    if (fs_exists(i->o->output))
-        return err_set(e, ERR_USAGE, "%s: is there already", i->o->output);
-    if (snprintf(i->part, sizeof i->part, "%s.part.%ld", i->o->output,
-                 (long)getpid()) >= (int)sizeof i->part)
-        return err_set(e, ERR_USAGE, "%.100s...: wanted a shorter path", i->o->output);
+    if (fs_exists(i->output))
+        return err_set(e, ERR_USAGE, "%s: is there already", i->output);
+    if (snprintf(i->part, sizeof i->part, "%s.part.%ld", i->output, (long)getpid()) >=
+        (int)sizeof i->part)
+        return err_set(e, ERR_USAGE, "%.100s...: wanted a shorter path", i->output);
     return fs_mkdirs(i->part, e);
 }
 
@@ -267,9 +267,9 @@ static int write_all(struct import *i, struct err *e)
     rc = hf_import(&x, e);
     if (rc == 0)
         rc = write_job(i, e);
-    if (rc == 0 && rename(i->part, i->o->output) < 0)
+    if (rc == 0 && rename(i->part, i->output) < 0)
         rc = err_sys(e, err_code_of(errno), errno, "rename %s to %s", i->part,
-                     i->o->output);
+                     i->output);
     if (rc < 0)
         fs_remove_tree(i->part, NULL);
     return rc;
@@ -289,14 +289,16 @@ static int import(const void *options, struct err *e)
 
     if (!i.o->folder || !i.o->output)
         return err_set(e, ERR_USAGE, "import: wanted --folder DIR and --output DIR");
-    rc = read_all(&i, e);
+    rc = fs_trim(i.o->output, i.output, sizeof i.output, e);
+    if (rc == 0)
+        rc = read_all(&i, e);
     if (rc == 0)
         rc = write_all(&i, e);
     if (rc == 0 && i.o->json)
         print_json(json_pack("{s:i, s:s, s:s, s:s}", "v", 1, "folder", i.o->folder,
-                             "model_type", i.model_type, "output", i.o->output));
+                             "model_type", i.model_type, "output", i.output));
     else if (rc == 0)
-        puts(i.o->output);
+        puts(i.output);
     hf_folder_close(&i.folder);
     lexicon_free(&i.lexicon);
     spec_destroy(i.spec);

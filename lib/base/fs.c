@@ -150,6 +150,19 @@ int fs_publish(const char *path, const void *data, size_t len, struct err *e)
     return replace(path, data, len, 0666 & ~mask, e);
 }
 
+int fs_trim(const char *path, char *out, size_t size, struct err *e)
+{
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    if (len >= size)
+        return err_set(e, ERR_USAGE, "%.100s...: wanted a shorter path", path);
+    memcpy(out, path, len);
+    out[len] = '\0';
+    return 0;
+}
+
 static int make_dir(const char *path, struct err *e)
 {
     struct stat st;

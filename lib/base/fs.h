@@ -33,6 +33,10 @@ int fs_sync_dir(const char *path, struct err *e);
 
 bool fs_exists(const char *path);
 
+/* The path without slashes at its end, as what is made beside it wants it; "/" stays.
+ * ERR_USAGE: it does not fit into `size` bytes. */
+int fs_trim(const char *path, char *out, size_t size, struct err *e);
+
 /* Where the installed file `target` is: a tree that was installed in one place and
  * moved to another is found by this program, which was configured to be in folder
  * `own`.  Both are absolute.  The target as configured when it is not so. */

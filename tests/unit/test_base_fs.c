@@ -151,6 +151,22 @@ static void remove_tree_follows_no_links(void **state)
     assert_int_equal(fs_remove_tree(unit_path(state, "tree"), &e), 0);
 }
 
+static void trim_takes_slashes_at_the_end(void **state)
+{
+    static const char *const cases[][2] = {{"a", "a"}, {"a/", "a"}, {"a/b//", "a/b"},
+                                           {"/", "/"}, {"//", "/"}, {"", ""}};
+    char out[8];
+    struct err e;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(fs_trim(cases[i][0], out, sizeof out, &e), 0);
+        assert_string_equal(out, cases[i][1]);
+    }
+    assert_int_equal(fs_trim("1234567/", out, sizeof out, &e), 0);
+    assert_int_equal(fs_trim("12345678", out, sizeof out, &e), ERR_USAGE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +176,7 @@ int main(void)
         cmocka_unit_test(missing_file_is_not_found),
         cmocka_unit_test(failed_replace_changes_nothing),
         cmocka_unit_test(mkdirs_makes_all),
+        cmocka_unit_test(trim_takes_slashes_at_the_end),
         cmocka_unit_test(remove_tree_follows_no_links),
     };
 
