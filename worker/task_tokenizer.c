@@ -3,6 +3,7 @@
  * task_tokenizer.c - `nnd-worker tokenizer`: learns byte-level BPE from files, and
  * shows what a tokenizer makes of a text.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -28,7 +29,8 @@ static const struct arg_row args[] = {
     {"action", 0, "NAME", ARG_TEXT, AT(action), 0, 0,
      "train, encode, decode, show or export"},
     {"tokenizer", 0, "FILE", ARG_TEXT, AT(tokenizer), 0, 0,
-     "the tokenizer: a file or folder as for data.tokenizer_file, or a checkpoint"},
+     "the tokenizer: a file or folder as for data.tokenizer_file, a checkpoint, "
+     "or a folder of some"},
     {"source", 0, NULL, ARG_FLAG, AT(source), 0, 0,
      "of a checkpoint with two, that of the sources"},
     {"file", 0, "FILE", ARG_LIST, AT(files), 0, 0, "train: a file or folder of text"},
@@ -225,16 +227,29 @@ static const struct {
 } actions[] = {
     {"encode", encode}, {"decode", decode}, {"show", show}, {"export", export}};
 
+/* A checkpoint, a job's folder, or one of checkpoints? */
+static bool is_trained(const char *path)
+{
+    DIR *d = opendir(path);
+    const struct dirent *f;
+    bool found = false;
+
+    while (!found && d && (f = readdir(d)))
+        found = strcmp(f->d_name, "manifest.json") == 0 ||
+                strcmp(f->d_name, "checkpoints") == 0 ||
+                strncmp(f->d_name, "step-", 5) == 0;
+    if (d)
+        closedir(d);
+    return found;
+}
+
 /* Those of a checkpoint, or of files. */
 static int open_lexicon(const char *path, struct lexicon *l, struct err *e)
 {
-    char inside[2][PATH_MAX + 32];
     struct trained t = {0};
     int rc;
 
-    snprintf(inside[0], sizeof inside[0], "%s/manifest.json", path);
-    snprintf(inside[1], sizeof inside[1], "%s/checkpoints", path);
-    if (!fs_exists(inside[0]) && !fs_exists(inside[1]))
+    if (!is_trained(path))
         return tokenizer_open(path, &(struct tokenizer_config){0}, &l->target, e);
     rc = trained_open(&t, path, e);
     if (rc == 0) {
