@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "data/unicode.h"
 #include "model/model.h"
 #include "worker/heat.h"
 #include "worker/lines.h"
@@ -162,8 +163,8 @@ static int print_line(const struct translate *t, size_t i, struct buf *b, struct
         if (s->text ? s->text[k].count < 0 : k > 0)
             break;
         rc = say(t, s, k, b, e);
-        if (rc < 0 || (t->o->pairs && b->len == 0))
-            continue;
+        if (rc < 0 || (t->o->pairs && unicode_blank(b->data, b->len)))
+            continue; /* training takes no pair of nothing */
         if (t->writer.rule.best > 1)
             printf("%zu\t%.6f\t", i + 1, s->text ? s->text[k].score : 0);
         if (t->o->pairs)
