@@ -55,6 +55,8 @@ static const struct arg_row args[] = {
 
 static const char writes[] = "it says how a model writes, and that is written";
 
+static const char alone[] = "files are scored without a model";
+
 static const struct arg_tie ties[] = {
     {"beam", ARG_WITHOUT, "text", writes},
     {"length-penalty", ARG_WITHOUT, "text", writes},
@@ -69,6 +71,10 @@ static const struct arg_tie ties[] = {
     {"with", ARG_WITHOUT, "text", writes},
     {"step", ARG_WITH, "by-length", "it is a range of lengths"},
     {"beside", ARG_WITH, "by-length", "they stand there"},
+    {"batch", ARG_WITH, "checkpoint", alone},
+    {"best", ARG_WITH, "checkpoint", alone},
+    {"threads", ARG_WITH, "checkpoint", alone},
+    {"kernel", ARG_WITH, "checkpoint", alone},
     {0},
 };
 
@@ -216,13 +222,30 @@ static int score_files(struct eval *v, struct err *e)
 
 /* --- scoring a model ------------------------------------------------------ */
 
+/* For how many tokens every model has room: the least context of those whose caches
+ * end, or, where none does, of all. */
+static uint32_t room_of(const struct eval *v)
+{
+    uint32_t all = UINT32_MAX, end = UINT32_MAX;
+
+    for (size_t k = 0; k <= v->writer.others; k++) {
+        const Nnd__Job *job = k ? v->writer.other[k - 1].job : v->of.job;
+        uint32_t n = job->model->context;
+
+        all = n < all ? n : all;
+        if (!model_endless(job) && n < end)
+            end = n;
+    }
+    return end < UINT32_MAX ? end : all;
+}
+
 /* Tokens of line i with <eos> behind, to v->ids; of one that is longer than the context
  * those that have room, which are weighed without what is beyond. */
 static int encode(struct eval *v, const struct lines *l, size_t i, struct err *e)
 {
     const struct tokenizer *tok = v->of.lexicon.target;
     const struct line *line = &l->line[i];
-    uint64_t first = v->ids.count, room = v->of.job->model->context;
+    uint64_t first = v->ids.count, room = room_of(v);
     struct buf text = {0};
     int rc = 0;
 
@@ -255,7 +278,7 @@ static void warn_over(const struct eval *v)
     buf_printf(&b,
                "%" PRIu64 " of %" PRIu64 " references are longer than %u tokens, <eos> "
                "included (model.context): what is beyond was not weighed",
-               v->over, v->weighed, v->of.job->model->context);
+               v->over, v->weighed, room_of(v));
     world_warn(b.data);
     buf_free(&b);
 }
@@ -499,10 +522,10 @@ static int weigh_text(struct eval *v, struct err *e)
 {
     const struct eval_options *o = v->o;
 
-    if (o->reference.n || o->by_length)
+    if (o->reference.n || o->by_length || o->words)
         return err_set(e, ERR_USAGE,
                        "%s: --text with a model says how likely the text is: wanted no "
-                       "--reference or --by-length",
+                       "--reference, --by-length or --words",
                        v->of.path);
     return likelihood_of_text(&v->of, &o->model, o->text, o->batch, &v->likely, e);
 }
