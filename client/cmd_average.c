@@ -34,6 +34,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     child_option(&a, "--checkpoint", checkpoints);
     child_option(&a, "--into", argv[1]);
     child_option(&a, "--last", o->last);
+    if (c->opt.json)
+        child_arg(&a, "--json");
     return child_become(CHILD_WORKER, &a, e);
 }
 

@@ -3,6 +3,7 @@
  * task_average.c - `nnd-worker average`: the mean of a job's newest checkpoints, as a
  * checkpoint to be used.
  */
+#include <jansson.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@ enum { LEAST = 2, USUAL = 5, MAX_LAST = 1000 };
 struct average_options {
     const char *checkpoints, *into;
     int64_t last;
+    bool json;
 };
 
 #define AT(field) offsetof(struct average_options, field)
@@ -28,10 +30,18 @@ static const struct arg_row args[] = {
      "the newest N of them; when not given, those that there are, at most 5"},
     {"into", 0, "DIR", ARG_TEXT, AT(into), 0, 0,
      "the folder that the mean is put into, as step-N of the newest"},
+    {"json", 0, NULL, ARG_FLAG, AT(json), 0, 0, "print JSON"},
     {0},
 };
 
 static const struct average_options defaults = {.last = 0};
+
+static void print_json(json_t *j)
+{
+    json_dumpf(j, stdout, JSON_COMPACT);
+    putchar('\n');
+    json_decref(j);
+}
 
 static int average(const void *options, struct err *e)
 {
@@ -49,6 +59,11 @@ static int average(const void *options, struct err *e)
                             path, sizeof path, &taken, e);
     if (rc < 0)
         return rc;
+    if (o->json) {
+        print_json(json_pack("{s:i, s:I, s:s}", "v", 1, "checkpoints",
+                             (json_int_t)taken, "output", path));
+        return 0;
+    }
     fprintf(stderr, "the mean of %zu checkpoints\n", taken);
     printf("%s\n", path);
     return 0;
