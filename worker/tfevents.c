@@ -114,7 +114,9 @@ static int add_record(struct tfevents *f, const struct buf *event, struct err *e
 
 /* --- the file -------------------------------------------------------------------- */
 
-/* The first record names the format; the second, of a restart, hides later steps. */
+/* The first record names the format; the second hides what an attempt before this one
+ * has said of its steps, be it from the beginning: that one may have died before its
+ * first checkpoint. */
 static int begin(struct tfevents *f, int64_t first_step, struct err *e)
 {
     static const char version[] = "brain.Event:2";
@@ -126,7 +128,7 @@ static int begin(struct tfevents *f, int64_t first_step, struct err *e)
     put_bytes(&b, 3, version, strlen(version)); /* file_version = 3 */
     rc = add_record(f, &b, e);
     b.len = 0;
-    if (rc == 0 && first_step > 1) {
+    if (rc == 0) {
         put_start(&b, first_step);
         put_bytes(&b, 7, start, sizeof start); /* session_log = 7 */
         rc = add_record(f, &b, e);

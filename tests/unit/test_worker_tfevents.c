@@ -100,6 +100,26 @@ static void records_say_what_was_added(void **state)
     buf_free(&file);
 }
 
+/* The attempt before may have died before its first checkpoint. */
+static void a_start_from_nothing_hides_as_well(void **state)
+{
+    const uint8_t step_1[] = {2 << 3 | 0, 1};
+    struct tfevents *f;
+    struct buf file = {0};
+    struct err e = {0};
+    size_t at = 0, len;
+    const uint8_t *p;
+
+    assert_int_equal(tfevents_open(*state, 1, &f, &e), 0);
+    tfevents_close(f);
+    read_file(*state, &file);
+    record(&file, &at, &len);
+    p = record(&file, &at, &len);
+    assert_true(holds(p, len, step_1, 2) && holds(p, len, "\x3a\x02\x08\x02", 4));
+    assert_int_equal(at, file.len);
+    buf_free(&file);
+}
+
 static void a_file_in_the_way_is_an_error(void **state)
 {
     struct tfevents *f;
@@ -118,6 +138,8 @@ int main(void)
         cmocka_unit_test(sums_are_those_of_the_rfc),
         cmocka_unit_test_setup_teardown(records_say_what_was_added, unit_dir_setup,
                                         unit_dir_teardown),
+        cmocka_unit_test_setup_teardown(a_start_from_nothing_hides_as_well,
+                                        unit_dir_setup, unit_dir_teardown),
         cmocka_unit_test_setup_teardown(a_file_in_the_way_is_an_error, unit_dir_setup,
                                         unit_dir_teardown),
     };
