@@ -17,7 +17,6 @@
 #include "worker/run.h"
 #include "worker/stop.h"
 #include "worker/task.h"
-#include "worker/world.h"
 
 enum {
     TELL_NS = 1000000000, /* between two printed lines           */
@@ -156,23 +155,13 @@ static int give_up(struct run *r, const char *why, struct err *e)
 /* When the last save failed, which has been said, there may be an older one. */
 static int reload(struct run *r, struct err *e)
 {
-    struct buf notes = {0};
     int rc;
 
     checkpoint_wait(r->checkpoint, e);
     rc = comm_barrier(r->control, e);
     if (rc == 0)
-        rc = checkpoint_find(r->checkpoints, r->world, r->from, sizeof r->from, &notes,
-                             e);
-    if (r->rank == 0)
-        world_warn(notes.data);
-    buf_free(&notes);
-    if (rc == 0 && !r->from[0] && r->job->checkpoint->from[0])
-        snprintf(r->from, sizeof r->from, "%s", r->job->checkpoint->from);
-    if (rc < 0)
-        return rc;
-    return r->from[0] ? checkpoint_load(r->from, r->trainer, e)
-                      : trainer_start(r->trainer, e);
+        rc = run_find(r, e);
+    return rc < 0 ? rc : run_take_up(r, e);
 }
 
 /* Whatever was damaged - a weight, a moment - is as it was at the checkpoint, and

@@ -191,21 +191,35 @@ static int start_from(struct run *r, struct err *e)
     if (r->rank == 0)
         world_warn(notes.data);
     buf_free(&notes);
+    r->begun = rc == 0;
     return rc < 0 ? err_prefix(e, "checkpoint.from") : 0;
 }
 
-static int find_checkpoint(struct run *r, struct err *e)
+int run_find(struct run *r, struct err *e)
 {
     struct buf notes = {0};
     int rc =
         checkpoint_find(r->checkpoints, r->world, r->from, sizeof r->from, &notes, e);
 
+    r->begun = false;
     if (r->rank == 0)
         world_warn(notes.data);
     buf_free(&notes);
     if (rc < 0 || r->from[0] || !r->job->checkpoint->from[0])
         return rc;
     return start_from(r, e);
+}
+
+/* What another job found best, and how long ago, is of its own data and measure. */
+int run_take_up(struct run *r, struct err *e)
+{
+    if (!r->from[0])
+        return trainer_start(r->trainer, e);
+    if (checkpoint_load(r->from, r->trainer, e) < 0)
+        return e->code;
+    if (r->begun)
+        trainer_forget(r->trainer);
+    return 0;
 }
 
 /* --- the text ------------------------------------------------------------- */
@@ -217,7 +231,7 @@ static int check_named(const struct run *r, struct err *e)
     struct lexicon named;
     int rc;
 
-    if (!*r->job->data->tokenizer_file || strcmp(r->from, r->job->checkpoint->from))
+    if (!*r->job->data->tokenizer_file || !r->begun)
         return 0;
     rc = lexicon_learn(r->job->data, &named, e);
     if (rc < 0)
@@ -334,8 +348,7 @@ static int open_trainer(struct run *r, struct err *e)
         trainer_create(&c, &r->trainer, e) < 0)
         return e->code;
     agent_watch(r->agent, trainer_progress(r->trainer));
-    return r->from[0] ? checkpoint_load(r->from, r->trainer, e)
-                      : trainer_start(r->trainer, e);
+    return run_take_up(r, e);
 }
 
 /* In the writer's thread, on rank 0. */
@@ -469,7 +482,7 @@ int run_prepare(struct run *r, struct err *e)
 {
     if (run_agree(r, read_job(r, e), e) < 0)
         return e->code;
-    if (open_engine(r, e) < 0 || find_checkpoint(r, e) < 0 ||
+    if (open_engine(r, e) < 0 || run_find(r, e) < 0 ||
         run_agree(r, open_corpus(r, e), e) < 0 || open_trainer(r, e) < 0 ||
         open_checkpoint(r, e) < 0 || run_agree(r, open_metrics(r, e), e) < 0)
         return e->code;

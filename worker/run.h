@@ -47,6 +47,7 @@ struct run {
     struct checkpoint *checkpoint;
     struct metrics_file *metrics; /* of rank 0                            */
     char from[PATH_MAX];          /* the checkpoint taken up, or ""       */
+    bool begun;                   /* it is another job's: checkpoint.from */
     char checkpoints[PATH_MAX];   /* DIR/checkpoints                      */
     struct metrics last;          /* of the last step done                */
     int64_t seen;                 /* targets of all steps done            */
@@ -71,6 +72,11 @@ int run_enter(struct run *r, const struct run_options *o, struct err *e);
  * that has one returns its text, the others "". */
 int run_prepare(struct run *r, struct err *e);
 void run_release(struct run *r); /* the opposite of run_prepare */
+
+/* Collective.  Where to take up: the job's newest whole checkpoint, else the one that
+ * it begins from, else none; and to put the trainer there.  run.c. */
+int run_find(struct run *r, struct err *e);
+int run_take_up(struct run *r, struct err *e);
 
 /* After the last step, or when asked to stop: 0 or TASK_REQUEUE.  loop.c. */
 int run_loop(struct run *r, struct err *e);

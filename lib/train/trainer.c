@@ -706,6 +706,12 @@ bool trainer_judge(struct trainer *t, double value, bool larger)
     return true;
 }
 
+void trainer_forget(struct trainer *t)
+{
+    t->s.best = 0;
+    t->s.best_step = t->s.stale = 0;
+}
+
 /* ------------------------------------------------------------------------- */
 
 const struct train_state *trainer_state(const struct trainer *t)

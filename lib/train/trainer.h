@@ -92,6 +92,9 @@ int trainer_validate(struct trainer *t, double *loss, struct err *e);
  * A number that is none never is.  Equal values on all ranks. */
 bool trainer_judge(struct trainer *t, double value, bool larger);
 
+/* Of what was judged nothing counts any more: it was another job's. */
+void trainer_forget(struct trainer *t);
+
 const struct train_state *trainer_state(const struct trainer *t);
 struct graph *trainer_graph(const struct trainer *t);
 struct exec *trainer_exec(const struct trainer *t);
