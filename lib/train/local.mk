@@ -42,7 +42,11 @@ slow_tests += tests/num/checkpoint.test tests/num/layout.test \
 sys_tests += tests/num/plan.test
 
 # Fixtures are made by the script, which needs PyTorch; the tests do not.
-num_tests += tests/num/test_experts tests/num/test_mistakes tests/num/test_parity
+num_tests += tests/num/test_anew tests/num/test_experts tests/num/test_mistakes \
+    tests/num/test_parity
+tests_num_test_anew_SOURCES = \
+    tests/num/hand.c tests/num/hand.h \
+    tests/num/test_anew.c
 tests_num_test_experts_SOURCES = \
     tests/num/hand.c tests/num/hand.h \
     tests/num/test_experts.c

@@ -327,23 +327,38 @@ void trainer_destroy(struct trainer *t)
 /* ------------------------------------------------------------------------- */
 /* Beginning.                                                                */
 
+/* The values of a piece, through w[hi - lo]. */
+static int start_piece(struct trainer *t, const struct piece *p, float *w,
+                       struct err *e)
+{
+    init_weight(p->param, t->c.job->seed, p->lo, p->hi, w);
+    if (exec_write(t->x, p->master, w, e) ||
+        (p->average && exec_write(t->x, p->average, w, e)))
+        return e->code;
+    memset(w, 0, (size_t)(p->hi - p->lo) * sizeof(*w));
+    if (exec_write(t->x, p->m, w, e) || (p->v && exec_write(t->x, p->v, w, e)))
+        return e->code;
+    return 0;
+}
+
 int trainer_start(struct trainer *t, struct err *e)
 {
     const struct update *u = &t->p.update;
+    const struct graph *g = t->p.g;
     for (int i = 0; i < u->npieces; i++) {
         const struct piece *p = &u->piece[i];
         float *w = malloc((size_t)(p->hi - p->lo) * sizeof(*w));
         if (!w)
             return err_set(e, ERR_NOMEM, "%s: out of memory at its first values",
                            p->param->name);
-        init_weight(p->param, t->c.job->seed, p->lo, p->hi, w);
-        int rc = exec_write(t->x, p->master, w, e);
-        if (!rc && p->average)
-            rc = exec_write(t->x, p->average, w, e);
+        int rc = start_piece(t, p, w, e);
         free(w);
         if (rc)
             return rc;
     }
+    for (int i = 0; i < g->nvalue; i++)
+        if (is_bias(g->value[i]))
+            memset(exec_renew(t->x, g->value[i]), 0, value_bytes(g->value[i]));
     return trainer_begin(t, e);
 }
 
@@ -645,6 +660,7 @@ int trainer_step(struct trainer *t, struct step_report *out, struct err *e)
 
 void trainer_skip(struct trainer *t)
 {
+    carry_reset(t->x, &t->p.model); /* the next windows follow on others */
     t->s.step++;
 }
 

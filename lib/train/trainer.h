@@ -63,7 +63,8 @@ struct step_report {
 int trainer_create(const struct trainer_config *c, struct trainer **out, struct err *e);
 void trainer_destroy(struct trainer *t);
 
-/* Weights from the seed (the same in every layout), zero moments, step 0. */
+/* Weights from the seed (the same in every layout), zero moments and biases of routers,
+ * step 0, whatever was there. */
 int trainer_start(struct trainer *t, struct err *e);
 
 /* The first step of weights that have been put into the pieces: zero moments are
@@ -78,7 +79,8 @@ int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e
  * update; what else to do is the caller's policy. */
 int trainer_step(struct trainer *t, struct step_report *out, struct err *e);
 
-/* Pass over the next step's batch without computing (after a roll-back). */
+/* Pass over the next step's batch without computing (after a roll-back); carried states
+ * are zero behind it. */
 void trainer_skip(struct trainer *t);
 
 /* With train.ema: the averages become the weights, to be looked at, or the weights
