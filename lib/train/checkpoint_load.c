@@ -325,6 +325,8 @@ int checkpoint_load(const char *path, struct trainer *t, struct err *e)
     if (rc < 0)
         return rc;
     state = s->manifest.state;
+    if (!s->manifest.scaled)
+        state.loss_scale = 0;
     fresh = weights_only(s);
     rc = agree(world, read_into(s, x, trainer_update(t), e), e);
     stored_close(s);

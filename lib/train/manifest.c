@@ -201,14 +201,17 @@ static int read_seed(const struct reader *r, const json_t *root, const char **ou
     return keep_json(r, seed, out, e);
 }
 
-static int read_job(const struct reader *r, const json_t *root, const char **out,
+static int read_job(const struct reader *r, const json_t *root, struct manifest *out,
                     struct err *e)
 {
-    const json_t *job = json_object_get(root, "job");
+    const json_t *job = json_object_get(root, "job"), *precision;
 
     if (!json_is_object(job))
         return wanted(r, "job", "an object", job, e);
-    return keep_json(r, job, out, e);
+    precision = json_object_get(json_object_get(job, "train"), "precision");
+    out->scaled =
+        json_is_string(precision) && strcmp(json_string_value(precision), "fp16") == 0;
+    return keep_json(r, job, &out->job, e);
 }
 
 static int read_file(const struct reader *r, const char *name, const json_t *in,
@@ -319,7 +322,7 @@ static int read_members(struct reader *r, json_t *root, struct manifest *out,
     if (rc == 0)
         rc = read_seed(r, root, &out->seed, e);
     if (rc == 0)
-        rc = read_job(r, root, &out->job, e);
+        rc = read_job(r, root, out, e);
     if (rc == 0)
         rc = read_files(r, root, out, e);
     if (rc == 0)

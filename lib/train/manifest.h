@@ -53,6 +53,7 @@ struct manifest {
     struct train_state state;
     int64_t nparams;
     const char *seed, *job; /* JSON texts */
+    bool scaled;            /* read: the job was of fp16, with a loss scale */
     struct manifest_file *file;
     struct manifest_tensor *tensor;
     size_t nfile, ntensor;

@@ -364,8 +364,14 @@ int trainer_start(struct trainer *t, struct err *e)
 
 int trainer_begin(struct trainer *t, struct err *e)
 {
+    return trainer_resume(t, &(struct train_state){0}, e);
+}
+
+static void start_scale(struct trainer *t)
+{
     struct loss_scaler s = schedule_scaler(t->c.job->train);
-    return trainer_resume(t, &(struct train_state){.loss_scale = s.scale}, e);
+    t->s.loss_scale = s.scale;
+    t->s.clean = s.clean;
 }
 
 int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e)
@@ -373,6 +379,8 @@ int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e
     if (exec_run(t->x, t->p.update.spread, 0, 0, e))
         return e->code;
     t->s = *s;
+    if (s->loss_scale == 0 || t->c.job->train->precision != NND__TRAIN__PRECISION__FP16)
+        start_scale(t);
     t->began = exec_sent(t->x);
     return 0;
 }

@@ -35,10 +35,10 @@ struct trainer_config {
 
 /* What changes from step to step besides tensors; part of a checkpoint. */
 struct train_state {
-    int64_t step;    /* steps done (skipped ones too); the data's position  */
-    int64_t applied; /* optimizer updates done                              */
-    double loss_scale;
-    int64_t clean; /* steps since the loss scale last changed             */
+    int64_t step;      /* steps done (skipped ones too); the data's position  */
+    int64_t applied;   /* optimizer updates done                              */
+    double loss_scale; /* 1 unless in fp16                                */
+    int64_t clean;     /* steps since the loss scale last changed             */
 
     /* Of validations, by trainer_judge. */
     double best;       /* the best value so far                           */
@@ -72,7 +72,8 @@ int trainer_start(struct trainer *t, struct err *e);
 int trainer_begin(struct trainer *t, struct err *e);
 
 /* After a checkpoint's tensors have been put into the pieces and states: make
- * the weights from the masters, on all ranks, and go on from `s`. */
+ * the weights from the masters, on all ranks, and go on from `s`; with the loss scale
+ * of the job's beginning where that of s is 0, or the job has none. */
 int trainer_resume(struct trainer *t, const struct train_state *s, struct err *e);
 
 /* One step.  A non-finite gradient norm is seen by all ranks and skips the
