@@ -34,6 +34,7 @@ struct checkpoint {
     void *copy;                  /* owned sources, then rank 0's I/O buffer */
     const void **at;             /* in place: where the sources lie, else NULL */
     size_t bytes;
+    struct err uncopied; /* what part.failed says */
 
     pthread_t thread;
     bool started;
@@ -278,7 +279,7 @@ static int copy_owned(struct checkpoint *c, struct err *e)
         }
         rc = exec_read(x, s->value, to, e);
         if (rc < 0)
-            return err_prefix(e, "checkpoint");
+            return rc;
         to += value_bytes(s->value);
     }
     return 0;
@@ -287,10 +288,9 @@ static int copy_owned(struct checkpoint *c, struct err *e)
 int checkpoint_save(struct checkpoint *c, struct err *e)
 {
     int earlier = checkpoint_wait(c, e);
-    int rc = copy_owned(c, e);
 
-    if (rc < 0)
-        return rc;
+    /* The others are about to write: the writer tells them. */
+    c->part.failed = copy_owned(c, &c->uncopied) < 0 ? c->uncopied.text : NULL;
     c->part.state = *trainer_state(c->config.trainer);
     c->part.serial++;
     pthread_mutex_lock(&c->lock);

@@ -61,7 +61,8 @@ size_t checkpoint_bytes(const struct graph *g, const struct update *u, bool in_p
 /* Copy this rank's part and let the writer work (in place: let it work, and wait; how
  * it went tells checkpoint_wait); when the last one is still
  * being written, wait for it first.  All ranks call it after the same step.  An
- * earlier failure to write is returned, once, and this one is begun all the same. */
+ * earlier failure to write is returned, once, and this one is begun all the same; a
+ * part that cannot be copied is such a failure, of all ranks. */
 int checkpoint_save(struct checkpoint *c, struct err *e);
 
 /* Wait until nothing is being written; the error of the last write, if any. */

@@ -373,6 +373,8 @@ static int write_part(struct writing *w, struct err *e)
 {
     int rc = make_folder(w, e);
 
+    if (rc == 0 && w->p->failed)
+        rc = err_set(e, ERR_FAILED, "%s", w->p->failed);
     if (rc == 0)
         rc = w->p->rank == 0 ? prepare_files(w, e) : join_files(w, e);
     if (rc == 0)

@@ -33,6 +33,8 @@ struct checkpoint_part {
     struct train_state state;
     const char *seed, *job; /* as in a manifest          */
     const char *tokenizer;  /* text of tokenizer.json    */
+    const char *failed; /* or, not NULL: why this rank has nothing to write, which all
+                           ranks are told */
 
     const struct checkpoint_file *also; /* [nalso]: rank 0 writes them */
     int nalso;

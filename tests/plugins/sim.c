@@ -11,7 +11,8 @@
  *
  * With FAULT_CAPTURE one of them computes at once what it should enqueue: it is right
  * until its launch is kept.  With FAULT_MEMORY the device has no room for large blocks,
- * with FAULT_STREAMS for one stream alone: others are in its place.
+ * with FAULT_STREAMS for one stream alone: others are in its place.  With SIM_UNREAD=N
+ * in the environment what is N bytes long is not copied to the host.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -301,6 +302,10 @@ static int sim_stream_sync(const struct nnd_stream *stream)
 static int sim_copy(const struct nnd_stream *stream, void *dst, const void *src,
                     size_t size)
 {
+    const char *unread = getenv("SIM_UNREAD");
+    int to_host = seen(dst) == dst;
+    if (unread && to_host && size == strtoul(unread, NULL, 10))
+        return NND_EDEVICE;
     struct task *t = task_begin(stream->native, COPY);
     t->to = dst, t->from = src, t->size = size;
     return task_end(stream->native);
