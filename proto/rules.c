@@ -36,7 +36,8 @@ const struct rule rules[] = {
     {"model.vocab", 0, 4194304, 0, 0,
      "different tokens; 0: as many as the tokenizer has"},
     {"model.norm", 0, 0, 0, 0, "RMSNorm or LayerNorm"},
-    {"model.norm_eps", 0, 1, RULE_ABOVE, 0, "added to the variance in a norm"},
+    {"model.norm_eps", 0, 1, RULE_ABOVE | RULE_F32, 0,
+     "added to the variance in a norm"},
     {"model.position", 0, 0, 0, 0,
      "how a token knows its place: rotation, a learned vector, or not at all"},
     {"model.rope_theta", 1, 1e12, 0, 0, "base of the rotation wavelengths"},
@@ -47,7 +48,8 @@ const struct rule rules[] = {
     {"model.bias", 0, 0, 0, 0, "biases in linear layers"},
     {"model.qk_norm", 0, 0, 0, 0, "RMSNorm over each head's queries and keys"},
     {"model.tie_embeddings", 0, 0, 0, 0, "the output layer is the token embedding"},
-    {"model.dropout", 0, 1, RULE_BELOW, 0, "share of activations zeroed in training"},
+    {"model.dropout", 0, 1, RULE_BELOW | RULE_F32, 0,
+     "share of activations zeroed in training"},
     {"model.init_std", 0, 10, RULE_ABOVE, 0, "standard deviation of the first weights"},
 
     {"model.moe.experts", 0, 4096, 0, 0, "experts per MoE layer; 0: no MoE layers"},
@@ -164,10 +166,12 @@ const struct rule rules[] = {
     {"train.decay_steps", 0, STEPS_MAX, 0, 0,
      "step at which min_lr is reached, wsd: length of the decay in steps;"
      " 0: all steps, wsd: a fifth of them"},
-    {"train.beta1", 0, 1, RULE_BELOW, 0, "decay of the gradient's mean (adam, adamw)"},
-    {"train.beta2", 0, 1, RULE_BELOW, 0,
+    {"train.beta1", 0, 1, RULE_BELOW | RULE_F32, 0,
+     "decay of the gradient's mean (adam, adamw)"},
+    {"train.beta2", 0, 1, RULE_BELOW | RULE_F32, 0,
      "decay of the gradient's square (adam, adamw)"},
-    {"train.eps", 0, 1, RULE_ABOVE, 0, "added to the denominator (adam, adamw)"},
+    {"train.eps", 0, 1, RULE_ABOVE | RULE_F32, 0,
+     "added to the denominator (adam, adamw)"},
     {"train.momentum", 0, 1, RULE_BELOW, 0, "decay of the velocity (sgd)"},
     {"train.weight_decay", 0, 100, 0, 0, "pull of weights to zero, times lr per step"},
     {"train.clip", 0, 1e9, 0, 0, "largest global gradient norm; 0: no clipping"},
@@ -191,7 +195,7 @@ const struct rule rules[] = {
      "keep the checkpoint that is best in this, measured at each validation"},
     {"train.patience", 0, 1000000, 0, 0,
      "stop after so many validations without a better train.best; 0: never"},
-    {"train.ema", 0, 1, RULE_BELOW, 0,
+    {"train.ema", 0, 1, RULE_BELOW | RULE_F32, 0,
      "decay of a moving average of the weights, which is validated and used; 0: none"},
     {"train.teacher", 0, 0, 0, 0,
      "scheduled sampling: how the share of given tokens falls that are the target's"},
@@ -301,6 +305,7 @@ static void wanted_number(const struct rule *r, bool whole, struct buf *out)
     buf_puts(out, below ? "below " : above ? "up to " : "");
     field_print_double(r->max, out);
     buf_puts(out, r->flags & RULE_FIT ? ", or fit" : "");
+    buf_puts(out, r->flags & RULE_F32 ? ", as f32 too" : "");
 }
 
 static void wanted_name(const ProtobufCFieldDescriptor *d, struct buf *out)
@@ -344,6 +349,12 @@ static bool in_range(const struct rule *r, double x)
     return above && below; /* false for NaN */
 }
 
+/* Of a decay that rounds to 1 the complement is 0, by which steps are divided. */
+static bool is_number(const struct rule *r, double x)
+{
+    return in_range(r, x) && (!(r->flags & RULE_F32) || in_range(r, (double)(float)x));
+}
+
 static bool is_legal(const struct rule *r, const ProtobufCFieldDescriptor *d,
                      const void *value)
 {
@@ -356,7 +367,7 @@ static bool is_legal(const struct rule *r, const ProtobufCFieldDescriptor *d,
     case PROTOBUF_C_TYPE_STRING:
         return in_range(r, (double)strlen(*(char *const *)value));
     default:
-        return in_range(r, field_number(d, value));
+        return is_number(r, field_number(d, value));
     }
 }
 

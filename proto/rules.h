@@ -24,6 +24,7 @@ enum rule_flag {
     RULE_TIME = 8,   /* seconds, which may be written "90s", "5m", "1.5h", "2d" */
     RULE_START = 16, /* counts when the program starts, and not again */
     RULE_FIT = 32,   /* may be the word "fit", which is 0 */
+    RULE_F32 = 64,   /* kernels have it in f32, which has to be in the range too */
 };
 
 struct rule {

@@ -208,6 +208,8 @@ static double half_way(double i)
 static void compute_teacher(struct spec *s, Nnd__Train *t)
 {
     char text[32];
+    /* What counts of the base is how far it is from 1. */
+    int digits = t->teacher == NND__TRAIN__TEACHER__EXPONENTIAL ? 15 : 6;
     double k = 1;
 
     if (t->teacher == NND__TRAIN__TEACHER__ALWAYS)
@@ -216,7 +218,7 @@ static void compute_teacher(struct spec *s, Nnd__Train *t)
         k = pow(0.01, 1.0 / t->steps);
     else if (t->teacher == NND__TRAIN__TEACHER__INVERSE_SIGMOID)
         k = half_way(t->steps / 2.0);
-    snprintf(text, sizeof(text), "%.6g", k);
+    snprintf(text, sizeof(text), "%.*g", digits, k);
     if (t->teacher_k == 0) {
         t->teacher_k = strtod(text, NULL);
         computed(s, "train.teacher_k", "by train.teacher and steps");

@@ -155,6 +155,10 @@ static const struct computed computed[] = {
     {"train: {steps: 3, schedule: wsd}", "train.decay_steps", 1,
      "computed: a fifth of steps"},
     {"train: {steps: 50, decay_steps: 70}", "train.decay_steps", 70, "job.yaml:2"},
+    {"train: {steps: 100, teacher: exponential}", "train.teacher_k", 0.954992586021436,
+     "computed: by train.teacher and steps"},
+    {"train: {steps: 1000000000, teacher: exponential}", "train.teacher_k",
+     0.99999999539483, "computed: by train.teacher and steps"},
     {"x: ", "data.valid_fraction", 0.1, "default"},
 };
 
