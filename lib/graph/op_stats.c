@@ -297,7 +297,7 @@ struct balance op_balance(struct graph *g, struct balance_config c, struct tally
         if (!in[i])
             return (struct balance){0};
     if (shape_cols(&t.count->shape) > BALANCE_EXPERTS_MAX) {
-        graph_fail(g, "moe.experts: wanted at most %d", BALANCE_EXPERTS_MAX);
+        graph_fail(g, "model.moe.experts: wanted at most %d", BALANCE_EXPERTS_MAX);
         return (struct balance){0};
     }
     struct node *n = graph_add(g, &op_moe_balance, &c, in, 5);

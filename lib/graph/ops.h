@@ -334,7 +334,7 @@ struct tally op_tally(struct graph *g, struct tally sum, struct tally more);
 /* The balancing losses of one chunk, given how many layers the tally holds;
  * concat: Hugging Face's convention, layers concatenated before averaging.
  * scale wide [1]: loss scale / chunks. */
-#define BALANCE_EXPERTS_MAX 1024
+#define BALANCE_EXPERTS_MAX 4096 /* as many as a job may have */
 struct balance_config {
     int top_k, layers;
     bool concat;
