@@ -41,6 +41,8 @@ static int open_newest(struct average *a, const char *dir, size_t least, size_t 
     for (size_t i = 0; rc == 0 && i < n && a->n < most; i++) {
         char path[PATH_MAX];
 
+        if (!folder_is_whole(dir, steps[i]))
+            continue;
         rc = folder_path(dir, steps[i], path, sizeof path, e);
         if (rc == 0)
             rc = stored_open(path, &a->from[a->n], e);

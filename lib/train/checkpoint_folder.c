@@ -176,7 +176,7 @@ static int manifest_path(const char *dir, int64_t step, char *out, size_t size,
     return named(n, size, dir, e);
 }
 
-static bool has_manifest(const char *dir, int64_t step)
+bool folder_is_whole(const char *dir, int64_t step)
 {
     char path[PATH_MAX];
 
@@ -207,7 +207,7 @@ int folder_prune(const char *dir, int64_t step, int keep, int64_t best, struct e
     for (size_t i = 0; rc == 0 && i < n; i++) {
         if (steps[i] > step)
             continue;
-        bool whole = has_manifest(dir, steps[i]);
+        bool whole = folder_is_whole(dir, steps[i]);
 
         if (whole && (kept++ < (keep > 1 ? keep : 1) || steps[i] == best))
             continue;

@@ -9,6 +9,7 @@
 #ifndef TRAIN_CHECKPOINT_FOLDER_H
 #define TRAIN_CHECKPOINT_FOLDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,9 @@ int folder_publish(const char *dir, const char *from, const char *to, struct err
 /* Steps of the folders below dir that are named as checkpoints are, newest first;
  * none when there is no dir.  The caller frees *out. */
 int folder_list(const char *dir, int64_t **out, size_t *n, struct err *e);
+
+/* Has the one of this step its manifest?  Without, somebody is removing it, or was. */
+bool folder_is_whole(const char *dir, int64_t step);
 
 /* Remove what attempts up to this one left unfinished below dir. */
 int folder_clean(const char *dir, int attempt, struct err *e);
