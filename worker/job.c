@@ -12,6 +12,7 @@
 
 #include "base/fs.h"
 #include "train/checkpoint.h"
+#include "worker/world.h"
 
 /* What was packed holds zeros, for every field is written; text holds none. */
 static bool is_packed(const struct buf *b)
@@ -207,6 +208,8 @@ int job_teacher(const Nnd__Job *student, const struct lexicon *words,
     if (!student->distill || !*student->distill->teacher)
         return 0;
     rc = checkpoint_newest(student->distill->teacher, world, path, PATH_MAX, &notes, e);
+    if (comm_rank(world) == 0)
+        world_warn(notes.data);
     buf_free(&notes);
     if (rc < 0 && is_hugging_face(student->distill->teacher))
         rc = err_set(e, ERR_SPEC,

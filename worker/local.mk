@@ -68,5 +68,5 @@ unit_tests += \
     tests/unit/test_worker_topo
 tests_unit_test_worker_tfevents_LDADD = worker/libworker.la $(LDADD)
 tests_unit_test_worker_agent_LDADD = worker/libworker.la $(LDADD) $(ZMQ_LIBS)
-tests_unit_test_worker_files_LDADD = worker/libworker.la $(LDADD)
+tests_unit_test_worker_files_LDADD = worker/libworker.la $(MPI_COMM_LIBS) $(LDADD)
 tests_unit_test_worker_topo_LDADD = worker/libworker.la $(LDADD)
