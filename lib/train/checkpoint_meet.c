@@ -134,6 +134,15 @@ void meet_touch(const struct meet *m)
         utimensat(AT_FDCWD, path, NULL, 0);
 }
 
+void meet_worked(struct meet *m, uint64_t bytes)
+{
+    m->silent += bytes;
+    if (m->silent < MEET_BYTES)
+        return;
+    meet_touch(m);
+    m->silent = 0;
+}
+
 int meet_done(const struct meet *m, const void *data, size_t len, struct err *e)
 {
     return marker_put(m, MARKER_DONE, data, len, e);

@@ -15,6 +15,7 @@
 #define TRAIN_CHECKPOINT_MEET_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -23,13 +24,20 @@ struct meet {
     const char *folder;
     int serial, rank, world;
     double patience; /* seconds */
+    uint64_t silent; /* bytes of work since the last sign of life of meet_worked */
 };
+
+#define MEET_BYTES ((uint64_t)64 << 20) /* of work between two signs of life */
 
 /* Begin to show signs of life; on rank 0: the folder is ready for the others. */
 int meet_here(const struct meet *m, struct err *e);
 
 /* A sign of life.  Failing to give one is not an error. */
 void meet_touch(const struct meet *m);
+
+/* So many bytes were read or written: a sign of life when it was enough since the last
+ * one, however many pieces it came in. */
+void meet_worked(struct meet *m, uint64_t bytes);
 
 /* Ranks but 0: wait until rank 0 is here. */
 int meet_wait_ready(const struct meet *m, struct err *e);

@@ -17,8 +17,6 @@
 #include "base/fs.h"
 #include "train/checkpoint_write.h"
 
-#define TOUCH_BYTES ((uint64_t)64 << 20) /* between two signs of life */
-
 static int file_path(const char *folder, const char *name, char *out, size_t size,
                      struct err *e)
 {
@@ -30,11 +28,10 @@ static int file_path(const char *folder, const char *name, char *out, size_t siz
 /* ---- hashing ------------------------------------------------------------- */
 
 int stored_hash_tensor(const struct safetensors *s, const struct safetensors_tensor *t,
-                       void *io, size_t size, const struct meet *m, char *hex,
-                       struct err *e)
+                       void *io, size_t size, struct meet *m, char *hex, struct err *e)
 {
     struct sha256 *sum = sha256_create();
-    uint64_t chunk = size / t->element_size, silent = 0;
+    uint64_t chunk = size / t->element_size;
     int rc = 0;
 
     for (uint64_t lo = 0; rc == 0 && lo < t->elements; lo += chunk) {
@@ -43,11 +40,8 @@ int stored_hash_tensor(const struct safetensors *s, const struct safetensors_ten
         rc = safetensors_read(s, t, lo, hi, io, e);
         if (rc == 0)
             sha256_add(sum, io, (hi - lo) * t->element_size);
-        silent += (hi - lo) * t->element_size;
-        if (m && silent >= TOUCH_BYTES) {
-            meet_touch(m);
-            silent = 0;
-        }
+        if (m)
+            meet_worked(m, (hi - lo) * t->element_size);
     }
     if (rc == 0)
         sha256_hex(sum, hex);

@@ -50,8 +50,7 @@ int stored_read(const char *path, const struct manifest *m, const char *name,
 /* sha256 of a tensor's bytes, read through io[size].  Shows signs of life when m
  * is not NULL. */
 int stored_hash_tensor(const struct safetensors *s, const struct safetensors_tensor *t,
-                       void *io, size_t size, const struct meet *m, char *hex,
-                       struct err *e);
+                       void *io, size_t size, struct meet *m, char *hex, struct err *e);
 
 /* sha256 of the first `head` bytes of a file. */
 int stored_hash_head(const char *path, uint64_t head, char *hex, struct err *e);

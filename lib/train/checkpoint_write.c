@@ -295,7 +295,7 @@ static int describe_files(const struct writing *w, struct manifest *m, struct er
     return rc;
 }
 
-static int describe_tensor(const struct writing *w, struct safetensors *file,
+static int describe_tensor(struct writing *w, struct safetensors *file,
                            const struct layout_tensor *t, struct manifest *m,
                            struct err *e)
 {
@@ -319,7 +319,7 @@ static int describe_tensor(const struct writing *w, struct safetensors *file,
 }
 
 /* Read back what all ranks wrote. */
-static int describe_tensors(const struct writing *w, struct manifest *m, struct err *e)
+static int describe_tensors(struct writing *w, struct manifest *m, struct err *e)
 {
     const struct layout *l = w->p->layout;
     int rc = 0;
@@ -339,7 +339,7 @@ static int describe_tensors(const struct writing *w, struct manifest *m, struct 
     return rc;
 }
 
-static int write_manifest(const struct writing *w, struct err *e)
+static int write_manifest(struct writing *w, struct err *e)
 {
     const struct layout *l = w->p->layout;
     struct arena *a = arena_create();

@@ -88,4 +88,5 @@ EXTRA_DIST += \
 unit_tests += \
     tests/unit/test_train_checkpoint \
     tests/unit/test_train_manifest \
+    tests/unit/test_train_meet \
     tests/unit/test_train_schedule
