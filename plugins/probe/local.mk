@@ -41,6 +41,7 @@ plugins_probe_nnd_plugin_probe_SOURCES = \
     plugins/probe/probe.h \
     plugins/probe/bench.c \
     plugins/probe/number.c plugins/probe/number.h \
+    plugins/probe/pack.c plugins/probe/pack.h \
     plugins/probe/shape.c plugins/probe/shape.h \
     plugins/probe/shape_build.h \
     plugins/probe/shape_choose.c \

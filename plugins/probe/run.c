@@ -18,6 +18,7 @@
 #include "kernel/hygiene.h"
 #include "kernel/since.h"
 #include "number.h"
+#include "pack.h"
 #include "tensor/dtype.h"
 
 enum { LAUNCHES_MIN = 3, MEASURE_NS = 100000000, SLOW_NS = 1000000000 };
@@ -321,18 +322,10 @@ static void release_block(const struct run *r, struct block *b)
     free(b->before);
 }
 
-/* The params' tensor for what pack() makes, or NULL. */
-static struct nnd_tensor *packed_of(struct call *c, const char *op)
-{
-    return strcmp(op, "gemm") == 0           ? &c->params.gemm.packed
-           : strcmp(op, "gemm.grouped") == 0 ? &c->params.grouped.packed
-                                             : NULL;
-}
-
 static void release(struct run *r)
 {
     if (r->packed.device)
-        *packed_of(r->call, r->trial->kernel->op) = (struct nnd_tensor){0};
+        *pack_place(&r->call->params, r->trial->kernel->op) = (struct nnd_tensor){0};
     for (int i = 0; i < CALL_SLOTS; i++)
         release_block(r, &r->slot[i]);
     for (int i = 0; i < CALL_ARRAYS; i++)
@@ -510,26 +503,18 @@ static struct nnd_launch means_of(const struct run *r)
                                .nthreads = r->trial->nthreads};
 }
 
-static size_t packed_bytes(struct run *r)
-{
-    const struct nnd_kernel *k = r->trial->kernel;
-    struct nnd_need need = {.struct_size = sizeof need};
-    if (!NND_HAS(nnd_kernel, k, pack) || !k->pack || !packed_of(r->call, k->op) ||
-        k->need(k->self, &r->call->params, &need) != NND_OK)
-        return 0;
-    return need.packed;
-}
-
 /* Room for what pack() writes, asked for while there is no data. */
 static int get_packed(struct run *r, struct err *e)
 {
-    size_t size = packed_bytes(r);
     if (!r->trial->packed)
         return 0;
+    size_t size = pack_bytes(r->trial->kernel, &r->call->params);
     if (!size || size > (size_t)1 << 30)
         return err_set(e, ERR_FAILED, "need() wants %zu bytes to pack", size);
-    int rc = make_block(&r->packed, size, POISON_BYTE, e);
-    return rc < 0 ? rc : upload(r, &r->packed, e);
+    if (pack_check_sizes(r->trial->kernel, &r->call->params, size, e) < 0 ||
+        make_block(&r->packed, size, POISON_BYTE, e) < 0)
+        return -1;
+    return upload(r, &r->packed, e);
 }
 
 static int pack(struct run *r, struct err *e)
@@ -540,7 +525,7 @@ static int pack(struct run *r, struct err *e)
     int64_t size = (int64_t)(r->packed.size - 2 * FENCE);
     if (!r->trial->packed)
         return 0;
-    *packed_of(r->call, k->op) =
+    *pack_place(&r->call->params, k->op) =
         (struct nnd_tensor){.data = (char *)r->packed.device + FENCE,
                             .dim = {size},
                             .stride = {1},
@@ -551,6 +536,9 @@ static int pack(struct run *r, struct err *e)
     int rc = k->pack(k->self, &r->call->params, &l, &why);
     if (rc != NND_OK)
         return err_set(e, ERR_FAILED, "pack() says %d: %s", rc, clean(&why));
+    if (!r->trial->seconds && pack_check_bytes(k, r->trial->device, &r->call->params,
+                                               &l, POISON_BYTE, r->call->arena, e) < 0)
+        return -1;
     rc = k->supports(k->self, &r->call->params, &why);
     return rc == NND_OK
                ? 0
@@ -713,7 +701,7 @@ bool run_packs(struct call *c, const struct trial *t)
 {
     struct run r = {.call = c, .trial = t};
     shape_all(&r);
-    return packed_bytes(&r) > 0;
+    return pack_bytes(t->kernel, &c->params) > 0;
 }
 
 int run_call(struct call *c, const struct trial *t, struct result *r, struct err *e)
