@@ -129,3 +129,26 @@ void number_put(int dtype, const double *x, size_t n, void *to)
         for (size_t i = 0; i < n; i++)
             put_one(dtype, x[i], (char *)to + i * dtype_size(dtype));
 }
+
+uint64_t number_canary(int dtype, bool other)
+{
+    size_t size = dtype_size(dtype);
+    uint64_t any = other ? ~(uint64_t)0x5aa5dead : 0x5aa5dead;
+    switch (dtype) {
+    case NND_F64:
+        return 0x7ff8deadbeef5aa5;
+    case NND_F32:
+        return 0x7fc5aaa5;
+    case NND_BF16:
+        return 0x7fda;
+    case NND_F16:
+        return 0x7eda;
+    case NND_E4M3:
+    case NND_E5M2:
+        return 0x7f;
+    case NND_E8M0:
+        return 0xff;
+    default:
+        return size < sizeof any ? any & (((uint64_t)1 << 8 * size) - 1) : any;
+    }
+}

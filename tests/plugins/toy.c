@@ -218,7 +218,11 @@ static int convert(const void *self, void *plan, const void *params,
 {
     const struct nnd_frame *f = params;
     (void)self, (void)plan, (void)l, (void)e;
+#if defined FAULT_HALF
+    for (int64_t i = 0; i < count(&f->in[0]) / 2; i++)
+#else
     for (int64_t i = 0; i < count(&f->in[0]); i++)
+#endif
         put(&f->out[0], i, get(&f->in[0], i));
     return NND_OK;
 }
