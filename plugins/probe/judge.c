@@ -309,6 +309,49 @@ static void check_packed(struct bench *b, struct trial_case *tc,
         fail(b, &tc->call, tc->types, "with packed weights", &e);
 }
 
+/* By value, or, of an operator from outside, whether they are there. */
+static int compare_with_oracle(struct bench *b, struct trial_case *tc,
+                               const struct result *r, double *used, struct err *e)
+{
+    return b->outside ? compare_written(&tc->call, r, e)
+                      : compare_values(&tc->call, r, &tc->oracle, used, e);
+}
+
+/* What may have other bits has the same values. */
+static void check_again(struct bench *b, struct trial_case *tc, const struct trial *t,
+                        const char *what, const struct result *first)
+{
+    bool same = b->kernel->flags & NND_K_DETERMINISTIC;
+    struct result r;
+    struct err e;
+    double used = 0;
+    int rc = run_call(&tc->call, t, &r, &e);
+    if (rc == 0)
+        rc = same ? compare_bits(&tc->call, first, &r, &e)
+                  : compare_with_oracle(b, tc, &r, &used, &e);
+    if (rc != 0)
+        fail(b, &tc->call, tc->types, what, &e);
+}
+
+/* With several threads, where check_repeats does not look. */
+static void check_threads(struct bench *b, struct trial_case *tc,
+                          const struct layout *layout, const struct result *first)
+{
+    struct trial t = kernel_trial(b, tc->types, layout, b->scope->threads);
+    char what[40];
+    snprintf(what, sizeof what, "with %d threads", b->scope->threads);
+    check_again(b, tc, &t, what, first);
+}
+
+/* Planned once, launched with these numbers after others. */
+static void check_plan(struct bench *b, struct trial_case *tc,
+                       const struct layout *layout, const struct result *first)
+{
+    struct trial t = kernel_trial(b, tc->types, layout, b->scope->threads);
+    t.again = true;
+    check_again(b, tc, &t, "a second launch of its plan", first);
+}
+
 /* Kept by the device, and run from there. */
 static void check_captured(struct bench *b, struct trial_case *tc,
                            const struct result *first)
@@ -488,8 +531,7 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     if (rc == 0)
         rc = get_oracle(b, tc, &e);
     if (rc == 0)
-        rc = b->outside ? compare_written(&tc->call, &r, &e)
-                        : compare_values(&tc->call, &r, &tc->oracle, &used, &e);
+        rc = compare_with_oracle(b, tc, &r, &used, &e);
     note_margin(b, &tc->call, tc->types, rc == 0 ? used : 0);
     if (rc == 0)
         rc = check_exact(b, tc, &r, &e);
@@ -505,8 +547,12 @@ static void check_layout(struct bench *b, struct trial_case *tc,
     if (layout == &all_layouts[0] && (b->kernel->flags & NND_K_CAPTURABLE) &&
         since_graphs(b->device))
         check_captured(b, tc, &r);
+    if (b->kernel->plan && layout == &all_layouts[0])
+        check_plan(b, tc, layout, &r);
     if (b->kernel->flags & NND_K_DETERMINISTIC)
         check_repeats(b, tc, layout, &r);
+    else
+        check_threads(b, tc, layout, &r);
     if (!(b->kernel->flags & NND_K_INVARIANT) || layout != &all_layouts[0])
         return;
     b->verdict->invariant += !b->outside && compare_is_exact(&tc->call);

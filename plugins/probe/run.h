@@ -33,6 +33,7 @@ struct trial {
     int nthreads;
     bool packed;         /* pack() first, and launch with what it made */
     bool captured;       /* have the device keep the launch, and run what it kept */
+    bool again;          /* launch with other numbers first, on the same plan */
     bool other;          /* outputs start with other canaries */
     bool wide;           /* all floats are f64: the oracle's way */
     bool silent;         /* say no stage: another thread does */

@@ -202,6 +202,37 @@ static void take(size_t size)
     (void)size;
 }
 
+#if defined FAULT_PLAN || defined FAULT_KEEPS
+/* What a launch leaves there for the next. */
+struct plan {
+    int launches;
+    float b;
+};
+
+static int plan_new(const void *self, const void *params, void **plan,
+                    struct nnd_error *e)
+{
+    (void)self;
+    (void)params;
+    (void)e;
+    *plan = calloc(1, sizeof(struct plan));
+    return *plan ? NND_OK : NND_ENOMEM;
+}
+
+static void add_first(const struct nnd_gemm *p, struct plan *plan)
+{
+    float b = *at(&p->b, 0, 0);
+    if (plan->launches++ == 0)
+        plan->b = b;
+#if defined FAULT_PLAN
+    else
+        *at(&p->d, 0, 0) += 1;
+#else
+    *at(&p->d, 0, 0) += *at(&p->a, 0, 0) * (plan->b - b);
+#endif
+}
+#endif
+
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -243,6 +274,10 @@ static int launch(const void *self, void *plan, const void *params,
     for (int64_t m = 0; m < nm; m++)
         for (int64_t n = 0; n < nn; n++)
             element(p, m, n, backward);
+#if defined FAULT_PLAN || defined FAULT_KEEPS
+    if (nm && nn && nk)
+        add_first(p, plan);
+#endif
 #if defined FAULT_PAST
     if (nm && nn)
         *(at(&p->d, nm - 1, nn - 1) + 1) = 0;
@@ -268,4 +303,8 @@ static const struct nnd_kernel bad_kernel = {
     .supports = supports,
     .need = need,
     .launch = launch,
+#if defined FAULT_PLAN || defined FAULT_KEEPS
+    .plan = plan_new,
+    .plan_free = free,
+#endif
 };
