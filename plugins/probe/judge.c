@@ -29,11 +29,11 @@ static const struct types all_types[] = {
 };
 
 static const struct layout all_layouts[] = {
-    {"contiguous", 0, 1, 0, 0, false},
-    {"padded rows", 64, 1, 0, 0, false},
-    {"odd rows and start", 5, 1, 1, 2, false},
-    {"every second element", 0, 2, 0, 0, false},
-    {"second axis outermost", 0, 1, 0, 0, true},
+    {"contiguous", 0, 1, 0, 0, false, false},
+    {"padded rows", 64, 1, 0, 64, false, true},
+    {"odd rows and start", 5, 1, 1, 2, false, false},
+    {"every second element", 0, 2, 0, 0, false, false},
+    {"second axis outermost", 0, 1, 0, 0, true, false},
 };
 
 /* Would the call's tensors lie there as they do in the first layout? */

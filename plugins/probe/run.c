@@ -104,6 +104,8 @@ static void shape_tensor(const struct run *r, const struct slot *s)
         int axis = l->turned && s->ndim == 3 && n < 2 ? 1 - n : n;
         t->dim[axis] = s->dim[axis];
         t->stride[axis] = stride + (n == 0 && s->ndim > 1 ? pad : 0);
+        if (l->even && n == 0 && s->ndim > 1)
+            t->stride[axis] += -t->stride[axis] & (ROW_ELEMS - 1);
         stride = t->stride[axis] * (s->dim[axis] > 0 ? s->dim[axis] : 1);
         int zeros = trailing_zeros(t->stride[axis] * size);
         if (axis < s->ndim - 1 && zeros < t->align_log2)

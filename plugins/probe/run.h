@@ -17,11 +17,14 @@ struct types {
 
 /* Where elements lie: rows `pad` elements apart from each other, and `more` for each
  * tensor before this one, `step` from element to element, the first `shift` behind an
- * aligned address; turned: of three axes the second is outermost in memory. */
+ * aligned address; turned: of three axes the second is outermost in memory; even: rows
+ * begin a multiple of ROW_ELEMS apart. */
+enum { ROW_ELEMS = 64 };
+
 struct layout {
     const char *name;
     int pad, step, shift, more;
-    bool turned;
+    bool turned, even;
 };
 
 struct trial {

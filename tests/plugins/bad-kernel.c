@@ -55,6 +55,13 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
         return NND_EUNSUPPORTED;
     }
 #endif
+#if defined FAULT_ALIGNED
+    for (int i = 0; i < 5; i++)
+        if (all[i]->ndim && all[i]->align_log2 < 6) {
+            snprintf(e->text, sizeof e->text, "wanted rows at 64 bytes");
+            return NND_EUNSUPPORTED;
+        }
+#endif
     for (int i = 0; i < 5; i++) {
         if (all[i]->ndim == 0 || all[i]->dtype == NND_F32)
             continue;
@@ -116,7 +123,7 @@ static void element(const struct nnd_gemm *p, int64_t m, int64_t n, int backward
 #if defined FAULT_BETA_C
     if (p->c.ndim)
         sum += p->beta * *at(&p->c, m, n);
-#elif defined FAULT_STRIDE
+#elif defined FAULT_STRIDE || defined FAULT_ALIGNED
     if (p->beta != 0)
         sum += p->beta * ((float *)p->c.data)[at(&p->d, m, n) - (float *)p->d.data];
 #elif defined FAULT_BETA
