@@ -9,6 +9,12 @@
 
 #include "tensor/dtype.h"
 
+/* Of so many numbers of 16 bits, not counting those that are nothing beside others, the
+ * errors may not lean by more than this part of a unit: rounded to nearest they do not,
+ * cut off they lean to 0 by 0.64. */
+enum { LEAN_COUNT = 256 };
+#define LEAN 0.45
+
 /* A single number may be so many times further off than all of them on the whole. */
 enum { SPOT = 8 };
 
@@ -84,6 +90,8 @@ double compare_allowed(const struct call *c, int n, const struct result *r)
 /* What is measured in a slot's numbers. */
 struct errors {
     double error, norm; /* squares, summed    */
+    double lean;        /* products of error and size, summed */
+    double fourth;      /* fourth powers of sizes, summed */
     double worst;       /* the largest, at `at` */
     int64_t at, count;
 };
@@ -98,9 +106,11 @@ static int sum_up(const struct slot *s, int n, const struct result *r,
             return rc;
         if (rc == 0)
             continue;
-        double d = r->value[n][i] - oracle->value[n][i];
+        double want = oracle->value[n][i], d = r->value[n][i] - want;
         out->error += d * d;
-        out->norm += oracle->value[n][i] * oracle->value[n][i];
+        out->lean += d * want;
+        out->norm += want * want;
+        out->fourth += want * want * want * want;
         out->count++;
         if (fabs(d) > out->worst) {
             out->worst = fabs(d);
@@ -140,6 +150,21 @@ static int compare_each(const struct slot *s, int n, const struct result *r,
     return 0;
 }
 
+/* Errors that point the same way add up over steps, however small each is. */
+static int check_lean(const struct slot *s, int dtype, const struct errors *d,
+                      struct err *e)
+{
+    double lean = d->norm > 0 ? d->lean / d->norm / dtype_unit(dtype) : 0;
+    double count = d->fourth > 0 ? d->norm * d->norm / d->fourth : 0;
+    bool rounded = (dtype == NND_BF16 || dtype == NND_F16) && s->slack != SLACK_COPY;
+    if (!rounded || count < LEAN_COUNT || s->floor > 0 || fabs(lean) <= LEAN)
+        return 0;
+    return err_set(e, ERR_FAILED,
+                   "%s is not rounded to nearest: on the whole its numbers are off by "
+                   "%.2g units of %s, allowed %.2g",
+                   s->name, lean, dtype_name(dtype), LEAN);
+}
+
 static int compare_slot(const struct slot *s, int n, const struct result *r,
                         const struct result *oracle, double *used, struct err *e)
 {
@@ -160,6 +185,8 @@ static int compare_slot(const struct slot *s, int n, const struct result *r,
                        "%.2g",
                        place_of(s, d.at, place, sizeof place), r->value[n][d.at],
                        oracle->value[n][d.at], s->name, sqrt(d.error) / size, share);
+    if (check_lean(s, dtype, &d, e) < 0)
+        return -1;
     return compare_each(s, n, r, oracle, size / root, share, floor_of(dtype), used, e);
 }
 

@@ -19,7 +19,7 @@ static const struct {
     {4, 0, 1, 1, true, false},         {3, 300, 60, 0.5f, false, false},
     {4, 1025, 8, 0.25f, true, true},   {3, 8300, 2, 2, true, false},
     {2, 40, 3e4, 1, false, false},     {4, 50, 90, -2, true, false},
-    {3, 9, 3, 0, false, false},
+    {3, 9, 3, 0, false, false},        {2, 1100, 2, 1, false, false},
 };
 
 /* Row 1 has no column, row 2 one, others some. */
