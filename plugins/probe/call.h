@@ -126,6 +126,7 @@ struct call {
     const struct nnd_op_def *outside; /* family_outside: the operator, or whose       */
     const char *outside_op;           /* gradient it is; its name; the inputs' type   */
     int act;
+    bool big;   /* there for its size: in the first layout, by a few launches */
     bool large; /* calls of several tiles as well: not for a processor's kernels */
     struct nnd_tensor scales; /* where a slot of scales has its tensor */
     char text[160];           /* what is special: "m=3 n=5 k=7 trans_a" */

@@ -262,9 +262,13 @@ static int64_t element_of(const struct slot *s, int64_t row, int64_t within)
     return (within / inner * s->dim[s->row_axis] + row) * inner + within % inner;
 }
 
+/* Most calls have their rows in order. */
 static int64_t find_row(const struct slot *s, int64_t id)
 {
-    for (int64_t r = 0; r < s->dim[s->row_axis]; r++)
+    int64_t rows = s->dim[s->row_axis], likely = rows > 0 ? id - s->row[0] : -1;
+    if (likely >= 0 && likely < rows && s->row[likely] == id)
+        return likely;
+    for (int64_t r = 0; r < rows; r++)
         if (s->row[r] == id)
             return r;
     return -1;

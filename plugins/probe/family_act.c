@@ -14,15 +14,18 @@ static const struct {
     int t, n;
     double spread;
     bool approx;
-    bool holes; /* NaN among a, of which the contract speaks with relu alone */
+    /* NaN, or zeros of both signs, among a: relu's alone, since the contract speaks of
+     * NaN there, and its slope has a step */
+    enum { PLAIN, HOLES, ZEROS } odd;
 } acts[] = {
-    {1, 1, 1, false, false},   {0, 3, 1, false, false},    {3, 5, 4, true, false},
-    {7, 64, 8, false, false},  {2, 67, 30, true, false},   {33, 17, 4, true, false},
-    {5, 129, 4, false, false}, {4, 15, 200, false, false}, {6, 37, 4, false, true},
+    {1, 1, 1, false, PLAIN},   {0, 3, 1, false, PLAIN},    {3, 5, 4, true, PLAIN},
+    {7, 64, 8, false, PLAIN},  {2, 67, 30, true, PLAIN},   {33, 17, 4, true, PLAIN},
+    {5, 129, 4, false, PLAIN}, {4, 15, 200, false, PLAIN}, {2, 10007, 4, false, PLAIN},
+    {6, 37, 4, false, HOLES},  {6, 37, 4, false, ZEROS},
 };
 
-/* Every third number of a is a NaN. */
-static void make_holes(struct call *c, struct slot *s)
+/* Every third number is a NaN, or one 0 and the next -0. */
+static void make_odd(struct call *c, struct slot *s, bool holes)
 {
     double *value = arena_calloc(c->arena, (size_t)s->count + 1, sizeof *value);
     for (int64_t i = 0; i < s->count; i++) {
@@ -30,7 +33,9 @@ static void make_holes(struct call *c, struct slot *s)
         uint64_t place = (uint64_t)row << 24 | (uint64_t)within;
         value[i] = row < 0              ? 0
                    : (row + within) % 3 ? s->spread * call_random(81, place)
-                                        : NAN;
+                   : holes              ? NAN
+                   : (row + within) % 2 ? -0.0
+                                        : 0;
     }
     s->value = value;
 }
@@ -48,23 +53,24 @@ static struct slot *add_act(struct call *c, const char *name, struct nnd_tensor 
 static bool act(struct call *c, int i, const struct window *w, const char *forward,
                 bool two, bool bwd)
 {
-    if (i >= COUNT(acts) || (acts[i].holes && strcmp(forward, "act.relu.fwd") != 0))
+    if (i >= COUNT(acts) || (acts[i].odd && strcmp(forward, "act.relu.fwd") != 0))
         return false;
     struct nnd_act *p = &c->params.act;
     int64_t t = window_rows(w, acts[i].t) + w->tail;
     const int64_t *row = window_ids(c, w, acts[i].t);
     *p = (struct nnd_act){.struct_size = sizeof *p, .approx = acts[i].approx};
     c->rows = acts[i].t;
+    c->big = acts[i].n > 10000;
     struct slot *a = add_act(c, "a", &p->a, ROLE_IN, t, i, row);
     a->spread = acts[i].spread;
-    if (acts[i].holes)
-        make_holes(c, a);
+    if (acts[i].odd)
+        make_odd(c, a, acts[i].odd == HOLES);
     if (two)
         add_act(c, "b", &p->b, ROLE_IN, t, i, row);
     if (!bwd) {
         add_act(c, "y", &p->y, ROLE_OUT, t, i, row);
     } else {
-        c->derive = acts[i].holes ? NULL : forward; /* no differences of NaN */
+        c->derive = acts[i].odd ? NULL : forward; /* no differences of these */
         add_act(c, "y", &p->y, ROLE_SCRATCH, t, i, row);
         add_act(c, "dy", &p->dy, ROLE_IN, t, i, row);
         add_act(c, "da", &p->da, ROLE_OUT, t, i, row);
@@ -73,7 +79,7 @@ static bool act(struct call *c, int i, const struct window *w, const char *forwa
     }
     snprintf(c->text, sizeof c->text, "t=%d n=%d |a|<%g%s%s", acts[i].t, acts[i].n,
              acts[i].spread, acts[i].approx ? " approx" : "",
-             acts[i].holes ? " holes" : "");
+             ((const char *[]){"", " holes", " zeros"})[acts[i].odd]);
     return true;
 }
 
@@ -118,6 +124,7 @@ static const struct {
     {7, 2, 64, 500, true, false, false, true, 500000},
     {13, 1, 128, 2000, false, false, true, true, 10000},
     {3, 5, 10, 30, true, true, true, false, 100},
+    {700, 2, 6, 100, false, false, false, true, 10000},
 };
 
 /* Row 0 stands at the front of its sequence, every fourth of some cases nowhere. */
@@ -151,6 +158,7 @@ bool family_rope(struct call *c, int i, const struct window *w)
                            .interleaved = ropes[i].interleaved,
                            .inverse = ropes[i].inverse};
     c->rows = ropes[i].t;
+    c->big = ropes[i].t > 100;
     bool in_place = ropes[i].in_place;
     struct slot *x =
         call_tensor(c, in_place ? "x=y" : "x", &p->x, in_place ? ROLE_INOUT : ROLE_IN,
@@ -182,7 +190,7 @@ static const struct {
     bool holes; /* NaN among x */
 } drops[] = {{1, 1, 0.5f, false},      {0, 4, 0.5f, false}, {3, 5, 0.1f, false},
              {17, 66, 0.3f, false},    {9, 12, 0, false},   {4, 35, 0.5f, true},
-             {2, 257, 0.9375f, false}, {3, 5, 0, true}};
+             {2, 257, 0.9375f, false}, {3, 5, 0, true},     {2, 9001, 0.2f, false}};
 
 bool family_dropout(struct call *c, int i, const struct window *w)
 {
@@ -195,10 +203,11 @@ bool family_dropout(struct call *c, int i, const struct window *w)
     *p = (struct nnd_drop){.struct_size = sizeof *p,
                            .dropout = {.p = drops[i].p, .op = 12}};
     c->rows = drops[i].t;
+    c->big = drops[i].n > 1000;
     struct slot *x = call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, drops[i].n, -1);
     x->row = row;
     if (drops[i].holes)
-        make_holes(c, x);
+        make_odd(c, x, true);
     call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, t, drops[i].n, -1)->row = row;
     int32_t *sample = call_ints(c, t), *pos = call_ints(c, t);
     for (int64_t r = 0; r < t; r++) {
@@ -213,16 +222,29 @@ bool family_dropout(struct call *c, int i, const struct window *w)
     return true;
 }
 
+enum { NOWHERE = -1 };
+
 static const struct {
     int t, n, terms;
     enum kind x, y;
-    bool in_place; /* y is x[0] */
+    int in_place; /* y is that x; NOWHERE: none */
+    bool flat;    /* one axis, of t numbers      */
 } sums[] = {
-    {1, 1, 1, KIND_ACT, KIND_ACT, false},   {0, 3, 2, KIND_ACT, KIND_ACT, false},
-    {5, 67, 1, KIND_F32, KIND_ACT, false},  {3, 33, 1, KIND_ACT, KIND_F32, false},
-    {7, 19, 2, KIND_ACT, KIND_ACT, true},   {2, 65, 3, KIND_F32, KIND_F32, true},
-    {4, 31, 16, KIND_ACT, KIND_F32, false}, {1, 1000, 2, KIND_F64, KIND_F64, false},
-    {3, 50, 4, KIND_F64, KIND_F32, false},
+    {1, 1, 1, KIND_ACT, KIND_ACT, NOWHERE, false},
+    {0, 3, 2, KIND_ACT, KIND_ACT, NOWHERE, false},
+    {5, 67, 1, KIND_F32, KIND_ACT, NOWHERE, false},
+    {3, 33, 1, KIND_ACT, KIND_F32, NOWHERE, false},
+    {7, 19, 2, KIND_ACT, KIND_ACT, 0, false},
+    {2, 65, 3, KIND_F32, KIND_F32, 0, false},
+    {4, 31, 16, KIND_ACT, KIND_F32, NOWHERE, false},
+    {1, 1000, 2, KIND_F64, KIND_F64, NOWHERE, false},
+    {3, 50, 4, KIND_F64, KIND_F32, NOWHERE, false},
+    {3, 23, 4, KIND_ACT, KIND_ACT, 2, false},
+    {33, 1, 2, KIND_F32, KIND_F32, 1, true}, /* gradients of chunks, added in a tree */
+    {70001, 1, 2, KIND_ACT, KIND_ACT, 1, true},
+    {300, 1, 16, KIND_F32, KIND_F32, 15, true},
+    {257, 1, 3, KIND_F64, KIND_F64, 1, true},
+    {4097, 1, 1, KIND_F32, KIND_ACT, NOWHERE, true},
 };
 
 bool family_sum(struct call *c, int i, const struct window *w)
@@ -237,18 +259,22 @@ bool family_sum(struct call *c, int i, const struct window *w)
     const int64_t *row = window_ids(c, w, sums[i].t);
     *p = (struct nnd_sum){.struct_size = sizeof *p, .n = sums[i].terms};
     c->rows = sums[i].t;
+    c->big = sums[i].t > 1000;
     c->exact = true;
-    struct slot *y =
-        call_tensor(c, "y", &p->y, sums[i].in_place ? ROLE_INOUT : ROLE_OUT,
-                    sums[i].in_place ? sums[i].x : sums[i].y, t, sums[i].n, -1);
+    int64_t n = sums[i].flat ? -1 : sums[i].n;
+    int at = sums[i].in_place;
+    struct slot *y = call_tensor(c, "y", &p->y, at != NOWHERE ? ROLE_INOUT : ROLE_OUT,
+                                 at != NOWHERE ? sums[i].x : sums[i].y, t, n, -1);
     y->row = row;
     y->terms = sums[i].terms;
-    y->alias = sums[i].in_place ? &p->x[0] : NULL;
-    for (int k = sums[i].in_place; k < sums[i].terms; k++)
-        call_tensor(c, names[k], &p->x[k], ROLE_IN, sums[i].x, t, sums[i].n, -1)->row =
-            row;
-    snprintf(c->text, sizeof c->text, "t=%d n=%d terms=%d%s%s", sums[i].t, sums[i].n,
-             sums[i].terms, sums[i].x != sums[i].y ? " converting" : "",
-             sums[i].in_place ? " in place" : "");
+    y->alias = at != NOWHERE ? &p->x[at] : NULL;
+    for (int k = 0; k < sums[i].terms; k++)
+        if (k != at)
+            call_tensor(c, names[k], &p->x[k], ROLE_IN, sums[i].x, t, n, -1)->row = row;
+    int end = snprintf(c->text, sizeof c->text, "t=%d n=%d terms=%d%s%s", sums[i].t,
+                       sums[i].n, sums[i].terms, sums[i].flat ? " one axis" : "",
+                       sums[i].x != sums[i].y ? " converting" : "");
+    if (at != NOWHERE)
+        snprintf(c->text + end, sizeof c->text - (size_t)end, " y=x%d", at);
     return true;
 }

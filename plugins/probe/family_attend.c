@@ -11,9 +11,10 @@ static const struct {
     int b, t, s, a, n;
     bool lengths;
 } cases[] = {
-    {1, 1, 1, 1, 1, false},   {3, 1, 5, 4, 3, true},  {4, 6, 17, 33, 16, true},
-    {2, 3, 64, 7, 65, false}, {0, 2, 3, 4, 5, true},  {3, 2, 0, 4, 5, true},
-    {4, 64, 3, 5, 8, true},   {2, 0, 3, 4, 5, false}, {1, 2, 150, 140, 133, false},
+    {1, 1, 1, 1, 1, false},   {3, 1, 5, 4, 3, true},     {4, 6, 17, 33, 16, true},
+    {2, 3, 64, 7, 65, false}, {0, 2, 3, 4, 5, true},     {3, 2, 0, 4, 5, true},
+    {4, 64, 3, 5, 8, true},   {2, 0, 3, 4, 5, false},    {1, 2, 150, 140, 133, false},
+    {2, 3, 1100, 5, 6, true}, {1, 1, 7, 1100, 9, false},
 };
 
 struct rows {
@@ -86,12 +87,14 @@ static bool build(struct call *c, int i, const struct window *w, bool sum, bool 
     struct rows r = rows_of(c, i, w);
     *p = (struct nnd_attend){.struct_size = sizeof *p, .scale = 0.75f};
     c->rows = cases[i].b;
+    c->big = s > 1000 || a > 1000;
     c->derive = !bwd ? NULL : sum ? "attn.add.fwd" : "attn.dot.fwd";
     add(c, "q", &p->q, ROLE_IN, t, a, &r);
     end_with_row(c, add(c, "k", &p->k, ROLE_IN, s, a, &r), &r);
     end_with_row(c, add(c, "v", &p->v, ROLE_IN, s, n, &r), &r);
     if (sum)
-        call_tensor(c, "w", &p->w, ROLE_IN, KIND_WEIGHT, a, -1, -1)->spread = 2;
+        call_tensor(c, "w", &p->w, ROLE_IN, KIND_WEIGHT, a, -1, -1)->spread =
+            cases[i].a > 1000 ? 0.5 : 2; /* that no key takes all */
     struct slot *weight = call_tensor(
         c, "weight", &p->weight, bwd ? ROLE_DERIVED : ROLE_OUT, KIND_F32, r.b, t, s);
     weight->row = r.id;

@@ -9,8 +9,9 @@
 
 #define COUNT(A) ((int)(sizeof(A) / sizeof((A)[0])))
 
-enum { SEQS = 4, ROW_STEP = 4096 };
-enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4, BIAS_HIDES = 8 }; /* cases[].bias */
+enum { SEQS = 4, ROW_STEP = 4096, ROWS = 2048, NOBODYS = 3 };
+/* cases[].bias; BIAS_FIXED: its gradient is not asked for. */
+enum { BIAS_ALL = 1, BIAS_HEADS = 2, BIAS_ONE = 4, BIAS_HIDES = 8, BIAS_FIXED = 16 };
 
 /* Lengths of queries, of keys, and how many of the keys count (-1: all; NAN_QUERY: all,
  * and query 1 is no number: whoever makes zeros of it hides a fault). */
@@ -21,18 +22,20 @@ struct seq {
 
 static const struct {
     int h, hk, d;
-    bool dense; /* all sequences as long as the first, no cu_q, cu_k */
+    /* All sequences as long as the first, no cu_q, cu_k, or by these; with rows of
+     * nobody behind the last, or before the first. */
+    enum { PACKED, DENSE, DENSE_BEHIND, PACKED_BEFORE } rows;
     struct seq seq[SEQS];
     bool causal;
     int window;
     float softcap, drop, scale;
     int bias; /* axes of sequences and of heads that are whole, or none; hides keys */
 } cases[] = {
-    {1, 1, 1, true, {{1, 1, -1}}, false, 0, 0, 0, 1, 0},
+    {1, 1, 1, DENSE, {{1, 1, -1}}, false, 0, 0, 0, 1, 0},
     {2,
      2,
      5,
-     false,
+     PACKED,
      {{3, 3, -1}, {0, 4, -1}, {7, 7, -1}, {1, 1, -1}},
      true,
      0,
@@ -43,7 +46,7 @@ static const struct {
     {6,
      2,
      16,
-     false,
+     PACKED,
      {{17, 17, -1}, {5, 5, -1}, {2, 0, -1}, {31, 31, -1}},
      true,
      0,
@@ -54,7 +57,7 @@ static const struct {
     {4,
      1,
      8,
-     false,
+     PACKED,
      {{4, 9, -1}, {9, 4, -1}, {0, 0, -1}, {5, 2, -1}},
      true,
      0,
@@ -65,7 +68,7 @@ static const struct {
     {2,
      1,
      32,
-     false,
+     PACKED,
      {{33, 65, -1}, {1, 64, -1}, {3, 3, -1}, {2, 2, -1}},
      false,
      0,
@@ -73,11 +76,11 @@ static const struct {
      0,
      0.2f,
      0},
-    {3, 3, 8, true, {{16, 16, -1}}, true, 5, 0, 0, 0.5f, 0},
+    {3, 3, 8, DENSE, {{16, 16, -1}}, true, 5, 0, 0, 0.5f, 0},
     {2,
      2,
      8,
-     true,
+     DENSE,
      {{1, 40, 33}, {1, 40, 1}, {1, 40, 0}, {1, 40, 40}},
      true,
      0,
@@ -88,7 +91,7 @@ static const struct {
     {2,
      1,
      16,
-     false,
+     PACKED,
      {{9, 20, 12}, {4, 6, 6}, {5, 8, 0}, {1, 2, 1}},
      false,
      7,
@@ -99,7 +102,7 @@ static const struct {
     {2,
      2,
      4,
-     false,
+     PACKED,
      {{8, 8, -1}, {13, 13, -1}, {1, 1, -1}, {3, 3, -1}},
      true,
      0,
@@ -110,7 +113,7 @@ static const struct {
     {4,
      2,
      12,
-     false,
+     PACKED,
      {{10, 10, -1}, {23, 23, -1}, {3, 3, -1}, {6, 6, -1}},
      true,
      0,
@@ -121,7 +124,7 @@ static const struct {
     {1,
      1,
      64,
-     false,
+     PACKED,
      {{70, 70, -1}, {2, 2, -1}, {1, 1, -1}, {0, 0, -1}},
      true,
      0,
@@ -132,7 +135,7 @@ static const struct {
     {2,
      2,
      16,
-     false,
+     PACKED,
      {{6, 6, -1}, {40, 40, -1}, {0, 0, -1}, {0, 0, -1}},
      true,
      0,
@@ -140,14 +143,14 @@ static const struct {
      0,
      8,
      0},
-    {2, 1, 8, true, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL},
-    {3, 3, 8, true, {{9, 9, -1}}, true, 4, 0, 0.2f, 0.3f, BIAS_HEADS},
-    {2, 2, 4, true, {{66, 30, -1}}, false, 0, 2, 0, 0.5f, BIAS_ONE},
+    {2, 1, 8, DENSE, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL},
+    {3, 3, 8, DENSE, {{9, 9, -1}}, true, 4, 0, 0.2f, 0.3f, BIAS_HEADS},
+    {2, 2, 4, DENSE, {{66, 30, -1}}, false, 0, 2, 0, 0.5f, BIAS_ONE},
     /* A bias of sequences that end earlier than others. */
     {2,
      2,
      8,
-     false,
+     PACKED,
      {{5, 9, -1}, {12, 3, -1}, {0, 4, -1}, {7, 20, -1}},
      false,
      0,
@@ -158,7 +161,7 @@ static const struct {
     {4,
      2,
      8,
-     false,
+     PACKED,
      {{5, 9, 8}, {12, 13, 13}, {1, 4, 0}, {7, 20, 9}},
      true,
      0,
@@ -166,11 +169,11 @@ static const struct {
      0,
      0.3f,
      BIAS_ONE},
-    {2, 1, 8, true, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL | BIAS_HIDES},
+    {2, 1, 8, DENSE, {{19, 70, -1}}, true, 0, 0, 0, 0.3f, BIAS_ALL | BIAS_HIDES},
     {2,
      2,
      8,
-     false,
+     PACKED,
      {{5, 150, -1}, {66, 30, -1}, {0, 4, -1}, {7, 20, -1}},
      false,
      0,
@@ -181,8 +184,33 @@ static const struct {
     {4,
      2,
      24,
-     false,
+     PACKED,
      {{5, 9, NAN_QUERY}, {70, 140, NAN_QUERY}, {2, 1, NAN_QUERY}, {1, 3, -1}},
+     false,
+     0,
+     0,
+     0,
+     0.3f,
+     0},
+    {3, 3, 8, DENSE, {{9, 9, -1}}, true, 0, 0, 0, 0.3f, BIAS_HEADS | BIAS_FIXED},
+    {2, 1, 8, DENSE_BEHIND, {{5, 9, -1}}, true, 0, 0, 0.2f, 0.3f, 0},
+    {2,
+     2,
+     8,
+     PACKED_BEFORE,
+     {{5, 9, -1}, {3, 3, -1}, {0, 2, -1}, {14, 14, -1}},
+     true,
+     0,
+     0,
+     0.2f,
+     0.3f,
+     0},
+    /* More keys, and more queries, than a tile has. */
+    {1,
+     1,
+     8,
+     PACKED,
+     {{3, 700, -1}, {300, 5, -1}, {1, 1, -1}, {0, 0, -1}},
      false,
      0,
      0,
@@ -193,7 +221,7 @@ static const struct {
     {2,
      1,
      128,
-     false,
+     PACKED,
      {{70, 135, -1}, {0, 3, -1}, {140, 140, -1}, {1, 1, -1}},
      true,
      0,
@@ -204,7 +232,7 @@ static const struct {
     {1,
      1,
      64,
-     false,
+     PACKED,
      {{200, 230, 210}, {2, 100, 0}, {1, 1, 1}, {0, 0, 0}},
      true,
      150,
@@ -215,10 +243,15 @@ static const struct {
 };
 enum { TILES = 2 }; /* at the end */
 
+static bool is_dense(int i)
+{
+    return cases[i].rows == DENSE || cases[i].rows == DENSE_BEHIND;
+}
+
 /* A case's rows within a window. */
 struct rows {
     int64_t n;    /* sequences */
-    int64_t q, k; /* rows of all; one of padding behind them, or all are dense */
+    int64_t q, k; /* rows of all, nobody's among them */
     int64_t *q_id, *k_id;
     int32_t cu_q[SEQS + 1], cu_k[SEQS + 1], len[SEQS], max_q, max_k;
     int32_t *sample, *pos;
@@ -228,8 +261,8 @@ static void add_seq(struct rows *r, int64_t which, const struct seq *s)
 {
     int64_t len = s->len < 0 ? s->k : s->len;
     for (int i = 0; i < s->q; i++) {
-        r->sample[r->q] = (int32_t)which;
-        r->pos[r->q] = i;
+        r->sample[r->q] = (int32_t)which * 3 + 2;
+        r->pos[r->q] = i + 1;
         r->q_id[r->q++] =
             s->len == NAN_QUERY && i == 1 ? ROW_NAN : which * ROW_STEP + i;
     }
@@ -242,18 +275,29 @@ static void add_seq(struct rows *r, int64_t which, const struct seq *s)
     r->max_k = s->k > r->max_k ? s->k : r->max_k;
 }
 
+/* Rows outside every sequence. */
+static void add_nobodys(struct rows *r, int n)
+{
+    for (int i = 0; i < n; i++) {
+        r->q_id[r->q++] = ROW_NAN;
+        r->k_id[r->k++] = ROW_NAN;
+    }
+}
+
 static void get_rows(struct call *c, int i, const struct window *w, struct rows *r)
 {
-    *r = (struct rows){.q_id = call_row_ids(c, 512, 0),
-                       .k_id = call_row_ids(c, 512, 0),
-                       .sample = call_ints(c, 512),
-                       .pos = call_ints(c, 512)};
+    *r = (struct rows){.q_id = call_row_ids(c, ROWS, 0),
+                       .k_id = call_row_ids(c, ROWS, 0),
+                       .sample = call_ints(c, ROWS),
+                       .pos = call_ints(c, ROWS)};
+    if (cases[i].rows == PACKED_BEFORE)
+        add_nobodys(r, NOBODYS);
+    r->cu_q[0] = (int32_t)r->q;
+    r->cu_k[0] = (int32_t)r->k;
     for (int64_t s = w->first; s < w->first + window_rows(w, SEQS); s++)
-        add_seq(r, s, &cases[i].seq[cases[i].seq[s].k == 0 && cases[i].dense ? 0 : s]);
-    if (cases[i].dense && cases[i].seq[0].len < 0)
-        return;
-    r->q_id[r->q++] = ROW_NAN;
-    r->k_id[r->k++] = ROW_NAN;
+        add_seq(r, s, &cases[i].seq[cases[i].seq[s].k == 0 && is_dense(i) ? 0 : s]);
+    if (cases[i].rows != DENSE)
+        add_nobodys(r, is_dense(i) ? NOBODYS : 1);
 }
 
 static void set_params(struct call *c, int i, const struct rows *r)
@@ -269,7 +313,7 @@ static void set_params(struct call *c, int i, const struct rows *r)
                            .scale = cases[i].scale,
                            .softcap = cases[i].softcap,
                            .dropout = {.p = cases[i].drop, .op = 3}};
-    if (!cases[i].dense) {
+    if (!is_dense(i)) {
         call_array(c, &p->cu_q, r->cu_q, (size_t)(r->n + 1) * sizeof r->cu_q[0]);
         call_array(c, &p->cu_k, r->cu_k, (size_t)(r->n + 1) * sizeof r->cu_k[0]);
     }
@@ -283,13 +327,19 @@ static void set_params(struct call *c, int i, const struct rows *r)
     snprintf(
         c->text, sizeof c->text,
         "h=%d hk=%d d=%d seqs=%d/%d,%d/%d,%d/%d,%d/%d%s%s window=%d cap=%g drop=%g "
-        "bias=%d%s%s",
+        "bias=%d%s%s%s",
         cases[i].h, cases[i].hk, cases[i].d, cases[i].seq[0].q, cases[i].seq[0].k,
         cases[i].seq[1].q, cases[i].seq[1].k, cases[i].seq[2].q, cases[i].seq[2].k,
         cases[i].seq[3].q, cases[i].seq[3].k, cases[i].causal ? " causal" : "",
         cases[i].seq[0].len >= 0 ? " len_k" : "", cases[i].window,
-        (double)cases[i].softcap, (double)cases[i].drop, cases[i].bias & ~BIAS_HIDES,
-        cases[i].bias & BIAS_HIDES ? " hides" : "",
+        (double)cases[i].softcap, (double)cases[i].drop,
+        cases[i].bias & ~(BIAS_HIDES | BIAS_FIXED),
+        cases[i].bias & BIAS_HIDES   ? " hides"
+        : cases[i].bias & BIAS_FIXED ? " no dbias"
+                                     : "",
+        cases[i].rows == DENSE_BEHIND    ? " nobody's behind"
+        : cases[i].rows == PACKED_BEFORE ? " nobody's before"
+                                         : "",
         cases[i].seq[0].len == NAN_QUERY ? " nan" : "");
 }
 
@@ -339,7 +389,7 @@ static struct slot *add_bias(struct call *c, const char *name, struct nnd_tensor
     s->count *= r->max_k;
     for (int64_t b = 0; b < r->n; b++)
         id[b] = w->first + b;
-    if (all && cases[i].dense) /* else a window changes the longest sequence */
+    if (all && is_dense(i)) /* else a window changes the longest sequence */
         s->row = id;
     else
         c->rows = 0;
@@ -364,6 +414,7 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     get_rows(c, i, w, &r);
     set_params(c, i, &r);
     c->rows = SEQS;
+    c->big = r.max_k > 500;
     c->derive = bwd ? "attn.fwd" : NULL;
     int64_t h = cases[i].h, hk = cases[i].hk, d = cases[i].d;
     add(c, "q", &p->q, ROLE_IN, r.q, h, d, r.q_id);
@@ -379,11 +430,12 @@ static bool build(struct call *c, int i, const struct window *w, bool bwd)
     if (!bwd)
         return true;
     add(c, "dout", &p->dout, ROLE_IN, r.q, h, d, r.q_id);
-    struct slot *out[] = {
-        add(c, "dq", &p->dq, ROLE_OUT, r.q, h, d, r.q_id),
-        add(c, "dk", &p->dk, ROLE_OUT, r.k, hk, d, r.k_id),
-        add(c, "dv", &p->dv, ROLE_OUT, r.k, hk, d, r.k_id),
-        cases[i].bias ? add_bias(c, "dbias", &p->dbias, ROLE_OUT, w, &r, i) : NULL};
+    struct slot *out[] = {add(c, "dq", &p->dq, ROLE_OUT, r.q, h, d, r.q_id),
+                          add(c, "dk", &p->dk, ROLE_OUT, r.k, hk, d, r.k_id),
+                          add(c, "dv", &p->dv, ROLE_OUT, r.k, hk, d, r.k_id),
+                          cases[i].bias && !(cases[i].bias & BIAS_FIXED)
+                              ? add_bias(c, "dbias", &p->dbias, ROLE_OUT, w, &r, i)
+                              : NULL};
     for (int n = 0; n < COUNT(out) && out[n]; n++) {
         out[n]->slack = SLACK_BACKWARD;
         out[n]->terms = terms(i, &r) * 4;

@@ -9,7 +9,7 @@
 
 static const struct {
     int t, n;
-} shapes[] = {{1, 1}, {0, 5}, {3, 7}, {17, 64}, {5, 257}};
+} shapes[] = {{1, 1}, {0, 5}, {3, 7}, {17, 64}, {5, 257}, {2, 9001}};
 
 /* The case's rows; false when there is no case i. */
 static bool begin(struct call *c, int i, const struct window *w, int64_t *t, int64_t *n)
@@ -19,6 +19,7 @@ static bool begin(struct call *c, int i, const struct window *w, int64_t *t, int
     *t = window_rows(w, shapes[i].t) + w->tail;
     *n = shapes[i].n;
     c->rows = shapes[i].t;
+    c->big = shapes[i].n > 1000;
     c->params.cast = (struct nnd_cast){.struct_size = sizeof c->params.cast};
     snprintf(c->text, sizeof c->text, "t=%d n=%d", shapes[i].t, shapes[i].n);
     return true;
@@ -54,10 +55,11 @@ static const struct {
     {1, 1, NND_E4M3, NND_F32, 0, 1},         {3, 64, NND_E4M3, NND_E8M0, 32, 1},
     {5, 70, NND_E5M2, NND_E8M0, 32, 1},      {7, 257, NND_E4M3, NND_F32, 128, 1},
     {130, 129, NND_E4M3, NND_F32, 128, 128}, {9, 33, NND_E5M2, NND_F32, 0, 1},
-    {0, 32, NND_E4M3, NND_E8M0, 32, 1},      {7, 32, NND_E4M3, NND_E8M0, 32, 1},
+    {0, 32, NND_E4M3, NND_E8M0, 32, 1},      {2, 5000, NND_E4M3, NND_E8M0, 32, 1},
+    {40, 300, NND_E4M3, NND_F32, 0, 1},      {7, 32, NND_E4M3, NND_E8M0, 32, 1},
     {7, 32, NND_E5M2, NND_E8M0, 32, 1},      {7, 20, NND_E4M3, NND_F32, 128, 1},
 };
-enum { ODD = 7 }; /* these and those behind have odd numbers, one block a row */
+enum { ODD = 9 }; /* these and those behind have odd numbers, one block a row */
 
 /* A block whose scale is a NaN says nothing more by its numbers. */
 static void free_blocks(struct call *c, struct slot *y)
@@ -95,6 +97,7 @@ static bool cast(struct call *c, int i, const struct window *w, bool back)
         window_ids(c, by_rows ? w : &(struct window){.count = -1}, blocks[i].t);
     *p = (struct nnd_cast){.struct_size = sizeof *p};
     c->rows = by_rows ? blocks[i].t : 0;
+    c->big = blocks[i].n > 1000 || (blocks[i].n > 200 && !by_rows);
     struct slot *s =
         call_scaled(c, back ? "x" : "y", back ? &p->x : &p->y,
                     back ? ROLE_IN : ROLE_OUT, blocks[i].dtype, blocks[i].scale, t,

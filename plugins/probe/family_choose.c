@@ -19,7 +19,7 @@ static const struct {
     {1, 1, 1, 1, false, WHOLE, false},          {0, 4, 2, 1, false, WHOLE, false},
     {5, 17, 3, 4, false, WHOLE, true},          {3, 8, 8, 1, true, WHOLE, false},
     {9, 100, 5, 2, true, NANS_AND_INFS, false}, {2, 1000, 1, 60, false, WHOLE, true},
-    {7, 23, 23, 2, true, NANS, false},
+    {7, 23, 23, 2, true, NANS, false},          {2, 9001, 3, 60, false, WHOLE, false},
 };
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
@@ -56,6 +56,7 @@ bool family_argmax(struct call *c, int i, const struct window *w)
     const int64_t *row = window_ids(c, w, largest[i].r);
     *p = (struct nnd_choose){.struct_size = sizeof *p};
     c->rows = largest[i].r;
+    c->big = largest[i].v > 1000;
     struct slot *x = add(c, "x", &p->x, ROLE_IN, KIND_ACT, r, largest[i].v, row);
     x->spread = largest[i].spread;
     if (largest[i].ties)
@@ -73,9 +74,9 @@ static const struct {
     int r, v, top_k;
     float temperature, top_p;
 } draws[] = {
-    {1, 1, 0, 1, 1},        {7, 5, 0, 1, 1},  {20, 50, 0, 0.7f, 0.9f},
-    {9, 33, 4, 1.5f, 1},    {6, 11, 0, 0, 1}, {5, 300, 40, 1, 0.5f},
-    {4, 16, 100, 2, 0.01f},
+    {1, 1, 0, 1, 1},        {7, 5, 0, 1, 1},        {20, 50, 0, 0.7f, 0.9f},
+    {9, 33, 4, 1.5f, 1},    {6, 11, 0, 0, 1},       {5, 300, 40, 1, 0.5f},
+    {4, 16, 100, 2, 0.01f}, {2, 3001, 50, 1, 0.9f},
 };
 
 /* Every fourth row is nobody's, and NaN. */
@@ -108,6 +109,7 @@ bool family_sample(struct call *c, int i, const struct window *w)
                              .top_k = draws[i].top_k};
     const int64_t *row = some_rows(c, i, w, r);
     c->rows = draws[i].r;
+    c->big = draws[i].v > 1000;
     add(c, "x", &p->x, ROLE_IN, KIND_ACT, r, draws[i].v, row)->spread = 3;
     add(c, "index", &p->index, ROLE_OUT, KIND_I32, r, 1, row);
     add(c, "value", &p->value, ROLE_OUT, KIND_F32, r, 1, row);
@@ -121,7 +123,8 @@ bool family_select(struct call *c, int i, const struct window *w)
 {
     static const struct {
         int r, v, k;
-    } shapes[] = {{1, 1, 1}, {0, 3, 2}, {7, 10, 1}, {5, 64, 17}, {3, 2, 9}};
+    } shapes[] = {{1, 1, 1},   {0, 3, 2}, {7, 10, 1},
+                  {5, 64, 17}, {3, 2, 9}, {2, 9001, 1100}};
     if (i >= COUNT(shapes))
         return false;
     struct nnd_select *p = &c->params.select;
@@ -129,6 +132,7 @@ bool family_select(struct call *c, int i, const struct window *w)
     const int64_t *row = window_ids(c, w, shapes[i].r);
     *p = (struct nnd_select){.struct_size = sizeof *p};
     c->rows = shapes[i].r;
+    c->big = shapes[i].v > 1000;
     add(c, "x", &p->x, ROLE_IN, KIND_ACT, r, shapes[i].v, row);
     int32_t *number = call_ints(c, r * k);
     for (int64_t j = 0; j < r * k; j++)

@@ -50,6 +50,12 @@ static const struct {
     {64, 5, 512, true, false, 1, true, false, NND_EPI_NONE, NO, true},
     {6, 0, 300, true, false, 0, false, false, NND_EPI_NONE, NO, true},
     {11, 34, 40, false, true, 0, true, false, NND_EPI_NONE, NO, false},
+    /* More than a panel of each side. */
+    {5, 9, 1100, false, true, 1, false, true, NND_EPI_NONE, NO, false},
+    {3, 7, 1100, false, false, 0, false, true, NND_EPI_GELU, PRE, false},
+    {130, 9, 40, false, true, 0, false, false, NND_EPI_NONE, NO, false},
+    {3, 1100, 20, false, true, 0, false, true, NND_EPI_NONE, NO, false},
+    {7, 5, 1100, true, false, 1, false, false, NND_EPI_NONE, NO, true},
 };
 
 /* The activation's value, beside its input or in its place. */
@@ -68,6 +74,17 @@ static void add_act(struct call *c, struct slot *pre, bool own)
     act->slack = SLACK_FORWARD;
 }
 
+/* Every third number is 0, or -0: where relu has no slope. */
+static void make_zeros(struct call *c, struct slot *pre)
+{
+    double *value = arena_calloc(c->arena, (size_t)pre->count + 1, sizeof *value);
+    for (int64_t i = 0; i < pre->count; i++) {
+        int64_t within = i % pre->dim[1], odd = pre->row[i / pre->dim[1]] + within;
+        value[i] = odd % 3 ? call_value(pre, 83, i) : odd % 2 ? -0.0 : 0;
+    }
+    pre->value = value;
+}
+
 /* The tensors of an epilogue. */
 static void add_extras(struct call *c, int i, const struct slot *d)
 {
@@ -80,6 +97,8 @@ static void add_extras(struct call *c, int i, const struct slot *d)
         pre->row = d->row;
         pre->slack = SLACK_FORWARD;
         pre->terms = gemms[i].k;
+        if (gemms[i].epilogue == NND_EPI_DRELU)
+            make_zeros(c, pre);
         if (gemms[i].pre != PRE)
             add_act(c, pre, gemms[i].pre == PRE_ACT);
     }
@@ -104,6 +123,7 @@ bool family_gemm(struct call *c, int i, const struct window *w)
     *(ta ? &k : &m) = window_rows(w, ta ? k : m) + w->tail;
     c->rows = ta ? 0 : gemms[i].m;
     c->summed = ta ? gemms[i].k : 0;
+    c->big = gemms[i].m > 100 || gemms[i].n > 1000 || gemms[i].k > 1000;
     *p = (struct nnd_gemm){
         .struct_size = sizeof *p, .trans_a = ta, .trans_b = tb, .beta = gemms[i].beta};
     call_tensor(c, "a", &p->a, ROLE_IN, KIND_ACT, ta ? k : m, ta ? m : k, -1)->row =
@@ -352,6 +372,26 @@ static const struct {
      PLAIN,
      2,
      false},
+    {NND_GROUP_M,
+     9,
+     1100,
+     true,
+     {3, 0, 1, 2, 1},
+     {2, 0, 1, 4, 3},
+     false,
+     SWIGLU,
+     0,
+     true},
+    {NND_GROUP_M,
+     1100,
+     9,
+     false,
+     {3, 0, 1, 2, 1},
+     {2, 0, 1, 4, 3},
+     false,
+     PLAIN,
+     0,
+     false},
 };
 
 /* Does a gathered row stand for nothing?  Those in the gaps, and some within segments.
@@ -497,6 +537,7 @@ bool family_grouped(struct call *c, int i, const struct window *w)
     struct nnd_grouped_gemm *p = &c->params.grouped;
     struct nnd_segment seg[SEGMENTS];
     int64_t *row, t = place_segments(c, i, w, seg, &row);
+    c->big = grouped[i].n > 1000 || grouped[i].k > 1000;
     *p = (struct nnd_grouped_gemm){.struct_size = sizeof *p,
                                    .nsegments = (int32_t)window_rows(w, SEGMENTS),
                                    .mode = grouped[i].mode,

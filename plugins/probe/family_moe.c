@@ -27,6 +27,8 @@ static const struct {
     {8, 64, 6, NND_SCORE_SIGMOID, false, true, 8, 6, true, 0},
     {5, 12, 5, NND_SCORE_SOFTMAX, true, false, 2, 0, true, 0},
     {7, 9, 2, NND_SCORE_SOFTMAX, true, true, 3, 20, true, 0},
+    {700, 8, 2, NND_SCORE_SOFTMAX, true, false, 350, 4, true, 0},
+    {3, 300, 8, NND_SCORE_SIGMOID, true, true, 3, 4, true, 0},
     {17, 3, 2, NND_SCORE_SIGMOID, true, true, 6, 60, true, -100},
 };
 
@@ -109,6 +111,7 @@ static bool route(struct call *c, int i, const struct window *w, bool bwd)
     /* Groups follow the place, not the id: with them rows cannot be cut. */
     int64_t g = routes[i].group_rows, groups = (t + g - 1) / g;
     c->rows = bwd && routes[i].aux ? 0 : routes[i].t;
+    c->big = routes[i].t > 100 || routes[i].e > 100;
     c->derive = bwd ? "moe.route.fwd" : NULL;
     enum role computed = bwd ? ROLE_DERIVED : ROLE_OUT,
               sum = bwd ? ROLE_SCRATCH : ROLE_OUT;
@@ -144,9 +147,10 @@ static const struct {
     int t, e, k, n;
     bool gate, one; /* one: all choices fall on expert 0 */
 } sorts[] = {
-    {1, 1, 1, 1, false, false},   {0, 4, 2, 3, true, false},
-    {7, 5, 2, 3, true, false},    {64, 8, 2, 17, false, false},
-    {33, 64, 6, 64, true, false}, {300, 4, 1, 5, true, true},
+    {1, 1, 1, 1, false, false},    {0, 4, 2, 3, true, false},
+    {7, 5, 2, 3, true, false},     {64, 8, 2, 17, false, false},
+    {33, 64, 6, 64, true, false},  {300, 4, 1, 5, true, true},
+    {3000, 64, 2, 1, true, false}, {2, 3, 2, 5000, true, false},
 };
 
 /* Choices of a case with its rows' order, by the definition. */
@@ -184,6 +188,7 @@ static void add_numbers(struct call *c, const char *name, struct nnd_tensor *x,
 
 static void describe(struct call *c, int i)
 {
+    c->big = sorts[i].t > 1000 || sorts[i].n > 1000;
     snprintf(c->text, sizeof c->text, "t=%d experts=%d top_k=%d n=%d%s%s", sorts[i].t,
              sorts[i].e, sorts[i].k, sorts[i].n, sorts[i].gate ? " gate" : "",
              sorts[i].one ? " all to one" : "");

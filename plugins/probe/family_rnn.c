@@ -14,37 +14,55 @@
 
 struct rnn_case {
     int cell, b, t, h;
-    bool lengths, reverse, state, bias;
+    bool lengths, reverse;
+    bool first, last; /* a first state is given; backward, a gradient of the last:
+                         without the other in encoders, and in steps that carry on */
+    bool bias;
     bool bare; /* no last state is asked for; backward only that has a gradient */
     bool nan;  /* the first number of x is one, and that of dy */
 };
 
 static const struct rnn_case sequences[] = {
-    {NND_CELL_TANH, 1, 1, 1, false, false, false, false, false, false},
-    {NND_CELL_TANH, 3, 4, 5, true, false, true, true, false, false},
-    {NND_CELL_RELU, 4, 3, 17, true, true, true, true, false, false},
-    {NND_CELL_GRU, 1, 6, 8, false, false, false, true, false, false},
-    {NND_CELL_GRU, 5, 4, 7, true, false, true, true, false, false},
-    {NND_CELL_GRU, 6, 3, 33, true, true, true, false, false, false},
-    {NND_CELL_GRU, 0, 2, 4, false, false, true, true, false, false},
-    {NND_CELL_LSTM, 1, 5, 3, false, false, true, false, false, false},
-    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true, false, false},
-    {NND_CELL_LSTM, 7, 3, 31, true, true, false, true, false, false},
-    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true, false, false},
-    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true, false, false},
-    {NND_CELL_TANH, 4, 3, 6, true, false, true, false, true, false},
-    {NND_CELL_GRU, 3, 4, 9, true, true, true, true, true, false},
-    {NND_CELL_LSTM, 5, 3, 12, true, false, true, true, true, false},
+    {NND_CELL_TANH, 1, 1, 1, false, false, false, false, false, false, false},
+    {NND_CELL_TANH, 3, 4, 5, true, false, true, true, true, false, false},
+    {NND_CELL_RELU, 4, 3, 17, true, true, true, true, true, false, false},
+    {NND_CELL_GRU, 1, 6, 8, false, false, false, false, true, false, false},
+    {NND_CELL_GRU, 5, 4, 7, true, false, true, true, true, false, false},
+    {NND_CELL_GRU, 6, 3, 33, true, true, true, true, false, false, false},
+    {NND_CELL_GRU, 0, 2, 4, false, false, true, true, true, false, false},
+    {NND_CELL_LSTM, 1, 5, 3, false, false, true, true, false, false, false},
+    {NND_CELL_LSTM, 5, 4, 16, true, false, true, true, true, false, false},
+    {NND_CELL_LSTM, 7, 3, 31, true, true, false, false, true, false, false},
+    {NND_CELL_LSTM, 9, 2, 65, true, false, true, true, true, false, false},
+    {NND_CELL_LSTM, 3, 0, 4, true, false, true, true, true, false, false},
+    {NND_CELL_TANH, 4, 3, 6, true, false, true, true, false, true, false},
+    {NND_CELL_GRU, 3, 4, 9, true, true, true, true, true, true, false},
+    {NND_CELL_LSTM, 5, 3, 12, true, false, true, true, true, true, false},
+    {NND_CELL_TANH, 4, 3, 7, true, false, false, true, true, false, false},
+    {NND_CELL_RELU, 4, 3, 7, true, true, true, false, true, false, false},
+    {NND_CELL_GRU, 4, 3, 9, true, true, false, true, true, false, false},
+    {NND_CELL_GRU, 4, 3, 9, true, false, true, false, true, false, false},
+    {NND_CELL_LSTM, 4, 3, 9, true, false, false, true, true, false, false},
+    {NND_CELL_LSTM, 4, 3, 9, true, true, true, false, true, false, false},
+    {NND_CELL_TANH, 2, 130, 3, true, false, true, true, true, false, false},
+    {NND_CELL_GRU, 2, 2, 140, false, false, true, true, true, false, false},
 };
 
 static const struct rnn_case cells[] = {
-    {NND_CELL_TANH, 3, 1, 5, false, false, true, true, false, false},
-    {NND_CELL_RELU, 2, 1, 4, false, false, false, false, false, false},
-    {NND_CELL_RELU, 3, 1, 5, false, false, true, true, false, true},
-    {NND_CELL_GRU, 17, 1, 24, false, false, true, true, false, false},
-    {NND_CELL_GRU, 3, 1, 7, true, false, true, true, false, false},
-    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true, false, false},
-    {NND_CELL_LSTM, 4, 1, 9, true, true, true, false, false, false},
+    {NND_CELL_TANH, 3, 1, 5, false, false, true, true, true, false, false},
+    {NND_CELL_RELU, 2, 1, 4, false, false, false, false, false, false, false},
+    {NND_CELL_RELU, 3, 1, 5, false, false, true, true, true, false, true},
+    {NND_CELL_GRU, 17, 1, 24, false, false, true, true, true, false, false},
+    {NND_CELL_GRU, 3, 1, 7, true, false, true, true, true, false, false},
+    {NND_CELL_LSTM, 5, 1, 40, false, false, true, true, true, false, false},
+    {NND_CELL_LSTM, 4, 1, 9, true, true, true, true, false, false, false},
+    {NND_CELL_TANH, 4, 1, 7, true, false, false, true, true, false, false},
+    {NND_CELL_RELU, 4, 1, 7, false, false, true, false, true, false, false},
+    {NND_CELL_GRU, 4, 1, 9, true, false, false, true, true, false, false},
+    {NND_CELL_GRU, 4, 1, 9, false, false, true, false, true, false, false},
+    {NND_CELL_LSTM, 4, 1, 9, true, false, false, true, true, false, false},
+    {NND_CELL_LSTM, 4, 1, 9, false, false, true, false, true, false, false},
+    {NND_CELL_LSTM, 70, 1, 33, false, false, true, true, true, false, false},
 };
 
 static int gates_of(int cell)
@@ -127,9 +145,9 @@ static void add_inputs(struct call *c, const struct rows *r)
     u->spread = 1.2 / sqrt((double)h);
     if (r->k->bias)
         call_tensor(c, "b", &p->b, ROLE_IN, KIND_WEIGHT, g * h, -1, -1);
-    if (r->k->state)
+    if (r->k->first)
         add_state(c, "h0", &p->h0, ROLE_IN, KIND_ACT, r);
-    if (r->k->state && r->k->cell == NND_CELL_LSTM)
+    if (r->k->first && r->k->cell == NND_CELL_LSTM)
         add_state(c, "c0", &p->c0, ROLE_IN, KIND_F32, r);
 }
 
@@ -160,14 +178,15 @@ static void add_gradients(struct call *c, const struct rows *r)
     add(c, "h_prev", &p->h_prev, ROLE_OUT, KIND_ACT, r, h)->slack = SLACK_COPY;
     if (r->k->cell == NND_CELL_GRU)
         loosen(add(c, "da", &p->da, ROLE_OUT, KIND_ACT, r, g * h), r);
-    if (!r->k->state)
-        return;
-    add_state(c, "dh", &p->dh, ROLE_IN, KIND_ACT, r);
-    loosen(add_state(c, "dh0", &p->dh0, ROLE_OUT, KIND_ACT, r), r);
-    if (r->k->cell < NND_CELL_LSTM)
-        return;
-    add_state(c, "dc", &p->dc, ROLE_IN, KIND_F32, r);
-    loosen(add_state(c, "dc0", &p->dc0, ROLE_OUT, KIND_F32, r), r);
+    bool two = r->k->cell == NND_CELL_LSTM;
+    if (r->k->last)
+        add_state(c, "dh", &p->dh, ROLE_IN, KIND_ACT, r);
+    if (r->k->last && two)
+        add_state(c, "dc", &p->dc, ROLE_IN, KIND_F32, r);
+    if (r->k->first)
+        loosen(add_state(c, "dh0", &p->dh0, ROLE_OUT, KIND_ACT, r), r);
+    if (r->k->first && two)
+        loosen(add_state(c, "dc0", &p->dc0, ROLE_OUT, KIND_F32, r), r);
 }
 
 static bool build(struct call *c, const struct rnn_case *k, const struct window *w,
@@ -177,6 +196,7 @@ static bool build(struct call *c, const struct rnn_case *k, const struct window 
     c->params.rnn = (struct nnd_rnn){
         .struct_size = sizeof c->params.rnn, .cell = k->cell, .reverse = k->reverse};
     c->rows = k->b;
+    c->big = k->b > 20 || k->t > 100 || k->h > 100;
     c->derive = derive;
     add_inputs(c, &r);
     add_results(c, &r, derive);
@@ -184,10 +204,11 @@ static bool build(struct call *c, const struct rnn_case *k, const struct window 
         add_gradients(c, &r);
     if (k->lengths)
         call_array(c, &c->params.rnn.len, r.len, (size_t)r.b * sizeof *r.len);
-    snprintf(c->text, sizeof c->text, "%s b=%d t=%d h=%d%s%s%s%s%s",
+    snprintf(c->text, sizeof c->text, "%s b=%d t=%d h=%d%s%s%s%s%s%s",
              ((const char *[]){"tanh", "relu", "gru", "lstm"})[k->cell], k->b, k->t,
              k->h, k->lengths ? " lengths" : "", k->reverse ? " reverse" : "",
-             k->state ? " state" : "", k->bias ? " bias" : "", k->bare ? " bare" : "");
+             k->first ? " first" : "", k->last ? " last" : "", k->bias ? " bias" : "",
+             k->bare ? " bare" : "");
     return true;
 }
 

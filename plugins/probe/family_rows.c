@@ -10,7 +10,8 @@
 
 static const struct {
     int t, n;
-} shapes[] = {{1, 1}, {0, 5}, {3, 7}, {255, 16}, {513, 33}, {17, 257}, {512, 6}};
+} shapes[] = {{1, 1},    {0, 5},   {3, 7},    {255, 16}, {513, 33},
+              {17, 257}, {512, 6}, {3, 5000}, {3000, 2}};
 
 bool family_rows_sum(struct call *c, int i, const struct window *w)
 {
@@ -25,6 +26,7 @@ bool family_rows_sum(struct call *c, int i, const struct window *w)
         call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F32, shapes[i].n, -1, -1);
     y->terms = shapes[i].t;
     c->summed = shapes[i].t;
+    c->big = shapes[i].t > 1000 || shapes[i].n > 1000;
     snprintf(c->text, sizeof c->text, "t=%d n=%d", shapes[i].t, shapes[i].n);
     return true;
 }
@@ -57,6 +59,7 @@ static bool move(struct call *c, int i, const struct window *w, bool scatter)
     int64_t t = window_rows(w, shapes[i].t), more = shapes[i].t + OTHERS;
     int64_t n = shapes[i].n;
     *p = (struct nnd_rows){.struct_size = sizeof *p};
+    c->big = shapes[i].t > 1000 || n > 1000;
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, scatter ? t : more, n, -1);
     struct slot *y =
         call_tensor(c, "y", &p->y, ROLE_OUT, KIND_ACT, scatter ? more : t, n, -1);
@@ -83,7 +86,7 @@ bool family_rows_scatter(struct call *c, int i, const struct window *w)
 /* What a window cuts are blocks. */
 bool family_sqnorm(struct call *c, int i, const struct window *w)
 {
-    static const int sizes[] = {1, 0, 15, 4095, 4096, 4097, 10000};
+    static const int sizes[] = {1, 0, 15, 4095, 4096, 4097, 10000, 140001};
     if (i >= COUNT(sizes))
         return false;
     struct nnd_sqnorm *p = &c->params.sqnorm;
@@ -94,6 +97,7 @@ bool family_sqnorm(struct call *c, int i, const struct window *w)
     *p = (struct nnd_sqnorm){.struct_size = sizeof *p};
     c->rows = blocks;
     c->exact = true;
+    c->big = n > 100000;
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_F32, left, -1, -1)->row =
         window_ids(c, &(struct window){from, left, 0, 0}, n);
     struct slot *y = call_tensor(c, "y", &p->y, ROLE_OUT, KIND_F64, rows, -1, -1);
@@ -108,9 +112,10 @@ static const struct {
     float decay, eps;
     bool out;
     int skip; /* 1: given, and 0; 2: nothing is to be done */
-} steps[] = {{1, 0, 1e-8f, false, 0},     {0, 0.1f, 1e-8f, true, 0},
-             {67, 0.1f, 1e-8f, true, 1},  {1000, 0, 0.25f, true, 0},
-             {67, 0.1f, 1e-8f, false, 2}, {4097, 0.01f, 1e-8f, false, 0}};
+} steps[] = {{1, 0, 1e-8f, false, 0},       {0, 0.1f, 1e-8f, true, 0},
+             {67, 0.1f, 1e-8f, true, 1},    {1000, 0, 0.25f, true, 0},
+             {67, 0.1f, 1e-8f, false, 2},   {4097, 0.01f, 1e-8f, false, 0},
+             {20011, 0.01f, 1e-8f, true, 0}};
 
 static struct slot *add(struct call *c, const char *name, struct nnd_tensor *x,
                         enum role role, enum kind kind, int64_t n, const int64_t *row)
@@ -135,6 +140,7 @@ static bool step(struct call *c, int i, const struct window *w, bool second)
                             .eps = steps[i].eps,
                             .decay = steps[i].decay};
     c->rows = steps[i].n;
+    c->big = steps[i].n > 10000;
     add(c, "grad", &p->grad, ROLE_IN, KIND_F32, n, row);
     add(c, "w", &p->w, ROLE_INOUT, KIND_F32, n, row);
     add(c, "m", &p->m, ROLE_INOUT, KIND_F32, n, row);

@@ -14,10 +14,11 @@ static const struct {
     bool in_place;
     float smoothing, z_loss;
 } xents[] = {
-    {1, 1, 1, false, 0, 0},     {0, 5, 1, false, 0, 0},
-    {3, 7, 4, true, 0, 0},      {17, 65, 4, false, 0.1f, 0},
-    {5, 1000, 2, true, 0, 0},   {9, 33, 60, false, 0, 0},
-    {6, 40, 2, true, 0, 1e-2f}, {4, 9, 2, false, 0.2f, 1e-3f},
+    {1, 1, 1, false, 0, 0},      {0, 5, 1, false, 0, 0},
+    {3, 7, 4, true, 0, 0},       {17, 65, 4, false, 0.1f, 0},
+    {5, 1000, 2, true, 0, 0},    {9, 33, 60, false, 0, 0},
+    {6, 40, 2, true, 0, 1e-2f},  {4, 9, 2, false, 0.2f, 1e-3f},
+    {2, 9001, 2, true, 0.1f, 0},
 };
 
 static struct slot *add_stat(struct call *c, const char *name, struct nnd_tensor *x,
@@ -42,6 +43,7 @@ static bool xent(struct call *c, int i, const struct window *w, bool bwd)
                            .smoothing = xents[i].smoothing,
                            .z_loss = xents[i].z_loss};
     c->rows = xents[i].t;
+    c->big = xents[i].v > 1000;
     c->derive = bwd ? "xent.fwd" : NULL;
     bool in_place = bwd && xents[i].in_place;
     struct slot *z = call_tensor(c, in_place ? "logits=dlogits" : "logits", &p->logits,
@@ -85,7 +87,7 @@ static const struct {
     {300, 33, 8, 0.1f, 0},     {7, 20, 40, 0, 1e-2f},
     {5, 1030, 3, 0.2f, 1e-3f}, {3, 2100, 4, 0.1f, 0},
     {2, 2100, 72, 0, 1e-3f},   {130, 300, 72, 0.1f, 1e-3f},
-    {70, 2100, 264, 0.1f, 0},
+    {70, 2100, 264, 0.1f, 0},  {3, 20, 1100, 0, 0},
 };
 
 static void add_linear_target(struct call *c, int i, const int64_t *row, int64_t t)
@@ -122,6 +124,7 @@ static bool linear(struct call *c, int i, const struct window *w, bool bwd)
                                   .smoothing = linears[i].smoothing,
                                   .z_loss = linears[i].z_loss};
     c->rows = linears[i].t;
+    c->big = linears[i].n > 1000;
     c->derive = bwd ? "xent.linear.fwd" : NULL;
     call_tensor(c, "x", &p->x, ROLE_IN, KIND_ACT, t, linears[i].n, -1)->row = row;
     call_tensor(c, "w", &p->w, ROLE_IN, KIND_ACT, v, linears[i].n, -1);
@@ -161,7 +164,8 @@ static const struct {
     int accumulate; /* backward */
 } embeds[] = {{1, 1, 1, 0, 0},     {0, 3, 4, 0, 0},        {7, 5, 3, 0, 0},
               {300, 11, 17, 0, 0}, {13, 257, 64, 2.5f, 0}, {256, 9, 5, 0.75f, 0},
-              {0, 3, 4, 0, 1},     {300, 11, 17, 0, 1},    {13, 257, 64, 2.5f, 1}};
+              {0, 3, 4, 0, 1},     {300, 11, 17, 0, 1},    {13, 257, 64, 2.5f, 1},
+              {5, 3, 5000, 0, 0}};
 
 static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 {
@@ -173,6 +177,7 @@ static void add_ids(struct call *c, int i, const int64_t *row, int64_t t)
 
 static void describe(struct call *c, int i)
 {
+    c->big = embeds[i].n > 1000;
     snprintf(c->text, sizeof c->text, "t=%d v=%d n=%d scale=%g%s", embeds[i].t,
              embeds[i].v, embeds[i].n, (double)embeds[i].scale,
              embeds[i].accumulate ? " accumulate" : "");

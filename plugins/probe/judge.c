@@ -162,15 +162,19 @@ static bool build(struct bench *b, const struct trial_case *tc, const struct win
     return true;
 }
 
-/* Sets that differ in a type that no slot has are the same set. */
-static bool is_new_set(const struct call *c, const struct types *t)
+/* Sets that differ in a type that no slot has are the same set.  Which types an
+ * operator from outside has is its own business. */
+static bool is_new_set(const struct bench *b, const struct call *c,
+                       const struct types *t)
 {
-    bool weight = false, result = false;
+    bool weight = false, result = false, act = b->outside || b->scope->dtype;
     for (int i = 0; i < c->nslots; i++) {
+        act |= c->slot[i].kind == KIND_ACT;
         weight |= c->slot[i].kind == KIND_WEIGHT;
         result |= c->slot[i].kind == KIND_RESULT;
     }
-    return (weight || t->weight == t->act) && (result || t->result == t->act);
+    return (weight || t->weight == t->act) && (result || t->result == t->act) &&
+           (act || weight || result || t == &all_types[0]);
 }
 
 static int get_oracle(struct bench *b, struct trial_case *tc, struct err *e)
@@ -201,7 +205,8 @@ static int check_exact(struct bench *b, struct trial_case *tc, const struct resu
 static void check_repeats(struct bench *b, struct trial_case *tc,
                           const struct layout *layout, const struct result *first)
 {
-    for (int nthreads = 1; nthreads <= b->scope->threads; nthreads++) {
+    int threads = b->scope->threads;
+    for (int nthreads = tc->call.big ? threads : 1; nthreads <= threads; nthreads++) {
         struct trial t = kernel_trial(b, tc->types, layout, nthreads);
         struct result again;
         struct err e;
@@ -251,7 +256,8 @@ static void check_rows(struct bench *b, struct trial_case *tc,
         {.first = 0, .count = n - 1},
         {.first = n / 3, .count = n / 3 + 1},
     };
-    for (int i = 0; n > 1 && i < COUNT(windows); i++)
+    int looks = tc->call.big ? 2 : COUNT(windows);
+    for (int i = 0; n > 1 && i < looks; i++)
         check_window(b, tc, &windows[i], first);
 }
 
@@ -466,7 +472,7 @@ static void check_hygiene(struct bench *b, struct trial_case *tc,
     struct err e;
     if (launch_again(b, tc, &e) != 0)
         fail(b, &tc->call, tc->types, "", &e);
-    else if ((b->kernel->flags & NND_K_REENTRANT) &&
+    else if ((b->kernel->flags & NND_K_REENTRANT) && !tc->call.big &&
              launch_together(b, tc, first, &e) != 0)
         fail(b, &tc->call, tc->types, "two at once", &e);
 }
@@ -578,8 +584,8 @@ static bool check_case(struct bench *b, int number, const struct types *types)
 {
     struct trial_case tc = {.number = number, .types = types, .arena = arena_create()};
     bool exists = build(b, &tc, &whole, &tc.call);
-    int layouts = b->scope->what == JUDGE_MEET ? 1 : COUNT(all_layouts);
-    if (exists && is_new_set(&tc.call, types))
+    int layouts = b->scope->what == JUDGE_MEET || tc.call.big ? 1 : COUNT(all_layouts);
+    if (exists && is_new_set(b, &tc.call, types))
         for (int i = 0; i < layouts && b->verdict->failed <= JUDGE_FAILURES &&
                         !b->verdict->unable[0];
              i++)

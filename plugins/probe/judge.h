@@ -8,7 +8,8 @@
  * plus 4 u(f32) sqrt(terms), the accumulation in f32.  A single element may be off
  * eight times as far, measured by its own size or the tensor's usual one: held against
  * what ref is off in the same types, as others do it, sums in f32 would fail, for ref's
- * are in f64.
+ * are in f64.  Where 256 numbers of 16 bits or more matter, their errors may not lean
+ * to 0, or away from it, by more than 0.45 u: cut off they lean by 0.64 u and more.
  */
 #ifndef PROBE_JUDGE_H
 #define PROBE_JUDGE_H
