@@ -303,8 +303,10 @@ static void release_block(const struct run *r, struct block *b)
     free(b->before);
 }
 
+/* The stream may still copy from blocks in place when another cannot be had. */
 static void release(struct run *r)
 {
+    r->trial->device->stream_sync(&r->stream);
     if (r->packed.device)
         *pack_place(&r->call->params, r->trial->kernel->op) = (struct nnd_tensor){0};
     for (int i = 0; i < CALL_SLOTS; i++)
