@@ -184,6 +184,15 @@ bool hand_open(struct hand *l, const char *job, const struct samples *s, bool pl
     return true;
 }
 
+struct step_report hand_step(struct hand *l)
+{
+    struct step_report r;
+    struct err e = {0};
+    must(trainer_step(l->t, &r, &e), &e);
+    assert_false(r.skipped);
+    return r;
+}
+
 void hand_logits(struct hand *l, float *out)
 {
     struct trainer *t = l->t;

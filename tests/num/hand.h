@@ -40,6 +40,9 @@ void must(int rc, const struct err *e);
 bool hand_open(struct hand *l, const char *job, const struct samples *s, bool plugins);
 void hand_close(struct hand *l);
 
+/* A step of the trainer, which is not skipped. */
+struct step_report hand_step(struct hand *l);
+
 /* Run forward alone on the next step's batch; logits [batch, context, vocab]. */
 void hand_logits(struct hand *l, float *out);
 

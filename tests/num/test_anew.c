@@ -31,15 +31,6 @@ static void open_job(struct hand *h, const char *data, const char *model)
     must(trainer_start(h->t, &e), &e);
 }
 
-static struct step_report step_of(struct hand *h)
-{
-    struct step_report r;
-    struct err e = {0};
-    must(trainer_step(h->t, &r, &e), &e);
-    assert_false(r.skipped);
-    return r;
-}
-
 /* All that a checkpoint has, and more: weights, moments, averages, biases. */
 static void add_states(const struct hand *h, struct buf *out)
 {
@@ -64,7 +55,7 @@ static void started_again_it_has_no_past(void **state)
              "  bias_rate: 0.1}");
     for (int i = 0; i < 2; i++) {
         for (int k = 0; k < STEPS; k++) {
-            struct step_report r = step_of(&h);
+            struct step_report r = hand_step(&h);
             assert_int_equal(r.step, k + 1);
             assert_true(i == 0 || r.loss == loss[k]);
             loss[k] = r.loss;
@@ -97,7 +88,7 @@ static void nothing_is_carried_past_a_step(void **state)
     (void)state;
     open_job(&h, "sampling: sequential",
              "family: rnnlm, position: none, cell: lstm, tie_embeddings: false");
-    step_of(&h);
+    hand_step(&h);
     assert_int_equal(h.t->p.model.ncarry, 2);
     assert_true(carried(&h) > 0);
     trainer_skip(h.t);

@@ -294,15 +294,6 @@ static void open_model(struct hand *h, const char *job, const char *model,
     must(trainer_start(h->t, &e), &e);
 }
 
-static struct step_report step_of(struct hand *h)
-{
-    struct step_report r;
-    struct err e = {0};
-    must(trainer_step(h->t, &r, &e), &e);
-    assert_false(r.skipped);
-    return r;
-}
-
 static const char *const readers[] = {
     TRANSFORMER ", source_context: 7",
     TRANSFORMER ", source_context: 7, norm_place: post, dropout: 0",
@@ -326,7 +317,7 @@ static void t01_seq2seq_embeds_and_projects(void **state)
     open_model(&h, pairs, readers[3], "batch: 4", texts_of(SOURCE));
     hand_logits(&h, z);
     assert_int_not_equal(VOCAB, h.job->model->width);
-    double loss = step_of(&h).loss;
+    double loss = hand_step(&h).loss;
     assert_true(fabs(loss - log(VOCAB)) < 1.5);
     hand_close(&h);
 }
@@ -373,7 +364,7 @@ static void t03_scheduled_sampling_throws_a_coin_per_token(void **state)
 
     open_model(&h, pairs, readers[0], "batch: 4, teacher: linear_decay, teacher_k: 0.5",
                texts_of(SOURCE));
-    step_of(&h);
+    hand_step(&h);
     const int32_t *given = exec_data(h.t->x, h.t->p.model.teach.mixed);
     const int32_t *id = exec_data(h.t->x, h.t->p.model.chunk.id);
     const int32_t *pos = exec_data(h.t->x, h.t->p.model.chunk.pos);
@@ -399,7 +390,7 @@ static void given_by(const char *model, const char *train, int32_t *out)
     snprintf(text, sizeof text, "batch: 4, teacher: linear_decay, teacher_k: 1e-9%s",
              train);
     open_model(&h, pairs, model, text, texts_of(SOURCE));
-    step_of(&h);
+    hand_step(&h);
     memcpy(out, exec_data(h.t->x, h.t->p.model.teach.mixed),
            sizeof *out * BATCH * CONTEXT);
     hand_close(&h);
@@ -471,7 +462,7 @@ static void compare_sinusoid(const char *model, int width)
             double want = i % 2 ? cos(angle) : sin(angle);
             assert_true(fabs(pe[p * width + i] - want) < 1e-6);
         }
-    step_of(&h);
+    hand_step(&h);
     hand_close(&h);
 }
 
@@ -512,7 +503,7 @@ static void t14_positions_go_by_place(void **state)
                SIZE "family: encdec, position: learned, encoder_layers: 1, "
                     "source_context: 7",
                "batch: 4", t);
-    step_of(&h);
+    hand_step(&h);
     each_weight(&h, want_places, &seen);
     assert_true(seen);
     hand_close(&h);
@@ -560,7 +551,7 @@ static void t16_padding_of_a_source_changes_nothing(void **state)
         open_model(&a, pairs, readers[i], "batch: 4", texts_of(SOURCE));
         open_model(&b, pairs, wide, "batch: 4", texts_of(WIDE));
         for (int k = 0; k < STEPS; k++) {
-            struct step_report x = step_of(&a), y = step_of(&b);
+            struct step_report x = hand_step(&a), y = hand_step(&b);
             if (x.loss != y.loss)
                 fail_msg("%s: wanted %.9g, found %.9g", wide, x.loss, y.loss);
         }
@@ -588,7 +579,7 @@ static void t17_the_loss_is_a_mean_over_real_targets(void **state)
                 all += exp(row[v]);
             sum += log(all) - row[t->id[b * (CONTEXT + 1) + k + 1]];
         }
-    struct step_report r = step_of(&h);
+    struct step_report r = hand_step(&h);
     assert_int_equal(r.targets, n);
     assert_true(fabs(r.loss - sum / n) < 1e-5);
     hand_close(&h);
@@ -603,7 +594,7 @@ static void t18_the_gradient_knows_no_batch_size(void **state)
     (void)state;
     t->n = 2;
     open_model(&h, pairs, readers[0], "batch: 2", t);
-    once = step_of(&h);
+    once = hand_step(&h);
     hand_close(&h);
     memcpy(&t->id[2 * (CONTEXT + 1)], t->id, 2 * (CONTEXT + 1) * sizeof *t->id);
     memcpy(&t->length[2], t->length, 2 * sizeof *t->length);
@@ -611,7 +602,7 @@ static void t18_the_gradient_knows_no_batch_size(void **state)
     memcpy(&t->read[2], t->read, 2 * sizeof *t->read);
     t->n = 4;
     open_model(&h, pairs, readers[0], "batch: 4", t);
-    twice = step_of(&h);
+    twice = hand_step(&h);
     hand_close(&h);
     assert_int_equal(twice.targets, 2 * once.targets);
     assert_true(fabs(twice.loss - once.loss) < 1e-5);

@@ -24,13 +24,6 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     return NND_EUNSUPPORTED;
 }
 
-static int need(const void *self, const void *params, struct nnd_need *out)
-{
-    (void)self, (void)params;
-    out->workspace = 0;
-    return NND_OK;
-}
-
 static float *at(const struct nnd_tensor *t, int64_t i, int64_t j)
 {
     return (float *)t->data + i * t->stride[0] + j * t->stride[1];
@@ -61,6 +54,6 @@ static const struct nnd_kernel bad_kernel = {
     .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
     .priority = 10,
     .supports = supports,
-    .need = need,
+    .need = need_nothing,
     .launch = launch,
 };

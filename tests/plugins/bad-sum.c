@@ -23,13 +23,6 @@ static int supports(const void *self, const void *params, struct nnd_error *e)
     return NND_EUNSUPPORTED;
 }
 
-static int need(const void *self, const void *params, struct nnd_need *out)
-{
-    (void)self, (void)params;
-    out->workspace = 0;
-    return NND_OK;
-}
-
 static int launch(const void *self, void *plan, const void *params,
                   const struct nnd_launch *l, struct nnd_error *e)
 {
@@ -55,6 +48,6 @@ static const struct nnd_kernel bad_kernel = {
     .flags = NND_K_DETERMINISTIC | NND_K_INVARIANT,
     .priority = 100,
     .supports = supports,
-    .need = need,
+    .need = need_nothing,
     .launch = launch,
 };

@@ -99,6 +99,18 @@ static json_t *parse(const char *text)
     return j;
 }
 
+/* A configuration with a key set to a value, or, of NULL, without it. */
+static json_t *changed(const char *config, const char *key, const char *value)
+{
+    json_t *j = parse(config);
+
+    if (value)
+        json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL));
+    else
+        json_object_del(j, key);
+    return j;
+}
+
 /* A model of a configuration: the job, its tensors and theirs. */
 struct lab {
     const char *model_type;
@@ -388,15 +400,11 @@ static void config_refused(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        json_t *config = parse(cases[i].config), *job = NULL;
+        json_t *config = changed(cases[i].config, cases[i].key, cases[i].value),
+               *job = NULL;
         const char *type;
         struct err e = {0};
 
-        if (cases[i].value)
-            json_object_set_new(config, cases[i].key,
-                                json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
-        else
-            json_object_del(config, cases[i].key);
         assert_int_equal(hf_config_read("c", config, NULL, 0, &type, &job, &e),
                          ERR_SPEC);
         if (!strstr(e.text, cases[i].said))
@@ -443,15 +451,11 @@ static void config_defaults(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        json_t *config = parse(cases[i].config), *job = NULL, *found;
+        json_t *config = changed(cases[i].config, cases[i].key, cases[i].value),
+               *job = NULL, *found;
         const char *type;
         struct err e = {0};
 
-        if (cases[i].value)
-            json_object_set_new(config, cases[i].key,
-                                json_loads(cases[i].value, JSON_DECODE_ANY, NULL));
-        else
-            json_object_del(config, cases[i].key);
         must(hf_config_read("c", config, NULL, 0, &type, &job, &e), &e);
         found = json_object_get(json_object_get(job, "model"), cases[i].ours);
         if (!found || json_number_value(found) != cases[i].want)
