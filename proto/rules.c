@@ -131,8 +131,8 @@ const struct rule rules[] = {
     {"data.split", 0, 0, 0, 0,
      "tokenizer word: punctuation marks and CJK characters are words by themselves"},
     {"data.unk", 0, 0, 0, 0,
-     "what the vocabulary lacks: replace it by <unk>, of char with pairs alone, or an "
-     "error"},
+     "what the vocabulary lacks: <unk> in its place (tokenizer char: of pairs alone), "
+     "error: refuse it"},
     {"data.too_long", 0, 0, 0, 0,
      "a line longer than the context: cut it, skip it, or refuse the text"},
     {"data.sampling", 0, 0, 0, 0,
