@@ -218,6 +218,22 @@ static void *list_add(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d,
     return *items + (*n)++ * size;
 }
 
+void field_adopt(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d,
+                 struct arena *a)
+{
+    size_t n = field_count(m, d), size, room = 1;
+    char **items = member(m, d->offset), *mine;
+
+    if (!is_list(d) || n == 0)
+        return;
+    size = kind_of(d)->size;
+    while (room < n)
+        room *= 2;
+    mine = arena_calloc(a, room, size);
+    memcpy(mine, *items, n * size);
+    *items = mine;
+}
+
 void *field_add(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d, struct arena *a)
 {
     if (is_list(d))

@@ -43,6 +43,11 @@ void *field_value(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *d,
 void *field_add(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d,
                 struct arena *a);
 
+/* Move a list that was not made by field_add to where that can go on with it; of
+ * other fields nothing changes. */
+void field_adopt(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d,
+                 struct arena *a);
+
 /* Forget all values: the field is absent, the list empty. */
 void field_clear(ProtobufCMessage *m, const ProtobufCFieldDescriptor *d);
 

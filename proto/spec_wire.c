@@ -105,6 +105,18 @@ static void mark_given(struct spec *s)
     }
 }
 
+/* Lists that were checked: what protobuf-c made has no room for -S to add to. */
+static void adopt_lists(struct spec *s)
+{
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    for (size_t i = 0; i < nrules; i++) {
+        spec_locate(s, &rules[i], &m, &d);
+        field_adopt(m, d, s->arena);
+    }
+}
+
 static int unpack(struct spec *s, const void *data, size_t len, struct err *e)
 {
     struct budget budget = {s->arena, SPEC_MEMORY_MAX};
@@ -149,6 +161,7 @@ int spec_unpack(const void *data, size_t len, struct spec **out, struct err *e)
         spec_destroy(s);
         return rc;
     }
+    adopt_lists(s);
     *out = s;
     return 0;
 }

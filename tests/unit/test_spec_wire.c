@@ -75,6 +75,31 @@ static void packing_again_gives_the_same_bytes(void **state)
     spec_destroy(s);
 }
 
+/* A worker's -S adds to the lists of a job that came packed, however long they are. */
+static void lists_go_on(void **state)
+{
+    static const char six[] = "data: {train: [/0, /1, /2, /3, /4, /5]}\n";
+    struct spec *s = spec_create(), *back;
+    struct buf packed = {0};
+    struct err e;
+
+    (void)state;
+    assert_int_equal(spec_load_text(s, "job.yaml", six, strlen(six), &e), 0);
+    assert_int_equal(spec_resolve(s, &e), 0);
+    assert_int_equal(spec_pack(s, &packed, &e), 0);
+    spec_destroy(s);
+    assert_int_equal(unpack(packed.data, packed.len, &back, &e), 0);
+    for (char path[] = "/6"; path[1] <= '9'; path[1]++)
+        assert_int_equal(spec_add(back, "data.train", path, "-S", &e), 0);
+    assert_int_equal(spec_add(back, "kernels.rule", "gemm=blis", "-S", &e), 0);
+    assert_int_equal(spec_job(back)->data->n_train, 10);
+    for (char path[] = "/0"; path[1] <= '9'; path[1]++)
+        assert_string_equal(spec_job(back)->data->train[path[1] - '0'], path);
+    assert_string_equal(spec_job(back)->kernels->rule[0], "gemm=blis");
+    buf_free(&packed);
+    spec_destroy(back);
+}
+
 /* A writer that leaves fields out gets this side's defaults. */
 static void missing_fields_are_defaults(void **state)
 {
@@ -383,6 +408,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packing_again_gives_the_same_bytes),
+        cmocka_unit_test(lists_go_on),
         cmocka_unit_test(missing_fields_are_defaults),
         cmocka_unit_test(every_truncation_is_survived),
         cmocka_unit_test(every_flipped_bit_is_survived),
