@@ -309,12 +309,48 @@ static int put_value(struct spec *s, const struct rule *r, const char *text,
     return spec_store(s, r, text, e);
 }
 
+/* Bytes of the file's name that are the folder which relative paths of this origin
+ * start from; -1 where that is the current one. */
+static int folder_of(const struct origin *o)
+{
+    const char *slash = o->kind == ORIGIN_FILE ? strrchr(o->text, '/') : NULL;
+
+    return slash ? (int)(slash - o->text) : -1;
+}
+
+/* Put a folder in front of a relative path. */
+static void anchor_path(const struct spec *s, char **path, int len, const char *folder)
+{
+    const char *rest = *path;
+
+    while (rest[0] == '.' && rest[1] == '/')
+        rest += 2;
+    if (rest[0] != '/' && rest[0] != '\0')
+        *path = arena_printf(s->arena, "%.*s/%s", len, folder, rest);
+}
+
+/* What comes to a list from a command line starts from elsewhere than the n values of
+ * a file before it, and the list has one origin: theirs goes into their text. */
+static void keep_folder(const struct spec *s, const struct rule *r, size_t n)
+{
+    const struct origin *o = spec_origin_of(s, r);
+    ProtobufCMessage *m;
+    const ProtobufCFieldDescriptor *d;
+
+    if (!(r->flags & RULE_PATH) || folder_of(o) < 0)
+        return;
+    spec_locate(s, r, &m, &d);
+    for (size_t k = 0; k < n; k++)
+        anchor_path(s, field_value(m, d, k), folder_of(o), o->text);
+}
+
 static int put(struct spec *s, const char *path, const char *value, const char *origin,
                bool more, struct err *e)
 {
     const struct rule *r = schema_rule(s->schema, path);
     ProtobufCMessage *m;
     const ProtobufCFieldDescriptor *d;
+    size_t before;
 
     if (!r) {
         refuse_path(s, path, e);
@@ -328,8 +364,10 @@ static int put(struct spec *s, const char *path, const char *value, const char *
     spec_locate(s, r, &m, &d);
     if (r->items && !more)
         field_clear(m, d);
+    before = more ? field_count(m, d) : 0;
     if (put_value(s, r, value, e))
         return err_prefix(e, "%s: %s", origin, path);
+    keep_folder(s, r, before);
     *spec_origin_of(s, r) =
         (struct origin){.kind = ORIGIN_OPTION, .text = arena_strdup(s->arena, origin)};
     return 0;
@@ -351,13 +389,13 @@ int spec_add(struct spec *s, const char *path, const char *value, const char *or
 static const char *anchor_of(const struct spec *s, const struct origin *o,
                              const char *cwd)
 {
-    const char *slash = o->kind == ORIGIN_FILE ? strrchr(o->text, '/') : NULL;
+    int len = folder_of(o);
 
-    if (!slash)
+    if (len < 0)
         return cwd;
     if (o->text[0] == '/')
-        return arena_printf(s->arena, "%.*s", (int)(slash - o->text), o->text);
-    return arena_printf(s->arena, "%s/%.*s", cwd, (int)(slash - o->text), o->text);
+        return arena_printf(s->arena, "%.*s", len, o->text);
+    return arena_printf(s->arena, "%s/%.*s", cwd, len, o->text);
 }
 
 void spec_anchor(struct spec *s, const char *cwd)
@@ -367,19 +405,14 @@ void spec_anchor(struct spec *s, const char *cwd)
 
     for (size_t i = 0; i < s->schema->nrules; i++) {
         const struct rule *r = &s->schema->rules[i];
+        const char *folder;
 
         if (!(r->flags & RULE_PATH))
             continue;
         spec_locate(s, r, &m, &d);
-        for (size_t k = 0; k < field_count(m, d); k++) {
-            char **path = field_value(m, d, k), *rest = *path;
-
-            while (rest[0] == '.' && rest[1] == '/')
-                rest += 2;
-            if (rest[0] != '/' && rest[0] != '\0')
-                *path = arena_printf(s->arena, "%s/%s",
-                                     anchor_of(s, &s->origins[i], cwd), rest);
-        }
+        folder = anchor_of(s, &s->origins[i], cwd);
+        for (size_t k = 0; k < field_count(m, d); k++)
+            anchor_path(s, field_value(m, d, k), (int)strlen(folder), folder);
     }
 }
 

@@ -314,6 +314,43 @@ static void paths_become_absolute(void **state)
     spec_destroy(s);
 }
 
+/* What a command line adds moves nothing that the file names. */
+static void paths_of_both_places(void **state)
+{
+    static const struct {
+        const char *file, *first, *second;
+    } places[] = {
+        {"jobs/x.yaml", "/cwd/jobs/a", "/cwd/jobs/b"},
+        {"/jobs/x.yaml", "/jobs/a", "/jobs/b"},
+        {"/x.yaml", "/a", "/b"},
+        {"x.yaml", "/cwd/a", "/cwd/b"},
+    };
+    static const char text[] = "data: {train: [a, ./b, /d]}\n";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        struct spec *s = spec_create();
+        struct err e;
+        const Nnd__Job *j;
+
+        assert_int_equal(spec_load_text(s, places[i].file, text, strlen(text), &e), 0);
+        set(s, "data.train+=c");
+        assert_int_equal(spec_add(s, "data.train", "[]]", "-S", &e), ERR_SPEC);
+        set(s, "data.train+=[./q, /r]");
+        spec_anchor(s, "/cwd");
+        j = resolve(s);
+        assert_int_equal(j->data->n_train, 6);
+        assert_string_equal(j->data->train[0], places[i].first);
+        assert_string_equal(j->data->train[1], places[i].second);
+        assert_string_equal(j->data->train[2], "/d");
+        assert_string_equal(j->data->train[3], "/cwd/c");
+        assert_string_equal(j->data->train[4], "/cwd/q");
+        assert_string_equal(j->data->train[5], "/r");
+        assert_string_equal(spec_origin(s, "data.train"), "-S");
+        spec_destroy(s);
+    }
+}
+
 static void hash(struct spec *s, char *hex)
 {
     struct err e;
@@ -471,6 +508,7 @@ int main(void)
         cmocka_unit_test(a_teacher_can_be_switched_off),
         cmocka_unit_test(origins_are_kept),
         cmocka_unit_test(paths_become_absolute),
+        cmocka_unit_test(paths_of_both_places),
         cmocka_unit_test(printed_yaml_is_the_same_job),
         cmocka_unit_test(printed_yaml_is_aligned),
         cmocka_unit_test(json_has_every_field),
