@@ -156,6 +156,29 @@ static void print_value(const struct spec *s, const struct rule *r, struct buf *
     }
 }
 
+/* To their ends, of which an error shows less. */
+static bool is_same(const struct spec *from, const struct spec *to,
+                    const struct rule *r)
+{
+    ProtobufCMessage *a, *b;
+    const ProtobufCFieldDescriptor *d;
+    bool same;
+
+    spec_locate(from, r, &a, &d);
+    spec_locate(to, r, &b, &d);
+    same = field_count(a, d) == field_count(b, d);
+    for (size_t i = 0; same && i < field_count(a, d); i++) {
+        struct buf old = {0}, new = {0};
+
+        field_print(d, field_value(a, d, i), &old);
+        field_print(d, field_value(b, d, i), &new);
+        same = old.len == new.len && (!old.len || !memcmp(old.data, new.data, old.len));
+        buf_free(&old);
+        buf_free(&new);
+    }
+    return same;
+}
+
 int conf_may_change(struct spec *from, struct spec *to, struct err *e)
 {
     int rc = 0;
@@ -164,12 +187,14 @@ int conf_may_change(struct spec *from, struct spec *to, struct err *e)
         const struct rule *r = &conf_rules[i];
         struct buf old = {0}, new = {0};
 
+        if (!(r->flags & RULE_START) || is_same(from, to, r))
+            continue;
         print_value(from, r, &old);
         print_value(to, r, &new);
-        if ((r->flags & RULE_START) && strcmp(old.data, new.data) != 0)
-            rc = spec_refuse(to, e, r->path, NULL,
-                             "wanted %s until nnd is started again, found %s", old.data,
-                             new.data);
+        rc = spec_refuse(to, e, r->path, NULL,
+                         "wanted %s until nnd is started again, found %s", old.data,
+                         strcmp(old.data, new.data) ? new.data
+                                                    : "another that begins like it");
         buf_free(&old);
         buf_free(&new);
     }
