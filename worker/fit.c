@@ -32,6 +32,7 @@ struct fit {
     bool packed;
     int64_t each; /* packed: tokens for which a step has room for a sample */
     int64_t unit, least, most; /* of samples, or of packed tokens */
+    int64_t samples;           /* more are no step, however long each is */
     char origin[64];
 };
 
@@ -51,8 +52,8 @@ static int64_t round_up(int64_t x, int64_t unit)
 static int set_size(struct fit *f, int64_t size, struct err *e)
 {
     int64_t chunks = spec_job(f->spec)->train->chunks;
-    int rc =
-        put(f, "train.batch", f->packed ? round_up(size / f->each, chunks) : size, e);
+    int64_t batch = f->packed ? round_up(size / f->each, chunks) : size;
+    int rc = put(f, "train.batch", batch < f->samples ? batch : f->samples, e);
 
     if (rc == 0 && f->packed)
         rc = put(f, "train.batch_tokens", size, e);
@@ -102,6 +103,17 @@ static int64_t tokens_each(const Nnd__Job *j, const struct corpus_part *p)
     return model_pads(j) && mean > TOKENS_LEAST ? mean : TOKENS_LEAST;
 }
 
+/* As many samples as a job may have, a multiple of its chunks: spec_resolve counts
+ * each as long as it can be, also where they are packed. */
+static int64_t samples_most(const Nnd__Job *j)
+{
+    int64_t chunks = j->train->chunks;
+    int64_t tokens = (int64_t)j->model->context + j->model->source_context;
+    int64_t most = INT32_MAX / tokens / chunks * chunks;
+
+    return most > chunks ? most : chunks;
+}
+
 static void bounds(struct fit *f)
 {
     const Nnd__Job *j = spec_job(f->spec);
@@ -112,6 +124,7 @@ static void bounds(struct fit *f)
                           : (int64_t)j->model->source_context;
 
     f->packed = model_reads(j);
+    f->samples = samples_most(j);
     f->each = tokens_each(j, p);
     f->unit = f->packed ? chunks * f->each : chunks;
     f->least = f->packed ? round_up(longest * chunks, f->unit) : chunks;
@@ -123,6 +136,8 @@ static void bounds(struct fit *f)
     f->most = round_up(f->most, f->unit);
     if (f->most > (f->packed ? INT64_C(1) << 23 : INT64_C(1) << 20))
         f->most = f->packed ? INT64_C(1) << 23 : INT64_C(1) << 20;
+    if (!f->packed && f->most > f->samples)
+        f->most = f->samples;
     f->most = f->most / f->unit * f->unit;
 }
 
