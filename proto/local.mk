@@ -14,6 +14,7 @@ proto_libjob_la_SOURCES = \
     proto/rules.c proto/rules.h \
     proto/spec.c proto/spec.h proto/spec_impl.h \
     proto/spec_check.c \
+    proto/spec_data.c \
     proto/spec_hints.c \
     proto/spec_kernels.c \
     proto/spec_load.c \

@@ -126,17 +126,6 @@ static int check_position(const struct spec *s, const Nnd__Job *j, struct err *e
                        m->head_dim, note(s, "model.head_dim"));
 }
 
-static int check_vocab(const struct spec *s, const Nnd__Job *j, struct err *e)
-{
-    uint32_t vocab = j->model->vocab;
-
-    if (j->data->tokenizer != NND__DATA__TOKENIZER__BYTE || vocab == 0 || vocab >= 256)
-        return 0;
-    return spec_refuse(s, e, "model.vocab", NULL,
-                       "wanted 0 or at least 256 for data.tokenizer byte, found %u",
-                       vocab);
-}
-
 /* Keys of a section that do nothing without one of it, which was forgotten.  Who says
  * by that one that there is to be nothing may leave the others. */
 static int check_wanted(const struct spec *s, const Nnd__Job *j, struct err *e)
@@ -261,21 +250,16 @@ static int check_size(const struct spec *s, const Nnd__Job *j, struct err *e)
     return 0;
 }
 
-static bool is_pairs(const Nnd__Job *j)
-{
-    return j->data->format == NND__DATA__FORMAT__PAIRS;
-}
-
 /* Families that read a source, and data that has one. */
 static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
 {
     const Nnd__Model *m = j->model;
     bool reads = families[m->family].reads;
 
-    if (reads && !is_pairs(j))
+    if (reads && !spec_is_pairs(j))
         return spec_refuse(s, e, "data.format", "model.family",
                            "wanted pairs for a model.family that reads a source");
-    if (!reads && is_pairs(j))
+    if (!reads && spec_is_pairs(j))
         return spec_refuse(s, e, "model.family", "data.format",
                            "wanted one that reads a source (encdec, seq2seq) for "
                            "data.format pairs");
@@ -357,88 +341,6 @@ static int check_recurrent(const struct spec *s, const Nnd__Job *j, struct err *
                            "wanted random unless model.family is rnnlm and data.format "
                            "stream: nothing else carries a state on");
     return 0;
-}
-
-/* Does the tokenizer learn by counting, with something left for what is rare? */
-static bool is_counted(const Nnd__Job *j)
-{
-    const Nnd__Data *d = j->data;
-
-    return d->tokenizer == NND__DATA__TOKENIZER__WORD ||
-           d->tokenizer == NND__DATA__TOKENIZER__BPE ||
-           (d->tokenizer == NND__DATA__TOKENIZER__CHAR && is_pairs(j));
-}
-
-/* Does it learn as many tokens as it is told? */
-static bool has_size(const Nnd__Data *d)
-{
-    return d->tokenizer == NND__DATA__TOKENIZER__BPE ||
-           d->tokenizer == NND__DATA__TOKENIZER__SENTENCEPIECE;
-}
-
-/* All bytes and the marks are tokens. */
-static int check_vocab_size(const struct spec *s, const Nnd__Job *j, struct err *e)
-{
-    uint32_t least = is_pairs(j) ? 260 : 256;
-
-    if (j->data->vocab_size == 0 || j->data->vocab_size >= least)
-        return 0;
-    return spec_refuse(s, e, "data.vocab_size", NULL,
-                       "wanted at least %u, room for each byte%s, found %u", least,
-                       is_pairs(j) ? " and four marks" : "", j->data->vocab_size);
-}
-
-/* Keys of data that say something about pairs, or about words, alone. */
-static int check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *e)
-{
-    const Nnd__Data *d = j->data;
-    bool has_file = *d->tokenizer_file, has_source = *d->source_tokenizer_file;
-    const struct {
-        const char *path;
-        bool given, fits;
-        const char *wants;
-    } keys[] = {
-        {"data.source", d->n_source > 0, is_pairs(j), "data.format pairs"},
-        {"data.valid_source", d->n_valid_source > 0, is_pairs(j), "data.format pairs"},
-        {"data.columns", d->n_columns > 0, is_pairs(j), "data.format pairs"},
-        {"data.share_vocab", d->share_vocab, is_pairs(j), "data.format pairs"},
-        {"data.columns", d->n_columns > 0, d->n_source == 0, "no data.source"},
-        {"data.valid_source", d->n_valid_source > 0, d->n_source > 0, "data.source"},
-        {"data.valid_source", d->n_valid_source > 0, d->n_valid > 0, "data.valid"},
-        {"data.source", d->n_source > 0 && d->n_valid > 0, d->n_valid_source > 0,
-         "data.valid_source, since there is data.valid,"},
-        {"data.min_count", d->min_count > 1, is_counted(j),
-         "data.tokenizer word or bpe, or char with data.format pairs,"},
-        {"data.max_words", d->max_words > 0, d->tokenizer == NND__DATA__TOKENIZER__WORD,
-         "data.tokenizer word"},
-        {"data.split", d->split, d->tokenizer == NND__DATA__TOKENIZER__WORD,
-         "data.tokenizer word"},
-        {"data.vocab_size", d->vocab_size > 0, has_size(d),
-         "data.tokenizer bpe or sentencepiece"},
-        {"data.tokenizer", d->tokenizer == NND__DATA__TOKENIZER__SENTENCEPIECE,
-         is_pairs(j), "data.format pairs, since SentencePiece knows no ends of lines,"},
-        {"data.tokenizer_file", has_file, d->tokenizer != NND__DATA__TOKENIZER__BYTE,
-         "data.tokenizer, which says what kind it is,"},
-        {"data.vocab_size", d->vocab_size > 0, !has_file, "no data.tokenizer_file"},
-        {"data.min_count", d->min_count > 1, !has_file, "no data.tokenizer_file"},
-        {"data.max_words", d->max_words > 0, !has_file, "no data.tokenizer_file"},
-        {"data.source_tokenizer_file", has_source, has_file && is_pairs(j),
-         "data.tokenizer_file and data.format pairs"},
-        {"data.source_tokenizer_file", has_source, !d->share_vocab,
-         "no data.share_vocab"},
-        {"data.tokenizer_file", has_file && is_pairs(j), has_source || d->share_vocab,
-         "data.share_vocab, or data.source_tokenizer_file,"},
-    };
-
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (keys[i].given && !keys[i].fits)
-            return spec_refuse(s, e, keys[i].path, NULL, "wanted %s beside it",
-                               keys[i].wants);
-    if (d->n_columns == 0 || (d->n_columns == 2 && d->columns[0] != d->columns[1]))
-        return 0;
-    return spec_refuse(s, e, "data.columns", NULL,
-                       "wanted two different numbers, of the source's column and the "
-                       "target's");
 }
 
 static int check_data(const struct spec *s, const Nnd__Job *j, struct err *e)
@@ -548,7 +450,7 @@ static int check_best(const struct spec *s, const Nnd__Job *j, struct err *e)
                            "wanted 0 unless train.best says what is to get better, "
                            "found %u",
                            t->patience);
-    if (t->best >= NND__TRAIN__BEST__BLEU && !is_pairs(j))
+    if (t->best >= NND__TRAIN__BEST__BLEU && !spec_is_pairs(j))
         return spec_refuse(s, e, "train.best", "data.format",
                            "wanted loss, perplexity or bits_per_char: scores of texts "
                            "need data.format pairs");
@@ -674,7 +576,8 @@ static const struct {
      "model.heads is a multiple of model.kv_heads, and model.width one of model.heads "
      "unless model.head_dim is given."},
     {check_position, "Position rope needs an even model.head_dim."},
-    {check_vocab, "For bytes, model.vocab is 0 or at least 256."},
+    {spec_check_vocab, "For bytes, model.vocab is 0 or at least 256, and with pairs, "
+                       "as source_vocab, 260."},
     {check_family,
      "Families that read a source (encdec, seq2seq) have data.format pairs, others "
      "have "
@@ -703,7 +606,7 @@ static const struct {
                  "model.context, and its sources) at "
                  "most 2147483647 tokens."},
     {check_data, "data.valid and a data.valid_fraction above 0 exclude each other."},
-    {check_data_keys,
+    {spec_check_data_keys,
      "data.source, valid_source, columns and share_vocab belong to data.format pairs; "
      "data.columns to pairs in one file; data.valid_source beside data.source and "
      "data.valid; data.max_words and split to data.tokenizer word, data.min_count to "
@@ -711,7 +614,7 @@ static const struct {
      "is for pairs; beside "
      "data.tokenizer_file stands data.tokenizer and nothing of what would be learned, "
      "and with pairs data.share_vocab or data.source_tokenizer_file."},
-    {check_vocab_size, "data.vocab_size is at least 256, with pairs 260, or 0."},
+    {spec_check_vocab_size, "data.vocab_size is at least 256, with pairs 260, or 0."},
     {check_validation,
      "Without data to validate on, train.valid_every is 0 or left out."},
     {check_teacher,

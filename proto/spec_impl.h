@@ -75,7 +75,13 @@ int spec_load_list(struct spec *s, const struct rule *r, const char *text,
 int spec_finish_job(struct spec *s, struct err *e);
 int spec_check(const struct spec *s, struct err *e);
 
-/* Of spec_check's checks, that of kernels.*. */
+/* Of spec_check's checks, that of kernels.*, and those of texts and tokens. */
 int spec_check_kernels(const struct spec *s, const Nnd__Job *j, struct err *e);
+int spec_check_vocab(const struct spec *s, const Nnd__Job *j, struct err *e);
+int spec_check_vocab_size(const struct spec *s, const Nnd__Job *j, struct err *e);
+int spec_check_data_keys(const struct spec *s, const Nnd__Job *j, struct err *e);
+
+/* Is data.format pairs? */
+bool spec_is_pairs(const Nnd__Job *j);
 
 #endif

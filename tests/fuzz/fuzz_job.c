@@ -2,7 +2,7 @@
 /*
  * fuzz_job.c - a job file, and behind NUL bytes what -S gives.
  * parser: proto/spec_load.c proto/field.c proto/spec.c proto/spec_resolve.c
- * parser: proto/spec_check.c proto/spec_kernels.c
+ * parser: proto/spec_check.c proto/spec_data.c proto/spec_kernels.c
  */
 #include "tests/fuzz/fuzz.h"
 

@@ -2,7 +2,7 @@
 /*
  * fuzz_packed.c - a job as bytes, from a socket or a store.
  * parser: proto/spec_wire.c proto/spec_resolve.c proto/spec_check.c
- * parser: proto/spec_kernels.c
+ * parser: proto/spec_data.c proto/spec_kernels.c
  */
 #include "tests/fuzz/fuzz.h"
 

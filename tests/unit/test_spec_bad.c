@@ -311,6 +311,15 @@ static const struct bad bads[] = {
      "data.format pairs"},
     {"text for a reader", DATA "model: {family: encdec}\n",
      "2:9: data.format: wanted pairs for a model.family that reads a source"},
+    {"vocab below bytes and marks",
+     "data: {train: /x, format: pairs}\nmodel: {family: encdec, vocab: 259}\n",
+     "2:25: model.vocab: wanted 0 or at least 260 for data.tokenizer byte with "
+     "data.format pairs, found 259"},
+    {"vocab of sources below bytes and marks",
+     "data: {train: /x, format: pairs}\n"
+     "model: {family: encdec, vocab: 260, source_vocab: 200}\n",
+     "2:37: model.source_vocab: wanted 0 or at least 260 for data.tokenizer byte with "
+     "data.format pairs, found 200"},
     {"columns of one text", "data: {train: /x, columns: [1, 2]}\n",
      "1:19: data.columns: wanted data.format pairs beside it"},
     {"one column twice",
