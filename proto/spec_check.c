@@ -274,6 +274,30 @@ static int check_family(const struct spec *s, const Nnd__Job *j, struct err *e)
     return 0;
 }
 
+/* What is said of a source, or of cells, where there are none. */
+static int check_unread(const struct spec *s, const Nnd__Job *j, struct err *e)
+{
+    const Nnd__Model *m = j->model;
+    const struct {
+        const char *path;
+        uint32_t value;
+    } keys[] = {{"model.encoder_layers", m->encoder_layers},
+                {"model.source_context", m->source_context},
+                {"model.source_vocab", m->source_vocab}};
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (keys[i].value && !families[m->family].reads)
+            return spec_refuse(s, e, keys[i].path, "model.family",
+                               "wanted 0 unless model.family reads a source (encdec, "
+                               "seq2seq), found %u",
+                               keys[i].value);
+    if (m->cell == NND__MODEL__CELL__GRU || families[m->family].recurrent)
+        return 0;
+    return spec_refuse(s, e, "model.cell", "model.family",
+                       "wanted gru, the default, unless model.family is rnnlm or "
+                       "seq2seq");
+}
+
 /* Ids of one of both lists, for a model that goes on with a text. */
 static int check_ids(const struct spec *s, const char *path, size_t n,
                      const uint32_t *id, struct err *e)
@@ -583,6 +607,9 @@ static const struct {
      "have "
      "not; model.norm_place post is for encdec; model.share_embeddings needs "
      "data.share_vocab."},
+    {check_unread,
+     "model.encoder_layers, source_context and source_vocab belong to families that "
+     "read a source, and a model.cell other than gru to recurrent ones."},
     {check_ends, "model.begins and model.ends are ids below model.vocab, unless that "
                  "is 0, and belong "
                  "to families that read no source."},

@@ -57,10 +57,10 @@ static struct spec *job_of(const struct kind *k, int context)
 
     snprintf(text, sizeof text,
              "{data: {train: /dev/null, format: %s, tokenizer: char},"
-             " model: {width: 8, heads: 2, context: %d, source_context: 8, "
-             "source_vocab: %d, %s},"
+             " model: {width: 8, heads: 2, context: %d, %s%s},"
              " train: {batch: 1, chunks: 1}}",
-             k->pairs ? "pairs" : "stream", context, k->pairs ? 30 : 0, k->model);
+             k->pairs ? "pairs" : "stream", context,
+             k->pairs ? "source_context: 8, source_vocab: 30, " : "", k->model);
     must(spec_load_text(s, "job", text, strlen(text), &e), &e);
     spec_anchor(s, "/");
     must(spec_resolve(s, &e), &e);

@@ -311,6 +311,18 @@ static const struct bad bads[] = {
      "data.format pairs"},
     {"text for a reader", DATA "model: {family: encdec}\n",
      "2:9: data.format: wanted pairs for a model.family that reads a source"},
+    {"layers that read, of a decoder", DATA "model: {layers: 4, encoder_layers: 4}\n",
+     "2:20: model.encoder_layers: wanted 0 unless model.family reads a source (encdec, "
+     "seq2seq), found 4"},
+    {"a source's length, of a decoder", DATA "model: {source_context: 64}\n",
+     "2:9: model.source_context: wanted 0 unless model.family reads a source (encdec, "
+     "seq2seq), found 64"},
+    {"a source's tokens, of cells", DATA "model: {family: rnnlm, source_vocab: 300}\n",
+     "2:24: model.source_vocab: wanted 0 unless model.family reads a source (encdec, "
+     "seq2seq), found 300"},
+    {"a cell of a Transformer", DATA "model: {cell: lstm}\n",
+     "2:9: model.cell: wanted gru, the default, unless model.family is rnnlm or "
+     "seq2seq"},
     {"vocab below bytes and marks",
      "data: {train: /x, format: pairs}\nmodel: {family: encdec, vocab: 259}\n",
      "2:25: model.vocab: wanted 0 or at least 260 for data.tokenizer byte with "
