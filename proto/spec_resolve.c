@@ -231,10 +231,24 @@ static void compute_teacher(struct spec *s, Nnd__Train *t)
     computed(s, "train.teacher_c", "down to teacher_min at the last step");
 }
 
+/* Schedules that begin to fall where warm-up ends have one. */
+static void compute_warmup(struct spec *s, Nnd__Train *t)
+{
+    bool needs = t->schedule == NND__TRAIN__SCHEDULE__NOAM ||
+                 t->schedule == NND__TRAIN__SCHEDULE__INVERSE_SQRT;
+    uint32_t tenth = t->steps / 10;
+
+    if (spec_is_given(s, "train.warmup") || t->warmup <= tenth)
+        return;
+    if (needs && tenth == 0)
+        set_uint32(s, "train.warmup", &t->warmup, 1, "a tenth of steps, at least 1");
+    else
+        set_uint32(s, "train.warmup", &t->warmup, tenth, "a tenth of steps");
+}
+
 static void compute_train(struct spec *s, Nnd__Train *t)
 {
-    if (!spec_is_given(s, "train.warmup") && t->warmup > t->steps / 10)
-        set_uint32(s, "train.warmup", &t->warmup, t->steps / 10, "a tenth of steps");
+    compute_warmup(s, t);
     if (!spec_is_given(s, "train.min_lr") && t->min_lr > tenth(t->lr)) {
         t->min_lr = tenth(t->lr);
         computed(s, "train.min_lr", "a tenth of lr");
