@@ -126,6 +126,20 @@ int spec_refuse(const struct spec *s, struct err *e, const char *path,
     return spec_refuse_prefixed(s, e, path, other);
 }
 
+/* The name of a file, which may be any bytes, as text. */
+static const char *clean_name(struct spec *s, const char *name)
+{
+    struct buf quoted = {0};
+    const char *text = name;
+
+    if (!field_is_clean(name)) {
+        field_quote(name, &quoted);
+        text = arena_strdup(s->arena, quoted.data);
+    }
+    buf_free(&quoted);
+    return text;
+}
+
 const char *spec_origin(struct spec *s, const char *path)
 {
     const struct rule *r = schema_rule(s->schema, path);
@@ -135,7 +149,7 @@ const char *spec_origin(struct spec *s, const char *path)
         return NULL;
     switch (o->kind) {
     case ORIGIN_FILE:
-        return arena_printf(s->arena, "%s:%d", o->text, o->line);
+        return arena_printf(s->arena, "%s:%d", clean_name(s, o->text), o->line);
     case ORIGIN_OPTION:
         return o->text;
     case ORIGIN_MESSAGE:
@@ -189,11 +203,12 @@ static int refuse_text(struct spec *s, const struct rule *r,
     return ERR_SPEC;
 }
 
+/* Times as people write them, and any number of seconds as it is printed. */
 static bool parse_time(const char *text, double *seconds)
 {
     struct err e;
 
-    return clock_duration(text, seconds, &e) == 0;
+    return clock_duration(text, seconds, &e) == 0 || str_to_double(text, seconds);
 }
 
 int spec_store(struct spec *s, const struct rule *r, const char *text, struct err *e)

@@ -78,7 +78,8 @@ int spec_resolve(struct spec *s, struct err *e);
 const char *spec_combination(size_t i);
 
 /* Where the value of `path` came from: "default", "demo.yaml:12", "-S",
- * "message" or "computed: why".  NULL when there is no such field. */
+ * "message" or "computed: why"; clean text, whatever the file is called.  NULL when
+ * there is no such field. */
 const char *spec_origin(struct spec *s, const char *path);
 
 /* What is legal but unlikely to be meant, a line each; for stderr. */

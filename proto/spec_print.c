@@ -23,7 +23,28 @@ static bool needs_quotes(const char *text)
     return text[0] == '-' || text[strspn(text, plain)] != '\0';
 }
 
-/* Values are clean text, so that two escapes are enough. */
+/* Characters that end a line for YAML, or that it does not know. */
+static const struct {
+    const char *text, *escape;
+} odd[] = {
+    {"\xe2\x80\xa8", "\\u2028"}, {"\xe2\x80\xa9", "\\u2029"},
+    {"\xef\xbb\xbf", "\\ufeff"}, {"\xef\xbf\xbe", "\\ufffe"},
+    {"\xef\xbf\xbf", "\\uffff"},
+};
+
+/* Append the first character of clean text, or a byte of it; returns what is behind. */
+static const char *print_char(const char *text, struct buf *out)
+{
+    for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+        if (str_starts(text, odd[i].text)) {
+            buf_puts(out, odd[i].escape);
+            return text + strlen(odd[i].text);
+        }
+    buf_add(out, text, 1);
+    return text + 1;
+}
+
+/* Values are clean text, so that few escapes are enough. */
 static void print_text(const char *text, struct buf *out)
 {
     if (!needs_quotes(text)) {
@@ -31,10 +52,10 @@ static void print_text(const char *text, struct buf *out)
         return;
     }
     buf_puts(out, "\"");
-    for (; *text; text++) {
+    while (*text) {
         if (*text == '"' || *text == '\\')
             buf_puts(out, "\\");
-        buf_add(out, text, 1);
+        text = print_char(text, out);
     }
     buf_puts(out, "\"");
 }
@@ -74,9 +95,12 @@ static void print_line(struct printer *p, const struct buf *line, const char *pa
 
     if (line->len > p->longest && line->len <= NOTE_COLUMN_MAX)
         p->longest = line->len;
-    if (p->column > 0)
-        buf_printf(p->out, "%s%*s  # %s\n", line->data, (int)pad, "",
-                   spec_origin(p->spec, path));
+    if (p->column == 0)
+        return;
+    buf_printf(p->out, "%s%*s  # ", line->data, (int)pad, "");
+    for (const char *note = spec_origin(p->spec, path); *note;)
+        note = print_char(note, p->out);
+    buf_puts(p->out, "\n");
 }
 
 static void print_section(struct printer *p, const ProtobufCMessage *m,

@@ -371,6 +371,7 @@ static void printed_yaml_is_the_same_job(void **state)
         "name=[x] # \"y\\z\"",     "data.valid=[]",
         "data.train+=a: b",        "seed=9007199254740991",
         "train.eps=1e-12",         "train.schedule=wsd",
+        "queue.warn=0.05ms",       "data.train+=/\xe2\x80\xa8 \xef\xbb\xbf\xef\xbf\xbe",
         "kernels.rule=gemm=blis?", "kernels.rule=attn.bwd/bf16@cpu=foo/fa3"};
     struct spec *s = load(everything), *again;
     struct buf text = {0};
@@ -390,6 +391,62 @@ static void printed_yaml_is_the_same_job(void **state)
     buf_free(&text);
     spec_destroy(again);
     spec_destroy(s);
+}
+
+/* As checkpoints hold it. */
+static void json_is_the_same_job(void **state)
+{
+    struct spec *s = load(everything), *again;
+    char first[SHA256_HEX], second[SHA256_HEX], *text;
+    json_t *j;
+
+    (void)state;
+    set(s, "queue.warn=0.05ms");
+    set(s, "queue.time=1.5h");
+    resolve(s);
+    hash(s, first);
+    j = spec_to_json(spec_job(s));
+    text = json_dumps(j, JSON_COMPACT);
+    again = load(text);
+    resolve(again);
+    hash(again, second);
+    assert_string_equal(first, second);
+    json_decref(j);
+    free(text);
+    spec_destroy(again);
+    spec_destroy(s);
+}
+
+/* Names of files are no part of the job, and may be any bytes. */
+static void printed_origins_are_comments(void **state)
+{
+    static const char *const names[][2] = {
+        {"\xff\xfe.yaml", "  # \"\\xff\\xfe.yaml\":1\n"},
+        {"a\nseed: 7 #.yaml", "  # \"a\\x0aseed: 7 #.yaml\":1\n"},
+        {"a\xe2\x80\xa8seed: 7 #.yaml", "  # a\\u2028seed: 7 #.yaml:1\n"},
+        {"gr\xc3\xb6\xc3\x9f"
+         "e.yaml",
+         "  # gr\xc3\xb6\xc3\x9f"
+         "e.yaml:1\n"},
+    };
+    static const char text[] = "data: {train: /x}\n";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        struct spec *s = spec_create(), *again;
+        struct buf yaml = {0};
+        struct err e;
+
+        assert_int_equal(spec_load_text(s, names[i][0], text, strlen(text), &e), 0);
+        resolve(s);
+        spec_print_yaml(s, &yaml);
+        assert_non_null(strstr(yaml.data, names[i][1]));
+        again = load(yaml.data);
+        assert_int_equal(resolve(again)->seed, 1);
+        buf_free(&yaml);
+        spec_destroy(again);
+        spec_destroy(s);
+    }
 }
 
 /* One line per field, and the origins stand in one column. */
@@ -516,6 +573,8 @@ int main(void)
         cmocka_unit_test(paths_become_absolute),
         cmocka_unit_test(paths_of_both_places),
         cmocka_unit_test(printed_yaml_is_the_same_job),
+        cmocka_unit_test(json_is_the_same_job),
+        cmocka_unit_test(printed_origins_are_comments),
         cmocka_unit_test(printed_yaml_is_aligned),
         cmocka_unit_test(json_has_every_field),
         cmocka_unit_test(hash_tells_jobs_apart),
