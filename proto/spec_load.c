@@ -357,12 +357,13 @@ int spec_load_text(struct spec *s, const char *file, const char *text, size_t le
 {
     struct loader l;
     struct err local;
+    size_t mark = str_mark(text, len); /* libyaml would take it for text */
     int rc;
 
     if (len > SPEC_TEXT_MAX)
         return err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found %zu",
                        file, s->schema->noun, SPEC_TEXT_MAX, len);
-    rc = loader_open(&l, s, file, text, len, e ? e : &local);
+    rc = loader_open(&l, s, file, text + mark, len - mark, e ? e : &local);
     if (rc)
         return rc;
     s->file = l.file;

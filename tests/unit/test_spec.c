@@ -105,6 +105,17 @@ static void every_field_is_present(void **state)
     spec_destroy(s);
 }
 
+/* As some editors save it. */
+static void a_byte_order_mark_is_skipped(void **state)
+{
+    struct spec *s = load("\xef\xbb\xbfname: x\ndata: {train: /x}\n");
+
+    (void)state;
+    assert_string_equal(resolve(s)->name, "x");
+    assert_string_equal(spec_origin(s, "name"), "job.yaml:1");
+    spec_destroy(s);
+}
+
 static void a_file_is_read(void **state)
 {
     const char *dir = *state;
@@ -562,6 +573,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_read),
         cmocka_unit_test(every_field_is_present),
+        cmocka_unit_test(a_byte_order_mark_is_skipped),
         cmocka_unit_test_setup_teardown(a_file_is_read, unit_dir_setup,
                                         unit_dir_teardown),
         cmocka_unit_test(zeros_are_worked_out),

@@ -18,6 +18,12 @@ struct bad {
 
 static const struct bad bads[] = {
     {"empty file", "", "1:1: job: wanted keys and values, found an empty file"},
+    {"only a mark", "\xef\xbb\xbf",
+     "1:1: job: wanted keys and values, found an empty file"},
+    {"wrong key behind a mark", "\xef\xbb\xbfmodle: 4\n",
+     "1:1: job: wanted one of its keys, found \"modle\"; did you mean \"model\"?"},
+    {"a byte behind a mark", "\xef\xbb\xbfname: \xff\n",
+     "1:7: job: wanted UTF-8 text, found byte 0xff"},
     {"only comments", "# nothing\n",
      "2:1: job: wanted keys and values, found an empty file"},
     {"not a mapping", "- a\n- b\n", "1:1: job: wanted keys and values, found a list"},
