@@ -7,12 +7,12 @@
  * guessed at: anchors and aliases, tags, several documents, a key given twice,
  * numbers in quotes.
  */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <yaml.h>
 
-#include "base/fs.h"
 #include "base/str.h"
 #include "proto/spec_impl.h"
 
@@ -361,8 +361,8 @@ int spec_load_text(struct spec *s, const char *file, const char *text, size_t le
     int rc;
 
     if (len > SPEC_TEXT_MAX)
-        return err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found %zu",
-                       file, s->schema->noun, SPEC_TEXT_MAX, len);
+        return err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found more",
+                       file, s->schema->noun, SPEC_TEXT_MAX);
     rc = loader_open(&l, s, file, text + mark, len - mark, e ? e : &local);
     if (rc)
         return rc;
@@ -376,16 +376,33 @@ int spec_load_text(struct spec *s, const char *file, const char *text, size_t le
     return rc;
 }
 
+/* What is longer than a job file can be is read so far that spec_load_text sees it. */
+static int read_file(const char *path, struct buf *out, struct err *e)
+{
+    FILE *f = fopen(path, "re");
+    size_t n = 1;
+    int rc = 0;
+
+    if (!f)
+        return err_sys(e, err_code_of(errno), errno, "open %s", path);
+    while (n > 0 && out->len <= SPEC_TEXT_MAX) {
+        buf_reserve(out, 65536);
+        n = fread(out->data + out->len, 1, 65536, f);
+        out->len += n;
+    }
+    if (ferror(f))
+        rc = err_sys(e, err_code_of(errno), errno, "read %s", path);
+    fclose(f);
+    return rc;
+}
+
 int spec_load_file(struct spec *s, const char *path, struct err *e)
 {
     struct buf text = {0};
-    int rc = fs_read(path, SPEC_TEXT_MAX, &text, e);
+    int rc = read_file(path, &text, e);
 
-    if (text.len > SPEC_TEXT_MAX)
-        rc = err_set(e, ERR_SPEC, "%s:1:1: %s: wanted at most %d bytes, found more",
-                     path, s->schema->noun, SPEC_TEXT_MAX);
-    else if (rc == 0)
-        rc = spec_load_text(s, path, text.data ? text.data : "", text.len, e);
+    if (rc == 0)
+        rc = spec_load_text(s, path, text.data, text.len, e);
     buf_free(&text);
     return rc;
 }

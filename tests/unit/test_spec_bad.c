@@ -516,8 +516,8 @@ static void too_long_is_refused(void **state)
     (void)state;
     memset(text, '#', SPEC_TEXT_MAX + 1);
     load_error(text, SPEC_TEXT_MAX + 1, &e);
-    assert_string_equal(
-        e.text, "job.yaml:1:1: job: wanted at most 1048576 bytes, found 1048577");
+    assert_string_equal(e.text,
+                        "job.yaml:1:1: job: wanted at most 1048576 bytes, found more");
     load_error(text, SPEC_TEXT_MAX, &e); /* read, and found to be a comment */
     assert_string_equal(
         e.text, "job.yaml:2:1: job: wanted keys and values, found an empty file");
@@ -566,6 +566,27 @@ static void long_list_is_refused(void **state)
     buf_free(&text);
 }
 
+/* With the same words as what is read from elsewhere. */
+static void long_file_is_refused(void **state)
+{
+    const char *dir = *state;
+    char *text = malloc(2 * SPEC_TEXT_MAX), path[128], wanted[256];
+    struct spec *s = spec_create();
+    struct err e;
+
+    memset(text, '#', 2 * SPEC_TEXT_MAX);
+    snprintf(path, sizeof(path), "%s/job.yaml", dir);
+    for (size_t more = 1; more <= 1 << 20; more <<= 20) {
+        assert_int_equal(fs_replace(path, text, SPEC_TEXT_MAX + more, &e), 0);
+        assert_int_equal(spec_load_file(s, path, &e), ERR_SPEC);
+        snprintf(wanted, sizeof(wanted),
+                 "%s:1:1: job: wanted at most 1048576 bytes, found more", path);
+        assert_string_equal(e.text, wanted);
+    }
+    spec_destroy(s);
+    free(text);
+}
+
 static void missing_file_is_refused(void **state)
 {
     struct spec *s = spec_create();
@@ -608,6 +629,8 @@ int main(void)
         cmocka_unit_test(byte_nul_is_refused),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(long_list_is_refused),
+        cmocka_unit_test_setup_teardown(long_file_is_refused, unit_dir_setup,
+                                        unit_dir_teardown),
         cmocka_unit_test(missing_file_is_refused),
         cmocka_unit_test(every_prefix_is_survived),
     };
