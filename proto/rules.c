@@ -39,7 +39,8 @@ const struct rule rules[] = {
     {"model.norm_eps", 0, 1, RULE_ABOVE | RULE_F32, 0,
      "added to the variance in a norm"},
     {"model.position", 0, 0, 0, 0,
-     "how a token knows its place: rotation, a learned vector, or not at all"},
+     "how a token knows its place: rotation, a learned vector, sinusoids, or not at "
+     "all"},
     {"model.rope_theta", 1, 1e12, 0, 0, "base of the rotation wavelengths"},
     {"model.activation", 0, 0, 0, 0,
      "what stands between the feed-forward's layers; gelu_tanh is GPT-2's GELU, relu "

@@ -11,9 +11,10 @@
  * After spec_resolve or spec_unpack every field of the job is present, in range
  * and fits the others, every message and string is non-NULL (checkpoint.from is
  * "" when there is none), and computed values are filled in: readers need no
- * defaults of their own.  Still 0 are model.vocab, train.threads and
- * train.valid_batches, whose meaning needs the data or the machine; and, after
- * spec_resolve alone, train.batch where it is to fit (worker/fit.h).
+ * defaults of their own.  Still 0 are model.vocab, model.source_vocab,
+ * train.threads and train.valid_batches, whose meaning needs the data or the
+ * machine; and, after spec_resolve alone, train.batch where it is to fit
+ * (worker/fit.h).
  *
  * Errors are ERR_SPEC in one line, "FILE:LINE:COL: KEY: wanted ..., found ...",
  * with "-S" or "message" for the place of what came from no file.

@@ -649,8 +649,8 @@ static const struct {
      "most 1, c and min belong to it alone; for exponential k is below 1, for "
      "inverse_sigmoid at least 1."},
     {check_recompute,
-     "train.recompute_layers belongs to train.recompute blocks, and is at most the "
-     "number of layers, of both sides."},
+     "train.recompute_layers belongs to train.recompute blocks and to families that "
+     "are not recurrent, and is at most the number of layers, of both sides."},
     {check_distill,
      "distill.teacher leaves train.label_smoothing 0, train.teacher always and "
      "data.sampling random."},
@@ -665,7 +665,7 @@ static const struct {
      "train.batch_tokens is for encdec and seq2seq, a multiple of train.chunks, and "
      "leaves room for "
      "one sample of model.context or source_context tokens in each chunk; train.batch "
-     "then is the most samples of a step."},
+     "then is the most samples of a step, and model.moe.aux_scope is chunk."},
     {check_schedule,
      "train.min_lr is at most train.lr; train.warmup is at most train.steps and "
      "train.decay_steps; for wsd the two fit into train.steps together; noam and "
