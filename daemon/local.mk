@@ -118,12 +118,14 @@ unit_tests += \
     tests/unit/test_hang \
     tests/unit/test_node \
     tests/unit/test_outcome \
+    tests/unit/test_queue \
     tests/unit/test_state \
     tests/unit/test_store
 tests_unit_test_chan_LDADD = $(daemon_test_libs)
 tests_unit_test_hang_LDADD = $(daemon_test_libs)
 tests_unit_test_node_LDADD = $(daemon_test_libs)
 tests_unit_test_outcome_LDADD = $(daemon_test_libs)
+tests_unit_test_queue_LDADD = $(daemon_test_libs)
 tests_unit_test_state_LDADD = $(daemon_test_libs)
 tests_unit_test_store_LDADD = $(daemon_test_libs)
 slow_tests += \

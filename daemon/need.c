@@ -61,21 +61,6 @@ static bool next(const char **text, size_t *w, uint64_t *id)
     return *w < WORDS;
 }
 
-/* State and array of a job, wherever it is; false when it is not there any more. */
-static bool look_up(struct hub *h, uint64_t id, Wire__State *state, uint64_t *array)
-{
-    struct job *j = hub_find(h, id), *stored = NULL;
-
-    if (!j && store_job(h->store, id, &stored, NULL) == 0)
-        j = stored;
-    if (j) {
-        *state = j->state;
-        *array = j->array;
-    }
-    job_destroy(stored);
-    return j != NULL;
-}
-
 static enum need judge(Wire__Need need, Wire__State s)
 {
     if (!state_is_final(s))
@@ -86,28 +71,48 @@ static enum need judge(Wire__Need need, Wire__State s)
                                                                      : NEED_NEVER;
 }
 
-/* One need: of a job, or of every job of its array.  One that was purged was not
- * waited for when it ended, or it would have been kept: nothing is known of it. */
-static enum need look_one(struct hub *h, Wire__Need need, uint64_t id)
-{
-    Wire__State state;
-    uint64_t array = 0, at = id;
+struct look {
+    Wire__Need need;
+    uint64_t next; /* the number that comes next, unless one is missing */
     enum need found;
+};
 
-    if (!look_up(h, id, &state, &array))
-        return need == WIRE__NEED__ANY ? NEED_MET : NEED_NEVER;
-    found = judge(need, state);
-    while (found == NEED_MET && array == id) {
-        if (!look_up(h, ++at, &state, &array) || array != id)
-            break;
-        found = judge(need, state);
-    }
-    return found;
+/* One that was purged was not waited for when it ended, or it would have been kept:
+ * nothing is known of it. */
+static enum need judge_missing(Wire__Need need)
+{
+    return need == WIRE__NEED__ANY ? NEED_MET : NEED_NEVER;
 }
 
-enum need need_look(struct hub *h, const struct job *j, char *why, size_t size)
+static bool look_at(void *arg, uint64_t id, Wire__State state)
 {
-    const char *text = j->needs ? j->needs : "";
+    struct look *l = arg;
+
+    if (id != l->next)
+        l->found = judge_missing(l->need);
+    if (l->found == NEED_MET)
+        l->found = judge(l->need, state);
+    l->next = id + 1;
+    return l->found == NEED_MET;
+}
+
+/* One need: of a job, or of every job of its array, of which the first decides that
+ * does not meet it. */
+static enum need look_one(struct hub *h, Wire__Need need, uint64_t id)
+{
+    struct look l = {need, id, NEED_MET};
+    const struct job *j = hub_find(h, id);
+
+    if (j && !state_is_final(j->state))
+        return NEED_OPEN;
+    if (store_array(h->store, id, look_at, &l, NULL) < 0)
+        return NEED_UNKNOWN;
+    return l.next == id ? judge_missing(need) : l.found;
+}
+
+/* The same for all the needs of a text. */
+static enum need look_all(struct hub *h, const char *text, char *why, size_t size)
+{
     uint64_t id;
     size_t w;
 
@@ -117,21 +122,32 @@ enum need need_look(struct hub *h, const struct job *j, char *why, size_t size)
         if (found == NEED_MET)
             continue;
         snprintf(why, size, "%s the %s of job %llu",
-                 found == NEED_OPEN ? "waits for" : "canceled: it was to run after",
+                 found == NEED_NEVER ? "canceled: it was to run after" : "waits for",
                  words[w].end, (unsigned long long)id);
         return found;
     }
+    *why = '\0';
     return NEED_MET;
 }
 
-bool need_has(const struct job *j, uint64_t id)
+enum need need_look(struct hub *h, const struct job *j, struct need_memo *m)
 {
     const char *text = j->needs ? j->needs : "";
-    uint64_t other;
+
+    if (!m->text || strcmp(m->text, text) != 0)
+        m->found = look_all(h, text, m->why, sizeof m->why);
+    m->text = text;
+    return m->found;
+}
+
+bool need_has(const struct job *j, const struct job *other)
+{
+    const char *text = j->needs ? j->needs : "";
+    uint64_t id;
     size_t w;
 
-    while (next(&text, &w, &other))
-        if (other == id)
+    while (next(&text, &w, &id))
+        if (id == other->id || id == other->array)
             return true;
     return false;
 }

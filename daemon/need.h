@@ -3,7 +3,8 @@
  * need.h - jobs that wait for other jobs.
  *
  * What a job needs is text in its row, "ok:5,any:7": job 5 must have completed and
- * job 7 must have ended.  The number of an array's first job stands for them all.
+ * job 7 must have ended.  The number of an array's first job stands for them all; one
+ * of them that is not there any more counts as a job of which nothing is known.
  */
 #ifndef DAEMON_NEED_H
 #define DAEMON_NEED_H
@@ -21,14 +22,23 @@ int need_text(struct hub *h, Wire__After *const *after, size_t n, struct buf *ou
 
 enum need {
     NEED_MET,
-    NEED_OPEN,  /* wait                                     */
-    NEED_NEVER, /* what it waits for cannot happen any more */
+    NEED_OPEN,    /* wait                                     */
+    NEED_NEVER,   /* what it waits for cannot happen any more */
+    NEED_UNKNOWN, /* the store cannot be read: look again     */
 };
 
-/* Where j stands; *why, unless met, says in a line what it waits for. */
-enum need need_look(struct hub *h, const struct job *j, char *why, size_t size);
+/* The newest answer; {0} at first, and whenever a job is not what it was.  All jobs of
+ * an array have the same needs: who asks for one after the other looks once. */
+struct need_memo {
+    const char *text; /* the job's, which has to be there as long as this */
+    enum need found;
+    char why[120]; /* unless met: in a line, what it waits for */
+};
 
-/* True when j waits for job `id`. */
-bool need_has(const struct job *j, uint64_t id);
+/* Where j stands, and why: in *m. */
+enum need need_look(struct hub *h, const struct job *j, struct need_memo *m);
+
+/* True when j waits for `other`, by its number or by that of its array. */
+bool need_has(const struct job *j, const struct job *other);
 
 #endif

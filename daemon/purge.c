@@ -84,7 +84,7 @@ bool purge_allowed(struct hub *h, const struct job *j)
     if (!state_is_final(j->state) || hub_find(h, j->id))
         return false;
     for (size_t i = 0; i < h->njobs; i++)
-        if (h->jobs[i]->needs && need_has(h->jobs[i], j->id))
+        if (h->jobs[i]->needs && need_has(h->jobs[i], j))
             return false;
     return true;
 }

@@ -37,8 +37,9 @@ struct queue {
     struct line_of needy, delayed;
     struct queue_user *users;
     size_t nusers;
-    bool look;      /* somebody may start   */
-    bool look_need; /* a need may be met    */
+    bool look;             /* somebody may start   */
+    bool look_need;        /* a need may be met    */
+    struct need_memo told; /* to who asks why one waits, this round */
 };
 
 struct queue *queue_create(void)
@@ -187,6 +188,7 @@ void queue_note(struct hub *h, struct job *j)
     struct queue *q = h->queue;
     int line = line_for(q, j);
 
+    q->told.text = NULL;
     if (!j->place.counted) {
         j->place.counted = true;
         user(q, j->uid)->njobs++;
@@ -205,6 +207,7 @@ void queue_gone(struct hub *h, struct job *j)
 {
     struct queue *q = h->queue;
 
+    q->told.text = NULL;
     leave(q, j);
     if (j->place.counted)
         user(q, j->uid)->njobs--;
@@ -350,6 +353,7 @@ static void act_delayed(struct hub *h)
 static void act_needy(struct hub *h)
 {
     struct queue *q = h->queue;
+    struct need_memo m = {0};
 
     if (!q->look_need)
         return;
@@ -357,8 +361,7 @@ static void act_needy(struct hub *h)
     for (size_t i = q->needy.n; i-- > 0;) {
         struct job *j = q->needy.v[i];
         struct event ev = {.kind = EVENT_CANCEL, .bad_rank = -1};
-        char why[120];
-        enum need found = need_look(h, j, why, sizeof why);
+        enum need found = need_look(h, j, &m);
         struct err e;
 
         if (found == NEED_MET) {
@@ -366,8 +369,10 @@ static void act_needy(struct hub *h)
             enter(q, j, READY + (int)user_of(q, j->uid));
             job_touch(j);
         } else if (found == NEED_NEVER) {
-            ev.text = why;
+            ev.text = m.why;
             hub_post(h, j, &ev, &e);
+        } else if (found == NEED_UNKNOWN) {
+            q->look_need = true;
         }
     }
 }
@@ -402,6 +407,7 @@ void queue_act(struct hub *h)
     struct queue *q = h->queue;
     struct queue_user *u;
 
+    q->told.text = NULL;
     if (h->leaving)
         return;
     act_delayed(h);
@@ -448,13 +454,15 @@ static void reason_ready(const struct hub *h, const struct job *j, char *out,
 
 void queue_reason(struct hub *h, const struct job *j, char *out, size_t size)
 {
+    struct queue *q = h->queue;
+
     *out = '\0';
     if (h->leaving)
         snprintf(out, size, "nnd is shutting down");
     else if (j->state == WIRE__STATE__HELD)
         snprintf(out, size, "held until nnctl release");
-    else if (j->place.line == NEEDY)
-        need_look(h, j, out, size);
+    else if (j->place.line == NEEDY && need_look(h, j, &q->told) != NEED_MET)
+        snprintf(out, size, "%s", q->told.why);
     else if (j->place.line >= READY)
         reason_ready(h, j, out, size);
 }

@@ -100,6 +100,13 @@ typedef bool store_job_f(void *arg, const struct job *j);
 int store_each(struct store *s, const struct store_filter *f, store_job_f *fn,
                void *arg, struct err *e);
 
+/* Call fn for job `id` and, when it is an array's first, for the array's others, in
+ * the order of their numbers, until it returns false.  Those that are not there any
+ * more are left out, be it the first. */
+typedef bool store_state_f(void *arg, uint64_t id, Wire__State state);
+int store_array(struct store *s, uint64_t id, store_state_f *fn, void *arg,
+                struct err *e);
+
 /* Call fn for jobs that have ended, before `before_us` (0: no bound), those that
  * ended first before others, until it returns false. */
 int store_ended(struct store *s, int64_t before_us, store_job_f *fn, void *arg,

@@ -48,6 +48,7 @@ enum store_statement {
     STORE_JOB,
     STORE_EACH,
     STORE_ACTIVE,
+    STORE_ARRAY,
     STORE_ENDED,
     STORE_SPEC,
     STORE_EVENTS,

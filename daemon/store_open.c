@@ -118,6 +118,7 @@ static const char *const sql[STORE_STATEMENTS] = {
     [STORE_ACTIVE] = "SELECT " STORE_JOB_COLUMNS " FROM job INDEXED BY job_active"
                      " WHERE id < ?1 AND id >= ?4 AND state < 8 AND (1 << state) & ?2"
                      " AND (?3 = 0 OR submitted_us >= ?3) ORDER BY id DESC",
+    [STORE_ARRAY] = "SELECT id, state, array FROM job WHERE id >= ?1 ORDER BY id",
     [STORE_ENDED] = "SELECT " STORE_JOB_COLUMNS " FROM job INDEXED BY job_ended"
                     " WHERE state >= 8 AND ended_us < ?1 ORDER BY ended_us",
     [STORE_SPEC] = "SELECT packed FROM spec WHERE job = ?1",

@@ -184,6 +184,25 @@ int store_each(struct store *s, const struct store_filter *f, store_job_f *fn,
     return each_job(s, st, fn, arg, e);
 }
 
+int store_array(struct store *s, uint64_t id, store_state_f *fn, void *arg,
+                struct err *e)
+{
+    sqlite3_stmt *st = s->st[STORE_ARRAY];
+    bool more = true;
+    int rc = 0;
+
+    sqlite3_bind_int64(st, 1, id < INT64_MAX ? (int64_t)id : INT64_MAX);
+    while (more && (rc = store_step(s, st, e)) == 1) {
+        uint64_t at = (uint64_t)sqlite3_column_int64(st, 0);
+        uint64_t array = (uint64_t)sqlite3_column_int64(st, 2);
+
+        more = (at == id || array == id) &&
+               fn(arg, at, (Wire__State)sqlite3_column_int(st, 1));
+    }
+    sqlite3_reset(st);
+    return rc < 0 ? rc : 0;
+}
+
 int store_ended(struct store *s, int64_t before_us, store_job_f *fn, void *arg,
                 struct err *e)
 {
