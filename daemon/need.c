@@ -17,19 +17,28 @@ static const struct {
 };
 enum { WORDS = sizeof words / sizeof *words };
 
-int need_text(struct hub *h, Wire__After *const *after, size_t n, struct buf *out,
-              struct err *e)
+/* As of requests about a job: to those who do not see it there is none such. */
+static int check_seen(const struct rpc_call *call, uint64_t id, struct err *e)
+{
+    uint32_t uid;
+    int rc = hub_owner(call->hub, id, &uid, e);
+
+    if (rc < 0 || rpc_sees(call, uid))
+        return rc;
+    return err_set(e, ERR_NOTFOUND, "job %llu: no such job", (unsigned long long)id);
+}
+
+int need_text(const struct rpc_call *call, Wire__After *const *after, size_t n,
+              struct buf *out, struct err *e)
 {
     if (n > NEED_MAX)
         return err_set(e, ERR_SPEC, "after: wanted at most %d jobs, found %zu",
                        NEED_MAX, n);
     for (size_t i = 0; i < n; i++) {
         uint64_t id = after[i]->id;
-        struct job *j = NULL;
-        int rc = hub_find(h, id) ? 0 : store_job(h->store, id, &j, e);
+        int rc = check_seen(call, id, e);
         size_t w = 0;
 
-        job_destroy(j);
         if (rc < 0)
             return err_prefix(e, "after");
         while (w < WORDS && words[w].need != after[i]->need)

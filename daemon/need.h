@@ -11,14 +11,15 @@
 
 #include "base/buf.h"
 #include "daemon/hub.h"
+#include "daemon/rpc.h"
 
 /* Most of them that a job may have. */
 enum { NEED_MAX = 64 };
 
 /* The text for what a request says, appended to *out.  ERR_SPEC for too many or for
- * no need, ERR_NOTFOUND for a job that is not there. */
-int need_text(struct hub *h, Wire__After *const *after, size_t n, struct buf *out,
-              struct err *e);
+ * no need, ERR_NOTFOUND for a job that is not there, or not for who asks. */
+int need_text(const struct rpc_call *call, Wire__After *const *after, size_t n,
+              struct buf *out, struct err *e);
 
 enum need {
     NEED_MET,

@@ -150,7 +150,7 @@ static int make_batch(struct batch *b, struct err *e)
 {
     const Wire__Submit *m = b->m;
     struct buf needs = {0};
-    int rc = need_text(b->call->hub, m->after, m->n_after, &needs, e);
+    int rc = need_text(b->call, m->after, m->n_after, &needs, e);
 
     b->needs = needs.len ? arena_strdup(b->call->arena, needs.data) : NULL;
     buf_free(&needs);
