@@ -296,6 +296,7 @@ static int reload_options(struct hub *h, struct err *e)
     new.reload_arg = h->opt.reload_arg;
     h->opt = new;
     h->change++;
+    queue_look(h); /* who was at a limit may start */
     log_info("configuration read again");
     return 0;
 }

@@ -33,7 +33,7 @@ int queue_admit(const struct hub *h, uint32_t uid, size_t more, struct err *e);
 void queue_note(struct hub *h, struct job *j);
 void queue_gone(struct hub *h, struct job *j);
 
-/* Slots may have become free. */
+/* Slots may have become free, or limits others. */
 void queue_look(struct hub *h);
 
 /* Queue again whose back-off is over, start whom the free slots are enough for
