@@ -44,7 +44,10 @@ struct queue {
 
 struct queue *queue_create(void)
 {
-    return oom_calloc(1, sizeof(struct queue));
+    struct queue *q = oom_calloc(1, sizeof *q);
+
+    q->look = true; /* what jobs that run already use is counted */
+    return q;
 }
 
 void queue_destroy(struct queue *q)
