@@ -198,8 +198,11 @@ void queue_note(struct hub *h, struct job *j)
     }
     if (state_is_final(j->state))
         q->look_need = q->look = true;
-    if (line == j->place.line && (line < READY || j->priority == j->place.priority))
+    if (line == j->place.line && (line < READY || j->priority == j->place.priority)) {
+        q->look |= line >= READY; /* what was to change it may have failed */
+        q->look_need |= line == NEEDY;
         return;
+    }
     if (line == NEEDY && j->place.line >= READY) /* met already: only more urgent */
         line = j->place.line;
     leave(q, j);
@@ -336,8 +339,8 @@ static void queue_again(struct hub *h, struct job *j)
     int64_t most_us = (int64_t)(1.2e6 * 300);
     struct err e;
 
-    if (left_us > most_us) /* the clock was set back */
-        left_us = most_us;
+    if (left_us > most_us) /* the clock was set back: who knows how long it has been */
+        left_us = 0;
     if (left_us > 0)
         hub_wake(h, h->now + left_us * 1000);
     else

@@ -7,6 +7,7 @@
 
 #include <sqlite3.h>
 
+#include "base/clock.h"
 #include "daemon/need.h"
 #include "daemon/queue.h"
 
@@ -177,14 +178,80 @@ static void test_memo(void **state)
     hub_end(&h);
 }
 
+/* --- the queue ------------------------------------------------------------ */
+
+/* A job as it is after these events, in the hub and in the store. */
+static struct job *added(struct hub *h, const char *needs, const enum event_kind *kinds)
+{
+    const struct submission sub = {.hash = "x", .spec = "x", .spec_size = 1};
+    struct job *j = make(needs);
+    struct err e = {0};
+    bool known;
+
+    assert_int_equal(store_add(h->store, j, &sub, &known, &e), 0);
+    hub_add(h, j);
+    for (; *kinds; kinds++) {
+        struct event ev = {.kind = *kinds, .attempt = 1, .bad_rank = -1};
+
+        if (ev.kind == EVENT_RETRY)
+            ev.due_us = clock_wall_us() + 86400 * 1000000LL;
+        if (hub_post(h, j, &ev, &e) < 0)
+            fail_msg("%s", e.text);
+    }
+    return j;
+}
+
+static const enum event_kind queued[] = {EVENT_SUBMIT, EVENT_QUEUE, 0};
+static const enum event_kind delayed[] = {EVENT_SUBMIT, EVENT_QUEUE, EVENT_START,
+                                          EVENT_RETRY, 0};
+
+/* The journal refuses a start and a cancel: both come when it takes them again. */
+static void test_refused(void **state)
+{
+    struct job *ready, *late;
+    struct hub h;
+    struct err e;
+
+    hub_begin(*state, &h);
+    stored(&h, 0, failed);
+    ready = added(&h, NULL, queued);
+    late = added(&h, "ok:1", queued);
+    commit(&h);
+    change(*state, "ALTER TABLE event RENAME TO away");
+    queue_act(&h);
+    assert_true(store_commit(h.store, &e) < 0);
+    assert_int_equal(ready->state, WIRE__STATE__QUEUED);
+    assert_int_equal(late->state, WIRE__STATE__QUEUED);
+    change(*state, "ALTER TABLE away RENAME TO event");
+    queue_act(&h);
+    commit(&h);
+    assert_int_equal(ready->state, WIRE__STATE__STARTING);
+    assert_int_equal(late->state, WIRE__STATE__CANCELED);
+    hub_end(&h);
+}
+
+/* A back-off of a day is none that nnd made: the clock stood there meanwhile. */
+static void test_clock(void **state)
+{
+    struct job *j;
+    struct hub h;
+
+    hub_begin(*state, &h);
+    j = added(&h, NULL, delayed);
+    commit(&h);
+    assert_int_equal(j->state, WIRE__STATE__RETRY_WAIT);
+    queue_act(&h);
+    assert_int_not_equal(j->state, WIRE__STATE__RETRY_WAIT);
+    hub_end(&h);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, unit_dir_setup, unit_dir_teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_arrays),
-        TEST(test_unreadable),
-        TEST(test_memo),
+        TEST(test_arrays),  TEST(test_unreadable), TEST(test_memo),
+        TEST(test_refused), TEST(test_clock),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
