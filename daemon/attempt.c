@@ -36,6 +36,7 @@ enum {
     LOOK_EVERY_MS = 50, /* while a shepherd has not told its pid            */
     LOOK_MAX_MS = 30000,
     LOST_GRACE_MS = 3000, /* for mpirun to end by itself after a rank's death */
+    LISTEN_MS = 500,      /* for what ranks said before they left to come in  */
 };
 
 void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX])
@@ -220,10 +221,12 @@ static void look(struct hub *h, struct attempt *a)
         close(fd);
 }
 
-/* What the ranks did while nobody listened is in their job's folder. */
-static void catch_up(struct hub *h, struct job *j)
+/* What the ranks did while nobody listened, or nnd was too busy to hear it before they
+ * left, is in their job's folder. */
+static void catch_up(struct hub *h, struct attempt *a)
 {
     struct event ev = {.kind = EVENT_SAVED, .bad_rank = -1};
+    struct job *j = a->job;
     char dir[PATH_MAX], path[PATH_MAX];
     struct err e;
 
@@ -255,7 +258,7 @@ void attempt_adopt(struct hub *h, struct job *j)
     find_cgroup(a);
     if (fs_exists(a->dir) && attempt_give_way(h, a, &e) < 0)
         log_warn("ranks elsewhere cannot come back: error=\"%s\"", e.text);
-    catch_up(h, j);
+    catch_up(h, a);
     a->stage = ATTEMPT_LOOKING;
     look(h, a);
     log_info("took up: job=%llu attempt=%u %s pid=%d", (unsigned long long)j->id,
@@ -349,6 +352,21 @@ static void act_term(struct hub *h, struct attempt *a)
     hub_wake(h, a->term_at);
 }
 
+/* A rank that is gone and did not say why may have: an nnd that was kept from listening
+ * finds out that it is gone before it hears it. */
+static bool is_heard(struct hub *h, const struct attempt *a)
+{
+    int64_t until = a->since + LISTEN_MS * MS;
+    bool heard = true;
+
+    for (uint32_t i = 0; i < a->job->ranks && heard; i++)
+        heard = !a->ranks[i].up || a->ranks[i].ended;
+    if (heard || h->now >= until)
+        return true;
+    hub_wake(h, until);
+    return false;
+}
+
 void attempt_act(struct hub *h, struct attempt *a)
 {
     if (a->stage == ATTEMPT_LOOKING)
@@ -361,10 +379,12 @@ void attempt_act(struct hub *h, struct attempt *a)
         limit_act(h, a);
         act_term(h, a);
     }
-    if (a->stage == ATTEMPT_SWEEPING && sweep_act(h, a)) {
+    if (a->stage == ATTEMPT_SWEEPING && sweep_act(h, a) && is_heard(h, a)) {
         line_end(a->dir);
         attempt_stage(h, a, ATTEMPT_OVER);
     }
-    if (a->stage == ATTEMPT_OVER && state_is_live(a->job->state))
+    if (a->stage == ATTEMPT_OVER && state_is_live(a->job->state)) {
+        catch_up(h, a);
         outcome_post(h, a);
+    }
 }

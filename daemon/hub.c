@@ -417,9 +417,9 @@ static void round_once(struct hub *h)
     h->now = clock_mono_ns();
     h->wake = INT64_MAX;
     take_signals(h);
-    take_endings(h);
     act(h);
     rpc_receive(h->rpc, h);
+    take_endings(h); /* what ranks said before they left is heard first */
     if (h->leaving && h->stop_jobs)
         stop_jobs(h);
     queue_act(h);

@@ -129,7 +129,7 @@ static uint64_t epoch_of(const void *arg, const char *public)
     for (size_t i = 0; i < h->nlive; i++) {
         const struct attempt *a = h->live[i]->live;
 
-        if (a && a->stage < ATTEMPT_SWEEPING && *a->public &&
+        if (a && a->stage < ATTEMPT_OVER && *a->public &&
             strcmp(a->public, public) == 0)
             return h->live[i]->epoch;
     }

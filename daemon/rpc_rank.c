@@ -4,7 +4,8 @@
  *
  * A rank names its attempt by the epoch.  One that belongs to an attempt which is
  * over (it was cut off, or should be dead) is told to leave, and changes nothing; so is
- * one that comes from elsewhere with another attempt's key.
+ * one that comes from elsewhere with another attempt's key.  While what an attempt left
+ * is swept up, its ranks are told to leave too, but what they had said is heard.
  */
 #include <stdio.h>
 #include <string.h>
@@ -42,7 +43,7 @@ static bool identify(struct rpc_call *call, const Wire__Rank *who, struct speake
 
     if (!j || !j->live || (only && j->epoch != only) || j->attempt != who->attempt ||
         j->epoch != who->epoch || who->rank >= j->ranks ||
-        j->live->stage >= ATTEMPT_SWEEPING) {
+        j->live->stage >= ATTEMPT_OVER) {
         answer(call, WIRE__STOP__LEAVE);
         return false;
     }
@@ -53,7 +54,8 @@ static bool identify(struct rpc_call *call, const Wire__Rank *who, struct speake
 
 static int go_on(struct rpc_call *call, const struct speaker *s)
 {
-    return answer(call, s->attempt->stop);
+    return answer(call, s->attempt->stage >= ATTEMPT_SWEEPING ? WIRE__STOP__LEAVE
+                                                              : s->attempt->stop);
 }
 
 static int on_hello(struct rpc_call *call, struct err *e)

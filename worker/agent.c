@@ -24,7 +24,8 @@
 enum {
     BEAT_MS = 500,
     CALL_MS = 1000, /* for one answer                                     */
-    END_MS = 1000,  /* for all that is left at the end                    */
+    END_MS = 2000,  /* for all that is left at the end: a second for what is
+                       on its way to an nnd that is busy, one for the last */
     QUEUE = 64,     /* messages kept while nnd is away; the oldest of
                        metrics, which the file has as well, go first      */
 };
@@ -43,6 +44,8 @@ struct agent {
     pthread_cond_t news;
     struct message queue[QUEUE];
     int queued;
+    struct message last; /* why it leaves, or body NULL: it goes before the others,
+                            of which a busy nnd may hear no more, but files tell */
     bool ending;
     int64_t deadline; /* when ending: monotonic ns */
     Wire__Phase phase;
@@ -225,7 +228,8 @@ void agent_kernels(struct agent *a, Wire__Kernel **kernels, size_t n)
     say(a, WIRE__TYPE__RANK_KERNELS, &m.base);
 }
 
-static void say_ended(struct agent *a, Wire__Failure why, const char *text)
+static struct message last_word(const struct agent *a, Wire__Failure why,
+                                const char *text)
 {
     Wire__RankEnded m = WIRE__RANK_ENDED__INIT;
     Wire__Rank who = who_of(a);
@@ -235,7 +239,7 @@ static void say_ended(struct agent *a, Wire__Failure why, const char *text)
     m.failure = why;
     m.step = (uint64_t)a->step;
     m.text = (char *)text;
-    say(a, WIRE__TYPE__RANK_ENDED, &m.base);
+    return (struct message){WIRE__TYPE__RANK_ENDED, copy_of(&m.base)};
 }
 
 /* --- where the rank is ---------------------------------------------------- */
@@ -420,13 +424,16 @@ static bool beat(struct agent *a)
     return call(a, WIRE__TYPE__RANK_BEAT, &m.base, CALL_MS);
 }
 
-/* The oldest message, which then belongs to the caller; body NULL: none. */
+/* The last word, or the oldest message, which then belongs to the caller; body NULL:
+ * none. */
 static struct message take(struct agent *a)
 {
-    struct message m = {0};
+    struct message m;
 
     pthread_mutex_lock(&a->lock);
-    if (a->queued) {
+    m = a->last;
+    a->last.body = NULL;
+    if (!m.body && a->queued) {
         m = a->queue[0];
         a->queue[0].body = NULL;
         remove_at(a, 0);
@@ -438,10 +445,14 @@ static struct message take(struct agent *a)
 static void put_back(struct agent *a, struct message m)
 {
     pthread_mutex_lock(&a->lock);
-    make_room(a);
-    memmove(&a->queue[1], &a->queue[0], (size_t)a->queued * sizeof *a->queue);
-    a->queue[0] = m;
-    a->queued++;
+    if (m.type == WIRE__TYPE__RANK_ENDED) {
+        a->last = m;
+    } else {
+        make_room(a);
+        memmove(&a->queue[1], &a->queue[0], (size_t)a->queued * sizeof *a->queue);
+        a->queue[0] = m;
+        a->queued++;
+    }
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -455,6 +466,16 @@ static int time_left(struct agent *a)
         left = (a->deadline - clock_mono_ns()) / 1000000;
     pthread_mutex_unlock(&a->lock);
     return left < 0 ? 0 : left < CALL_MS ? (int)left : CALL_MS;
+}
+
+static bool is_ending(struct agent *a)
+{
+    bool ending;
+
+    pthread_mutex_lock(&a->lock);
+    ending = a->ending;
+    pthread_mutex_unlock(&a->lock);
+    return ending;
 }
 
 /* False when nnd does not answer. */
@@ -484,7 +505,8 @@ static bool rest(struct agent *a, int64_t until, bool answered)
     pthread_mutex_lock(&a->lock);
     while (!a->ending && (!a->queued || !answered) && rc == 0)
         rc = pthread_cond_timedwait(&a->news, &a->lock, &t);
-    end = a->ending && (!a->queued || clock_mono_ns() >= a->deadline);
+    end =
+        a->ending && ((!a->queued && !a->last.body) || clock_mono_ns() >= a->deadline);
     pthread_mutex_unlock(&a->lock);
     return end;
 }
@@ -497,7 +519,7 @@ static void *run(void *arg)
 
     do {
         answered = send_queue(a);
-        if (clock_mono_ns() >= due && time_left(a) == CALL_MS) {
+        if (clock_mono_ns() >= due && !is_ending(a)) {
             due = clock_mono_ns() + BEAT_MS * INT64_C(1000000);
             answered = beat(a) && answered;
         }
@@ -537,6 +559,7 @@ void agent_destroy(struct agent *a)
         return;
     while (a->queued)
         remove_at(a, 0);
+    chan_free(a->last.body);
     chan_close(a->chan);
     pthread_cond_destroy(&a->news);
     pthread_mutex_destroy(&a->lock);
@@ -572,8 +595,8 @@ void agent_end(struct agent *a, Wire__Failure why, const char *text)
 {
     if (!a)
         return;
-    say_ended(a, why, text);
     pthread_mutex_lock(&a->lock);
+    a->last = last_word(a, why, text);
     a->ending = true;
     a->deadline = clock_mono_ns() + END_MS * INT64_C(1000000);
     pthread_cond_signal(&a->news);

@@ -3,7 +3,7 @@
  * agent.h - a rank's line to nnd: a thread that says every half second where the
  * rank is, passes on what it measured, and hears when to stop.
  *
- * Nothing here waits for nnd but agent_end, and that for a second at most: while
+ * Nothing here waits for nnd but agent_end, and that for two seconds at most: while
  * nnd is away the thread keeps trying, and says nothing about it.  Every call
  * takes NULL for a rank without nnd.  Calls come from any thread.
  */
@@ -30,8 +30,8 @@ struct agent_config {
 /* Say hello and go on from there. */
 int agent_start(const struct agent_config *c, struct agent **out, struct err *e);
 
-/* Send what is left - at last why this rank leaves, in one line - and end the
- * thread.  What is said afterwards is lost. */
+/* Send why this rank leaves, in one line, and what is left, and end the thread.  What
+ * is said afterwards is lost. */
 void agent_end(struct agent *a, Wire__Failure why, const char *text);
 void agent_destroy(struct agent *a);
 

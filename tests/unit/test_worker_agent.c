@@ -22,11 +22,18 @@ enum { KINDS = 64, WAIT_MS = 5000 };
 struct server {
     void *ctx, *socket;
     pthread_t thread;
-    atomic_bool end;
+    atomic_bool end, busy;
     atomic_int stop, seen[KINDS];
     pthread_mutex_t lock;
     ProtobufCMessage *last[KINDS];
 };
+
+static void pause_ms(int ms)
+{
+    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
+
+    nanosleep(&t, NULL);
+}
 
 static void keep(struct server *s, const struct chan_header *h, zmq_msg_t *body)
 {
@@ -71,6 +78,10 @@ static void *serve(void *arg)
 
         if (zmq_poll(&item, 1, 10) <= 0)
             continue;
+        if (atomic_load(&s->busy)) {
+            pause_ms(10);
+            continue;
+        }
         for (int i = 0; i < 3; i++) {
             zmq_msg_init(&part[i]);
             assert_true(zmq_msg_recv(&part[i], s->socket, 0) >= 0);
@@ -117,13 +128,6 @@ static void server_end(struct server *s)
         chan_free(s->last[i]);
     pthread_mutex_destroy(&s->lock);
     free(s);
-}
-
-static void pause_ms(int ms)
-{
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L};
-
-    nanosleep(&t, NULL);
 }
 
 static void wait_for(struct server *s, int type, int count)
@@ -279,6 +283,29 @@ static void nobody_waits_long_at_the_end(void **state)
     assert_true(clock_mono_ns() - begin < INT64_C(4000000000));
 }
 
+/* Not so busy that it hears nothing: of what lies in its socket when the rank is gone,
+ * there is why. */
+static void why_it_leaves_goes_first(void **state)
+{
+    struct server *s = server_start(state);
+    struct agent *a = start(state);
+    const Wire__RankEnded *ended;
+
+    wait_for(s, WIRE__TYPE__RANK_HELLO, 1);
+    wait_for(s, WIRE__TYPE__RANK_BEAT, 1);
+    atomic_store(&s->busy, true);
+    for (int i = 1; i <= 5; i++)
+        agent_note(a, i, "something");
+    agent_end(a, WIRE__FAILURE__KERNEL, "a kernel is wrong");
+    agent_destroy(a);
+    atomic_store(&s->busy, false);
+    wait_for(s, WIRE__TYPE__RANK_ENDED, 1);
+    ended = (const Wire__RankEnded *)s->last[WIRE__TYPE__RANK_ENDED];
+    assert_int_equal(ended->failure, WIRE__FAILURE__KERNEL);
+    assert_string_equal(ended->text, "a kernel is wrong");
+    server_end(s);
+}
+
 /* In a child, since it ends the process. */
 static void an_attempt_that_is_over_ends_at_once(void **state)
 {
@@ -325,6 +352,7 @@ int main(void)
         TEST(a_wish_to_stop_is_heard),
         TEST(nnd_may_be_away),
         TEST(nobody_waits_long_at_the_end),
+        TEST(why_it_leaves_goes_first),
         TEST(without_nnd_nothing_happens),
     };
 
