@@ -198,6 +198,8 @@ static int on_ended(struct rpc_call *call, struct err *e)
     if (!identify(call, m->who, &s))
         return 0;
     s.rank->ended = true;
+    if (m->has_phase && m->phase == WIRE__PHASE__DONE)
+        s.rank->phase = m->phase;
     if (m->has_failure && m->failure != WIRE__FAILURE__NO_FAILURE && !s.attempt->said) {
         s.attempt->said = m->failure;
         s.attempt->first_bad = (int)s.number;

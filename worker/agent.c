@@ -235,8 +235,9 @@ static struct message last_word(const struct agent *a, Wire__Failure why,
     Wire__Rank who = who_of(a);
 
     m.who = &who;
-    m.has_failure = m.has_step = 1;
+    m.has_failure = m.has_step = m.has_phase = 1;
     m.failure = why;
+    m.phase = a->phase;
     m.step = (uint64_t)a->step;
     m.text = (char *)text;
     return (struct message){WIRE__TYPE__RANK_ENDED, copy_of(&m.base)};

@@ -64,7 +64,8 @@ static void print_profile(struct run *r)
 
 static int leave(struct run *r, int rc)
 {
-    agent_phase(r->agent, WIRE__PHASE__DONE);
+    if (rc == 0)
+        agent_phase(r->agent, WIRE__PHASE__DONE);
     agent_end(r->agent, WIRE__FAILURE__NO_FAILURE,
               rc == TASK_REQUEUE ? "stopped as asked" : "done");
     if (r->rank == 0 && rc == TASK_REQUEUE)

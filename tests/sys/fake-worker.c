@@ -333,10 +333,11 @@ static void ended(struct worker *w, Wire__Failure failure, const char *text)
     Wire__RankEnded m = WIRE__RANK_ENDED__INIT;
 
     m.who = &w->who;
-    m.has_failure = m.has_step = 1;
+    m.has_failure = m.has_step = m.has_phase = 1;
     m.failure = failure;
     m.text = (char *)text;
     m.step = w->step;
+    m.phase = w->phase;
     tell_locked(w, WIRE__TYPE__RANK_ENDED, &m.base);
 }
 
@@ -532,7 +533,7 @@ int main(int argc, char **argv)
     if (w.orphan && w.rank == 0)
         leave_orphan(&w);
     train(&w);
-    beat(&w, WIRE__PHASE__DONE);
+    w.phase = WIRE__PHASE__DONE;
     ended(&w, WIRE__FAILURE__NO_FAILURE, "all steps done");
     if (!w.meet) { /* else the thread has it, and ends with the process */
         chan_close(w.chan);

@@ -219,6 +219,7 @@ static void what_was_measured_arrives(void **state)
 
     agent_metrics(a, &m);
     agent_step(a, 5);
+    agent_phase(a, WIRE__PHASE__EVAL);
     agent_end(a, WIRE__FAILURE__NAN, "no number");
     agent_destroy(a);
     assert_int_equal(atomic_load(&s->seen[WIRE__TYPE__RANK_METRIC]), 1);
@@ -233,6 +234,7 @@ static void what_was_measured_arrives(void **state)
     assert_int_equal(ended->failure, WIRE__FAILURE__NAN);
     assert_string_equal(ended->text, "no number");
     assert_int_equal(ended->step, 5);
+    assert_int_equal(ended->phase, WIRE__PHASE__EVAL);
     server_end(s);
 }
 
