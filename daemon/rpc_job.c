@@ -375,7 +375,7 @@ static bool event_take(void *arg, const struct event *ev)
     m->state = ev->state;
     m->attempt = ev->attempt;
     m->text = arena_strdup(a, ev->text);
-    m->has_failure = m->has_exit_code = ev->kind >= EVENT_COMPLETE;
+    m->has_failure = m->has_exit_code = event_is_end(ev->kind);
     m->failure = ev->failure;
     m->exit_code = ev->exit_code;
     m->has_signal = ev->signal != 0;
