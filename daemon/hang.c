@@ -225,10 +225,9 @@ static double least_s(const struct hub *h, Wire__Phase phase)
     return given > 0 ? given : 10 * c->hang;
 }
 
-/* How long nothing may move, by what the rank in question is doing.  One that does
- * not even beat is in no phase that could take long. */
-static int64_t patience_ns(const struct hub *h, const struct attempt *a,
-                           const struct hang_view *v)
+/* One that does not even beat is in nothing that could take long. */
+int64_t hang_patience_ns(const struct hub *h, const struct attempt *a,
+                         const struct hang_view *v)
 {
     Wire__Phase phase = a->ranks[v->rank].phase;
     double slowest = slowest_step(a), least;
@@ -238,8 +237,10 @@ static int64_t patience_ns(const struct hub *h, const struct attempt *a,
     least = least_s(h, phase);
     if (phase != WIRE__PHASE__TRAIN)
         slowest = a->slowest[phase];
-    if (v->stopped || v->silent_s >= h->opt.conf->hang / 2)
+    if (v->stopped || v->silent_s >= h->opt.conf->hang / 2) {
         least = h->opt.conf->hang;
+        slowest = 0;
+    }
     return (int64_t)((3 * slowest > least ? 3 * slowest : least) * 1e9);
 }
 
@@ -284,7 +285,7 @@ static void act_running(struct hub *h, struct attempt *a)
 {
     struct hang_view *v = view(h, a);
     size_t culprit = hang_culprit(v, a->job->ranks);
-    int64_t patience = patience_ns(h, a, &v[culprit]);
+    int64_t patience = hang_patience_ns(h, a, &v[culprit]);
     int64_t ahead = AHEAD_MS * MS < patience / 2 ? AHEAD_MS * MS : patience / 2;
     char text[512];
 

@@ -34,6 +34,11 @@ size_t hang_culprit(const struct hang_view *v, size_t n);
 void hang_describe(const struct hang_view *v, size_t n, double still_s, char *out,
                    size_t size);
 
+/* How long nothing may move, by what the rank in question is doing; nnd(8) says how
+ * long, under FAILURES. */
+int64_t hang_patience_ns(const struct hub *h, const struct attempt *a,
+                         const struct hang_view *v);
+
 /* Post that it hangs, when it does; else come back when it might. */
 void hang_act(struct hub *h, struct attempt *a);
 

@@ -99,6 +99,38 @@ static void many_are_not_all_named(void **state)
                         "in x (collective 2)");
 }
 
+/* In tenths of a second, for a hang of 2 s. */
+static int64_t patience(const struct attempt *a, const struct hang_view *v)
+{
+    Nnd__Patience p = NND__PATIENCE__INIT;
+    Nnd__Config c = NND__CONFIG__INIT;
+    const struct hub h = {.opt.conf = &c};
+
+    c.patience = &p;
+    c.hang = 2;
+    return hang_patience_ns(&h, a, v) / 100000000;
+}
+
+static void who_is_stopped_or_silent_gets_no_more_time(void **state)
+{
+    struct rank r = {.phase = WIRE__PHASE__TRAIN};
+    struct attempt a = {.ranks = &r};
+    const struct hang_view at_work = {.silent_s = 0.5}, stopped = {.stopped = true},
+                           silent = {.silent_s = 1.5};
+
+    (void)state;
+    hang_step(&a, 30);
+    a.slowest[WIRE__PHASE__SAVE] = 50;
+    assert_int_equal(patience(&a, &at_work), 900);
+    assert_int_equal(patience(&a, &stopped), 20);
+    assert_int_equal(patience(&a, &silent), 20);
+    r.phase = WIRE__PHASE__SAVE;
+    assert_int_equal(patience(&a, &at_work), 1500);
+    assert_int_equal(patience(&a, &stopped), 20);
+    r.phase = WIRE__PHASE__EVAL;
+    assert_int_equal(patience(&a, &at_work), 200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -107,6 +139,7 @@ int main(void)
         cmocka_unit_test(silent_comes_next),
         cmocka_unit_test(each_waits_for_the_other),
         cmocka_unit_test(many_are_not_all_named),
+        cmocka_unit_test(who_is_stopped_or_silent_gets_no_more_time),
     };
 
     return cmocka_run_group_tests_name("daemon/hang", tests, NULL, NULL);
