@@ -77,8 +77,8 @@ int chan_open_curve(const char *uri, const struct key *own, const char *server,
                     int timeout_ms, struct chan **out, struct err *e);
 
 /* Ask and wait for the answer: op by type, request of the matching message type.
- * Sends again every second while nothing is heard (see wire.proto).  *reply is
- * of the op's reply type; free it with chan_free.
+ * Sends again while nothing is heard (see wire.proto), after 1, 2, 4 and then every 8
+ * seconds.  *reply is of the op's reply type; free it with chan_free.
  * Errors: what nnd answered (its code and text), ERR_UNREACHABLE when timeout_ms
  * have passed without an answer, ERR_PROTOCOL when another version answers,
  * ERR_SPEC when the request is bigger than a message may be.
