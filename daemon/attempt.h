@@ -113,7 +113,7 @@ void attempt_ask(struct attempt *a, enum launch_ask ask);
 void attempt_ended(struct hub *h, struct attempt *a);
 void attempt_rank_gone(struct hub *h, struct attempt *a, uint32_t rank);
 
-/* A rank spoke: its process from now on is pid. */
+/* A rank spoke: its process from now on is pid, on host; NULL: it does not say. */
 void attempt_rank_up(struct hub *h, struct attempt *a, uint32_t rank, uint32_t pid,
                      const char *host);
 

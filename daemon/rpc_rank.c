@@ -84,7 +84,7 @@ static int on_beat(struct rpc_call *call, struct err *e)
     (void)e;
     if (!identify(call, m->who, &s))
         return 0;
-    attempt_rank_up(call->hub, s.attempt, s.number, m->has_pid ? m->pid : 0, NULL);
+    attempt_rank_up(call->hub, s.attempt, s.number, m->has_pid ? m->pid : 0, m->host);
     if (m->seq < s.rank->seq)
         return go_on(call, &s);
     s.rank->seq = m->seq;

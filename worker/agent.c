@@ -37,7 +37,7 @@ struct message {
 
 struct agent {
     struct agent_config c;
-    char uri[256], dir[4096];
+    char uri[256], dir[4096], host[256];
     struct chan *chan; /* of the thread; NULL while there is no way to nnd */
     pthread_t thread;
     pthread_mutex_t lock; /* of all below but stop */
@@ -126,14 +126,12 @@ static void say_hello(struct agent *a)
 {
     Wire__RankHello m = WIRE__RANK_HELLO__INIT;
     Wire__Rank who = who_of(a);
-    char host[256] = "";
 
-    gethostname(host, sizeof host - 1);
     m.who = &who;
     m.has_pid = m.has_ranks = 1;
     m.pid = (uint32_t)getpid();
     m.ranks = a->c.ranks;
-    m.host = host;
+    m.host = a->host;
     say(a, WIRE__TYPE__RANK_HELLO, &m.base);
 }
 
@@ -422,6 +420,7 @@ static bool beat(struct agent *a)
     add_progress(a, &m, where, sizeof where);
     pthread_mutex_unlock(&a->lock);
     m.op = where;
+    m.host = a->host;
     return call(a, WIRE__TYPE__RANK_BEAT, &m.base, CALL_MS);
 }
 
@@ -577,6 +576,7 @@ int agent_start(const struct agent_config *c, struct agent **out, struct err *e)
     a->c = *c;
     snprintf(a->uri, sizeof a->uri, "%s", c->uri);
     snprintf(a->dir, sizeof a->dir, "%s", c->dir ? c->dir : "");
+    gethostname(a->host, sizeof a->host - 1);
     make_locks(a);
     rc = is_far(a) ? 0 : open_way(a, 0, e); /* a wrong address is found out here */
     if (rc == 0) {

@@ -71,6 +71,7 @@ struct worker {
     unsigned long step, seq;
     Wire__Rank who;
     Wire__Stop asked;
+    char host[64];
 };
 
 static volatile sig_atomic_t terminated;
@@ -211,15 +212,13 @@ static void tell(struct worker *w, unsigned type, ProtobufCMessage *m)
 static void hello(struct worker *w)
 {
     Wire__RankHello m = WIRE__RANK_HELLO__INIT;
-    char host[64] = "";
 
-    gethostname(host, sizeof host - 1);
     m.who = &w->who;
     m.has_pid = m.has_ranks = m.has_first_step = 1;
     m.pid = (uint32_t)getpid();
     m.ranks = w->ranks;
     m.first_step = w->first;
-    m.host = host;
+    m.host = w->host;
     tell(w, WIRE__TYPE__RANK_HELLO, &m.base);
 }
 
@@ -238,6 +237,7 @@ static void beat_locked(struct worker *w)
     m.first_step = w->first;
     m.meetings = w->meetings;
     m.waits = w->waits;
+    m.host = w->host;
     tell(w, WIRE__TYPE__RANK_BEAT, &m.base);
 }
 
@@ -524,6 +524,7 @@ int main(int argc, char **argv)
     w.who.attempt = w.attempt;
     w.who.epoch = w.epoch;
     w.who.rank = w.rank;
+    gethostname(w.host, sizeof w.host - 1);
     note_start(&w);
     if (w.meet)
         enter_world(&w);

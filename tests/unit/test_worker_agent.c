@@ -197,6 +197,7 @@ static void a_rank_says_where_it_is(void **state)
     assert_int_equal(beat->first_step, 101);
     assert_string_equal(beat->op, "layers.3.mlp");
     assert_true(beat->seq >= 3);
+    assert_string_equal(beat->host, hello->host);
     server_end(s);
 }
 
