@@ -340,6 +340,14 @@ static bool all_done(const struct attempt *a)
     return a->status.asked && !a->said;
 }
 
+/* Who never was up did not get as far as the job's own code; of a rank that was it is
+ * the end that counts, whether others were up by then or not. */
+static bool is_no_start(const struct attempt *a, const struct ending *end)
+{
+    return !a->was_up &&
+           (end->bad_rank < 0 ? a->nup == 0 : !a->ranks[end->bad_rank].up);
+}
+
 static void classify_seen(const struct attempt *a, struct ending *end)
 {
     int code = end->exit.code;
@@ -370,9 +378,12 @@ static void classify_seen(const struct attempt *a, struct ending *end)
     else if (code && *end->word)
         say(end, a->was_up ? WIRE__FAILURE__APP_ERROR : WIRE__FAILURE__START_FAIL,
             "%s: %s", who, end->word);
-    else if (code && !a->was_up && a->nup == 0)
+    else if (code && is_no_start(a, end) && a->nup == 0)
         say(end, WIRE__FAILURE__START_FAIL,
             "%s ended with code %d before any rank was up", a->launcher->program, code);
+    else if (code && is_no_start(a, end))
+        say(end, WIRE__FAILURE__START_FAIL, "%s ended with code %d before it was up",
+            who, code);
     else if (code)
         say(end, WIRE__FAILURE__APP_ERROR, "%s ended with code %d", who, code);
 }
@@ -501,6 +512,13 @@ static void read_word(const struct buf *tail, const struct launcher *l,
     end->bad_rank = w.rank;
 }
 
+/* Of a rank that never was up nnd does not see the end, but those of the others, which
+ * the launcher takes down with it. */
+static bool is_unseen(const struct attempt *a, int rank)
+{
+    return rank >= 0 && rank < (int)a->job->ranks && !a->ranks[rank].up;
+}
+
 static void examine(const struct attempt *a, struct ending *end, struct buf *cause)
 {
     struct blame blame = {.launcher = a->launcher, .rank = -1};
@@ -512,7 +530,7 @@ static void examine(const struct attempt *a, struct ending *end, struct buf *cau
     read_tail(a, &tail);
     if (tail.data)
         each_line(&tail, find_blame, &blame);
-    if (end->bad_rank < 0)
+    if (end->bad_rank < 0 || (!a->said && is_unseen(a, blame.rank)))
         end->bad_rank = blame.rank;
     if (tail.data && !a->said)
         read_word(&tail, a->launcher, end);

@@ -7,7 +7,8 @@
  *   ms=N          milliseconds per step
  *   save=N        a checkpoint every N steps
  *   kill=R@S/SIG  rank R sends itself signal SIG after step S
- *   exit=R@S/C    rank R ends with code C after step S
+ *   exit=R@S/C    rank R ends with code C after step S; S 0: after a step's time,
+ *                 before it says hello
  *   say=R@S       rank R reports an error, and ends with code 1, after step S
  *   stop=R@S      rank R stands still for ever after step S; R 99 is every rank
  *   spin=R@S      rank R computes for ever after step S, and goes on beating
@@ -528,6 +529,10 @@ int main(int argc, char **argv)
     note_start(&w);
     if (w.meet)
         enter_world(&w);
+    if (due(&w, &w.exit)) {
+        sleep_ms(w.ms);
+        exit(w.exit.number);
+    }
     hello(&w);
     if (w.meet)
         start_thread(&w);
