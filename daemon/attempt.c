@@ -231,7 +231,8 @@ static void catch_up(struct hub *h, struct attempt *a)
     struct err e;
 
     attempt_job_dir(h, j->id, dir);
-    catchup_metrics(dir, &j->metric);
+    if (catchup_metrics(dir, &j->metric) == j->attempt && j->metric.has_step)
+        a->step = j->metric.step;
     if (!catchup_checkpoint(dir, path, &ev.step) ||
         (j->checkpoint && ev.step <= j->checkpoint_step))
         return;

@@ -85,6 +85,7 @@ struct attempt {
     uint32_t nsteps;
     int first_bad;      /* the first rank that failed, or -1         */
     Wire__Failure said; /* what the first bad rank said              */
+    uint64_t step;      /* the last that it did, 0: none is known of */
     char said_text[512];
     char start_error[512]; /* why it could not be started, or ""        */
 };

@@ -73,11 +73,12 @@ static void read_tail(const char *path, struct buf *out)
     close(fd);
 }
 
-void catchup_metrics(const char *job_dir, Wire__RankMetric *m)
+uint32_t catchup_metrics(const char *job_dir, Wire__RankMetric *m)
 {
     char path[PATH_MAX];
     struct buf text = {0};
     char *save = NULL;
+    uint32_t attempt = 0;
 
     snprintf(path, sizeof path, "%.4000s/metrics.jsonl", job_dir);
     read_tail(path, &text);
@@ -85,11 +86,14 @@ void catchup_metrics(const char *job_dir, Wire__RankMetric *m)
          l = strtok_r(NULL, "\n", &save)) {
         json_t *object = json_loads(l, 0, NULL);
 
-        if (json_is_object(object))
+        if (json_is_object(object)) {
             take_object(object, m);
+            attempt = (uint32_t)json_integer_value(json_object_get(object, "attempt"));
+        }
         json_decref(object);
     }
     buf_free(&text);
+    return attempt;
 }
 
 /* --- checkpoints ---------------------------------------------------------- */

@@ -11,8 +11,9 @@
 
 #include "proto/wire.pb-c.h"
 
-/* Fold the newest lines of JOBDIR/metrics.jsonl into *m. */
-void catchup_metrics(const char *job_dir, Wire__RankMetric *m);
+/* Fold the newest lines of JOBDIR/metrics.jsonl into *m; returns the attempt that wrote
+ * the last of them, 0 where none says so. */
+uint32_t catchup_metrics(const char *job_dir, Wire__RankMetric *m);
 
 /* The newest whole checkpoint, JOBDIR/checkpoints/step-N with a manifest in it;
  * false when there is none. */

@@ -552,12 +552,20 @@ static void examine(const struct attempt *a, struct ending *end, struct buf *cau
     buf_free(&tail);
 }
 
+/* Steps done when it ended; of an attempt that came to none, those it took up. */
+static uint64_t steps_done(const struct attempt *a)
+{
+    uint64_t first = a->job->first_step;
+
+    return a->step || !first ? a->step : first - 1;
+}
+
 void outcome_post(struct hub *h, struct attempt *a)
 {
     struct job *j = a->job;
     struct ending end = {0};
     struct buf cause = {0};
-    uint64_t step = j->metric.has_step ? j->metric.step : 0;
+    uint64_t step = steps_done(a);
     uint32_t random = 0;
     double delay;
     enum event_kind kind;

@@ -103,6 +103,8 @@ static int on_metric(struct rpc_call *call, struct err *e)
     if (!identify(call, m->who, &s))
         return 0;
     job_measure(&s.job->metric, m);
+    if (m->has_step)
+        s.attempt->step = m->step;
     s.attempt->moved_at = call->hub->now;
     if (m->has_step_seconds)
         hang_step(s.attempt, m->step_seconds);
@@ -206,6 +208,8 @@ static int on_ended(struct rpc_call *call, struct err *e)
         snprintf(s.attempt->said_text, sizeof s.attempt->said_text, "%.500s",
                  m->text ? m->text : failure_name(m->failure));
     }
+    if (m->has_step && m->step > s.attempt->step)
+        s.attempt->step = m->step;
     if (m->has_step && m->step >= s.job->metric.step) {
         s.job->metric.has_step = 1;
         s.job->metric.step = m->step;

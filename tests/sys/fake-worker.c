@@ -24,6 +24,7 @@
  *                 the attempt's marker and deaf to TERM
  *   deaf          does not listen to being asked to stop
  *   mute          says no hello, sends no beats
+ *   stuck=A       attempt A stands still before its first step
  */
 #include <errno.h>
 #include <getopt.h>
@@ -60,7 +61,7 @@ struct worker {
     unsigned long long epoch;
     unsigned rank, ranks;
     unsigned long steps, first, ms, save, until;
-    unsigned long eval, eval_ms, write_ms, wait;
+    unsigned long eval, eval_ms, write_ms, wait, stuck;
     struct fault kill, exit, say, stop, spin, miss;
     bool orphan, deaf, mute, meet;
     struct comm *world, *other;
@@ -156,6 +157,8 @@ static void parse_word(struct worker *w, const char *word)
         w->write_ms = n;
     else if (strncmp(word, "wait=", 5) == 0)
         w->wait = n;
+    else if (strncmp(word, "stuck=", 6) == 0)
+        w->stuck = n;
     else if (sscanf(word, "eval=%lu/%lu", &w->eval, &w->eval_ms) == 2)
         return;
     else if (strcmp(word, "meet") == 0)
@@ -534,6 +537,8 @@ int main(int argc, char **argv)
         exit(w.exit.number);
     }
     hello(&w);
+    while (w.stuck == w.attempt)
+        pause();
     if (w.meet)
         start_thread(&w);
     if (w.orphan && w.rank == 0)

@@ -350,15 +350,15 @@ static void test_catch_up(void **state)
     uint64_t step;
     struct err e;
 
-    catchup_metrics(*state, &m);
+    assert_int_equal(catchup_metrics(*state, &m), 0);
     assert_false(m.has_step);
     assert_false(catchup_checkpoint(*state, path, &step));
     put(*state, "metrics.jsonl",
-        "{\"step\":1,\"loss\":3.5,\"val_loss\":3}\nnot json\n[1,2]\n"
-        "{\"step\":2,\"loss\":2.5,\"dead_experts\":4,\"lr\":\"text\",\"skipped\":true}"
-        "\n"
+        "{\"step\":1,\"loss\":3.5,\"val_loss\":3,\"attempt\":1}\nnot json\n[1,2]\n"
+        "{\"step\":2,\"loss\":2.5,\"dead_experts\":4,\"lr\":\"text\",\"skipped\":true,"
+        "\"attempt\":2}\n"
         "{\"step\":3,\"lo");
-    catchup_metrics(*state, &m);
+    assert_int_equal(catchup_metrics(*state, &m), 2);
     assert_int_equal(m.step, 2);
     assert_true(m.loss == 2.5 && m.val_loss == 3);
     assert_int_equal(m.dead_experts, 4);
