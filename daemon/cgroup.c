@@ -113,18 +113,18 @@ bool cgroup_end(const char *dir)
     return rmdir(dir) == 0 || errno == ENOENT;
 }
 
-unsigned long cgroup_oom(const char *dir)
+long cgroup_oom(const char *dir)
 {
     char path[2048], line[128];
-    unsigned long n = 0;
+    long n = -1;
     FILE *f;
 
     if (!*dir)
-        return 0;
+        return -1;
     snprintf(path, sizeof path, "%.2000s/memory.events", dir);
     f = fopen(path, "re");
     while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "oom_kill %lu", &n) == 1)
+        if (sscanf(line, "oom_kill %ld", &n) == 1)
             break;
     if (f)
         fclose(f);

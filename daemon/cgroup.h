@@ -22,7 +22,7 @@ bool cgroup_enter(const char *dir);
  * gone (or never was). */
 bool cgroup_end(const char *dir);
 
-/* Processes in it that the kernel ended for want of memory; 0 when not told. */
-unsigned long cgroup_oom(const char *dir);
+/* Processes in it that the kernel ended for want of memory; -1 where it is not told. */
+long cgroup_oom(const char *dir);
 
 #endif

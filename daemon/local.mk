@@ -44,6 +44,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/rpc_submit.c \
     daemon/rules.c daemon/rules.h \
     daemon/settings.c daemon/settings.h \
+    daemon/shortage.c daemon/shortage.h \
     daemon/state.c daemon/state.h \
     daemon/status.c daemon/status.h \
     daemon/store.c daemon/store.h \
@@ -74,6 +75,7 @@ daemon_nnd_shepherd_SOURCES = \
     daemon/failpoint.c daemon/failpoint.h \
     daemon/cgroup.c daemon/cgroup.h \
     daemon/proc.c daemon/proc.h \
+    daemon/shortage.c daemon/shortage.h \
     daemon/status.c daemon/status.h
 daemon_nnd_shepherd_CFLAGS = $(AM_CFLAGS)
 daemon_nnd_shepherd_LDADD =

@@ -35,6 +35,7 @@
 #include "daemon/cgroup.h"
 #include "daemon/failpoint.h"
 #include "daemon/proc.h"
+#include "daemon/shortage.h"
 #include "daemon/status.h"
 
 enum { MAX_TMP = 4, SWEEP_MS = 20, SWEEP_ROUNDS = 500, STATUS_TRIES = 3600 };
@@ -51,8 +52,8 @@ struct shepherd {
     char **argv;        /* the launcher                                 */
     struct status status;
     pid_t child;
-    unsigned long oom; /* kills for want of memory before it began            */
-    int64_t kill_at;   /* monotonic ms, 0 while nobody asked to stop   */
+    struct shortage shortage; /* what there is of it on this machine    */
+    int64_t kill_at;          /* monotonic ms, 0 while nobody asked to stop */
 };
 
 static void die(const char *what)
@@ -258,22 +259,6 @@ static int launch(struct shepherd *s)
     return n == (ssize_t)sizeof sys ? sys : 0;
 }
 
-/* Processes that the kernel ended for want of memory since the machine started; it
- * is the machine's count, so it says something only of one that died by KILL. */
-static unsigned long kernel_oom(void)
-{
-    FILE *f = fopen("/proc/vmstat", "re");
-    char line[128];
-    unsigned long n = 0;
-
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "oom_kill %lu", &n) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return n;
-}
-
 /* --- watch ---------------------------------------------------------------- */
 
 /* Reap whoever ended; true once the launcher is among them. */
@@ -304,20 +289,42 @@ static void on_signal(struct shepherd *s, int sig)
     }
 }
 
+/* How long to wait for a signal; where the group does not say who died for want of
+ * memory, the machine is looked at now and then. */
+static int patience_ms(struct shepherd *s)
+{
+    int64_t left = s->kill_at ? s->kill_at - now_ms() : -1;
+
+    if (cgroup_oom(s->cgroup) >= 0)
+        return (int)left;
+    shortage_look(&s->shortage, shortage_count(), now_ms());
+    return left >= 0 && left < SHORTAGE_LOOK_MS ? (int)left : SHORTAGE_LOOK_MS;
+}
+
+/* Was it for want of memory that a process of the attempt's died by KILL? */
+static bool was_short(struct shepherd *s)
+{
+    long own = cgroup_oom(s->cgroup);
+
+    if (own >= 0)
+        return own > 0;
+    shortage_look(&s->shortage, shortage_count(), now_ms());
+    return shortage_is_near(&s->shortage, now_ms());
+}
+
 static void watch(struct shepherd *s, int signals)
 {
     struct pollfd p = {.fd = signals, .events = POLLIN};
 
     for (;;) {
-        int64_t left = s->kill_at ? s->kill_at - now_ms() : -1;
         struct signalfd_siginfo info;
 
-        if (s->kill_at && left <= 0) {
+        if (s->kill_at && now_ms() >= s->kill_at) {
             kill(s->child, SIGKILL);
             s->kill_at = now_ms() + 1000;
             continue;
         }
-        poll(&p, 1, (int)left);
+        poll(&p, 1, patience_ms(s));
         while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
             on_signal(s, (int)info.ssi_signo);
         if (reap(s))
@@ -407,13 +414,13 @@ int main(int argc, char **argv)
     signals = block_signals();
     settle(&s, open_log(&s));
     write_start(&s);
-    s.oom = kernel_oom();
+    shortage_begin(&s.shortage, shortage_count());
     s.status.exec_errno = launch(&s);
     if (s.status.exec_errno)
         dprintf(STDERR_FILENO, "nnd-shepherd: cannot run %s: %s\n", s.argv[0],
                 strerror(s.status.exec_errno));
     watch(&s, signals);
-    s.status.oom = cgroup_oom(s.cgroup) > 0 || kernel_oom() > s.oom;
+    s.status.oom = was_short(&s);
     s.status.left = sweep(&s);
     remove_tmp(&s);
     write_end(&s);

@@ -11,10 +11,12 @@
 #include <unistd.h>
 
 #include "daemon/catchup.h"
+#include "daemon/cgroup.h"
 #include "daemon/launch.h"
 #include "daemon/launch_slurm.h"
 #include "daemon/outcome.h"
 #include "daemon/proc.h"
+#include "daemon/shortage.h"
 #include "daemon/status.h"
 
 static void test_backoff(void **state)
@@ -424,6 +426,27 @@ static void test_processes(void **state)
     assert_int_equal(proc_open(&id), -1);
 }
 
+/* The machine's count says whose end it was by nothing but the time. */
+static void test_shortage(void **state)
+{
+    struct shortage s;
+
+    shortage_begin(&s, 7);
+    shortage_look(&s, 7, 1000);
+    assert_false(shortage_is_near(&s, 1000));
+    shortage_look(&s, 9, 2000); /* somebody else's, as the attempt goes on */
+    assert_true(shortage_is_near(&s, 4000));
+    for (int64_t ms = 3000; ms <= 60000; ms += SHORTAGE_LOOK_MS)
+        shortage_look(&s, 9, ms);
+    assert_false(shortage_is_near(&s, 60000));
+    shortage_look(&s, 10, 61000);
+    assert_true(shortage_is_near(&s, 63000));
+    assert_int_equal(cgroup_oom(""), -1);
+    assert_int_equal(cgroup_oom(*state), -1);
+    put(*state, "memory.events", "low 0\noom 3\noom_kill 2\n");
+    assert_int_equal(cgroup_oom(*state), 2);
+}
+
 #define IN_DIR(fn)                                                                     \
     cmocka_unit_test_setup_teardown(fn, unit_dir_setup, unit_dir_teardown)
 
@@ -445,6 +468,7 @@ int main(void)
         IN_DIR(test_status),
         IN_DIR(test_catch_up),
         cmocka_unit_test(test_processes),
+        IN_DIR(test_shortage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
