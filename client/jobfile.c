@@ -17,7 +17,9 @@
 
 enum {
     SUBMIT_TRIES = 5,
-    PLUGINS_MS = 40000, /* for nnd to look at plugins, where a job speaks of them */
+    PLUGINS_MS = 40000, /* for nnd to look at plugins, where a job speaks of them; */
+    LOOKS = 4,          /* it looks for so many jobs of an array at a time, and    */
+    LOOKS_MAX = 16,     /* for no more than the first of them                      */
 };
 
 const struct opt jobfile_options[] = {
@@ -226,6 +228,20 @@ static int pack_jobs(struct client *c, const struct spec *const *jobs, size_t n,
     return 0;
 }
 
+/* What nnd may need to look at rules for kernels, and for devices; processors are
+ * there. */
+static int look_ms(const struct spec *const *jobs, size_t n)
+{
+    int looks = 0;
+
+    for (size_t i = 0; i < n && i < LOOKS_MAX; i++) {
+        const Nnd__Kernels *k = spec_job(jobs[i])->kernels;
+
+        looks += k->n_rule > 0 || strcmp(k->device, "cpu") != 0;
+    }
+    return PLUGINS_MS * ((looks + LOOKS - 1) / LOOKS);
+}
+
 int jobfile_submit(struct client *c, const struct spec *const *jobs, size_t n,
                    const struct jobfile_terms *t, uint64_t *id, bool *known,
                    struct err *e)
@@ -247,7 +263,7 @@ int jobfile_submit(struct client *c, const struct spec *const *jobs, size_t n,
     q.has_hold = q.hold = t->hold;
     q.label = (char **)t->labels;
     q.n_label = t->labels ? n : 0;
-    rc = submit(c, &q, spec_job(jobs[0])->kernels->n_rule ? PLUGINS_MS : 0, &reply, e);
+    rc = submit(c, &q, look_ms(jobs, n), &reply, e);
     if (rc < 0)
         return rc;
     *id = reply->id;

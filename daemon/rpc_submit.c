@@ -146,18 +146,27 @@ static int make_job(struct batch *b, size_t i, struct err *e)
     return 0;
 }
 
+/* What is to be looked at is asked for at once, before any of it is waited for: each
+ * look may take long, and what it found counts for a while alone. */
 static int make_batch(struct batch *b, struct err *e)
 {
     const Wire__Submit *m = b->m;
     struct buf needs = {0};
+    bool waits = false;
     int rc = need_text(b->call, m->after, m->n_after, &needs, e);
 
     b->needs = needs.len ? arena_strdup(b->call->arena, needs.data) : NULL;
     buf_free(&needs);
     b->jobs = arena_calloc(b->call->arena, m->n_more + 1, sizeof(struct job *));
-    for (size_t i = 0; i <= m->n_more && rc == 0; i++)
+    for (size_t i = 0; i <= m->n_more && rc == 0 && !(waits && i == RULES_OF_ARRAY);
+         i++) {
         rc = make_job(b, i, e);
-    return rc;
+        if (waits && rc == ERR_RETRY) /* as many are asked about as may be */
+            return RPC_WAIT_CHILD;
+        waits |= rc == RPC_WAIT_CHILD;
+        rc = rc == RPC_WAIT_CHILD ? 0 : rc;
+    }
+    return rc < 0 ? rc : waits ? RPC_WAIT_CHILD : 0;
 }
 
 /* --- writing -------------------------------------------------------------- */

@@ -25,6 +25,8 @@
 enum {
     ROOM = 32,      /* answers that are kept                         */
     KEEP_S = 10,    /* an answer counts: plugins come and go         */
+    WAIT_S = 2,     /* and as long as it is asked for so often: by an array that waits
+                       for the answers about its other jobs                        */
     PATIENCE_S = 30 /* then the question is given up                 */
 };
 
@@ -33,6 +35,7 @@ struct question {
     pid_t child;            /* 0: answered                            */
     int out;                /* what it printed, a file without a name */
     int64_t at;             /* asked, or answered; monotonic ns       */
+    int64_t used;           /* asked for last                         */
     char text[600];         /* why not; "" for met                    */
 };
 
@@ -99,14 +102,19 @@ static void hash_of(const Nnd__Job *job, char out[SHA256_HEX])
 {
     Nnd__Job j = *job;
     Nnd__Train t = *job->train;
+    Nnd__Data d = NND__DATA__INIT;
     uint8_t *bytes;
     size_t n;
 
+    d.has_format = d.has_sampling = d.has_share_vocab = 1;
+    d.format = job->data->format;
+    d.sampling = job->data->sampling;
+    d.share_vocab = job->data->share_vocab;
     t.has_lr = t.has_steps = 0;
     j.train = &t;
     j.name = NULL;
     j.has_seed = 0;
-    j.data = NULL;
+    j.data = &d;
     j.checkpoint = NULL;
     j.retry = NULL;
     j.queue = NULL;
@@ -212,7 +220,8 @@ static struct question *find(struct hub *h, const char about[SHA256_HEX])
         struct question *q = &h->rules->v[i];
 
         look(h, q);
-        if (!q->child && h->now > q->at + KEEP_S * SECOND)
+        if (!q->child && h->now > q->at + KEEP_S * SECOND &&
+            h->now > q->used + WAIT_S * SECOND)
             *q = (struct question){0};
         if (strcmp(q->about, about) == 0)
             return q;
@@ -241,6 +250,7 @@ int rules_check(struct hub *h, const Nnd__Job *job, const void *data, size_t siz
             return 0;
         strcpy(q->about, about);
     }
+    q->used = h->now;
     if (q->child)
         return 1;
     return *q->text ? err_set(e, ERR_SPEC, "%s", q->text) : 0;
