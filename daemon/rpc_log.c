@@ -114,6 +114,13 @@ struct filter {
     int rank;
 };
 
+/* Whose a line is, and how much of it is the launcher's mark. */
+struct mark {
+    int rank;
+    bool err;
+    size_t skip;
+};
+
 static bool wanted(const struct filter *f, int rank, bool err)
 {
     return (!f->one_rank || rank == f->rank) && (!f->err_only || err);
@@ -156,32 +163,64 @@ static uint64_t find_tail(struct rpc_call *call, const char *path, uint32_t line
     return n < lines ? starts[0] : starts[n % lines];
 }
 
+static struct mark mark_of(const struct filter *f, const char *p, size_t len)
+{
+    struct mark k;
+
+    k.skip = f->launcher->line(p, len, &k.rank, &k.err);
+    return k;
+}
+
+/* The rest of a line that was cut has no mark: that is where the line begins.  False
+ * where a line begins at the offset, or too far before it. */
+static bool find_mark(struct rpc_call *call, const char *path, uint64_t offset,
+                      const struct filter *f, struct mark *out)
+{
+    char *p = arena_alloc(call->arena, PIECE), *nl = NULL;
+    uint64_t from = offset, size;
+    size_t n = 0;
+
+    while (from > 0 && !nl && offset - from < TAIL_SEARCH) {
+        n = from < PIECE ? (size_t)from : PIECE;
+        from -= n;
+        if (read_at(path, from, p, n, &size) != (ssize_t)n)
+            return false;
+        nl = memrchr(p, '\n', n);
+    }
+    from += nl ? (uint64_t)(nl + 1 - p) : 0;
+    if (from == offset || (!nl && from > 0))
+        return false;
+    n = (size_t)read_at(path, from, p, PIECE, &size);
+    *out = mark_of(f, p, n);
+    out->skip = 0;
+    return true;
+}
+
 static void add_line(struct rpc_call *call, Wire__LogReply *reply, const char *p,
-                     size_t len, const struct filter *f, bool cut)
+                     size_t len, const struct filter *f, const struct mark *k, bool cut)
 {
     Wire__LogLine *m;
-    int rank;
-    bool err;
-    size_t skip = f->launcher->line(p, len, &rank, &err);
 
-    if (!wanted(f, rank, err))
+    if (!wanted(f, k->rank, k->err))
         return;
-    if (len > skip && p[len - 1] == '\n')
+    if (len > k->skip && p[len - 1] == '\n')
         len--;
     m = rpc_message(call->arena, &wire__log_line__descriptor);
     m->has_rank = m->has_err = m->has_text = 1;
-    m->rank = rank;
-    m->err = err;
-    m->text.data = (uint8_t *)p + skip;
-    m->text.len = len - skip;
+    m->rank = k->rank;
+    m->err = k->err;
+    m->text.data = (uint8_t *)p + k->skip;
+    m->text.len = len - k->skip;
     m->has_cut = m->cut = cut;
     reply->lines[reply->n_lines++] = m;
 }
 
 /* Split a piece into lines; what of it was used.  A line without an end is kept
- * back until it has one, or nothing will come any more, or it fills the piece. */
+ * back until it has one, or nothing will come any more, or it fills the piece.  The
+ * first is whose `rest` says, unless that is NULL. */
 static size_t split(struct rpc_call *call, Wire__LogReply *reply, const char *p,
-                    size_t n, const struct filter *f, bool over, bool full)
+                    size_t n, const struct filter *f, const struct mark *rest,
+                    bool over, bool full)
 {
     size_t at = 0, count = 1, len;
 
@@ -190,6 +229,7 @@ static size_t split(struct rpc_call *call, Wire__LogReply *reply, const char *p,
     reply->lines = arena_calloc(call->arena, count, sizeof *reply->lines);
     while (at < n) {
         bool cut = false;
+        struct mark own;
 
         len = line_length(p + at, n - at);
         if (len == 0 && at == 0 && full)
@@ -198,7 +238,8 @@ static size_t split(struct rpc_call *call, Wire__LogReply *reply, const char *p,
             len = n - at;
         if (len == 0)
             break;
-        add_line(call, reply, p + at, len, f, cut);
+        own = at == 0 && rest ? *rest : mark_of(f, p + at, len);
+        add_line(call, reply, p + at, len, f, &own, cut);
         at += len;
     }
     return at;
@@ -224,7 +265,8 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
     uint64_t offset = m->has_offset ? m->offset : 0, size;
     char dir[PATH_MAX], path[PATH_MAX + 8], *piece = arena_alloc(call->arena, PIECE);
     size_t max = PIECE, used;
-    bool over = false;
+    struct mark rest;
+    bool over = false, is_rest;
     ssize_t n;
     int rc = pick_attempt(j, m, &reply->attempt, &over, e);
 
@@ -238,8 +280,9 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
     if (m->has_max_bytes && m->max_bytes >= 1024 && m->max_bytes < PIECE)
         max = m->max_bytes;
     n = read_at(path, offset, piece, max, &size);
-    used = split(call, reply, piece, (size_t)n, &f, over && offset + (size_t)n >= size,
-                 (size_t)n == max);
+    is_rest = n > 0 && find_mark(call, path, offset, &f, &rest);
+    used = split(call, reply, piece, (size_t)n, &f, is_rest ? &rest : NULL,
+                 over && offset + (size_t)n >= size, (size_t)n == max);
     reply->has_next = reply->has_attempt = reply->has_eof = 1;
     reply->has_final = reply->has_last = 1;
     reply->next = offset + used;
