@@ -116,7 +116,7 @@ int hub_post(struct hub *h, struct job *j, struct event *ev, struct err *e)
 
     remember(h, j);
     rc = store_post(h->store, j, ev, e);
-    if (rc < 0 && rc != ERR_FAILED)
+    if (rc < 0 && rc != ERR_FAILED && !h->refused_until)
         log_warn("cannot store: job=%llu event=%s error=\"%s\"",
                  (unsigned long long)j->id, event_name(ev->kind), e->text);
     queue_note(h, j);
@@ -213,6 +213,9 @@ static void live_remove(struct hub *h, const struct job *j)
 static void act_on_commit(struct hub *h, struct job *j)
 {
     if (j->live && !state_is_live(j->state)) {
+        log_info("end: job=%llu attempt=%u state=%s failure=%s text=\"%s\"",
+                 (unsigned long long)j->id, j->attempt, state_name(j->state),
+                 failure_name(j->failure), j->reason ? j->reason : "");
         attempt_destroy(j->live);
         live_remove(h, j);
         purge_attempts(h, j);
@@ -230,6 +233,25 @@ static void act_on_commit(struct hub *h, struct job *j)
     }
 }
 
+/* For a while only those who ask find out whether the disk accepts again: what nnd has
+ * to write itself it would try in every round. */
+static void note_disk(struct hub *h, bool dirty, const struct err *refused)
+{
+    if (refused) {
+        if (!h->refused_until)
+            log_warn("disk refused: error=\"%s\"", refused->text);
+        if (h->now >= h->refused_until)
+            h->refused_until = h->now + SECOND;
+    } else if (h->refused_until && (dirty || h->now >= h->refused_until)) {
+        if (dirty)
+            log_info("the disk accepts again");
+        h->refused_until = 0;
+    } else {
+        return;
+    }
+    hub_wake(h, h->now);
+}
+
 static void commit(struct hub *h)
 {
     struct err e;
@@ -242,11 +264,9 @@ static void commit(struct hub *h)
     rc = store_commit(h->store, &e);
     if (dirty)
         failpoint("after-commit");
-    if (rc < 0) {
-        log_warn("disk refused: error=\"%s\"", e.text);
+    if (rc < 0)
         roll_back(h);
-        hub_wake(h, h->now + SECOND);
-    }
+    note_disk(h, dirty, rc < 0 ? &e : NULL);
     if (dirty)
         h->change++;
     if (dirty)
@@ -412,18 +432,30 @@ static void serve_others(struct hub *h)
     hub_wake(h, h->sign_at + every);
 }
 
+/* After the disk refused, what nnd has to write itself is tried once a second, in a
+ * round without anybody else's requests: those are answered by what becomes of them. */
 static void round_once(struct hub *h)
 {
+    bool ours, theirs;
+
     h->now = clock_mono_ns();
     h->wake = INT64_MAX;
+    ours = h->now >= h->refused_until;
+    theirs = !ours || !h->refused_until;
     take_signals(h);
-    act(h);
-    rpc_receive(h->rpc, h);
+    if (ours)
+        act(h);
+    else
+        hub_wake(h, h->refused_until);
+    if (theirs)
+        rpc_receive(h->rpc, h);
     take_endings(h); /* what ranks said before they left is heard first */
-    if (h->leaving && h->stop_jobs)
+    if (ours && h->leaving && h->stop_jobs)
         stop_jobs(h);
-    queue_act(h);
-    purge_act(h);
+    if (ours)
+        queue_act(h);
+    if (ours)
+        purge_act(h);
     commit(h);
     serve_others(h);
 }

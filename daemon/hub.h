@@ -4,7 +4,8 @@
  * sockets, and the loop that joins them.
  *
  * One round of the loop: take what came in, let every attempt and the queue act,
- * commit once, and only then tell anyone or start anything.
+ * commit once, and only then tell anyone or start anything.  While the disk refuses,
+ * attempts and the queue act once a second, and who only asks is answered.
  */
 #ifndef DAEMON_HUB_H
 #define DAEMON_HUB_H
@@ -45,7 +46,7 @@ struct hub {
     int64_t sign_at; /* when the service manager was last told, monotonic ns */
     struct queue *queue;
     struct rules *rules; /* what is known of kernels that jobs require */
-    struct job **jobs; /* not ended, by id                                */
+    struct job **jobs;   /* not ended, by id                                */
     size_t njobs, cap;
     struct job **live; /* those that have an attempt                      */
     size_t nlive, live_cap;
@@ -59,11 +60,12 @@ struct hub {
     int64_t sweep_at, keys_at; /* when to forget the next, monotonic ns */
     int64_t trash_at;          /* when to look at the trash again; 0: it is empty   */
     int lock_fd, watch_fd, signal_fd; /* watch_fd: epoll over pidfds        */
-    int64_t now, wake; /* monotonic ns; when to look again                */
-    int64_t busy_at;   /* when somebody last asked, or a job was there    */
-    uint64_t change;   /* counts visible changes: long polls look again   */
-    bool leaving;      /* end the loop when possible                      */
-    bool stop_jobs;    /* and stop what runs before                       */
+    int64_t now, wake;     /* monotonic ns; when to look again                */
+    int64_t refused_until; /* the disk refused: write nothing of our own before; or 0 */
+    int64_t busy_at;       /* when somebody last asked, or a job was there    */
+    uint64_t change;       /* counts visible changes: long polls look again   */
+    bool leaving;          /* end the loop when possible                      */
+    bool stop_jobs;        /* and stop what runs before                       */
 };
 
 /* Take the folder's lock, open the store and mend it, take up what runs, bind the

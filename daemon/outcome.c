@@ -592,11 +592,7 @@ void outcome_post(struct hub *h, struct attempt *a)
         .cause = cause.len ? cause.data : NULL,
         .metric = &j->metric,
     };
-    if (hub_post(h, j, &ev, &e) == 0)
-        log_info("end: job=%llu attempt=%u state=%s failure=%s text=\"%s\"",
-                 (unsigned long long)j->id, j->attempt, state_name(j->state),
-                 failure_name(end.failure), end.text);
-    else
+    if (hub_post(h, j, &ev, &e) < 0)
         hub_wake(h, h->now + 500000000);
     buf_free(&cause);
 }

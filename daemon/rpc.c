@@ -46,6 +46,7 @@ struct envelope {
     int64_t until;   /* a long poll's deadline, monotonic ns   */
     int64_t again;   /* when to look again, 0 at a change      */
     uint64_t change; /* hub->change when it was last looked at */
+    bool tied;       /* the answer holds only if the commit does */
     uint8_t *body;   /* the packed answer                      */
     size_t size;
 };
@@ -313,8 +314,9 @@ static void pack_error(struct envelope *v, const struct err *e, uint32_t retry_a
 }
 
 /* Hand an answer over; it leaves with rpc_flush. */
-static void answer(struct rpc *r, struct envelope *v)
+static void answer(struct rpc *r, const struct hub *h, struct envelope *v)
 {
+    v->tied = store_dirty(h->store);
     if (r->nout == r->out_cap) {
         r->out_cap = r->out_cap ? 2 * r->out_cap : 64;
         r->out = oom_realloc(r->out, r->out_cap * sizeof *r->out);
@@ -337,7 +339,7 @@ static void send_answer(struct envelope *v)
 void rpc_flush(struct rpc *r, const struct err *lost)
 {
     for (size_t i = 0; i < r->nout; i++) {
-        if (lost)
+        if (lost && r->out[i]->tied)
             pack_error(r->out[i], lost, 0);
         send_answer(r->out[i]);
         envelope_destroy(r->out[i]);
@@ -472,7 +474,7 @@ static void handle(struct rpc *r, struct hub *h, struct envelope *v)
     if (rc < 0)
         pack_error(v, &e, call.retry_after_ms);
     if (rc <= 0)
-        answer(r, v);
+        answer(r, h, v);
     arena_destroy(call.arena);
 }
 
@@ -591,7 +593,7 @@ static void take(struct rpc *r, struct hub *h, void *socket, zmq_msg_t frames[3]
     rc = check(r, h, v, &frames[2], &later_ms, &e);
     if (rc < 0) {
         pack_error(v, &e, later_ms);
-        answer(r, v);
+        answer(r, h, v);
         return;
     }
     v->until = h->now + wait_ms(v->request) * 1000000LL;

@@ -66,8 +66,8 @@ size_t rpc_poll(const struct rpc *r, zmq_pollitem_t items[RPC_SOCKETS]);
 /* Take what came in (a bounded number of messages) and long polls that are due. */
 void rpc_receive(struct rpc *r, struct hub *h);
 
-/* Send the answers gathered since the last call; with `lost`, tell everybody that
- * their request was refused because the disk was. */
+/* Send the answers gathered since the last call; with `lost`, tell all who wrote, and
+ * who came after them, that their request was refused because the disk refused. */
 void rpc_flush(struct rpc *r, const struct err *lost);
 
 /* The server's key is another one in its file: from a moment later, when whoever asked

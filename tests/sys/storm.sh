@@ -5,7 +5,7 @@
 #     press ...          tests/sys/press at its socket
 #     verify [FILE]      what was acknowledged is in the store, as press says; nnd must
 #                        not run
-#     shimmed COMMAND    COMMAND with tests/sys/shim.c in between, on $dir/s
+#     shimmed COMMAND    COMMAND with tests/sys/shim.c in between, on SHIM_DIR or $dir/s
 #     pause_ms N         sleep for a random time below N ms
 #     size SMALL LARGE   SMALL, or LARGE when NND_TESTS=large
 #
@@ -24,7 +24,8 @@ verify()
 
 shimmed()
 {
-    SHIM_DIR=$dir/s LD_PRELOAD=${NND_SHIM:-$NND_BUILDDIR/tests/sys/.libs/shim.so} "$@"
+    SHIM_DIR=${SHIM_DIR:-$dir/s} \
+        LD_PRELOAD=${NND_SHIM:-$NND_BUILDDIR/tests/sys/.libs/shim.so} "$@"
 }
 
 random()
