@@ -132,6 +132,7 @@ static void sweep(struct hub *h)
 {
     struct sweep s = {.hub = h};
     struct err e;
+    int rc;
 
     if (h->opt.conf->keep->age > 0)
         s.before_us = clock_wall_us() - (int64_t)(h->opt.conf->keep->age * 1e6);
@@ -139,15 +140,14 @@ static void sweep(struct hub *h)
         s.excess = h->nended - h->opt.conf->keep->jobs;
     if (s.before_us <= 0 && s.excess == 0)
         return;
-    if (store_ended(h->store, 0, sweep_one, &s, &e) < 0)
-        return;
-    for (size_t i = 0; i < s.n; i++)
-        if (purge_job(h, s.ids[i], &e) < 0)
-            return;
-    if (s.n == BATCH)
-        hub_wake(h, h->now);
-    else
-        h->sweep_at = h->now + EVERY_S * 1000000000LL;
+    h->sweep_at = h->now + EVERY_S * 1000000000LL; /* whatever the disk says */
+    rc = store_ended(h->store, 0, sweep_one, &s, &e);
+    for (size_t i = 0; i < s.n && rc == 0; i++)
+        rc = purge_job(h, s.ids[i], &e);
+    if (rc < 0)
+        log_warn("cannot forget old jobs: error=\"%s\"", e.text);
+    else if (s.n == BATCH)
+        hub_wake(h, h->sweep_at = h->now);
 }
 
 void purge_act(struct hub *h)

@@ -241,18 +241,16 @@ static int on_doctor(struct rpc_call *call, struct err *e)
     const Wire__Doctor *m = (const Wire__Doctor *)call->request;
     Wire__DoctorReply *reply = RPC_REPLY(call, Wire__DoctorReply, doctor_reply);
     struct visit v = {call, reply};
-    uint64_t after = m->has_after ? m->after : 0, next;
-    unsigned seen;
-    int rc;
+    uint64_t after = m->has_after ? m->after : 0, next = 0;
+    unsigned seen = 0;
 
     reply->findings =
         arena_calloc(call->arena, 2 * DOCTOR_JOBS + 8, sizeof *reply->findings);
     if (after == 0)
         look_at_nnd(&v);
-    rc = store_check_all(call->hub->store, after, DOCTOR_JOBS, complain, &v, &next,
-                         &seen, e);
-    if (rc < 0)
-        return rc;
+    if (store_check_all(call->hub->store, after, DOCTOR_JOBS, complain, &v, &next,
+                        &seen, e) < 0)
+        find(&v, true, 0, e->text);
     reply->has_next = reply->has_more = reply->has_looked_at = 1;
     reply->next = next;
     reply->more = next != 0;

@@ -15,15 +15,27 @@
 
 /* --- statements ----------------------------------------------------------- */
 
-int store_fail(struct store *s, struct err *e)
+int store_say(struct store *s, struct err *e)
 {
     int code = sqlite3_extended_errcode(s->db) & 0xff;
     bool later = code == SQLITE_FULL || code == SQLITE_IOERR || code == SQLITE_BUSY ||
                  code == SQLITE_READONLY || code == SQLITE_CANTOPEN;
 
-    s->broken = true;
     return err_set(e, later ? ERR_RETRY : ERR_FAILED, "%s: %s", s->path,
                    sqlite3_errmsg(s->db));
+}
+
+int store_fail(struct store *s, struct err *e)
+{
+    s->broken = true;
+    return store_say(s, e);
+}
+
+/* What cannot be read spoils nothing that others wrote, unless it ended their
+ * transaction as well. */
+static bool is_harmless(const struct store *s, sqlite3_stmt *st)
+{
+    return sqlite3_stmt_readonly(st) && !(s->dirty && sqlite3_get_autocommit(s->db));
 }
 
 int store_step(struct store *s, sqlite3_stmt *st, struct err *e)
@@ -34,7 +46,7 @@ int store_step(struct store *s, sqlite3_stmt *st, struct err *e)
         return 1;
     if (rc == SQLITE_DONE)
         return 0;
-    rc = store_fail(s, e);
+    rc = is_harmless(s, st) ? store_say(s, e) : store_fail(s, e);
     sqlite3_reset(st);
     return rc;
 }

@@ -67,10 +67,12 @@ struct store {
     uint64_t seq, durable_seq;
 };
 
-/* The database's complaint as an error; marks the transaction as lost. */
+/* The database's complaint as an error; store_fail marks the transaction as lost. */
+int store_say(struct store *s, struct err *e);
 int store_fail(struct store *s, struct err *e);
 
-/* 1: a row; 0: done; negative: failed, and the statement is reset. */
+/* 1: a row; 0: done; negative: failed, and the statement is reset; the transaction is
+ * lost if it was to write. */
 int store_step(struct store *s, sqlite3_stmt *st, struct err *e);
 
 /* Run a statement that gives no rows and leave it clean. */

@@ -200,8 +200,6 @@ int store_mend(struct store *s, uint64_t id, const char *why, bool *lost, struct
     struct err spec;
     int rc, whole = 0;
 
-    if (!s->dirty)
-        s->broken = false; /* by what could not be read */
     rc = store_job(s, id, &row, e);
     if (rc == 0 && check_row(row, NULL) == 0 && check_spec(s, id, &spec) == 0)
         rc = whole = rebuild(s, row, e);
@@ -227,7 +225,7 @@ int store_check_all(struct store *s, uint64_t after, unsigned most,
     int rc;
 
     if (sqlite3_prepare_v2(s->db, query, -1, &st, NULL) != SQLITE_OK)
-        return store_fail(s, e);
+        return store_say(s, e);
     sqlite3_bind_int64(st, 1, (int64_t)after);
     while (n < most && (rc = store_step(s, st, e)) == 1) {
         struct err found;
@@ -252,7 +250,7 @@ int store_check_file(struct store *s, struct err *e)
 
     if (sqlite3_prepare_v2(s->db, "PRAGMA integrity_check(1)", -1, &st, NULL) !=
         SQLITE_OK)
-        return store_fail(s, e);
+        return store_say(s, e);
     rc = store_step(s, st, e);
     if (rc == 1 && strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
         rc = err_set(e, ERR_FAILED, "%s: is damaged: %s", s->path,

@@ -170,6 +170,7 @@ static int ask(struct store *s, const char *query, char *out, size_t size,
     if (sqlite3_prepare_v2(s->db, query, -1, &st, NULL) != SQLITE_OK)
         return store_fail(s, e);
     rc = store_step(s, st, e);
+    s->broken |= rc < 0;
     if (rc >= 0)
         snprintf(out, size, "%s",
                  rc == 1 && sqlite3_column_text(st, 0)
@@ -303,6 +304,7 @@ static int open_file(struct store *s, struct err *e)
     rc = store_step(s, s->st[STORE_SEQ], e);
     if (rc == 1)
         s->seq = s->durable_seq = (uint64_t)sqlite3_column_int64(s->st[STORE_SEQ], 0);
+    s->broken |= rc < 0;
     sqlite3_reset(s->st[STORE_SEQ]);
     return rc < 0 ? rc : 0;
 }

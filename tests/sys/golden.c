@@ -2,15 +2,22 @@
 /*
  * golden.c - what a client of today says, kept for the nnd of tomorrow.
  *
- *   golden make             print the requests of a client and of a rank as they are
- * now, a line each: type, header, body, in hexadecimal digits golden send URI FILE send
- * those of a file; print "TYPE ok", or TYPE and the error golden load SQL DB      make
- * a database of a dump
+ *   golden make               print the requests of a client and of a rank as they are
+ *                             now, a line each: type, header, body, in hexadecimal
+ *   golden send URI FILE      send those of a file; print "TYPE ok", or its error
+ *   golden burst URI FILE PID the same, but nnd stands still while all after the first
+ *                             are sent; until the last one is answered
+ *   golden load SQL DB        make a database of a dump
+ *   golden spoil DB TABLE     overwrite the page of a table's first rows, while nnd has
+ *                             the database open
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <time.h>
 
 #include <sqlite3.h>
 #include <zmq.h>
@@ -164,7 +171,8 @@ static size_t read_hex(const char *text, uint8_t *out, size_t room)
     return n;
 }
 
-static void print_answer(const char *name, void *socket)
+/* Returns the number of the request. */
+static uint32_t print_answer(void *socket)
 {
     uint8_t head[CHAN_HEADER + 1], body[LINE];
     struct chan_header h;
@@ -178,21 +186,28 @@ static void print_answer(const char *name, void *socket)
     check(chan_header_get(head, (size_t)n, &h, &e), &e);
     if (!(h.flags & CHAN_ERROR)) {
         check(chan_unpack(chan_op(h.type)->reply, body, (size_t)size, &m, &e), &e);
-        printf("%s ok\n", name);
+        printf("%s ok\n", chan_op(h.type)->name);
     } else {
         check(chan_unpack(&wire__error__descriptor, body, (size_t)size, &m, &e), &e);
-        printf("%s %d %s\n", name, ((Wire__Error *)m)->code, ((Wire__Error *)m)->text);
+        printf("%s %d %s\n", chan_op(h.type)->name, ((Wire__Error *)m)->code,
+               ((Wire__Error *)m)->text);
     }
     chan_free(m);
+    return h.id;
 }
 
-static void send_all(const char *uri, const char *path)
+/* pid 0: each request waits for the answer to the one before. */
+static void send_all(const char *uri, const char *path, pid_t pid)
 {
     static char line[LINE], name[64], head[64], body[LINE];
     uint8_t bytes[LINE / 2];
     void *ctx = zmq_ctx_new(), *socket = zmq_socket(ctx, ZMQ_DEALER);
     int linger = 0, ms = ANSWER_MS;
     FILE *f = fopen(path, "re");
+    const struct timespec moment = {.tv_nsec = 100000000};
+    struct chan_header h = {0};
+    struct err e;
+    int more = 0;
 
     zmq_setsockopt(socket, ZMQ_LINGER, &linger, sizeof linger);
     zmq_setsockopt(socket, ZMQ_RCVTIMEO, &ms, sizeof ms);
@@ -201,11 +216,21 @@ static void send_all(const char *uri, const char *path)
     while (fgets(line, sizeof line, f)) {
         if (*line == '#' || sscanf(line, "%63s %63s %65535s", name, head, body) != 3)
             continue;
+        if (pid && h.id)
+            kill(pid, SIGSTOP);
         zmq_send(socket, bytes, read_hex(head, bytes, sizeof bytes), ZMQ_SNDMORE);
+        check(chan_header_get(bytes, CHAN_HEADER, &h, &e), &e);
         zmq_send(socket, bytes, read_hex(body, bytes, sizeof bytes), 0);
-        print_answer(name, socket);
+        if (!pid || !more++)
+            print_answer(socket);
     }
     fclose(f);
+    if (pid) {
+        nanosleep(&moment, NULL); /* for libzmq to send them */
+        kill(pid, SIGCONT);
+        while (print_answer(socket) != h.id)
+            ;
+    }
     zmq_close(socket);
     zmq_ctx_term(ctx);
 }
@@ -226,17 +251,83 @@ static void load(const char *path, const char *db_path)
     buf_free(&sql);
 }
 
+/* --- spoil ---------------------------------------------------------------- */
+
+enum { PAGE = 4096 };
+
+static void run(sqlite3 *db, const char *sql)
+{
+    if (sqlite3_exec(db, sql, NULL, NULL, NULL) != SQLITE_OK)
+        fail(sqlite3_errmsg(db));
+}
+
+static int64_t root_of(sqlite3 *db, const char *table)
+{
+    static const char query[] = "SELECT rootpage FROM sqlite_schema WHERE name = ?1";
+    sqlite3_stmt *st;
+    int64_t page;
+
+    if (sqlite3_prepare_v2(db, query, -1, &st, NULL) != SQLITE_OK ||
+        sqlite3_bind_text(st, 1, table, -1, SQLITE_STATIC) != SQLITE_OK ||
+        sqlite3_step(st) != SQLITE_ROW)
+        fail(sqlite3_errmsg(db));
+    page = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    return page;
+}
+
+/* The page of the first rows below an inner one: the four bytes of its first cell. */
+static int64_t first_leaf(FILE *f, int64_t page)
+{
+    uint8_t b[PAGE];
+
+    for (;;) {
+        if (fseek(f, (page - 1) * PAGE, SEEK_SET) != 0 || fread(b, PAGE, 1, f) != 1)
+            fail("cannot be read");
+        if (b[0] != 5)
+            return page;
+        const uint8_t *c = b + (b[12] << 8 | b[13]) % (PAGE - 4);
+        page = (int64_t)c[0] << 24 | c[1] << 16 | c[2] << 8 | c[3];
+    }
+}
+
+/* The log goes into the file first, and a change to it afterwards, so that whoever has
+ * it open reads pages anew. */
+static void spoil(const char *path, const char *table)
+{
+    uint8_t junk[PAGE];
+    sqlite3 *db;
+    FILE *f;
+
+    if (sqlite3_open(path, &db) != SQLITE_OK)
+        fail(sqlite3_errmsg(db));
+    sqlite3_busy_timeout(db, 5000);
+    run(db, "PRAGMA wal_checkpoint(TRUNCATE)");
+    memset(junk, 0xa5, sizeof junk);
+    f = fopen(path, "r+be");
+    if (!f || fseek(f, (first_leaf(f, root_of(db, table)) - 1) * PAGE, SEEK_SET) != 0 ||
+        fwrite(junk, sizeof junk, 1, f) != 1 || fclose(f) != 0)
+        fail("cannot be overwritten");
+    run(db, "INSERT INTO meta VALUES (hex(randomblob(8)), 1)");
+    sqlite3_close(db);
+}
+
 int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], "make") == 0) {
         make_client();
         make_rank();
     } else if (argc == 4 && strcmp(argv[1], "send") == 0) {
-        send_all(argv[2], argv[3]);
+        send_all(argv[2], argv[3], 0);
+    } else if (argc == 5 && strcmp(argv[1], "burst") == 0) {
+        send_all(argv[2], argv[3], (pid_t)atoi(argv[4]));
     } else if (argc == 4 && strcmp(argv[1], "load") == 0) {
         load(argv[2], argv[3]);
+    } else if (argc == 4 && strcmp(argv[1], "spoil") == 0) {
+        spoil(argv[2], argv[3]);
     } else {
-        fail("wanted make, send URI FILE or load SQL DB");
+        fail("wanted make, send URI FILE, burst URI FILE PID, load SQL DB or spoil DB "
+             "TABLE");
     }
     return fflush(stdout) != 0;
 }
