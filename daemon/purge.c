@@ -107,6 +107,16 @@ int purge_job(struct hub *h, uint64_t id, struct err *e)
     return 0;
 }
 
+int purge_excess(struct hub *h, uint64_t keep, uint64_t *out, struct err *e)
+{
+    uint64_t n;
+    int rc = store_count_ended(h->store, &n, e);
+
+    if (rc == 0)
+        *out = n > keep ? n - keep : 0;
+    return rc;
+}
+
 /* The oldest that are too old or too many. */
 struct sweep {
     struct hub *hub;
@@ -130,18 +140,20 @@ static bool sweep_one(void *arg, const struct job *j)
 
 static void sweep(struct hub *h)
 {
+    uint32_t most = h->opt.conf->keep->jobs;
     struct sweep s = {.hub = h};
     struct err e;
-    int rc;
+    int rc = 0;
 
     if (h->opt.conf->keep->age > 0)
         s.before_us = clock_wall_us() - (int64_t)(h->opt.conf->keep->age * 1e6);
-    if (h->opt.conf->keep->jobs && h->nended > h->opt.conf->keep->jobs)
-        s.excess = h->nended - h->opt.conf->keep->jobs;
-    if (s.before_us <= 0 && s.excess == 0)
+    if (s.before_us <= 0 && (!most || h->nended <= most))
         return;
     h->sweep_at = h->now + EVERY_S * 1000000000LL; /* whatever the disk says */
-    rc = store_ended(h->store, 0, sweep_one, &s, &e);
+    if (most)
+        rc = purge_excess(h, most, &s.excess, &e);
+    if (rc == 0)
+        rc = store_ended(h->store, 0, sweep_one, &s, &e);
     for (size_t i = 0; i < s.n && rc == 0; i++)
         rc = purge_job(h, s.ids[i], &e);
     if (rc < 0)

@@ -14,6 +14,9 @@
 /* True when the job may be forgotten: it has ended, and nobody waits for it. */
 bool purge_allowed(struct hub *h, const struct job *j);
 
+/* How many have ended beyond `keep`, those not counted that this round forgets. */
+int purge_excess(struct hub *h, uint64_t keep, uint64_t *out, struct err *e);
+
 /* Forget the job; its folder goes after the commit. */
 int purge_job(struct hub *h, uint64_t id, struct err *e);
 

@@ -413,11 +413,11 @@ static bool same_route(const struct envelope *a, const struct envelope *b)
            memcmp(zmq_msg_data(x), zmq_msg_data(y), zmq_msg_size(x)) == 0;
 }
 
-/* A question that was sent again while it waits: keep the one. */
-static bool is_waiting(const struct rpc *r, const struct envelope *v)
+static bool is_among(struct envelope *const *list, size_t n, const struct envelope *v)
 {
-    for (size_t i = 0; i < r->nwaiting; i++)
-        if (r->waiting[i]->h.id == v->h.id && same_route(r->waiting[i], v))
+    for (size_t i = 0; i < n; i++)
+        if (list[i]->h.id == v->h.id && list[i]->h.type == v->h.type &&
+            same_route(list[i], v))
             return true;
     return false;
 }
@@ -584,7 +584,10 @@ static void take(struct rpc *r, struct hub *h, void *socket, zmq_msg_t frames[3]
     if (rc == 0)
         rc = identify(r, v, &frames[1], &e);
     zmq_msg_move(&v->route, &frames[0]);
-    if (rc < 0 || is_waiting(r, v)) {
+    /* a question that was sent again while it waits, or its answer does: keep the one
+     */
+    if (rc < 0 || is_among(r->waiting, r->nwaiting, v) ||
+        is_among(r->out, r->nout, v)) {
         if (rc < 0)
             drop(r, &e);
         envelope_destroy(v);

@@ -161,18 +161,19 @@ static int on_purge(struct rpc_call *call, struct err *e)
     const Wire__Purge *m = (const Wire__Purge *)call->request;
     Wire__PurgeReply *reply = RPC_REPLY(call, Wire__PurgeReply, purge_reply);
     struct purge p = {call, m, reply, 0};
-    int rc;
+    int rc = 0;
 
     if (m->n_ids == 0 && !m->has_before_us && !m->has_keep)
         return err_set(e, ERR_PROTOCOL, "purge: says neither which nor how old");
     reply->ids = arena_calloc(call->arena, PURGE_JOBS, sizeof *reply->ids);
     reply->has_more = 1;
-    if (m->has_keep && call->hub->nended > m->keep)
-        p.excess = call->hub->nended - m->keep;
-    rc = m->n_ids ? purge_named(&p, e)
-                  : store_ended(call->hub->store,
-                                m->has_before_us ? (int64_t)m->before_us : 0, purge_one,
-                                &p, e);
+    if (m->has_keep)
+        rc = purge_excess(call->hub, m->keep, &p.excess, e);
+    if (rc == 0 && m->n_ids)
+        rc = purge_named(&p, e);
+    else if (rc == 0)
+        rc = store_ended(call->hub->store, m->has_before_us ? (int64_t)m->before_us : 0,
+                         purge_one, &p, e);
     for (size_t i = 0; i < reply->n_ids && rc == 0 && !(m->has_dry_run && m->dry_run);
          i++)
         rc = purge_job(call->hub, reply->ids[i], e);
@@ -208,8 +209,10 @@ static void complain(void *arg, uint64_t id, const char *text)
     struct err e;
 
     find(v, true, id, text);
-    if (!hub_find(h, id) && store_mend(h->store, id, text, &lost, &e) == 0)
-        find(v, false, id, lost ? "was set aside" : "was made anew from its events");
+    if (hub_find(h, id) || store_mend(h->store, id, text, &lost, &e) < 0)
+        return;
+    find(v, false, id, lost ? "was set aside" : "was made anew from its events");
+    h->nended -= lost && h->nended > 0;
 }
 
 static void look_at_nnd(struct visit *v)
