@@ -18,63 +18,104 @@
 #include "daemon/attempt.h"
 #include "daemon/need.h"
 
-enum { BATCH = 200, EVERY_S = 60, KEYS_EVERY_S = 3600, TRASH_S = 1 };
+enum { BATCH = 200, EVERY_S = 60, KEYS_EVERY_S = 3600, TRASH_S = 1, TRASH_TWICE = 12 };
 
 /* --- the trash ------------------------------------------------------------ */
 
+/* Beside the folders of jobs: these may be on another disk than all else.  Before, it
+ * was beside the store. */
+static const char *const trashes[] = {"jobs/trash", "trash"};
+
 static atomic_bool emptying;
+static atomic_uint failures; /* in a row */
+
+static bool remove_trash(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    struct err e;
+
+    snprintf(path, sizeof path, "%.4000s/%s", dir, name);
+    if (fs_remove_all(path, &e) == 0)
+        return true;
+    log_warn("cannot empty the trash: error=\"%s\"", e.text);
+    return false;
+}
 
 static void *empty(void *arg)
 {
-    char *path = arg;
-    struct err e;
+    bool first = remove_trash(arg, trashes[0]), second = remove_trash(arg, trashes[1]);
 
-    if (fs_remove_tree(path, &e) < 0)
-        log_warn("cannot empty the trash: error=\"%s\"", e.text);
-    free(path);
+    free(arg);
+    atomic_store(&failures, first && second ? 0 : atomic_load(&failures) + 1);
     atomic_store(&emptying, false);
     return NULL;
 }
 
-/* One thread at a time; what comes meanwhile is found by the next look. */
+static bool is_trash(const struct hub *h)
+{
+    char path[PATH_MAX];
+
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%.4000s/%s", h->opt.dir, trashes[i]);
+        if (fs_exists(path))
+            return true;
+    }
+    return false;
+}
+
+/* One thread at a time; what comes meanwhile is found by the next look.  What cannot be
+ * removed is tried again, later each time. */
 static void empty_trash(struct hub *h)
 {
-    char trash[PATH_MAX];
+    unsigned failed = atomic_load(&failures);
+    int64_t wait_s = TRASH_S << (failed < TRASH_TWICE ? failed : TRASH_TWICE);
+    bool busy;
     pthread_t thread;
-    char *path;
+    char *dir;
 
     h->trash_at = 0;
-    snprintf(trash, sizeof trash, "%.4000s/trash", h->opt.dir);
-    if (!fs_exists(trash))
+    if (!is_trash(h))
         return;
-    h->trash_at = h->now + TRASH_S * 1000000000LL;
+    busy = atomic_exchange(&emptying, true);
+    h->trash_at = h->now + (busy ? TRASH_S : wait_s) * 1000000000LL;
     hub_wake(h, h->trash_at);
-    if (atomic_exchange(&emptying, true))
+    if (busy)
         return;
-    path = oom_calloc(1, strlen(trash) + 1);
-    strcpy(path, trash);
-    if (pthread_create(&thread, NULL, empty, path) == 0) {
+    dir = oom_calloc(1, strlen(h->opt.dir) + 1);
+    strcpy(dir, h->opt.dir);
+    if (pthread_create(&thread, NULL, empty, dir) == 0) {
         pthread_detach(thread);
         return;
     }
-    free(path);
+    free(dir);
     atomic_store(&emptying, false);
 }
 
-/* The name is new each time: the thread may be removing one that was. */
-static void throw_away(struct hub *h, const char *path)
+/* True when it is not there any more.  The name is new each time: the thread may be
+ * removing one that was, or the trash itself, which is then made once more. */
+static bool throw_away(struct hub *h, const char *path)
 {
     static unsigned count;
     char to[PATH_MAX];
     struct err e;
 
-    snprintf(to, sizeof to, "%.4000s/trash", h->opt.dir);
-    if (!fs_exists(path) || fs_mkdirs(to, &e) < 0)
-        return;
-    snprintf(to, sizeof to, "%.3900s/trash/%lld-%u", h->opt.dir,
-             (long long)clock_wall_us(), count++);
-    if (rename(path, to) < 0 && errno != ENOENT)
-        log_warn("cannot remove: path=%s error=\"%s\"", path, strerror(errno));
+    for (int i = 0; i < 2; i++) {
+        if (!fs_exists(path))
+            return true;
+        snprintf(to, sizeof to, "%.4000s/%s", h->opt.dir, trashes[0]);
+        if (fs_mkdirs(to, &e) < 0) {
+            log_warn("cannot remove: path=%s error=\"%s\"", path, e.text);
+            return false;
+        }
+        snprintf(to, sizeof to, "%.3900s/%s/%lld-%u", h->opt.dir, trashes[0],
+                 (long long)clock_wall_us(), count++);
+        if (rename(path, to) == 0)
+            return true;
+        if (errno != ENOENT)
+            break;
+    }
+    log_warn("cannot remove: path=%s error=\"%s\"", path, strerror(errno));
+    return false;
 }
 
 /* --- jobs ----------------------------------------------------------------- */
@@ -200,14 +241,15 @@ void purge_attempts(struct hub *h, const struct job *j)
     empty_trash(h);
 }
 
+/* What could not be moved, or is not forgotten: once more at the next start. */
 static void throw_away_job(struct hub *h, uint64_t id)
 {
     char dir[PATH_MAX];
     struct err e;
 
     attempt_job_dir(h, id, dir);
-    throw_away(h, dir);
-    store_folder_gone(h->store, id, &e); /* if it fails: once more at the next start */
+    if (throw_away(h, dir))
+        store_folder_gone(h->store, id, &e);
 }
 
 void purge_committed(struct hub *h, bool done)

@@ -3,8 +3,8 @@
  * purge.h - forgetting: jobs that have ended, by request, by age and by number, and
  * the folders of attempts that nobody will look at again.
  *
- * A job's rows go in one commit; after it the folder is moved to DIR/trash, which a
- * thread empties, so that a folder of gigabytes holds nobody up.
+ * A job's rows go in one commit; after it the folder is moved to DIR/jobs/trash, which
+ * a thread empties, so that a folder of gigabytes holds nobody up.
  */
 #ifndef DAEMON_PURGE_H
 #define DAEMON_PURGE_H

@@ -197,10 +197,25 @@ int fs_mkdirs(const char *path, struct err *e)
     return 0;
 }
 
-static int remove_entries(int fd);
+static int remove_entries(int fd, bool all);
+
+/* The folder `name` in dirfd, to be emptied: with `all` also one that its owner may not
+ * read or change. */
+static int open_to_empty(int dirfd, const char *name, bool all)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(dirfd, name, flags);
+
+    if (all && fd < 0 && errno == EACCES &&
+        fchmodat(dirfd, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
+        fd = openat(dirfd, name, flags);
+    if (all && fd >= 0)
+        fchmod(fd, 0700);
+    return fd;
+}
 
 /* Remove `name` in the folder dirfd; -1 with errno. */
-static int remove_at(int dirfd, const char *name)
+static int remove_at(int dirfd, const char *name, bool all)
 {
     int fd;
 
@@ -208,41 +223,43 @@ static int remove_at(int dirfd, const char *name)
         return 0;
     if (errno != EISDIR && errno != EPERM)
         return -1;
-    fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    fd = open_to_empty(dirfd, name, all);
     if (fd < 0)
         return -1;
-    if (remove_entries(fd) < 0)
+    if (remove_entries(fd, all) < 0)
         return -1;
     return unlinkat(dirfd, name, AT_REMOVEDIR);
 }
 
-/* Remove all entries of the folder fd, and close it. */
-static int remove_entries(int fd)
+/* Remove all entries of the folder fd, and close it; the first failure is the end, or
+ * with `all` what is said when the others are gone. */
+static int remove_entries(int fd, bool all)
 {
     DIR *dir = fdopendir(fd);
-    int rc = 0, sys;
+    struct dirent *entry;
+    int sys = 0;
 
     if (!dir) {
         close(fd);
         return -1;
     }
-    while (rc == 0) {
-        struct dirent *entry = readdir(dir);
-
-        if (!entry)
-            break;
-        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
-            rc = remove_at(fd, entry->d_name);
-    }
-    sys = errno;
+    while ((sys == 0 || all) && (entry = readdir(dir)))
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") &&
+            remove_at(fd, entry->d_name, all) < 0 && sys == 0)
+            sys = errno;
     closedir(dir);
     errno = sys;
-    return rc;
+    return sys ? -1 : 0;
 }
 
 int fs_remove_tree(const char *path, struct err *e)
 {
-    return remove_at(AT_FDCWD, path) < 0 ? failed("remove", path, e) : 0;
+    return remove_at(AT_FDCWD, path, false) < 0 ? failed("remove", path, e) : 0;
+}
+
+int fs_remove_all(const char *path, struct err *e)
+{
+    return remove_at(AT_FDCWD, path, true) < 0 ? failed("remove", path, e) : 0;
 }
 
 int fs_sync_dir(const char *path, struct err *e)

@@ -28,6 +28,10 @@ int fs_mkdirs(const char *path, struct err *e);
 /* Remove a folder and all below it; a missing one is no error.  Follows no links. */
 int fs_remove_tree(const char *path, struct err *e);
 
+/* The same for what nobody wants any more: folders that their owner must not change go
+ * too, and one thing that cannot be removed keeps nothing else. */
+int fs_remove_all(const char *path, struct err *e);
+
 /* fsync a folder, so that a rename in it is durable. */
 int fs_sync_dir(const char *path, struct err *e);
 

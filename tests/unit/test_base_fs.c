@@ -151,6 +151,39 @@ static void remove_tree_follows_no_links(void **state)
     assert_int_equal(fs_remove_tree(unit_path(state, "tree"), &e), 0);
 }
 
+/* A branch that is deeper than there are descriptors stays; a folder that nobody may
+ * change does not, which root could not tell. */
+static void remove_all_goes_on(void **state)
+{
+    char path[64] = "rest/deep";
+    struct rlimit old, few;
+    bool root = geteuid() == 0;
+    struct err e;
+
+    for (int i = 0; i < 24; i++)
+        strcat(path, "/d");
+    if (root)
+        assert_int_equal(chown(*state, 65534, 65534) | seteuid(65534), 0);
+    assert_int_equal(fs_mkdirs(unit_path(state, path), &e), 0);
+    for (int i = 0; i < 40; i++) {
+        snprintf(path, sizeof path, "rest/some-%d/kept", i);
+        assert_int_equal(fs_mkdirs(unit_path(state, path), &e), 0);
+        assert_int_equal(chmod(unit_path(state, path), i % 2 ? 0500 : 0), 0);
+        snprintf(path, sizeof path, "rest/some-%d", i);
+        assert_int_equal(chmod(unit_path(state, path), i % 2 ? 0500 : 0), 0);
+    }
+    getrlimit(RLIMIT_NOFILE, &old);
+    few = (struct rlimit){20, old.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &few);
+    assert_int_equal(fs_remove_all(unit_path(state, "rest"), &e), ERR_FAILED);
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_int_equal(entries(unit_path(state, "rest")), 1);
+    assert_int_equal(fs_remove_all(unit_path(state, "rest"), &e), 0);
+    assert_false(fs_exists(unit_path(state, "rest")));
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+}
+
 static void trim_takes_slashes_at_the_end(void **state)
 {
     static const char *const cases[][2] = {{"a", "a"}, {"a/", "a"}, {"a/b//", "a/b"},
@@ -178,6 +211,7 @@ int main(void)
         cmocka_unit_test(mkdirs_makes_all),
         cmocka_unit_test(trim_takes_slashes_at_the_end),
         cmocka_unit_test(remove_tree_follows_no_links),
+        cmocka_unit_test(remove_all_goes_on),
     };
 
     return cmocka_run_group_tests_name("base/fs", tests, unit_dir_setup,
