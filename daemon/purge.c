@@ -4,7 +4,9 @@
  */
 #include "daemon/purge.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -225,19 +227,25 @@ void purge_act(struct hub *h)
 
 /* --- folders -------------------------------------------------------------- */
 
+/* What is there is looked at, not what should be: some may have stayed before. */
 void purge_attempts(struct hub *h, const struct job *j)
 {
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], part[PATH_MAX];
+    struct dirent *entry;
+    uint32_t n;
+    DIR *d;
 
-    for (uint32_t n = j->attempt; n > h->opt.conf->keep->attempts;) {
-        n--;
-        if (n + h->opt.conf->keep->attempts > j->attempt)
+    attempt_job_dir(h, j->id, dir);
+    d = j->attempt > h->opt.conf->keep->attempts ? opendir(dir) : NULL;
+    while (d && (entry = readdir(d))) {
+        if (sscanf(entry->d_name, "attempt-%" SCNu32, &n) != 1 || n > j->attempt ||
+            j->attempt - n < h->opt.conf->keep->attempts)
             continue;
-        attempt_dir(h, j->id, n, dir);
-        if (!fs_exists(dir))
-            break; /* those before it went before */
-        throw_away(h, dir);
+        attempt_dir(h, j->id, n, part);
+        throw_away(h, part);
     }
+    if (d)
+        closedir(d);
     empty_trash(h);
 }
 

@@ -53,7 +53,7 @@ static const struct rule conf_rules[] = {
      "jobs that ended so long ago are forgotten, with their folders; 0: never"},
     {"keep.jobs", 0, 1e9, 0, 0,
      "the oldest above so many that have ended are forgotten; 0: none is"},
-    {"keep.attempts", 1, 1e9, 0, 0, "folders of attempts kept per job"},
+    {"keep.attempts", 1, 1e9, 0, 0, "folders of attempts kept per job, the newest"},
 
     {"launcher", 0, 0, 0, 0,
      "who starts the ranks of jobs that do not say it: mpirun here, mpirun on the "
