@@ -368,6 +368,17 @@ static bool is_heard(struct hub *h, const struct attempt *a)
     return false;
 }
 
+void attempt_settle(struct attempt *a, bool done)
+{
+    if (done) {
+        a->durable.lost_posted = a->lost_posted;
+        a->durable.noted = a->noted;
+    } else {
+        a->lost_posted = a->durable.lost_posted;
+        a->noted = a->durable.noted;
+    }
+}
+
 void attempt_act(struct hub *h, struct attempt *a)
 {
     if (a->stage == ATTEMPT_LOOKING)

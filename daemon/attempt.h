@@ -72,13 +72,17 @@ struct attempt {
     bool swept_boot;       /* the machine was restarted                 */
     bool was_up;           /* every rank has been up                    */
     bool paused;           /* told to stand still                       */
-    bool lost_posted;
-    struct rank *ranks; /* job->ranks of them                        */
+    bool lost_posted;      /* that a rank is lost                       */
+    struct rank *ranks;    /* job->ranks of them                        */
     uint32_t nup, ngone;
-    Wire__Stop stop;    /* what ranks are told                       */
-    int64_t term_at;    /* when to send TERM, 0 never                */
-    int64_t moved_at;   /* when any rank last moved                  */
-    uint64_t noted;     /* step of the last note, or 0               */
+    Wire__Stop stop;  /* what ranks are told                       */
+    int64_t term_at;  /* when to send TERM, 0 never                */
+    int64_t moved_at; /* when any rank last moved                  */
+    uint64_t noted;   /* step of the last note, or 0               */
+    struct {          /* both as they were at the last commit      */
+        bool lost_posted;
+        uint64_t noted;
+    } durable;
     int64_t suspect_at; /* since when it seems to hang, or 0         */
     double slowest[WIRE__PHASE__DONE + 1]; /* longest phase of each kind, s */
     double steps[ATTEMPT_STEPS];           /* a ring of the last ones', s   */
@@ -99,6 +103,9 @@ void attempt_adopt(struct hub *h, struct job *j);
 
 /* Forget it; its processes are left alone. */
 void attempt_destroy(struct attempt *a);
+
+/* What was posted is durable, or (done false) has not happened. */
+void attempt_settle(struct attempt *a, bool done);
 
 /* Do what is due; posts events.  Idempotent: called in every round. */
 void attempt_act(struct hub *h, struct attempt *a);

@@ -181,6 +181,8 @@ static void roll_back(struct hub *h)
         struct job *j = h->dirty[i];
 
         j->dirty = false;
+        if (j->live)
+            attempt_settle(j->live, false);
         if (reload(h, j)) {
             queue_note(h, j);
         } else {
@@ -212,6 +214,8 @@ static void live_remove(struct hub *h, const struct job *j)
 /* What is durable may be acted on: processes started, the ended forgotten. */
 static void act_on_commit(struct hub *h, struct job *j)
 {
+    if (j->live)
+        attempt_settle(j->live, true);
     if (j->live && !state_is_live(j->state)) {
         log_info("end: job=%llu attempt=%u state=%s failure=%s text=\"%s\"",
                  (unsigned long long)j->id, j->attempt, state_name(j->state),
