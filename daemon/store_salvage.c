@@ -143,6 +143,8 @@ static int copy_all(struct salvage *g, const char *path, struct err *e)
     copy_rows(g, "job", "job");
     copy_rows(g, "spec", "job");
     copy_rows(g, "event", "event");
+    copy_rows(g, "folder", "job");
+    copy_front(g, "damaged");
     copy_counter(g, "job");
     copy_counter(g, "event");
     if (number(g->fresh, "SELECT count(*) FROM meta WHERE key = 'uuid'") != 1)

@@ -367,13 +367,20 @@ static void test_mending(void **state)
     store_close(s);
 }
 
+static void count_folder(void *arg, uint64_t id)
+{
+    *(uint64_t *)arg += id;
+}
+
 /* Pages in the middle of the file overwritten: most jobs are there again, every one
- * that is there is whole, and numbers go on where they were. */
+ * that is there is whole, and numbers go on where they were; so do folders that are to
+ * go, and what was set aside. */
 static void test_salvage(void **state)
 {
     struct store *s = reopen(NULL, *state);
     struct job *j = make();
     char path[128], junk[4096];
+    uint64_t folders = 0;
     unsigned whole = 0;
     struct err e = {0};
     bool known;
@@ -381,6 +388,8 @@ static void test_salvage(void **state)
 
     fill(s, 60);
     store_close(s); /* and the log is in the file */
+    change(*state, "INSERT INTO damaged SELECT 1, 'why', * FROM job WHERE id = 59;"
+                   "INSERT INTO folder VALUES (60); DELETE FROM job WHERE id >= 59");
     snprintf(path, sizeof path, "%s/nnd.db", (char *)*state);
     f = fopen(path, "r+b");
     assert_non_null(f);
@@ -402,6 +411,10 @@ static void test_salvage(void **state)
         whole += store_check(s, id, &e) == 0;
     }
     assert_true(whole >= 30);
+    assert_int_equal(store_check(s, 59, &e), ERR_NOTFOUND);
+    assert_non_null(strstr(e.text, "set aside"));
+    assert_int_equal(store_folders(s, count_folder, &folders, &e), 0);
+    assert_int_equal(folders, 60);
     assert_int_equal(add(s, j, "key-new", "spec", &known, &e), 0);
     assert_int_equal(j->id, 61);
     commit(s);
