@@ -618,21 +618,21 @@ static int mend_job(struct hub *h, uint64_t id, bool *gone, struct err *e)
 static int mend_jobs(struct hub *h, struct err *e)
 {
     size_t kept = 0;
+    int rc = 0;
 
     for (size_t i = 0; i < h->njobs; i++) {
         struct job *j = h->jobs[i];
-        bool gone;
-        int rc = mend_job(h, j->id, &gone, e);
+        bool gone = false;
 
-        if (rc < 0)
-            return rc;
-        if (!gone && reload(h, j) && !state_is_final(j->state))
+        if (rc == 0)
+            rc = mend_job(h, j->id, &gone, e);
+        if (rc < 0 || (!gone && reload(h, j) && !state_is_final(j->state)))
             h->jobs[kept++] = j;
         else
             job_destroy(j);
     }
     h->njobs = kept;
-    return 0;
+    return rc;
 }
 
 /* Everything that had not ended is known again before anyone may ask. */
