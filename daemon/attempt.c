@@ -35,8 +35,9 @@
 enum {
     LOOK_EVERY_MS = 50, /* while a shepherd has not told its pid            */
     LOOK_MAX_MS = 30000,
-    LOST_GRACE_MS = 3000, /* for mpirun to end by itself after a rank's death */
-    LISTEN_MS = 500,      /* for what ranks said before they left to come in  */
+    QUEUED_EVERY_MS = 1000, /* while the launcher has no nodes yet            */
+    LOST_GRACE_MS = 3000,   /* for mpirun to end by itself after a rank's death */
+    LISTEN_MS = 500,        /* for what ranks said before they left to come in  */
 };
 
 void attempt_job_dir(const struct hub *h, uint64_t job, char out[PATH_MAX])
@@ -256,6 +257,7 @@ void attempt_adopt(struct hub *h, struct job *j)
     struct err e;
 
     a->launcher = launch_noted(a->dir);
+    a->queued = a->launcher->queues;
     find_cgroup(a);
     if (fs_exists(a->dir) && attempt_give_way(h, a, &e) < 0)
         log_warn("ranks elsewhere cannot come back: error=\"%s\"", e.text);
@@ -290,6 +292,26 @@ void attempt_stop(struct hub *h, struct attempt *a, Wire__Stop how)
 }
 
 /* --- acting --------------------------------------------------------------- */
+
+/* The time in which a launcher waits for nodes is none of the attempt's: it hangs in
+ * nothing then, and its own time has not begun. */
+static void act_queued(struct hub *h, struct attempt *a)
+{
+    int64_t age;
+
+    if (!a->queued)
+        return;
+    if (launch_began(a->dir, &age)) {
+        a->began = h->now - age;
+        a->queued = false;
+    } else if (a->nup || a->was_up) {
+        a->queued = false; /* a launcher of before it said so */
+    } else {
+        a->began = h->now;
+        hub_wake(h, h->now + QUEUED_EVERY_MS * MS);
+    }
+    a->moved_at = h->now;
+}
 
 static void act_up(struct hub *h, struct attempt *a)
 {
@@ -384,6 +406,7 @@ void attempt_act(struct hub *h, struct attempt *a)
     if (a->stage == ATTEMPT_LOOKING)
         look(h, a);
     if (a->stage == ATTEMPT_RUNNING) {
+        act_queued(h, a);
         act_asked(h, a);
         act_up(h, a);
         act_lost(h, a);

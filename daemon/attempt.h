@@ -4,8 +4,9 @@
  * ended.  Processes are the shepherd's; this is nnd's view of them.
  *
  * Layout of DIR/jobs/ID: job.pb metrics.jsonl checkpoints/ attempt-N/{log, status,
- * lock, launcher, cgroup (a link), kernels, tmp/}.  The lock is held as long as the
- * shepherd lives, from before it is forked: whoever gets it knows that none is alive.
+ * lock, launcher, began, cgroup (a link), kernels, tmp/}.  The lock is held as long as
+ * the shepherd lives, from before it is forked: whoever gets it knows that none is
+ * alive.
  */
 #ifndef DAEMON_ATTEMPT_H
 #define DAEMON_ATTEMPT_H
@@ -67,6 +68,7 @@ struct attempt {
     bool child;            /* it is this process's child: to be reaped  */
     int64_t since;         /* when this stage began                     */
     int64_t began;         /* when it was started, perhaps by another nnd */
+    bool queued;           /* its launcher may not have nodes for it yet  */
     struct status status;  /* valid when `told`                         */
     bool told;             /* the shepherd said how it ended            */
     bool swept_boot;       /* the machine was restarted                 */

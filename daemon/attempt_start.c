@@ -52,6 +52,7 @@ static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
     spec_destroy(spec);
     if (a->launcher == &launch_ssh && !h->nodes.listed)
         return err_set(e, ERR_SPEC, "launcher: ssh: nnd has no file of nodes");
+    a->queued = a->launcher->queues;
     return launch_note(a->dir, a->launcher, e);
 }
 

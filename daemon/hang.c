@@ -205,7 +205,7 @@ static void describe_start(const struct hub *h, const struct attempt *a, char *o
     uint32_t named = 0;
 
     snprintf(out, size, "%u of %u ranks are up after %lld s; missing: ", a->nup,
-             a->job->ranks, (long long)((h->now - a->since) / SECOND));
+             a->job->ranks, (long long)((h->now - a->began) / SECOND));
     for (uint32_t i = 0; i < a->job->ranks; i++)
         if (!a->ranks[i].up && named++ < NAMED_MAX)
             append(out, size, "%s%u", named > 1 ? ", " : "rank ", i);

@@ -7,9 +7,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/str.h"
 
 enum { MAX_ARGS = 128 };
 
@@ -47,6 +49,24 @@ const struct launcher *launch_noted(const char *dir)
         l = launch_find(b.data);
     buf_free(&b);
     return l ? l : &launch_local;
+}
+
+bool launch_began(const char *dir, int64_t *age_ns)
+{
+    char path[PATH_MAX];
+    struct buf b = {0};
+    struct timespec t;
+    uint64_t ms;
+    bool ok;
+
+    snprintf(path, sizeof path, "%.4000s/began", dir);
+    ok = fs_exists(path) && fs_read(path, 64, &b, NULL) == 0 && b.data &&
+         str_to_u64(b.data, &ms);
+    buf_free(&b);
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    if (ok)
+        *age_ns = t.tv_sec * 1000000000LL + t.tv_nsec - (int64_t)(ms * 1000000);
+    return ok;
 }
 
 /* --- commands ------------------------------------------------------------- */

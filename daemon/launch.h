@@ -52,6 +52,7 @@ enum launch_ask { LAUNCH_END, LAUNCH_PAUSE, LAUNCH_GO_ON };
 struct launcher {
     const char *name, *program; /* "local"; what to call it: "mpirun"         */
     int grace_ms;               /* between asking it to end and killing it    */
+    bool queues;                /* ranks may have to wait for their nodes     */
 
     /* The command, NULL-terminated, in the arena. */
     char **(*argv)(const struct launch *l, struct arena *a);
@@ -88,6 +89,11 @@ const struct launcher *launch_find(const char *name);
 /* Note in DIR which launcher an attempt has; whoever reads its log asks there. */
 int launch_note(const char *dir, const struct launcher *l, struct err *e);
 const struct launcher *launch_noted(const char *dir);
+
+/* Of a launcher that queues: true once the ranks of the attempt in DIR wait for their
+ * nodes no more, with how long ago that began; DIR/began says when, in milliseconds of
+ * CLOCK_BOOTTIME. */
+bool launch_began(const char *dir, int64_t *age_ns);
 
 /* --- for launchers -------------------------------------------------------- */
 

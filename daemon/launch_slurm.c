@@ -147,6 +147,7 @@ const struct launcher launch_slurm = {
     .name = "slurm",
     .program = "nnd-slurm",
     .grace_ms = 20000,
+    .queues = true,
     .argv = slurm_argv,
     .signal = slurm_signal,
     .classify = slurm_classify,

@@ -8,6 +8,9 @@
  *     nnd-slurm step ...    within one: srun
  *     nnd-slurm clean ...   end what an attempt of this name may have left
  *
+ * It says in the attempt's folder when the ranks wait for nodes no more: how long Slurm
+ * lets them wait is no fault of theirs.
+ *
  * nnd decides whether an attempt is tried again, so Slurm must not: --no-requeue, and
  * a job that it started again all the same is taken back.  libc only.
  */
@@ -47,6 +50,7 @@ struct work {
     pid_t child;    /* srun, in an allocation               */
     bool asked;     /* to end                               */
     bool ran;       /* has been seen running                */
+    bool said;      /* that it began, in `dir`              */
     int64_t cancel_at, poll_ms;
     int unknown;
     sigset_t signals;
@@ -171,6 +175,25 @@ static int cancel_all(const struct work *w, bool steps, char *signal)
     return n;
 }
 
+/* Say in DIR/began that the ranks wait for nodes no more, and since when, on the clock
+ * of launch_began.  What cannot be written is tried again. */
+static void say_began(struct work *w)
+{
+    char path[4200], fresh[4210];
+    struct timespec t;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/began", w->dir);
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return;
+    clock_gettime(CLOCK_BOOTTIME, &t);
+    w->said = dprintf(fd, "%lld", (long long)t.tv_sec * 1000 + t.tv_nsec / 1000000) > 0;
+    close(fd);
+    w->said = w->said && rename(fresh, path) == 0;
+}
+
 /* --- arguments ------------------------------------------------------------ */
 
 struct args {
@@ -249,12 +272,31 @@ static void start_step(struct work *w)
     }
 }
 
+/* srun waits as long as other steps have the processors.  Slurm gives a step its
+ * number when it gets them, and lists none before, or one that is no number. */
+static bool step_runs(const struct work *w)
+{
+    char ids[8192], *save = NULL;
+
+    if (list(w, true, ids, sizeof ids) != 0)
+        return false;
+    for (char *id = strtok_r(ids, "\n", &save); id; id = strtok_r(NULL, "\n", &save)) {
+        const char *dot = strchr(id, '.');
+
+        if (dot && isdigit((unsigned char)dot[1]))
+            return true;
+    }
+    return false;
+}
+
 static bool step_ended(struct work *w, int *code)
 {
     int raw;
 
-    if (waitpid(w->child, &raw, WNOHANG) != w->child)
+    if (waitpid(w->child, &raw, WNOHANG) != w->child) {
+        w->ran = w->ran || step_runs(w);
         return false;
+    }
     *code = exit_of(raw);
     return true;
 }
@@ -428,12 +470,13 @@ static bool batch_ended(struct work *w, int *code)
     return is_final(state, line, code);
 }
 
-/* Signals go to the ranks; a job that has none yet is taken back at once. */
+/* Signals go to the ranks; a job that has none yet is taken back at once.  To hand it
+ * anything else scancel would wait until it has. */
 static void batch_signal(struct work *w, int sig)
 {
     if (sig == SIGTERM)
         cancel(w, w->id, w->ran ? "--signal=TERM" : NULL);
-    else
+    else if (w->ran)
         cancel(w, w->id, sig == SIGTSTP ? "--signal=STOP" : "--signal=CONT");
 }
 
@@ -459,8 +502,11 @@ static int stay(struct work *w, const struct mode *m)
 
     for (w->poll_ms = FIRST_POLL_MS; !m->ended(w, &code);) {
         struct timespec t = {w->poll_ms / 1000, w->poll_ms % 1000 * 1000000};
-        int sig = sigtimedwait(&w->signals, NULL, &t);
+        int sig;
 
+        if (w->ran && !w->said)
+            say_began(w);
+        sig = sigtimedwait(&w->signals, NULL, &t);
         if (sig == SIGTERM && !w->asked) {
             w->asked = true;
             w->cancel_at = now_ms() + CANCEL_MS;

@@ -254,7 +254,8 @@ const struct rule rules[] = {
 
     {"queue.priority", 0, 100, 0, 0, "of waiting jobs the largest starts first"},
     {"queue.time", 0, TIME_MAX, RULE_TIME, 0,
-     "how long an attempt may take, suspended time not counted; 0: no limit"},
+     "how long an attempt may take, not counted while suspended or waiting for Slurm; "
+     "0: no limit"},
     {"queue.warn", 0, TIME_MAX, RULE_TIME, 0,
      "how long before the end of queue.time ranks are asked to save and leave"},
     {"launcher", 0, 0, 0, 0,
