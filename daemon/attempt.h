@@ -22,6 +22,7 @@
 #include "daemon/job.h"
 #include "daemon/launch.h"
 #include "daemon/status.h"
+#include "proto/job.pb-c.h"
 #include "proto/keys.h"
 
 /* What nnd knows of one rank; all from its own messages. */
@@ -95,6 +96,11 @@ struct attempt {
     char said_text[512];
     char start_error[512]; /* why it could not be started, or ""        */
 };
+
+/* Who starts the ranks of a job with that wish, or of one that has none.  ERR_SPEC when
+ * nnd is not set up for it. */
+int attempt_launcher(const struct hub *h, Nnd__Launcher wish,
+                     const struct launcher **out, struct err *e);
 
 /* Start the newest attempt of j (state STARTING, event committed).  Never fails
  * for the caller: what goes wrong is how the attempt ends. */

@@ -24,8 +24,8 @@
 #include "proto/line.h"
 #include "proto/spec.h"
 
-/* The job's wish, or nnd's setting.  A wish that nnd is not set up for fails. */
-static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
+int attempt_launcher(const struct hub *h, Nnd__Launcher wish,
+                     const struct launcher **out, struct err *e)
 {
     static const struct launcher *const wishes[] = {
         [NND__LAUNCHER__LOCAL] = &launch_local,
@@ -37,6 +37,22 @@ static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
         [NND__CONFIG__LAUNCHER__SSH] = &launch_ssh,
         [NND__CONFIG__LAUNCHER__SLURM] = &launch_slurm,
     };
+    const struct launcher *l = wishes[wish];
+
+    if (!l)
+        l = settings[h->opt.conf->launcher];
+    if (l == &launch_ssh && !h->nodes.listed)
+        return err_set(e, ERR_SPEC, "launcher: ssh: nnd has no file of nodes");
+    if (l == &launch_local && h->nodes.listed)
+        return err_set(e, ERR_SPEC,
+                       "launcher: local: nnd has a file of nodes, where ssh or slurm "
+                       "starts ranks");
+    *out = l;
+    return 0;
+}
+
+static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
+{
     struct buf b = {0};
     struct spec *spec;
     int rc = store_spec(h->store, a->job->id, &b, e);
@@ -46,14 +62,10 @@ static int choose_launcher(struct hub *h, struct attempt *a, struct err *e)
     buf_free(&b);
     if (rc < 0)
         return rc;
-    a->launcher = wishes[spec_job(spec)->launcher];
-    if (!a->launcher)
-        a->launcher = settings[h->opt.conf->launcher];
+    rc = attempt_launcher(h, spec_job(spec)->launcher, &a->launcher, e);
     spec_destroy(spec);
-    if (a->launcher == &launch_ssh && !h->nodes.listed)
-        return err_set(e, ERR_SPEC, "launcher: ssh: nnd has no file of nodes");
     a->queued = a->launcher->queues;
-    return launch_note(a->dir, a->launcher, e);
+    return rc == 0 ? launch_note(a->dir, a->launcher, e) : rc;
 }
 
 /* Where there is none, marks and sessions have to do.  A later nnd finds it by the

@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 
 #include "base/sha256.h"
+#include "daemon/attempt.h"
 #include "daemon/need.h"
 #include "daemon/queue.h"
 #include "daemon/rpc.h"
@@ -124,9 +125,12 @@ static int make_job(struct batch *b, size_t i, struct err *e)
 {
     const ProtobufCBinaryData *data = packed(b->m, i);
     struct job *j = job_create(0);
+    const struct launcher *launcher;
     struct spec *spec = NULL;
     int rc = spec_unpack(data->data, data->len, &spec, e);
 
+    if (rc == 0)
+        rc = attempt_launcher(b->call->hub, spec_job(spec)->launcher, &launcher, e);
     if (rc == 0)
         rc = queue_fit(b->call->hub, spec_job(spec)->parallel->dp,
                        spec_job(spec)->train->threads, j, e);

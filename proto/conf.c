@@ -42,7 +42,8 @@ static const struct rule conf_rules[] = {
     {"access.burst", 1, 1e6, 0, 0, "requests that a user may have saved up"},
 
     {"nodes", 0, 3000, RULE_START | RULE_PATH, 0,
-     "file of the machines to put ranks on, lines of NAME SLOTS; none: this one"},
+     "file of the machines to put ranks on, lines of NAME SLOTS, for launcher ssh or "
+     "slurm; none: this one"},
 
     {"user.jobs", 0, 1e9, 0, 0,
      "most jobs of a user that have not ended; 0: any number"},
@@ -114,12 +115,23 @@ static int check_listen(const struct spec *s, const Nnd__Config *c, struct err *
     return ERR_SPEC;
 }
 
+/* mpirun here would start all ranks here, wherever they were counted. */
+static int check_nodes(const struct spec *s, const Nnd__Config *c, struct err *e)
+{
+    if (c->nodes[0] == '\0' || c->launcher != NND__CONFIG__LAUNCHER__LOCAL)
+        return 0;
+    return spec_refuse(s, e, "nodes", "launcher",
+                       "wanted launcher ssh or slurm beside it, found local");
+}
+
 static int finish(struct spec *s, struct err *e)
 {
     const Nnd__Config *c = conf_of(s);
     int rc = check_uri(s, c, e);
 
-    return rc ? rc : check_listen(s, c, e);
+    if (rc == 0)
+        rc = check_listen(s, c, e);
+    return rc ? rc : check_nodes(s, c, e);
 }
 
 const struct schema schema_conf = {
