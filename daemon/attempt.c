@@ -258,6 +258,8 @@ void attempt_adopt(struct hub *h, struct job *j)
 
     a->launcher = launch_noted(a->dir);
     a->queued = a->launcher->queues;
+    /* whether it was told to go on is not known: it is told again */
+    a->paused = j->state == WIRE__STATE__RUNNING;
     find_cgroup(a);
     if (fs_exists(a->dir) && attempt_give_way(h, a, &e) < 0)
         log_warn("ranks elsewhere cannot come back: error=\"%s\"", e.text);
