@@ -20,6 +20,7 @@
 #include "daemon/attempt_impl.h"
 #include "daemon/failpoint.h"
 #include "daemon/cgroup.h"
+#include "daemon/child.h"
 #include "daemon/rpc.h"
 #include "proto/line.h"
 #include "proto/spec.h"
@@ -224,12 +225,7 @@ static char **command(struct hub *h, struct attempt *a, int lock_fd,
 /* Only async-signal-safe calls between fork and exec: libzmq has threads. */
 static void exec_shepherd(char **argv, int lock_fd)
 {
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
+    child_reset();
     fcntl(lock_fd, F_SETFD, 0);
     execv(argv[0], argv);
     _exit(127);

@@ -25,6 +25,7 @@
 #include "base/oom.h"
 #include "base/str.h"
 #include "daemon/attempt.h"
+#include "daemon/child.h"
 #include "daemon/exporter.h"
 #include "daemon/failpoint.h"
 #include "daemon/notify.h"
@@ -568,8 +569,7 @@ static int open_signals(struct hub *h, struct err *e)
 {
     sigset_t set;
 
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN); /* a limit on files is a full disk, not an end */
+    child_differ();
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigaddset(&set, SIGTERM);

@@ -18,6 +18,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/attempt_start.c \
     daemon/catchup.c daemon/catchup.h \
     daemon/cgroup.c daemon/cgroup.h \
+    daemon/child.c daemon/child.h \
     daemon/exporter.c daemon/exporter.h \
     daemon/failpoint.c daemon/failpoint.h \
     daemon/hang.c daemon/hang.h \

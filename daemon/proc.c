@@ -176,7 +176,7 @@ int proc_signal_all(const struct proc_match *m, int sig)
     int count = 0;
 
     if (!d)
-        return 0;
+        return 1; /* "none" would be a promise */
     while ((entry = readdir(d))) {
         pid_t pid = isdigit((unsigned char)*entry->d_name) ? atoi(entry->d_name) : 0;
 

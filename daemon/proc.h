@@ -53,7 +53,7 @@ struct proc_match {
 };
 
 /* Send `sig` (0: only count) to every matching process other than the caller and
- * return how many there were.  Zombies do not count. */
+ * return how many there were.  Zombies do not count.  1 where /proc cannot be read. */
 int proc_signal_all(const struct proc_match *m, int sig);
 
 #endif

@@ -19,6 +19,7 @@
 #include "base/oom.h"
 #include "base/sha256.h"
 #include "base/str.h"
+#include "daemon/child.h"
 
 #define SECOND 1000000000LL
 
@@ -130,12 +131,7 @@ static void hash_of(const Nnd__Job *job, char out[SHA256_HEX])
 /* Only async-signal-safe calls between fork and exec: libzmq has threads. */
 static void become_worker(char **argv, int job, int out)
 {
-    sigset_t none;
-
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
-    signal(SIGXFSZ, SIG_DFL);
+    child_reset();
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (dup2(out, STDOUT_FILENO) < 0 || dup2(job, STDIN_FILENO) < 0)
         _exit(126);

@@ -22,6 +22,7 @@
 #include "base/oom.h"
 #include "daemon/attempt_impl.h"
 #include "daemon/cgroup.h"
+#include "daemon/child.h"
 #include "daemon/proc.h"
 #include "daemon/rules.h"
 
@@ -114,16 +115,13 @@ static void start_cleaner(struct hub *h, struct attempt *a)
     struct arena *arena = arena_create();
     struct launch l = attempt_launch(h, a, arena);
     char **argv = a->launcher->clean(&l, arena);
-    sigset_t none;
 
     a->clean_at = h->now;
     a->cleaner = fork();
     if (a->cleaner == 0) {
         int null = open("/dev/null", O_RDWR);
 
-        sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
-        signal(SIGPIPE, SIG_DFL);
+        child_reset();
         dup2(null, STDIN_FILENO);
         dup2(null, STDOUT_FILENO);
         execv(argv[0], argv);

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -447,6 +448,22 @@ static void test_shortage(void **state)
     assert_int_equal(cgroup_oom(*state), 2);
 }
 
+static void test_processes_unseen(void **state)
+{
+    struct proc_match none = {.marker = "unit-test.none"};
+    struct rlimit files, no = {0};
+    int found;
+
+    (void)state;
+    assert_int_equal(proc_signal_all(&none, 0), 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    no.rlim_max = files.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &no), 0);
+    found = proc_signal_all(&none, 0);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+    assert_int_not_equal(found, 0);
+}
+
 #define IN_DIR(fn)                                                                     \
     cmocka_unit_test_setup_teardown(fn, unit_dir_setup, unit_dir_teardown)
 
@@ -469,6 +486,7 @@ int main(void)
         IN_DIR(test_catch_up),
         cmocka_unit_test(test_processes),
         IN_DIR(test_shortage),
+        cmocka_unit_test(test_processes_unseen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
