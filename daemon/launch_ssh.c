@@ -8,6 +8,7 @@
  * machine that is cut off is found within 3 + 2 x 1 s, on both sides, and each side
  * ends its ranks.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "daemon/launch.h"
@@ -16,13 +17,16 @@
 /* mpirun's code for "lost communication with a remote daemon". */
 enum { LOST_DAEMON = 205 };
 
-/* Where NAME is NAME at all, ranks elsewhere know it too. */
+/* What ranks here inherit, ranks elsewhere are given.  The shepherd sets NND_ATTEMPT;
+ * of a name that is not set mpirun would warn. */
 static void add_environment(struct launch_args *a)
 {
-    static const char *const names[] = {"NND_ATTEMPT", "NND_PLUGIN_DIR"};
+    static const char *const names[] = {"NND_PLUGIN_DIR", "NND_TOKENIZER_DIR"};
 
+    launch_add_pair(a, "-x", "NND_ATTEMPT");
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        launch_add_pair(a, "-x", names[i]);
+        if (getenv(names[i]))
+            launch_add_pair(a, "-x", names[i]);
 }
 
 static void add_keepalive(struct launch_args *a)

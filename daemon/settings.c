@@ -242,10 +242,13 @@ static int anchor_folders(const char *variable, struct err *e)
         return err_sys(e, ERR_FAILED, errno, "the current folder");
     for (size_t n; *at; at += n + (at[n] == ':')) {
         n = strcspn(at, ":");
+        if (n == 0)
+            continue; /* the current folder is meant by nobody who says nothing */
         buf_printf(&folders, "%s%s%s%.*s", folders.len ? ":" : "",
                    *at == '/' ? "" : cwd, *at == '/' ? "" : "/", (int)n, at);
     }
-    setenv(variable, folders.data, 1);
+    if (folders.len)
+        setenv(variable, folders.data, 1);
     buf_free(&folders);
     return 0;
 }

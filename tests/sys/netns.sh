@@ -61,6 +61,7 @@ nodes_up()
 while [ "\${1#-}" != "\$1" ]; do shift; done
 host=\$1
 shift
+unset NND_PLUGIN_DIR NND_TOKENIZER_DIR # ssh hands nothing on
 exec nsenter -t "\$(cat "$nodes/\$host")" -n -u sh -c "\$*"
 RSH
     chmod +x "$dir/rsh"
