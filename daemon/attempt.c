@@ -206,11 +206,18 @@ static void adopt_running(struct hub *h, struct attempt *a)
     attempt_watch(h, a, &id);
 }
 
+/* In a folder that an attempt of another history has left, under a database that was
+ * put back from a copy, there is nothing to be learnt. */
 static void look(struct hub *h, struct attempt *a)
 {
     struct err e;
-    int fd, rc = fs_exists(a->dir) ? attempt_lock(a, &fd, &e) : 0;
+    int fd, rc;
 
+    if (line_is_another(a->dir, a->job->epoch)) {
+        attempt_stage(h, a, ATTEMPT_SWEEPING);
+        return;
+    }
+    rc = fs_exists(a->dir) ? attempt_lock(a, &fd, &e) : 0;
     if (rc == 1) {
         adopt_running(h, a);
         return;

@@ -6,7 +6,7 @@
  * Layout of DIR/jobs/ID: job.pb metrics.jsonl checkpoints/ attempt-N/{log, status,
  * lock, launcher, began, cgroup (a link), kernels, tmp/}.  The lock is held as long as
  * the shepherd lives, from before it is forked: whoever gets it knows that none is
- * alive.
+ * alive.  What else may lie there is folder.h's.
  */
 #ifndef DAEMON_ATTEMPT_H
 #define DAEMON_ATTEMPT_H

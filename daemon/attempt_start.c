@@ -21,6 +21,7 @@
 #include "daemon/failpoint.h"
 #include "daemon/cgroup.h"
 #include "daemon/child.h"
+#include "daemon/folder.h"
 #include "daemon/rpc.h"
 #include "proto/line.h"
 #include "proto/spec.h"
@@ -112,14 +113,51 @@ int attempt_give_way(const struct hub *h, struct attempt *a, struct err *e)
     return rc;
 }
 
-static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
+/* Ranks read what was submitted, and nothing that lies there instead of it. */
+static int check_spec(const char *path, const struct buf *spec, struct err *e)
+{
+    struct buf there = {0};
+    int rc = fs_read(path, 0, &there, e);
+
+    if (rc == 0 && (there.len != spec->len ||
+                    (spec->len && memcmp(there.data, spec->data, spec->len) != 0)))
+        rc = err_set(e, ERR_FAILED,
+                     "%s: wanted what was submitted, found another job; move its "
+                     "folder away",
+                     path);
+    buf_free(&there);
+    return rc;
+}
+
+static int write_spec(struct hub *h, const struct attempt *a, struct err *e)
 {
     char path[PATH_MAX];
     struct buf spec = {0};
+    int rc = store_spec(h->store, a->job->id, &spec, e);
+
+    snprintf(path, sizeof path, "%.3900s/jobs/%llu/job.pb", h->opt.dir,
+             (unsigned long long)a->job->id);
+    if (rc == 0 && fs_exists(path)) {
+        rc = check_spec(path, &spec, e);
+    } else if (rc == 0) {
+        failpoint("before-rename");
+        rc = fs_replace(path, spec.data, spec.len, e);
+        failpoint("after-rename");
+    }
+    buf_free(&spec);
+    return rc;
+}
+
+static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
+{
+    char path[PATH_MAX];
     int rc;
 
+    attempt_job_dir(h, a->job->id, path);
+    rc = folder_clear(path, a->job->attempt, e);
     snprintf(path, sizeof path, "%.4000s/tmp", a->dir);
-    rc = fs_mkdirs(path, e);
+    if (rc == 0)
+        rc = fs_mkdirs(path, e);
     if (rc == 0)
         rc = choose_launcher(h, a, e);
     if (rc == 0)
@@ -134,17 +172,7 @@ static int make_dirs(struct hub *h, struct attempt *a, struct err *e)
              (unsigned long long)a->job->id);
     if (rc == 0)
         rc = fs_mkdirs(path, e);
-    snprintf(path, sizeof path, "%.3900s/jobs/%llu/job.pb", h->opt.dir,
-             (unsigned long long)a->job->id);
-    if (rc == 0 && !fs_exists(path)) {
-        rc = store_spec(h->store, a->job->id, &spec, e);
-        failpoint("before-rename");
-        if (rc == 0)
-            rc = fs_replace(path, spec.data, spec.len, e);
-        failpoint("after-rename");
-        buf_free(&spec);
-    }
-    return rc;
+    return rc == 0 ? write_spec(h, a, e) : rc;
 }
 
 int attempt_lock(const struct attempt *a, int *fd, struct err *e)

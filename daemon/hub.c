@@ -28,6 +28,7 @@
 #include "daemon/child.h"
 #include "daemon/exporter.h"
 #include "daemon/failpoint.h"
+#include "daemon/folder.h"
 #include "daemon/notify.h"
 #include "daemon/proc.h"
 #include "daemon/purge.h"
@@ -665,6 +666,8 @@ static int open_all(struct hub *h, struct err *e)
         rc = open_signals(h, e);
     if (rc == 0)
         rc = store_open(h->opt.dir, &h->store, e);
+    if (rc == 0)
+        rc = folder_open(h->opt.dir, h->store, e);
     if (rc == 0)
         rc = *h->opt.conf->nodes
                  ? nodes_load(h->opt.conf->nodes, &h->nodes, e)

@@ -21,6 +21,7 @@ daemon_libdaemon_la_SOURCES = \
     daemon/child.c daemon/child.h \
     daemon/exporter.c daemon/exporter.h \
     daemon/failpoint.c daemon/failpoint.h \
+    daemon/folder.c daemon/folder.h \
     daemon/hang.c daemon/hang.h \
     daemon/hub.c daemon/hub.h \
     daemon/job.c daemon/job.h \
@@ -146,6 +147,7 @@ sys_tests += \
     tests/sys/daemon_hostile.test \
     tests/sys/daemon_keys.test \
     tests/sys/daemon_life.test \
+    tests/sys/daemon_older.test \
     tests/sys/daemon_points.test \
     tests/sys/daemon_outlive.test \
     tests/sys/daemon_power.test \

@@ -315,6 +315,21 @@ int store_add(struct store *s, struct job *j, const struct submission *sub, bool
     return rc == 0 && sub->key ? add_key(s, j, sub, e) : rc;
 }
 
+int store_skip(struct store *s, uint64_t last, bool *skipped, struct err *e)
+{
+    uint64_t next;
+    int rc = store_next_id(s, &next, e);
+
+    *skipped = rc == 0 && next <= last;
+    if (!*skipped)
+        return rc;
+    rc = store_begin(s, e);
+    if (rc == 0)
+        rc = store_run(s, STORE_DROP_ID, e);
+    sqlite3_bind_int64(s->st[STORE_SKIP_ID], 1, (int64_t)last);
+    return rc == 0 ? store_run(s, STORE_SKIP_ID, e) : rc;
+}
+
 /* --- forgetting ----------------------------------------------------------- */
 
 int store_forget(struct store *s, uint64_t id, struct err *e)

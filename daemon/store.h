@@ -62,6 +62,9 @@ int store_known(struct store *s, uint32_t uid, const struct submission *sub,
  * written), ERR_RETRY when the disk refuses. */
 int store_post(struct store *s, struct job *j, struct event *ev, struct err *e);
 
+/* Give no job a number up to `last`; *skipped says whether one might have got it. */
+int store_skip(struct store *s, uint64_t last, bool *skipped, struct err *e);
+
 /* Forget a job that has ended, and keys that are older than STORE_KEY_DAYS. */
 int store_forget(struct store *s, uint64_t id, struct err *e);
 int store_forget_keys(struct store *s, struct err *e);
@@ -82,8 +85,8 @@ uint64_t store_seq(const struct store *s);
 
 /* --- reading -------------------------------------------------------------- */
 
-/* One job; ERR_NOTFOUND, whose text tells what was purged from what never was.  The
- * caller destroys it. */
+/* One job; ERR_NOTFOUND, whose text tells what was once accepted from what never was.
+ * The caller destroys it. */
 int store_job(struct store *s, uint64_t id, struct job **out, struct err *e);
 
 /* Jobs with first <= id < before (0: no bound) whose state is one of `states`, a set

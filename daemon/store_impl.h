@@ -42,6 +42,8 @@ enum store_statement {
     STORE_DAMAGED,
     STORE_APPEND,
     STORE_SEQ,
+    STORE_DROP_ID,
+    STORE_SKIP_ID,
     STORE_LAST_ID,
     STORE_COUNT_ENDED,
     STORE_HASH,

@@ -108,6 +108,8 @@ static const char *const sql[STORE_STATEMENTS] = {
                      " text, cause, metric) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
                      " ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
     [STORE_SEQ] = "SELECT seq FROM sqlite_sequence WHERE name = 'event'",
+    [STORE_DROP_ID] = "DELETE FROM sqlite_sequence WHERE name = 'job'",
+    [STORE_SKIP_ID] = "INSERT INTO sqlite_sequence VALUES ('job', ?1)",
     [STORE_LAST_ID] = "SELECT seq FROM sqlite_sequence WHERE name = 'job'",
     [STORE_COUNT_ENDED] = "SELECT count(*) FROM job WHERE state >= 8",
     [STORE_HASH] = "SELECT hash FROM job WHERE id = ?1",

@@ -137,7 +137,7 @@ static int not_there(struct store *s, uint64_t id, struct err *e)
         return rc;
     return err_set(e, ERR_NOTFOUND, "job %llu: %s", (unsigned long long)id,
                    damaged            ? "was found damaged, and set aside"
-                   : id && id <= last ? "was purged"
+                   : id && id <= last ? "was purged, or its store was replaced"
                                       : "no such job");
 }
 

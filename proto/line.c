@@ -34,6 +34,21 @@ static void boot_id(char out[40])
     out[strcspn(out, "\n")] = '\0';
 }
 
+/* What the file says: its three lines, in their order, and nothing else. */
+struct home {
+    unsigned long long epoch;
+    char boot[40], host[256];
+};
+
+static bool parse_home(const char *text, struct home *h)
+{
+    int end = -1;
+
+    return sscanf(text, "epoch %llu boot %39s host %255s %n", &h->epoch, h->boot,
+                  h->host, &end) == 3 &&
+           end >= 0 && text[end] == '\0';
+}
+
 /* --- nnd's end ------------------------------------------------------------- */
 
 int line_say_home(const char *dir, uint64_t epoch, const char *boot, const char *host,
@@ -45,6 +60,20 @@ int line_say_home(const char *dir, uint64_t epoch, const char *boot, const char 
     int rc = path_of(dir, "home", path, e);
 
     return rc < 0 ? rc : fs_replace(path, text, (size_t)n, e);
+}
+
+bool line_is_another(const char *dir, uint64_t epoch)
+{
+    char path[PATH_MAX];
+    struct home home = {0};
+    struct buf text = {0};
+    struct err e;
+    bool other = path_of(dir, "home", path, &e) == 0 &&
+                 fs_read(path, HOME_MAX, &text, &e) == 0 && text.data &&
+                 parse_home(text.data, &home) && home.epoch != epoch;
+
+    buf_free(&text);
+    return other;
 }
 
 int line_give_key(const char *dir, char public[KEYS_Z85], struct err *e)
@@ -89,21 +118,6 @@ void line_end(const char *dir)
 }
 
 /* --- a rank's end ------------------------------------------------------------ */
-
-/* What the file says: its three lines, in their order, and nothing else. */
-struct home {
-    unsigned long long epoch;
-    char boot[40], host[256];
-};
-
-static bool parse_home(const char *text, struct home *h)
-{
-    int end = -1;
-
-    return sscanf(text, "epoch %llu boot %39s host %255s %n", &h->epoch, h->boot,
-                  h->host, &end) == 3 &&
-           end >= 0 && text[end] == '\0';
-}
 
 static int await_file(const char *path, int wait_ms, struct buf *out, struct err *e)
 {

@@ -15,6 +15,7 @@
 #ifndef PROTO_LINE_H
 #define PROTO_LINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -26,6 +27,10 @@
 /* Say in DIR whose attempt it is. */
 int line_say_home(const char *dir, uint64_t epoch, const char *boot, const char *host,
                   struct err *e);
+
+/* DIR says that it is of another attempt than `epoch`; one that says nothing does not.
+ */
+bool line_is_another(const char *dir, uint64_t epoch);
 
 /* A key for the ranks of the attempt in DIR; *public is its public half.  One that is
  * there already, of an nnd before this one, is kept. */
