@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,7 +18,8 @@
 #include "client/cmd.h"
 #include "client/keyring.h"
 
-enum { FIRST_UID = 0x40000000 }; /* of users without an account here */
+/* Users without an account here have numbers from the first on, drawn by chance. */
+enum { FIRST_UID = 0x40000000, UIDS = 0x40000000 };
 
 #define DAY_US (86400 * INT64_C(1000000))
 
@@ -181,20 +183,42 @@ static int read_public(const char *word, char out[KEYS_Z85], struct err *e)
     return rc;
 }
 
-/* The number that stands for the user: of the account, of their other keys, or a new
+static bool is_taken(const struct allow_list *l, uint32_t uid)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (l->items[i].uid == uid)
+            return true;
+    return false;
+}
+
+/* One that nobody has, nor had: numbers that follow each other would come to those who
+ * are allowed after a user is gone, with that one's jobs. */
+static int new_uid(const struct allow_list *l, uint32_t *out, struct err *e)
+{
+    do {
+        if (getrandom(out, sizeof *out, 0) != (ssize_t)sizeof *out)
+            return err_set(e, ERR_FAILED, "a number for the user: no random numbers");
+        *out = FIRST_UID + *out % UIDS;
+    } while (is_taken(l, *out));
+    return 0;
+}
+
+/* The number that stands for the user: of their other keys, of the account, or a new
  * one. */
-static uint32_t user_id(const struct allow_list *l, const char *user)
+static int user_id(const struct allow_list *l, const char *user, uint32_t *out,
+                   struct err *e)
 {
     const struct passwd *account = getpwnam(user);
-    uint32_t next = FIRST_UID;
 
-    for (size_t i = 0; i < l->n; i++) {
-        if (strcmp(l->items[i].user, user) == 0)
-            return l->items[i].uid;
-        if (l->items[i].uid >= next)
-            next = l->items[i].uid + 1;
-    }
-    return account ? account->pw_uid : next;
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->items[i].user, user) == 0) {
+            *out = l->items[i].uid;
+            return 0;
+        }
+    if (!account)
+        return new_uid(l, out, e);
+    *out = account->pw_uid;
+    return 0;
 }
 
 static int fill_allowed(const struct options *o, const struct allow_list *l,
@@ -212,8 +236,7 @@ static int fill_allowed(const struct options *o, const struct allow_list *l,
         return err_set(e, ERR_USAGE, "--until: must be a day, 2027-01-01, got \"%s\"",
                        o->until);
     a->comment = o->comment;
-    a->uid = user_id(l, a->user);
-    return 0;
+    return user_id(l, a->user, &a->uid, e);
 }
 
 /* Write the list and read it back: what nnd would refuse is not left there. */
@@ -490,11 +513,14 @@ const struct verb verb_key = {
     .text =
         "\"new\" makes a key in ~/.config/nnd and prints its public half, \"show\" "
         "prints that again. Where nnd runs, \"allow KEY --user NAME\" lets it in and "
-        "\"revoke\" shuts it out at once, open connections included. \"trust URI KEY\" "
-        "remembers the public key of the nnd at URI (\"show --server\" prints it "
-        "there). \"rotate\" puts a new key in the place of the old one; an nnd takes "
-        "its own new key when it is told to by nnctl reload, and clients may trust "
-        "both meanwhile. \"check\" looks at owners, modes and dates.",
+        "\"revoke\" shuts it out at once, open connections included. Who has no "
+        "account there gets a number that nobody had; it goes with the user's last "
+        "key, and so do their jobs: to change a key allow the new one before the old "
+        "one is revoked. \"trust URI KEY\" remembers the public key of the nnd at URI "
+        "(\"show --server\" prints it there). \"rotate\" puts a new key in the place "
+        "of the old one; an nnd takes its own new key when it is told to by nnctl "
+        "reload, and clients may trust both meanwhile. \"check\" looks at owners, "
+        "modes and dates.",
     .options = {table},
     .size = sizeof(struct options),
     .preset = preset,
