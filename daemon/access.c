@@ -39,9 +39,8 @@ struct access {
     access_ranks_f *ranks;
     const void *ranks_arg;
     struct allow_list list;
-    bool list_seen;            /* there or not, right or wrong    */
-    struct timespec list_time; /* of the file that was read last */
-    off_t list_size;
+    bool list_seen;        /* there or not, right or wrong   */
+    struct stat list_stat; /* of the file that was read last */
     struct bucket buckets[BUCKETS];
 };
 
@@ -98,25 +97,35 @@ static int own_key(struct access *a, const char *path, struct err *e)
     return rc;
 }
 
+/* Neither written, nor another one, nor given to others: only ctime tells the last. */
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino &&
+           a->st_size == b->st_size && a->st_mtim.tv_sec == b->st_mtim.tv_sec &&
+           a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+           a->st_ctim.tv_sec == b->st_ctim.tv_sec &&
+           a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
 /* Take the allow list over when it has changed; one that is not there is of no size
- * and of no time, and is told of once. */
+ * and of no time, and is told of once.  One that could not be read, for want of
+ * descriptors or from a bad disk, is read again. */
 static void refresh(struct access *a)
 {
     struct allow_list list;
     struct stat st;
     struct err e;
+    int rc;
 
     if (stat(a->list_path, &st) < 0)
         st = (struct stat){0};
-    if (a->list_seen && st.st_size == a->list_size &&
-        st.st_mtim.tv_sec == a->list_time.tv_sec &&
-        st.st_mtim.tv_nsec == a->list_time.tv_nsec)
+    if (a->list_seen && is_same(&st, &a->list_stat))
         return;
-    a->list_seen = true;
-    a->list_time = st.st_mtim;
-    a->list_size = st.st_size;
     allow_list_free(&a->list);
-    if (allow_list_read(a->list_path, &list, &e) < 0) {
+    rc = allow_list_read(a->list_path, &list, &e);
+    a->list_seen = rc == 0 || rc == ERR_SPEC || rc == ERR_DENIED;
+    a->list_stat = st;
+    if (rc < 0) {
         log_warn("nobody is let in: error=\"%s\"", e.text);
         return;
     }
@@ -349,6 +358,7 @@ int access_remote(struct access *a, const char *public, struct asker *out,
     if (!public)
         return err_set(e, ERR_DENIED, "message: it came without a key");
     *out = (struct asker){.epoch = epoch_of(a, public)};
+    snprintf(out->public, sizeof out->public, "%s", public);
     found = out->epoch ? NULL : find_allowed(a, public);
     if (!found)
         return 0; /* it was allowed in once, and is told that it is not any more */
@@ -403,8 +413,8 @@ static int refuse_stranger(const struct access *a, const struct asker *who,
     return err_set(e, ERR_DENIED, "this key is not allowed any more");
 }
 
-int access_check(struct access *a, const Nnd__Access *conf, const struct asker *who,
-                 unsigned type, int64_t now, uint32_t *later_ms, struct err *e)
+static int check_role(const struct access *a, const struct asker *who, unsigned type,
+                      struct err *e)
 {
     const struct need *need = find_need(type);
     const struct chan_op *op = chan_op(type);
@@ -421,13 +431,35 @@ int access_check(struct access *a, const Nnd__Access *conf, const struct asker *
         return err_set(e, ERR_DENIED, "%s: needs the role %s, this key has %s",
                        op ? op->name : "request", role_name(role),
                        role_name(who->role));
-    if (!need || !need->expensive || who->role >= ROLE_OPERATOR)
-        return 0;
+    return 0;
+}
+
+int access_check(struct access *a, const Nnd__Access *conf, const struct asker *who,
+                 unsigned type, int64_t now, uint32_t *later_ms, struct err *e)
+{
+    const struct need *need = find_need(type);
+    int rc = check_role(a, who, type, e);
+
+    if (rc < 0 || !need || !need->expensive || who->role >= ROLE_OPERATOR)
+        return rc;
     *later_ms = spend(a, conf, who->uid, now);
     if (*later_ms == 0)
         return 0;
     return err_set(e, ERR_RETRY, "user %s asks too often: at most %g requests a second",
                    who->user, conf->rate);
+}
+
+int access_check_again(struct access *a, struct asker *who, unsigned type,
+                       struct err *e)
+{
+    char public[KEYS_Z85];
+    int rc;
+
+    if (who->local)
+        return 0;
+    strcpy(public, who->public);
+    rc = access_remote(a, public, who, e);
+    return rc == 0 ? check_role(a, who, type, e) : rc;
 }
 
 bool access_owns(const struct asker *who, uint32_t uid)

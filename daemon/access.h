@@ -28,8 +28,9 @@ struct asker {
     pid_t pid;    /* 0 from elsewhere                        */
     enum role role;
     bool local;
-    uint64_t epoch; /* of the attempt whose rank asks from elsewhere, else 0 */
-    char user[33];  /* "" for nnd's own                       */
+    uint64_t epoch;        /* of the attempt whose rank asks from elsewhere, else 0 */
+    char user[33];         /* "" for nnd's own                       */
+    char public[KEYS_Z85]; /* the key from elsewhere, else ""    */
 };
 
 /* The epoch of the running attempt whose ranks have this key, or 0. */
@@ -70,6 +71,11 @@ int access_remote(struct access *a, const char *public, struct asker *out,
  * they asked too much.  now: monotonic ns. */
 int access_check(struct access *a, const Nnd__Access *conf, const struct asker *who,
                  unsigned type, int64_t now, uint32_t *later_ms, struct err *e);
+
+/* The same of a question that has waited: *who becomes who its key is now.  Nothing is
+ * counted. */
+int access_check_again(struct access *a, struct asker *who, unsigned type,
+                       struct err *e);
 
 /* Whether they see, or may change, what belongs to `uid`. */
 bool access_sees(const Nnd__Access *conf, const struct asker *who, uint32_t uid);

@@ -603,6 +603,22 @@ static void take(struct rpc *r, struct hub *h, void *socket, zmq_msg_t frames[3]
     handle(r, h, v);
 }
 
+/* Whose key was taken back meanwhile hears of that, and no news. */
+static void handle_again(struct rpc *r, struct hub *h, struct envelope *v)
+{
+    struct err e;
+    int rc = access_check_again(r->access, &v->who, v->h.type, &e);
+
+    if (rc == 0)
+        rc = check_job(h, v, &e);
+    if (rc == 0) {
+        handle(r, h, v);
+        return;
+    }
+    pack_error(v, &e, 0);
+    answer(r, h, v);
+}
+
 /* Ask again those long polls for which there may be news. */
 static void look_again(struct rpc *r, struct hub *h)
 {
@@ -618,7 +634,7 @@ static void look_again(struct rpc *r, struct hub *h)
         int64_t next = v->again && v->again < v->until ? v->again : v->until;
 
         if (v->change != h->change || h->now >= next || h->leaving) {
-            handle(r, h, v);
+            handle_again(r, h, v);
             continue;
         }
         hub_wake(h, next);
