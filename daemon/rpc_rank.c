@@ -135,7 +135,7 @@ static int on_kernels(struct rpc_call *call, struct err *e)
     return rc < 0 ? rc : go_on(call, &s);
 }
 
-/* What the rank names must lie in the job's own folder. */
+/* What the rank names must lie in the job's own folder, whose name may have dots. */
 static int check_path(const struct rpc_call *call, const struct speaker *s,
                       const char *path, struct err *e)
 {
@@ -145,7 +145,7 @@ static int check_path(const struct rpc_call *call, const struct speaker *s,
     attempt_job_dir(call->hub, s->job->id, dir);
     len = strlen(dir);
     if (!path || strncmp(path, dir, len) != 0 || path[len] != '/' ||
-        strstr(path, "/../") || strlen(path) >= PATH_MAX)
+        strstr(path + len, "/../") || strlen(path) >= PATH_MAX)
         return err_set(e, ERR_PROTOCOL, "rank-saved.path: must be below %s, got \"%s\"",
                        dir, path ? path : "");
     return 0;
