@@ -749,13 +749,23 @@ static int check_store(struct check *c, struct err *e)
     return rc;
 }
 
+/* A folder that was meant to be another one is left alone. */
+static int check_there(const char *dir, struct err *e)
+{
+    if (store_exists(dir))
+        return 0;
+    return err_set(e, ERR_NOTFOUND, "%s/nnd.db: wanted a database, found none", dir);
+}
+
 int hub_check(const struct hub_options *opt, store_complaint_f *fn, void *arg,
               unsigned *found, struct err *e)
 {
     struct hub h = {.opt = *opt, .lock_fd = -1, .uid = geteuid()};
     struct check c = {.fn = fn, .arg = arg};
-    int rc = check_dir(&h, e);
+    int rc = check_there(opt->dir, e);
 
+    if (rc == 0)
+        rc = check_dir(&h, e);
     if (rc == 0)
         rc = take_lock(&h, e);
     if (rc == 0)

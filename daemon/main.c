@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -20,8 +21,18 @@
 
 /* --- the background ------------------------------------------------------- */
 
+/* The code of a child that has said its last word, and is about to end. */
+static int code_of(pid_t pid)
+{
+    int status;
+
+    return waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status)
+               ? WEXITSTATUS(status)
+               : 1;
+}
+
 /* Fork; the parent waits for the child's word, passes on its complaint or its
- * silence, and ends.  Returns, in the child, where to say "ready". */
+ * silence, and ends with its code.  Returns, in the child, where to say "ready". */
 static int go_background(const struct settings *s, struct err *e)
 {
     char path[PATH_MAX + 16], word[1200];
@@ -48,7 +59,7 @@ static int go_background(const struct settings *s, struct err *e)
         if (n == 5 && memcmp(word, "ready", 5) == 0)
             _exit(0);
         fprintf(stderr, "%.*s", (int)(n > 0 ? n : 0), word);
-        _exit(1);
+        _exit(code_of(pid));
     }
     close(ends[0]);
     setsid();

@@ -34,6 +34,9 @@ enum { STORE_KEY_DAYS = 7 };
 int store_open(const char *dir, struct store **out, struct err *e);
 void store_close(struct store *s);
 
+/* DIR has one, if only the copy of one that was salvaged. */
+bool store_exists(const char *dir);
+
 /* A random name for this store, 32 hexadecimal digits. */
 const char *store_uuid(const struct store *s);
 

@@ -12,6 +12,7 @@
 #include <sys/random.h>
 #include <sys/vfs.h>
 
+#include "base/fs.h"
 #include "base/log.h"
 
 enum { SCHEMA_VERSION = 2 };
@@ -328,6 +329,15 @@ static int open_store(const char *dir, struct store **out, bool *damaged, struct
     }
     *out = s;
     return 0;
+}
+
+bool store_exists(const char *dir)
+{
+    char path[PATH_MAX], salvaged[PATH_MAX];
+
+    snprintf(path, sizeof path, "%.4000s/nnd.db", dir);
+    snprintf(salvaged, sizeof salvaged, "%.4000s/nnd.db.salvaged", dir);
+    return fs_exists(path) || fs_exists(salvaged);
 }
 
 int store_open(const char *dir, struct store **out, struct err *e)
