@@ -230,20 +230,25 @@ static void look(struct hub *h, struct attempt *a)
 }
 
 /* What the ranks did while nobody listened, or nnd was too busy to hear it before they
- * left, is in their job's folder. */
+ * left, is in their job's folder.  A checkpoint beyond the attempt's last step is of
+ * an attempt before, and it found that one damaged. */
 static void catch_up(struct hub *h, struct attempt *a)
 {
     struct event ev = {.kind = EVENT_SAVED, .bad_rank = -1};
     struct job *j = a->job;
     char dir[PATH_MAX], path[PATH_MAX];
     struct err e;
+    bool known;
 
     attempt_job_dir(h, j->id, dir);
-    if (catchup_metrics(dir, &j->metric) == j->attempt && j->metric.has_step)
+    known = catchup_metrics(dir, &j->metric) == j->attempt && j->metric.has_step;
+    if (known)
         a->step = j->metric.step;
     if (!catchup_checkpoint(dir, path, &ev.step) ||
-        (j->checkpoint && ev.step <= j->checkpoint_step))
+        (j->checkpoint && ev.step <= j->checkpoint_step) ||
+        (known && ev.step > a->step))
         return;
+    ev.first_step = j->first_step;
     ev.text = path;
     hub_post(h, j, &ev, &e);
 }
@@ -271,6 +276,7 @@ void attempt_adopt(struct hub *h, struct job *j)
     if (fs_exists(a->dir) && attempt_give_way(h, a, &e) < 0)
         log_warn("ranks elsewhere cannot come back: error=\"%s\"", e.text);
     catch_up(h, a);
+    a->saved = j->checkpoint_step;
     a->stage = ATTEMPT_LOOKING;
     look(h, a);
     log_info("took up: job=%llu attempt=%u %s pid=%d", (unsigned long long)j->id,
@@ -404,9 +410,11 @@ void attempt_settle(struct attempt *a, bool done)
     if (done) {
         a->durable.lost_posted = a->lost_posted;
         a->durable.noted = a->noted;
+        a->durable.saved = a->saved;
     } else {
         a->lost_posted = a->durable.lost_posted;
         a->noted = a->durable.noted;
+        a->saved = a->durable.saved;
     }
 }
 

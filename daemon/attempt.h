@@ -82,9 +82,10 @@ struct attempt {
     int64_t term_at;  /* when to send TERM, 0 never                */
     int64_t moved_at; /* when any rank last moved                  */
     uint64_t noted;   /* step of the last note, or 0               */
-    struct {          /* both as they were at the last commit      */
+    uint64_t saved;   /* step of its last checkpoint, or 0         */
+    struct {          /* all as they were at the last commit       */
         bool lost_posted;
-        uint64_t noted;
+        uint64_t noted, saved;
     } durable;
     int64_t suspect_at; /* since when it seems to hang, or 0         */
     double slowest[WIRE__PHASE__DONE + 1]; /* longest phase of each kind, s */

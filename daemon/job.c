@@ -70,9 +70,14 @@ static void apply_start(struct job *j, const struct event *ev)
     set_text(&j->reason, NULL);
 }
 
+/* One of a smaller step is passed over, unless its attempt took up before the newest,
+ * as when that was found damaged.  (What an attempt tells late is followed by what it
+ * has told since.) */
 static void apply_saved(struct job *j, const struct event *ev)
 {
-    if (ev->step < j->checkpoint_step)
+    bool anew = ev->first_step > 0 && ev->first_step <= j->checkpoint_step;
+
+    if (ev->step < j->checkpoint_step && !anew)
         return;
     j->checkpoint_step = ev->step;
     set_text(&j->checkpoint, ev->text);

@@ -31,7 +31,7 @@ struct event {
     int bad_rank;        /* the first rank that failed, or -1                */
     uint64_t step;       /* SAVED: of the checkpoint; ends: steps done;
                             SUBMIT, PRIORITY: the priority */
-    uint64_t first_step; /* ends: where the attempt took up                 */
+    uint64_t first_step; /* SAVED, ends: where the attempt took up, or 0     */
     int64_t due_us;      /* RETRY: when to queue again                       */
     uint32_t pid;        /* START: unused; ends: of the shepherd             */
     const char *text;    /* one line: reason, path of the checkpoint, START: where

@@ -151,6 +151,16 @@ static int check_path(const struct rpc_call *call, const struct speaker *s,
     return 0;
 }
 
+/* Said twice by an attempt it is one event.  Another attempt says the same when it has
+ * made it again, since it was damaged. */
+static bool is_said(const struct speaker *s, const Wire__RankSaved *m)
+{
+    const struct job *j = s->job;
+
+    return j->checkpoint && m->step == j->checkpoint_step &&
+           m->step == s->attempt->saved && strcmp(m->path, j->checkpoint) == 0;
+}
+
 static int on_saved(struct rpc_call *call, struct err *e)
 {
     const Wire__RankSaved *m = (const Wire__RankSaved *)call->request;
@@ -161,10 +171,12 @@ static int on_saved(struct rpc_call *call, struct err *e)
 
     if (!identify(call, m->who, &s))
         return 0;
+    ev.first_step = s.job->first_step;
     rc = check_path(call, &s, m->path, e);
-    if (rc == 0 && (!s.job->checkpoint || m->step != s.job->checkpoint_step ||
-                    strcmp(m->path, s.job->checkpoint) != 0))
+    if (rc == 0 && !is_said(&s, m))
         rc = hub_post(call->hub, s.job, &ev, e);
+    if (rc == 0)
+        s.attempt->saved = m->step;
     s.attempt->moved_at = call->hub->now;
     return rc < 0 ? rc : go_on(call, &s);
 }

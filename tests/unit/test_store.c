@@ -573,6 +573,48 @@ static void test_lists(void **state)
     store_close(s);
 }
 
+static void save(struct store *s, struct job *j, uint64_t step, uint64_t first_step,
+                 uint64_t wanted)
+{
+    struct event ev = {.kind = EVENT_SAVED,
+                       .bad_rank = -1,
+                       .step = step,
+                       .first_step = first_step,
+                       .text = "a checkpoint"};
+    struct err e;
+
+    assert_int_equal(store_post(s, j, &ev, &e), 0);
+    assert_int_equal(j->checkpoint_step, wanted);
+}
+
+/* A smaller step is late, or of an attempt that began before a damaged one. */
+static void test_saved_again(void **state)
+{
+    struct store *s = reopen(NULL, *state);
+    struct job *j = make();
+    struct err e;
+    bool known;
+
+    assert_int_equal(add(s, j, NULL, "the spec", &known, &e), 0);
+    post(s, j, EVENT_SUBMIT, NULL);
+    post(s, j, EVENT_QUEUE, NULL);
+    post(s, j, EVENT_START, NULL);
+    save(s, j, 100, 1, 100);
+    save(s, j, 90, 0, 100); /* of an nnd that did not say where it took up */
+    post(s, j, EVENT_RETRY, NULL);
+    post(s, j, EVENT_QUEUE, NULL);
+    post(s, j, EVENT_START, NULL);
+    assert_int_equal(j->retries, 1);
+    save(s, j, 95, 101, 100);
+    assert_int_equal(j->retries, 1);
+    save(s, j, 95, 91, 95);
+    assert_int_equal(j->retries, 0);
+    commit(s);
+    assert_int_equal(store_check(s, j->id, &e), 0);
+    job_destroy(j);
+    store_close(s);
+}
+
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, unit_dir_setup, unit_dir_teardown)
 
 int main(void)
@@ -591,6 +633,7 @@ int main(void)
         TEST(test_forgetting),
         TEST(test_version_1),
         TEST(test_lists),
+        TEST(test_saved_again),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
