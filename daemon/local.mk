@@ -23,7 +23,8 @@ daemon_libdaemon_la_SOURCES = \
     daemon/failpoint.c daemon/failpoint.h \
     daemon/folder.c daemon/folder.h \
     daemon/hang.c daemon/hang.h \
-    daemon/hub.c daemon/hub.h \
+    daemon/hub.c daemon/hub.h daemon/hub_impl.h \
+    daemon/hub_open.c \
     daemon/job.c daemon/job.h \
     daemon/launch.c daemon/launch.h \
     daemon/launch_local.c \
