@@ -24,7 +24,7 @@ struct options {
 
 static const struct opt table[] = {
     {OPT_TEXT, 0, "dir", "DIR", offsetof(struct options, dir),
-     "start a private nnd in folder DIR, even when one runs already"},
+     "start a private nnd in folder DIR, even when one runs elsewhere"},
     {OPT_FLAG, 0, "oversubscribe", NULL, offsetof(struct options, oversubscribe),
      "start a private nnd, which may run more threads than there are processors"},
     {0},

@@ -117,13 +117,33 @@ static int explain(struct private_nnd *p, struct err *e)
     return e ? e->code : ERR_FAILED;
 }
 
+/* Whether it is ours that listens there.  In a folder that is in use it is another
+ * nnd, whose jobs must not end with us; ours then says so and ends. */
+static bool is_ours(struct client *c, const struct private_nnd *p)
+{
+    Wire__Hello q = WIRE__HELLO__INIT;
+    ProtobufCMessage *reply;
+    bool ours;
+
+    if (chan_call(c->chan, WIRE__TYPE__HELLO, &q.base, ASK_MS, &reply, NULL) < 0)
+        return false;
+    ours = ((Wire__HelloReply *)reply)->pid == (uint32_t)p->pid;
+    chan_free(reply);
+    return ours;
+}
+
 static int await_socket(struct client *c, struct private_nnd *p, struct err *e)
 {
+    int64_t until = clock_mono_ns() + START_MS * INT64_C(1000000);
     int rc = chan_default_uri(p->dir, c->uri, sizeof c->uri, e);
 
-    for (int ms = 0; rc == 0 && ms < START_MS; ms += STEP_MS) {
-        if (chan_open(c->uri, true, &c->chan, NULL) == 0)
-            return 0;
+    while (rc == 0 && clock_mono_ns() < until) {
+        if (chan_open(c->uri, true, &c->chan, NULL) == 0) {
+            if (is_ours(c, p))
+                return 0;
+            chan_close(c->chan);
+            c->chan = NULL;
+        }
         if (waitpid(p->pid, NULL, WNOHANG) == p->pid) {
             p->pid = 0;
             return explain(p, e);
