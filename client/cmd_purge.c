@@ -35,6 +35,7 @@ struct purge {
     struct client *c;
     const struct options *o;
     json_t *ids;
+    bool more; /* of those that would be purged, not all were named */
     int worst;
 };
 
@@ -70,12 +71,13 @@ static int purge_one(void *arg, uint64_t id, struct err *e)
     return 0;
 }
 
-/* By age and number nnd itself knows the jobs, the oldest first. */
+/* By age and number nnd itself knows the jobs, the oldest first.  It names only so
+ * many at a time, and the next ones when those are gone. */
 static int purge_old(struct purge *p, struct err *e)
 {
     Wire__Purge q = WIRE__PURGE__INIT;
     Wire__PurgeReply *reply;
-    bool more;
+    bool again;
 
     q.has_dry_run = q.dry_run = p->o->which.dry_run;
     q.has_before_us = p->o->older > 0;
@@ -88,26 +90,43 @@ static int purge_old(struct purge *p, struct err *e)
         if (rc < 0)
             return rc;
         report(p, reply);
-        more = reply->more && reply->n_ids > 0 && !q.dry_run;
+        again = reply->more && reply->n_ids > 0 && !q.dry_run;
+        p->more = reply->more;
         chan_free(&reply->base);
-    } while (more);
+    } while (again);
     return 0;
+}
+
+/* --older and --keep speak of all jobs that have ended: whoever gives a condition
+ * besides would lose others than those that were meant. */
+static int purge(struct purge *p, int argc, char **argv, struct err *e)
+{
+    const struct options *o = p->o;
+
+    if (o->older <= 0 && o->keep == KEEP_ALL)
+        return select_each(p->c, &o->which, true, argc, argv, purge_one, p, e);
+    if (argc)
+        return err_set(e, ERR_USAGE, "--older and --keep take no numbers");
+    if (select_given(&o->which))
+        return err_set(e, ERR_USAGE,
+                       "--older and --keep go without --all, --array, --name, --state, "
+                       "--user");
+    return purge_old(p, e);
 }
 
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
-    struct purge p = {c, o, json_array(), 0};
-    bool old = o->older > 0 || o->keep != KEEP_ALL;
-    int rc = old && argc ? err_set(e, ERR_USAGE, "--older and --keep take no numbers")
-             : old       ? purge_old(&p, e)
-                   : select_each(c, &o->which, true, argc, argv, purge_one, &p, e);
+    struct purge p = {.c = c, .o = o, .ids = json_array()};
+    int rc = purge(&p, argc, argv, e);
 
     if (rc == 0 && c->opt.json)
-        client_print_json(
-            json_pack("{sOsb}", "purged", p.ids, "dry_run", o->which.dry_run));
+        client_print_json(json_pack("{sOsbsb}", "purged", p.ids, "dry_run",
+                                    o->which.dry_run, "more", p.more));
     else if (rc == 0 && !o->which.dry_run)
         client_say(c, "%zu jobs were forgotten", json_array_size(p.ids));
+    else if (rc == 0 && p.more)
+        client_say(c, "and more than these");
     json_decref(p.ids);
     return rc < 0 ? rc : p.worst;
 }

@@ -62,7 +62,7 @@ int select_fill(struct client *c, const struct select *o, Wire__List *q, struct 
     return rc;
 }
 
-static bool has_condition(const struct select *o)
+bool select_given(const struct select *o)
 {
     return o->all || o->array || o->name || o->states.n || o->user;
 }
@@ -135,7 +135,7 @@ int select_each(struct client *c, const struct select *o, bool ended, int argc,
     uint64_t id;
     int rc = 0;
 
-    if (has_condition(o) == (argc > 0))
+    if (select_given(o) == (argc > 0))
         return err_set(e, ERR_USAGE,
                        "needs job numbers or --all, --array, --name, --state, --user, "
                        "not both");

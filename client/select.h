@@ -18,6 +18,9 @@ struct select {
 
 extern const struct opt select_options[];
 
+/* True when a condition was given, --all among them. */
+bool select_given(const struct select *o);
+
 /* Fill the conditions of a list; ERR_USAGE for a state that there is none of.  The
  * states live in the client's arena. */
 int select_fill(struct client *c, const struct select *o, Wire__List *q, struct err *e);
