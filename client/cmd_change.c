@@ -84,22 +84,25 @@ static int change_one(void *arg, uint64_t id, struct err *e)
     return 0;
 }
 
-/* All were asked before one is waited for: they leave at the same time. */
+/* All were asked before one is waited for: they leave at the same time.  EXIT_SELF
+ * when it cannot be told whether they are gone, which was reported then. */
 static int wait_all(struct change *ch, struct err *e)
 {
-    int rc = 0;
-
-    for (size_t i = 0; i < ch->asked.len / sizeof(uint64_t) && rc >= 0; i++) {
+    for (size_t i = 0; i < ch->asked.len / sizeof(uint64_t); i++) {
         uint64_t id;
-        int status;
+        int status, rc;
 
         memcpy(&id, ch->asked.data + i * sizeof id, sizeof id);
-        rc = follow_job(ch->c, id, NULL, 0, &status, e);
+        rc = follow_job(ch->c, id, NULL, FOLLOW_FOREVER, &status, e);
         if (rc == FOLLOW_SIGNAL)
             return err_set(e, ERR_FAILED, "job %llu: interrupted while waiting for it",
                            (unsigned long long)id);
+        if (rc < 0)
+            client_report(ch->c, e);
+        if (rc != FOLLOW_ENDED)
+            return EXIT_SELF;
     }
-    return rc < 0 ? rc : 0;
+    return 0;
 }
 
 static int change(struct client *c, struct change ch, int argc, char **argv,
@@ -119,7 +122,7 @@ static int change(struct client *c, struct change ch, int argc, char **argv,
         client_print_json(json_pack("{so}", "jobs", ch.results));
     else
         json_decref(ch.results);
-    return rc < 0 ? rc : ch.worst;
+    return rc != 0 ? rc : ch.worst;
 }
 
 static int cancel(struct client *c, void *o, int argc, char **argv, struct err *e)

@@ -92,7 +92,7 @@ static int follow(struct run *r, struct err *e)
     int status, rc;
 
     for (;;) {
-        rc = follow_job(r->c, r->id, &r->progress, 0, &status, e);
+        rc = follow_job(r->c, r->id, &r->progress, FOLLOW_FOREVER, &status, e);
         if (rc != FOLLOW_SIGNAL)
             return rc < 0 ? rc : status;
         rc = on_signal(r, status, e);

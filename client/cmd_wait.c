@@ -4,6 +4,7 @@
  */
 #include <stddef.h>
 
+#include "base/clock.h"
 #include "client/cmd.h"
 #include "client/follow.h"
 #include "client/term.h"
@@ -14,49 +15,59 @@ struct options {
 
 static const struct opt table[] = {
     {OPT_SPAN, 0, "timeout", "TIME", offsetof(struct options, timeout),
-     "give up after so long, such as 90s or 1.5h, and exit 124"},
+     "give up after so long in all, such as 90s or 1.5h, and exit 124; 0: look once"},
     {0},
 };
 
-/* The exit status of having waited for one job. */
-static int wait_one(struct client *c, const char *text, double timeout, struct err *e)
+static void preset(void *values)
+{
+    ((struct options *)values)->timeout = FOLLOW_FOREVER;
+}
+
+/* What is left of the time that there was at `start`, for all jobs. */
+static double time_left(const struct options *o, int64_t start)
+{
+    double left = o->timeout - (double)(clock_mono_ns() - start) * 1e-9;
+
+    return o->timeout < 0 ? FOLLOW_FOREVER : left > 0 ? left : 0;
+}
+
+/* Returns as follow_job does; *status is the exit status for this job. */
+static int wait_one(struct client *c, const struct options *o, const char *text,
+                    int64_t start, int *status, struct err *e)
 {
     uint64_t id;
-    int status, rc = client_id(text, &id, e);
+    int rc = client_id(text, &id, e);
 
     if (rc == 0)
-        rc = follow_job(c, id, NULL, timeout, &status, e);
-    switch (rc) {
-    case FOLLOW_ENDED:
-    case FOLLOW_LOST:
-        return status;
-    case FOLLOW_SIGNAL:
+        rc = follow_job(c, id, NULL, time_left(o, start), status, e);
+    if (rc == FOLLOW_SIGNAL) {
         client_say(c, "job %llu still running; it was not canceled",
                    (unsigned long long)id);
-        return EXIT_CANCELED;
-    case FOLLOW_TIMEOUT:
+        *status = EXIT_CANCELED;
+    } else if (rc == FOLLOW_TIMEOUT) {
         client_say(c, "job %llu still running after %g s", (unsigned long long)id,
-                   timeout);
-        return EXIT_TIMEOUT;
-    default:
-        return rc;
+                   o->timeout);
+        *status = EXIT_TIMEOUT;
     }
+    return rc;
 }
 
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
-    const struct options *o = values;
-    int worst = 0;
+    int64_t start = clock_mono_ns();
+    int worst = 0, rc = FOLLOW_ENDED;
 
     term_catch_signals();
-    for (int i = 0; i < argc; i++) {
-        int rc = wait_one(c, argv[i], o->timeout, e);
+    for (int i = 0; i < argc && rc == FOLLOW_ENDED; i++) {
+        int status;
 
+        rc = wait_one(c, values, argv[i], start, &status, e);
         if (rc < 0)
             return rc;
-        worst = rc > worst ? rc : worst;
+        worst = rc != FOLLOW_ENDED || status > worst ? status : worst;
     }
-    if (c->opt.json)
+    if (c->opt.json && rc != FOLLOW_LOST) /* else the error was the answer */
         client_print_json(json_pack("{si}", "status", worst));
     return worst;
 }
@@ -67,8 +78,11 @@ const struct verb verb_wait = {
     .min_args = 1,
     .max_args = -1,
     .brief = "wait until jobs have ended",
-    .text = "Exits with the job's status, of several jobs with the highest.",
+    .text =
+        "Exits with the job's status, of several jobs with the highest. Ctrl-C ends "
+        "the wait for all of them.",
     .options = {table},
     .size = sizeof(struct options),
+    .preset = preset,
     .run = run,
 };

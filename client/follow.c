@@ -103,8 +103,6 @@ int follow_job(struct client *c, uint64_t id, struct progress *p, double timeout
             *status = sig;
             return FOLLOW_SIGNAL;
         }
-        if (timeout_s > 0 && (double)(clock_mono_ns() - start) * 1e-9 > timeout_s)
-            return FOLLOW_TIMEOUT;
         rc = look(&l, &reply, e);
         if (rc < 0)
             return l.known ? lost(c, p, status, e) : rc;
@@ -119,6 +117,8 @@ int follow_job(struct client *c, uint64_t id, struct progress *p, double timeout
         }
         if (final)
             return FOLLOW_ENDED;
+        if (timeout_s >= 0 && (double)(clock_mono_ns() - start) * 1e-9 >= timeout_s)
+            return FOLLOW_TIMEOUT;
         term_sleep_ms(PAUSE_MS);
     }
 }
@@ -129,7 +129,7 @@ int follow_or_leave(struct client *c, uint64_t id, struct progress *p, int left,
     int status, rc;
 
     term_catch_signals();
-    rc = follow_job(c, id, p, 0, &status, e);
+    rc = follow_job(c, id, p, FOLLOW_FOREVER, &status, e);
     if (rc < 0)
         return rc;
     if (rc != FOLLOW_SIGNAL)

@@ -16,6 +16,9 @@
 /* Exit statuses of verbs that stay with a job; nnctl(1), EXIT STATUS. */
 enum { EXIT_TIMEOUT = 124, EXIT_SELF = 125, EXIT_CANCELED = 130 };
 
+/* Time to stay for as long as it takes. */
+#define FOLLOW_FOREVER (-1.0)
+
 /* How following ended. */
 enum follow_end {
     FOLLOW_ENDED = 1,   /* the job is in a final state: *status is its exit status */
@@ -26,8 +29,8 @@ enum follow_end {
 };
 
 /* Look at the job until it ends.  p shows how it goes, NULL: nothing is shown.
- * timeout_s <= 0: for as long as it takes.  Returns enum follow_end, or an error
- * when there was nothing to stay with: ERR_NOTFOUND, ERR_UNREACHABLE, ... */
+ * timeout_s < 0: for as long as it takes; 0: one look.  Returns enum follow_end, or an
+ * error when there was nothing to stay with: ERR_NOTFOUND, ERR_UNREACHABLE, ... */
 int follow_job(struct client *c, uint64_t id, struct progress *p, double timeout_s,
                int *status, struct err *e);
 
