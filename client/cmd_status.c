@@ -447,13 +447,14 @@ static int look(struct client *c, const struct top_options *o, struct err *e)
 {
     struct arena *whole = c->arena;
     struct jobs js = {.arena = arena_create()};
-    int rc = list_jobs(c, &o->status, &js, e);
+    int rc;
 
+    c->arena = js.arena; /* what one look takes is gone with it */
+    rc = list_jobs(c, &o->status, &js, e);
     if (rc == 0 && isatty(1))
         fputs("\033[H\033[2J", stdout);
     if (rc == 0)
         rc = print_daemon(c, e);
-    c->arena = js.arena;
     if (rc == 0)
         print_table(c, &o->status, &js);
     c->arena = whole;
@@ -474,6 +475,8 @@ static int run_top(struct client *c, void *values, int argc, char **argv, struct
     term_catch_signals();
     for (uint64_t n = 1; rc == 0 && !term_signal(); n++) {
         rc = look(c, o, e);
+        if (rc < 0 && term_has_signal())
+            return 0;
         if (n == o->times)
             break;
         if (rc == 0)
