@@ -13,6 +13,8 @@
 
 enum { POLL_MS = 1000, PAUSE_MS = 300 };
 
+#define TAIL_ALL UINT64_MAX
+
 struct options {
     bool follow, label, err_only;
     uint64_t tail, attempt;
@@ -23,7 +25,7 @@ static const struct opt table[] = {
     {OPT_FLAG, 'f', "follow", NULL, offsetof(struct options, follow),
      "go on until the job ends, through all its attempts"},
     {OPT_COUNT, 0, "tail", "N", offsetof(struct options, tail),
-     "begin with the last N lines"},
+     "begin with the last N lines; 0: with those that come from now on"},
     {OPT_RANK, 0, "rank", "R", offsetof(struct options, rank),
      "only what rank R printed"},
     {OPT_COUNT, 0, "attempt", "N", offsetof(struct options, attempt),
@@ -37,7 +39,10 @@ static const struct opt table[] = {
 
 static void preset(void *values)
 {
-    ((struct options *)values)->rank = -1;
+    struct options *o = values;
+
+    o->rank = -1;
+    o->tail = TAIL_ALL;
 }
 
 static void print_json(const Wire__LogReply *r, const Wire__LogLine *l)
@@ -106,7 +111,7 @@ static void reader_init(struct reader *r, const struct options *o, uint64_t id)
     r->q.has_rank = o->rank >= 0;
     r->q.rank = o->rank;
     r->q.has_err_only = r->q.err_only = o->err_only;
-    r->q.has_tail = o->tail > 0;
+    r->q.has_tail = o->tail != TAIL_ALL;
     r->q.tail = o->tail < UINT32_MAX ? (uint32_t)o->tail : UINT32_MAX;
 }
 

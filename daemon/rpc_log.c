@@ -134,7 +134,8 @@ static size_t line_length(const char *p, size_t left)
     return nl ? (size_t)(nl - p) + 1 : 0;
 }
 
-/* Offset at which the last `lines` wanted lines begin. */
+/* Offset at which the last `lines` wanted lines begin; of none, the end of the last
+ * line that has one. */
 static uint64_t find_tail(struct rpc_call *call, const char *path, uint32_t lines,
                           const struct filter *f)
 {
@@ -155,7 +156,7 @@ static uint64_t find_tail(struct rpc_call *call, const char *path, uint32_t line
          at < size - from && (len = line_length(text + at, (size_t)(size - from) - at));
          at += len) {
         f->launcher->line(text + at, len, &rank, &err);
-        if (wanted(f, rank, err))
+        if (lines > 0 && wanted(f, rank, err))
             starts[n++ % lines] = from + at;
     }
     if (n == 0)
@@ -275,7 +276,7 @@ static int read_log(struct rpc_call *call, const struct job *j, const Wire__Log 
     attempt_dir(call->hub, j->id, reply->attempt, dir);
     f.launcher = launch_noted(dir);
     snprintf(path, sizeof path, "%s/log", dir);
-    if (m->has_tail && m->tail > 0)
+    if (m->has_tail)
         offset = find_tail(call, path, m->tail < 100000 ? m->tail : 100000, &f);
     if (m->has_max_bytes && m->max_bytes >= 1024 && m->max_bytes < PIECE)
         max = m->max_bytes;
