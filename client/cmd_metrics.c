@@ -90,6 +90,37 @@ static void print_step(const json_t *m, bool csv)
     putchar('\n');
 }
 
+/* Where the reading of the file stands.  A restart takes lines off its end, and nnd
+ * gives it again from the beginning: the lines that stayed are known by then. */
+struct reader {
+    struct buf lines; /* of those that were read: a uint64_t each, see line_hash */
+    size_t at;        /* number of the line that comes next                      */
+    uint64_t offset;  /* of that line in the file                                */
+};
+
+/* FNV-1a of 64 bits, by Fowler, Noll and Vo. */
+static uint64_t line_hash(const char *line, size_t len)
+{
+    uint64_t h = UINT64_C(0xcbf29ce484222325);
+
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (unsigned char)line[i]) * UINT64_C(0x100000001b3);
+    return h;
+}
+
+/* Take the next line; true when it was not read before. */
+static bool reader_take(struct reader *r, const char *line, size_t len)
+{
+    uint64_t hash = line_hash(line, len);
+    size_t at = r->at++ * sizeof hash;
+
+    if (at < r->lines.len && memcmp(r->lines.data + at, &hash, sizeof hash) == 0)
+        return false;
+    r->lines.len = at; /* what was read behind it is no more */
+    buf_add(&r->lines, &hash, sizeof hash);
+    return true;
+}
+
 static void print_line(struct client *c, const struct options *o, const char *line,
                        size_t len)
 {
@@ -109,7 +140,7 @@ static void print_line(struct client *c, const struct options *o, const char *li
     }
 }
 
-static void print_lines(struct client *c, const struct options *o,
+static void print_lines(struct client *c, const struct options *o, struct reader *r,
                         const ProtobufCBinaryData *lines)
 {
     const char *p = (const char *)lines->data, *end = lines->len ? p + lines->len : p;
@@ -118,42 +149,67 @@ static void print_lines(struct client *c, const struct options *o,
         const char *stop = memchr(p, '\n', (size_t)(end - p));
 
         stop = stop ? stop : end;
-        if (stop > p)
+        if (reader_take(r, p, (size_t)(stop - p)) && stop > p)
             print_line(c, o, p, (size_t)(stop - p));
         p = stop + 1;
     }
     fflush(stdout);
 }
 
-static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+/* Print an answer; *head: the line of names was not printed yet. */
+static void print_reply(struct client *c, const struct options *o, struct reader *r,
+                        const Wire__MetricsReply *reply, bool *head)
 {
-    const struct options *o = values;
+    if (reply->next - reply->lines.len != r->offset) /* from the beginning */
+        r->at = 0;
+    if (*head && reply->has_lines && reply->lines.len) {
+        print_head(o->csv);
+        *head = false;
+    }
+    print_lines(c, o, r, &reply->lines);
+    r->offset = reply->next;
+}
+
+static int read_all(struct client *c, const struct options *o, uint64_t id,
+                    struct reader *r, struct err *e)
+{
     Wire__Metrics q = WIRE__METRICS__INIT;
     bool more = true, head = !c->opt.json;
-    int rc = client_id(argv[0], &q.id, e);
 
-    (void)argc;
     q.has_id = q.has_offset = true;
-    if (o->follow)
-        term_catch_signals();
-    while (rc == 0 && more && !term_signal()) {
+    q.id = id;
+    while (more && !term_signal()) {
         Wire__MetricsReply *reply;
+        int rc;
 
+        q.offset = r->offset;
         rc = client_call(c, WIRE__TYPE__METRICS, &q, q.has_wait_ms ? POLL_MS : 0,
                          &reply, e);
         if (rc < 0)
             return term_has_signal() ? 0 : rc;
-        if (head && reply->has_lines && reply->lines.len) {
-            print_head(o->csv);
-            head = false;
-        }
-        print_lines(c, o, &reply->lines);
-        q.offset = reply->next;
+        print_reply(c, o, r, reply, &head);
         more = !reply->eof || (o->follow && !reply->final);
         q.has_wait_ms = o->follow;
         q.wait_ms = POLL_MS;
         chan_free(&reply->base);
     }
+    return 0;
+}
+
+static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
+{
+    const struct options *o = values;
+    struct reader r = {0};
+    uint64_t id;
+    int rc = client_id(argv[0], &id, e);
+
+    (void)argc;
+    if (rc < 0)
+        return rc;
+    if (o->follow)
+        term_catch_signals();
+    rc = read_all(c, o, id, &r, e);
+    buf_free(&r.lines);
     return rc;
 }
 
