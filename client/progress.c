@@ -157,6 +157,12 @@ void progress_break(struct progress *p)
     fflush(p->out);
 }
 
+/* nnd answers after a while, though nothing has changed. */
+static bool same_as_shown(const struct progress *p, const Wire__JobInfo *j)
+{
+    return p->begun && j->has_version && j->version == p->version;
+}
+
 static void show_json(struct progress *p, const Wire__JobInfo *j)
 {
     json_t *object = wire_json_job(j);
@@ -222,7 +228,8 @@ void progress_show(struct progress *p, const Wire__JobInfo *j, int64_t now_ns)
 {
     progress_measure(p, j, now_ns);
     if (p->json) {
-        show_json(p, j);
+        if (!same_as_shown(p, j))
+            show_json(p, j);
     } else {
         show_change(p, j);
         if (wire_state_is_final(j->state))
@@ -234,6 +241,7 @@ void progress_show(struct progress *p, const Wire__JobInfo *j, int64_t now_ns)
     }
     p->begun = true;
     p->state = j->state;
+    p->version = j->version;
     p->attempt = j->attempt;
 }
 

@@ -25,6 +25,7 @@ struct progress {
     bool begun;        /* something was shown                        */
     bool open;         /* a line on the terminal waits to be redrawn */
     Wire__State state; /* as last shown                              */
+    uint64_t version;
     uint32_t attempt;
     uint64_t checkpoint_step;
 

@@ -153,6 +153,30 @@ static void lines_are_few_off_a_terminal(void **state)
     fclose(out);
 }
 
+/* For programs there is a line when something changed, however often nnd was asked. */
+static void json_is_a_line_per_change(void **state)
+{
+    FILE *out = tmpfile();
+    struct progress p;
+    int lines = 0, c;
+
+    (void)state;
+    assert_non_null(out);
+    progress_init(&p, out, true);
+    for (int64_t look = 0; look < 6; look++) {
+        Wire__JobInfo j = job_at(7);
+
+        j.has_version = 1;
+        j.version = (uint64_t)look / 3; /* 0 0 0 1 1 1 */
+        progress_show(&p, &j, 1 + look * 1000000000);
+    }
+    rewind(out);
+    while ((c = getc(out)) != EOF)
+        lines += c == '\n';
+    assert_int_equal(lines, 2);
+    fclose(out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +187,7 @@ int main(void)
         cmocka_unit_test(eta_starts_anew_after_a_restart),
         cmocka_unit_test(counts_are_short),
         cmocka_unit_test(lines_are_few_off_a_terminal),
+        cmocka_unit_test(json_is_a_line_per_change),
     };
 
     return cmocka_run_group_tests_name("client/progress", tests, NULL, NULL);
