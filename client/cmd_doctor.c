@@ -6,6 +6,8 @@
 
 #include "client/cmd.h"
 
+enum { LOOK_MS = 300000 }; /* for nnd to read all of a large database */
+
 struct visit {
     struct client *c;
     json_t *findings;
@@ -32,7 +34,7 @@ static int look(struct visit *v, struct err *e)
 
     q.has_after = true;
     do {
-        int rc = client_call(v->c, WIRE__TYPE__DOCTOR, &q, 0, &reply, e);
+        int rc = client_call(v->c, WIRE__TYPE__DOCTOR, &q, LOOK_MS, &reply, e);
 
         if (rc < 0)
             return rc;
