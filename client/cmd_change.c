@@ -64,10 +64,12 @@ static int change_one(void *arg, uint64_t id, struct err *e)
     Wire__ChangeReply *reply;
     int rc;
 
-    if (ch->o->which.dry_run) {
+    if (ch->o->which.dry_run && ch->c->opt.json)
+        json_array_append_new(ch->results, json_pack("{sI}", "id", (json_int_t)id));
+    else if (ch->o->which.dry_run)
         printf("would %s %llu\n", ch->c->verb, (unsigned long long)id);
+    if (ch->o->which.dry_run)
         return 0;
-    }
     q.has_id = q.has_action = true;
     q.id = id;
     q.action = ch->action;
@@ -119,7 +121,8 @@ static int change(struct client *c, struct change ch, int argc, char **argv,
         rc = wait_all(&ch, e);
     buf_free(&ch.asked);
     if (rc == 0 && c->opt.json)
-        client_print_json(json_pack("{so}", "jobs", ch.results));
+        client_print_json(
+            json_pack("{sosb}", "jobs", ch.results, "dry_run", ch.o->which.dry_run));
     else
         json_decref(ch.results);
     return rc != 0 ? rc : ch.worst;

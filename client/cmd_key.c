@@ -262,8 +262,23 @@ static int write_list(const char *path, const struct allow_list *l, struct err *
     return rc;
 }
 
-static int allow_key(const char *path, const struct options *o, const char *public,
-                     struct err *e)
+/* An entry as an object. */
+static json_t *allowed_json(const struct allowed *a)
+{
+    json_t *object = json_pack("{sssssIss}", "public", a->public, "user", a->user,
+                               "uid", (json_int_t)a->uid, "role", role_name(a->role));
+    char date[16];
+
+    keys_date_print(a->until_us, date);
+    if (a->until_us != INT64_MAX)
+        json_object_set_new(object, "until", json_string(date));
+    if (a->comment)
+        json_object_set_new(object, "comment", json_string(a->comment));
+    return object;
+}
+
+static int allow_key(struct client *c, const char *path, const struct options *o,
+                     const char *public, struct err *e)
 {
     struct allow_list list, grown;
     struct allowed a;
@@ -283,6 +298,9 @@ static int allow_key(const char *path, const struct options *o, const char *publ
         grown.items[grown.n++] = a;
         rc = write_list(path, &grown, e);
     }
+    if (rc == 0 && c->opt.json)
+        client_print_json(
+            json_pack("{ssso}", "file", path, "allowed", allowed_json(&a)));
     allow_list_free(&list);
     return rc;
 }
@@ -296,7 +314,7 @@ static int allow(struct client *c, const struct options *o, int argc, char **arg
     (void)argc;
     if (rc == 0)
         rc = read_public(argv[1], public, e);
-    return rc < 0 ? rc : allow_key(path, o, public, e);
+    return rc < 0 ? rc : allow_key(c, path, o, public, e);
 }
 
 static int revoke_key(struct client *c, const struct options *o, int argc, char **argv,
@@ -323,6 +341,9 @@ static int revoke_key(struct client *c, const struct options *o, int argc, char 
     list.n = kept;
     rc = kept == n ? err_set(e, ERR_NOTFOUND, "%s: has no such key", path)
                    : write_list(path, &list, e);
+    if (rc == 0 && c->opt.json)
+        client_print_json(
+            json_pack("{sssI}", "file", path, "revoked", (json_int_t)(n - kept)));
     allow_list_free(&list);
     return rc;
 }
@@ -404,22 +425,52 @@ static int trust(struct client *c, const struct options *o, int argc, char **arg
     char public[KEYS_Z85];
     int rc = read_public(argv[2], public, e);
 
-    (void)c, (void)o, (void)argc;
+    (void)o, (void)argc;
     if (rc == 0 && !str_starts(argv[1], "tcp://"))
         rc = err_set(e, ERR_USAGE, "trust: must be tcp://HOST:PORT, got \"%s\"",
                      argv[1]);
-    return rc < 0 ? rc : keyring_trust(argv[1], public, e);
+    if (rc == 0)
+        rc = keyring_trust(argv[1], public, e);
+    if (rc == 0 && c->opt.json)
+        client_print_json(json_pack("{ssss}", "uri", argv[1], "public", public));
+    return rc;
 }
 
-static void check_list(struct client *c, const char *path, int *worst)
+/* What a look at the files finds. */
+struct look {
+    struct client *c;
+    json_t *files;
+    int worst;
+};
+
+/* Print what was found in a file as text, or keep the object for the end. */
+static void found(struct look *l, const char *path, json_t *object, const char *text)
 {
+    json_object_set_new(object, "file", json_string(path));
+    json_array_append_new(l->files, object);
+    if (!l->c->opt.json)
+        printf("%s: %s\n", path, text);
+}
+
+static void found_wrong(struct look *l, const char *path, const struct err *e)
+{
+    l->worst = 1;
+    json_array_append_new(
+        l->files, json_pack("{ssso}", "file", path, "error", client_error_json(e)));
+    if (!l->c->opt.json)
+        client_say(l->c, "%s", e->text);
+}
+
+static void check_list(struct look *l, const char *path)
+{
+    json_t *keys = json_array();
     struct allow_list list;
+    char date[16], text[40];
     struct err e;
-    char date[16];
 
     if (allow_list_read(path, &list, &e) < 0) {
-        client_say(c, "%s", e.text);
-        *worst = 1;
+        json_decref(keys);
+        found_wrong(l, path, &e);
         return;
     }
     for (size_t i = 0; i < list.n; i++) {
@@ -429,45 +480,56 @@ static void check_list(struct client *c, const char *path, int *worst)
 
         keys_date_print(a->until_us, date);
         if (left <= 0 || left < 14 * DAY_US)
-            client_say(c, "%s:%d: the key of %s %s %s", path, a->line, a->user,
+            client_say(l->c, "%s:%d: the key of %s %s %s", path, a->line, a->user,
                        left <= 0 ? "does not count since" : "counts until", date);
-        *worst |= left <= 0;
+        l->worst |= left <= 0;
+        json_array_append_new(keys, allowed_json(a));
     }
-    printf("%s: %zu keys\n", path, list.n);
+    snprintf(text, sizeof text, "%zu keys", list.n);
+    found(l, path, json_pack("{so}", "keys", keys), text);
     allow_list_free(&list);
 }
 
-static void check_file(struct client *c, const char *path, int *worst)
+static void check_file(struct look *l, const char *path)
 {
+    char text[100];
     struct key k;
     struct err e;
 
     if (!fs_exists(path))
         return;
     if (key_read(path, &k, &e) < 0) {
-        client_say(c, "%s", e.text);
-        *worst = 1;
+        found_wrong(l, path, &e);
         return;
     }
-    printf("%s: %s of %s\n", path, k.public, k.created);
+    snprintf(text, sizeof text, "%s of %s", k.public, k.created);
+    found(
+        l, path,
+        json_pack("{ssssss}", "name", k.name, "created", k.created, "public", k.public),
+        text);
     explicit_bzero(&k, sizeof k);
 }
 
 static int check(struct client *c, const struct options *o, int argc, char **argv,
                  struct err *e)
 {
+    struct look l = {.c = c};
     char path[KEYRING_PATH];
-    int worst = 0, rc = keyring_own(path, e);
+    int rc = keyring_own(path, e);
 
     (void)argc, (void)argv;
     if (rc < 0)
         return rc;
-    check_file(c, path, &worst);
+    l.files = json_array();
+    check_file(&l, path);
     if (server_path(c, o, "server.key", path, e) == 0)
-        check_file(c, path, &worst);
+        check_file(&l, path);
     if (server_path(c, o, "allow", path, e) == 0 && fs_exists(path))
-        check_list(c, path, &worst);
-    return worst;
+        check_list(&l, path);
+    if (c->opt.json)
+        client_print_json(json_pack("{sO}", "files", l.files));
+    json_decref(l.files);
+    return l.worst;
 }
 
 /* --- the verb -----------------------------------------------------------------------

@@ -213,6 +213,17 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     return rc;
 }
 
+/* Of two forms one would not be heard of. */
+static int run_in_one_form(struct client *c, void *values, int argc, char **argv,
+                           struct err *e)
+{
+    const struct options *o = values;
+
+    if (o->csv && c->opt.json)
+        return err_set(e, ERR_USAGE, "takes --csv or --json, not both");
+    return run(c, values, argc, argv, e);
+}
+
 const struct verb verb_metrics = {
     .name = "metrics",
     .args = "ID",
@@ -224,5 +235,5 @@ const struct verb verb_metrics = {
             "measured.",
     .options = {table},
     .size = sizeof(struct options),
-    .run = run,
+    .run = run_in_one_form,
 };

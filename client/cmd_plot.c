@@ -247,7 +247,10 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     struct plot p = {0};
     struct buf out = {0};
     uint64_t id;
-    int rc = client_id(argv[0], &id, e);
+    int rc = c->opt.json ? err_set(e, ERR_USAGE,
+                                   "takes no --json: nnctl metrics --json has the "
+                                   "numbers that it draws")
+                         : client_id(argv[0], &id, e);
 
     (void)argc;
     if (rc == 0)

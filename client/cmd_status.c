@@ -16,7 +16,7 @@
 #include "client/term.h"
 #include "client/wire_json.h"
 
-enum { PAGE = 1000, SPEED_MIN = 20 };
+enum { PAGE = 1000, SPEED_MIN = 20, DAY = 86400 };
 
 struct options {
     struct select which; /* --array, --name, --state, --user */
@@ -337,14 +337,24 @@ static void print_json(const struct jobs *js)
     client_print_json(json_pack("{sosb}", "jobs", array, "more", js->more));
 }
 
+/* What would do nothing here was meant for something else. */
+static int check_options(const struct client *c, const struct options *o, struct err *e)
+{
+    if (o->count == 0)
+        return err_set(e, ERR_USAGE, "--count: must be at least 1, got 0");
+    if (o->fields && c->opt.json)
+        return err_set(e, ERR_USAGE, "takes --output or --json, not both");
+    return 0;
+}
+
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
     struct jobs js = {.arena = c->arena};
     int rc = o->fields ? check_fields(c, o->fields, e) : 0;
 
-    if (rc == 0 && o->count == 0)
-        rc = err_set(e, ERR_USAGE, "--count: must be at least 1, got 0");
+    if (rc == 0)
+        rc = check_options(c, o, e);
     if (rc == 0)
         rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
     if (rc < 0)
@@ -472,8 +482,11 @@ static int run_top(struct client *c, void *values, int argc, char **argv, struct
     int rc = 0;
 
     (void)argc, (void)argv;
-    if (o->every < 0.1)
-        return err_set(e, ERR_USAGE, "--delay: must be at least 0.1s");
+    if (c->opt.json)
+        return err_set(e, ERR_USAGE,
+                       "takes no --json: nnctl status --json has what it shows");
+    if (o->every < 0.1 || o->every > DAY)
+        return err_set(e, ERR_USAGE, "--delay: must be 0.1s to 1d, got %gs", o->every);
     term_catch_signals();
     for (uint64_t n = 1; rc == 0 && !term_signal(); n++) {
         rc = look(c, o, e);
