@@ -111,6 +111,11 @@ static int set_value(const struct opt *o, char *at, const char *text, struct are
         if (str_to_u64(text, (uint64_t *)at))
             return 0;
         break;
+    case OPT_ID:
+        if (str_to_u64(text, (uint64_t *)at) && *(uint64_t *)at > 0)
+            return 0;
+        return err_set(e, ERR_USAGE, "--%s: must be a number from 1, got \"%s\"",
+                       o->name, text);
     case OPT_RANK:
         if (set_rank(text, (int *)at) == 0)
             return 0;

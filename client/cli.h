@@ -23,6 +23,7 @@ enum opt_kind {
     OPT_TEXT,    /* const char *, NULL when not given             */
     OPT_LIST,    /* struct opt_list: may be given several times   */
     OPT_COUNT,   /* uint64_t                                      */
+    OPT_ID,      /* uint64_t, 1 or more; 0 when not given         */
     OPT_RANK,    /* int, -1 when not given: preset by the verb    */
     OPT_REAL,    /* double                                        */
     OPT_SPAN,    /* "90s", "1.5h"; double, seconds                */

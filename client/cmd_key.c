@@ -18,20 +18,23 @@
 #include "client/cmd.h"
 #include "client/keyring.h"
 
-/* Users without an account here have numbers from the first on, drawn by chance. */
-enum { FIRST_UID = 0x40000000, UIDS = 0x40000000 };
+enum {
+    FIRST_UID = 0x40000000, /* users without an account here have numbers from this */
+    UIDS = 0x40000000,      /* on, drawn by chance                                  */
+};
 
 #define DAY_US (86400 * INT64_C(1000000))
+#define WEEK   (7 * 86400.0)
 
 struct options {
     const char *user, *role, *until, *comment, *dir;
     bool server;
-    double overlap;
+    double overlap; /* below 0: not given */
 };
 
 static void preset(void *values)
 {
-    *(struct options *)values = (struct options){.overlap = 7 * 86400};
+    *(struct options *)values = (struct options){.overlap = -1};
 }
 
 static const struct opt table[] = {
@@ -82,6 +85,8 @@ static int key_path(struct client *c, const struct options *o, const char *name,
 {
     char file[80];
 
+    if (o->server && name)
+        return err_set(e, ERR_USAGE, "takes NAME or --server, not both");
     if (o->server)
         return server_path(c, o, "server.key", out, e);
     if (!name)
@@ -151,7 +156,9 @@ static int show(struct client *c, const struct options *o, int argc, char **argv
 {
     char path[KEYRING_PATH];
     struct key k;
-    int rc = key_path(c, o, argc > 1 ? argv[1] : NULL, path, e);
+    int rc = o->dir && !o->server
+                 ? err_set(e, ERR_USAGE, "show takes --dir with --server only")
+                 : key_path(c, o, argc > 1 ? argv[1] : NULL, path, e);
 
     if (rc == 0)
         rc = key_read(path, &k, e);
@@ -400,14 +407,18 @@ static int rotate(struct client *c, const struct options *o, int argc, char **ar
 {
     char path[KEYRING_PATH], list[KEYRING_PATH];
     struct key old, now;
-    int rc = key_path(c, o, argc > 1 ? argv[1] : NULL, path, e);
+    int rc = o->server && o->overlap >= 0
+                 ? err_set(e, ERR_USAGE,
+                           "--server takes no --overlap: clients trust both keys")
+                 : key_path(c, o, argc > 1 ? argv[1] : NULL, path, e);
 
     if (rc == 0)
         rc = replace_key(c, path, &old, e);
     if (rc == 0)
         rc = key_read(path, &now, e);
     if (rc == 0 && !o->server && server_path(c, o, "allow", list, e) == 0)
-        rc = overlap(list, old.public, now.public, o->overlap, e);
+        rc = overlap(list, old.public, now.public, o->overlap < 0 ? WEEK : o->overlap,
+                     e);
     if (rc == 0 && o->server)
         client_say(c, "clients add it with nnctl key trust URI KEY; nnd takes it when "
                       "it is told to by nnctl reload, or starts");
@@ -538,17 +549,54 @@ static int check(struct client *c, const struct options *o, int argc, char **arg
 typedef int action_f(struct client *c, const struct options *o, int argc, char **argv,
                      struct err *e);
 
-static const struct {
+/* Options, as a set. */
+enum {
+    USER = 1,
+    ROLE = 2,
+    UNTIL = 4,
+    COMMENT = 8,
+    DIR = 16,
+    SERVER = 32,
+    OVERLAP = 64
+};
+
+/* What follows "key", how many arguments it takes, and which options. */
+static const struct action {
     const char *name;
     int min, max;
     const char *args;
     action_f *run;
+    unsigned takes;
 } actions[] = {
-    {"new", 0, 1, "[NAME]", new},           {"show", 0, 1, "[NAME]", show},
-    {"allow", 1, 1, "KEY", allow},          {"revoke", 0, 1, "[KEY]", revoke_key},
-    {"rotate", 0, 1, "[NAME]", rotate},     {"trust", 2, 2, "URI KEY", trust},
-    {"check", 0, 0, "no arguments", check},
+    {"new", 0, 1, "[NAME]", new, 0},
+    {"show", 0, 1, "[NAME]", show, SERVER | DIR},
+    {"allow", 1, 1, "KEY", allow, USER | ROLE | UNTIL | COMMENT | DIR},
+    {"revoke", 0, 1, "[KEY]", revoke_key, USER | DIR},
+    {"rotate", 0, 1, "[NAME]", rotate, SERVER | DIR | OVERLAP},
+    {"trust", 2, 2, "URI KEY", trust, 0},
+    {"check", 0, 0, "no arguments", check, DIR},
 };
+
+/* An option that would do nothing here was meant for something else. */
+static int check_options(const struct action *a, const struct options *o, struct err *e)
+{
+    const struct {
+        bool given;
+        unsigned option;
+        const char *name;
+    } all[] = {{o->user, USER, "user"},
+               {o->role, ROLE, "role"},
+               {o->until, UNTIL, "until"},
+               {o->comment, COMMENT, "comment"},
+               {o->dir, DIR, "dir"},
+               {o->server, SERVER, "server"},
+               {o->overlap >= 0, OVERLAP, "overlap"}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given && !(a->takes & all[i].option))
+            return err_set(e, ERR_USAGE, "%s takes no --%s", a->name, all[i].name);
+    return 0;
+}
 
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
@@ -558,6 +606,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
         if (argc - 1 < actions[i].min || argc - 1 > actions[i].max)
             return err_set(e, ERR_USAGE, "%s takes %s, got %d arguments", argv[0],
                            actions[i].args, argc - 1);
+        if (check_options(&actions[i], values, e) < 0)
+            return e->code;
         return actions[i].run(c, values, argc, argv, e);
     }
     return err_set(e, ERR_USAGE,

@@ -282,7 +282,10 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     Wire__Kernels kq = WIRE__KERNELS__INIT;
     Wire__ShowReply *reply = NULL;
     Wire__KernelsReply *kernels = NULL;
-    int rc = client_id(argv[0], &q.id, e);
+    int rc =
+        o->spec && o->kernels && !c->opt.json
+            ? err_set(e, ERR_USAGE, "takes --spec or --kernels; --json has both in one")
+            : client_id(argv[0], &q.id, e);
 
     (void)argc;
     q.has_id = kq.has_id = true;

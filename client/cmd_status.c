@@ -29,7 +29,7 @@ struct options {
 static const struct opt table[] = {
     {OPT_FLAG, 'a', "all", NULL, offsetof(struct options, all),
      "also jobs that have ended"},
-    {OPT_COUNT, 0, "array", "ID", offsetof(struct options, which.array),
+    {OPT_ID, 0, "array", "ID", offsetof(struct options, which.array),
      "only jobs of this array"},
     {OPT_TEXT, 0, "name", "NAME", offsetof(struct options, which.name),
      "only jobs of this name"},
@@ -338,12 +338,20 @@ static void print_json(const struct jobs *js)
 }
 
 /* What would do nothing here was meant for something else. */
-static int check_options(const struct client *c, const struct options *o, struct err *e)
+static int check_options(const struct client *c, const struct options *o, int argc,
+                         struct err *e)
 {
+    const struct select *s = &o->which;
+
     if (o->count == 0)
         return err_set(e, ERR_USAGE, "--count: must be at least 1, got 0");
     if (o->fields && c->opt.json)
         return err_set(e, ERR_USAGE, "takes --output or --json, not both");
+    if (argc && (s->array || s->name || s->states.n || s->user || o->since > 0 ||
+                 o->count != PAGE))
+        return err_set(e, ERR_USAGE,
+                       "takes job numbers or --array, --name, --state, --user, "
+                       "--since, --count, not both");
     return 0;
 }
 
@@ -354,7 +362,7 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     int rc = o->fields ? check_fields(c, o->fields, e) : 0;
 
     if (rc == 0)
-        rc = check_options(c, o, e);
+        rc = check_options(c, o, argc, e);
     if (rc == 0)
         rc = argc ? name_jobs(c, argc, argv, &js, e) : list_jobs(c, o, &js, e);
     if (rc < 0)

@@ -30,13 +30,20 @@ static const struct opt table[] = {
     {0},
 };
 
-static const struct {
+/* Options, as a set. */
+enum { VOCAB_SIZE = 1, MIN_COUNT = 2, OUTPUT = 4, SOURCE = 8 };
+
+/* What follows "tokenizer", how many arguments it takes, and which options. */
+static const struct action {
     const char *name, *args;
     int min, max;
+    unsigned takes;
 } actions[] = {
-    {"train", "FILE...", 1, INT_MAX},     {"encode", "TOKENIZER [FILE]", 1, 2},
-    {"decode", "TOKENIZER [FILE]", 1, 2}, {"show", "TOKENIZER", 1, 1},
-    {"export", "TOKENIZER", 1, 1},
+    {"train", "FILE...", 1, INT_MAX, VOCAB_SIZE | MIN_COUNT | OUTPUT},
+    {"encode", "TOKENIZER [FILE]", 1, 2, SOURCE},
+    {"decode", "TOKENIZER [FILE]", 1, 2, SOURCE},
+    {"show", "TOKENIZER", 1, 1, SOURCE},
+    {"export", "TOKENIZER", 1, 1, OUTPUT | SOURCE},
 };
 
 enum { ACTIONS = sizeof actions / sizeof *actions };
@@ -62,6 +69,24 @@ static int find(const char *name, int n, struct err *e)
     return i;
 }
 
+/* An option that would do nothing here was meant for something else. */
+static int check_options(const struct action *a, const struct options *o, struct err *e)
+{
+    const struct {
+        bool given;
+        unsigned option;
+        const char *name;
+    } all[] = {{o->vocab_size, VOCAB_SIZE, "vocab-size"},
+               {o->min_count, MIN_COUNT, "min-count"},
+               {o->output, OUTPUT, "output"},
+               {o->source, SOURCE, "source"}};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].given && !(a->takes & all[i].option))
+            return err_set(e, ERR_USAGE, "%s takes no --%s", a->name, all[i].name);
+    return 0;
+}
+
 static int run(struct client *c, void *values, int argc, char **argv, struct err *e)
 {
     const struct options *o = values;
@@ -72,6 +97,8 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
 
     if (rc < 0)
         return rc;
+    if (check_options(&actions[rc], o, e) < 0)
+        return e->code;
     if (!train && model_find(c, argv[1], path, e) < 0)
         return e->code;
     child_arg(&a, "nnd-worker");

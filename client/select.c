@@ -15,7 +15,7 @@ enum { STATES = WIRE__STATE__TIMEOUT + 1, PAGE = 1000 };
 const struct opt select_options[] = {
     {OPT_FLAG, 0, "all", NULL, offsetof(struct select, all),
      "all jobs that can be meant"},
-    {OPT_COUNT, 0, "array", "ID", offsetof(struct select, array),
+    {OPT_ID, 0, "array", "ID", offsetof(struct select, array),
      "the jobs of this array"},
     {OPT_TEXT, 0, "name", "NAME", offsetof(struct select, name),
      "the jobs of this name"},
