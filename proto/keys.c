@@ -108,6 +108,11 @@ static bool split(struct lines *l)
     return true;
 }
 
+static bool is_comment(const char *line)
+{
+    return line[0] == '#' && (line[1] == ' ' || line[1] == '\0');
+}
+
 /* Move to the next line that says something: 1 there is one, 0 no more. */
 static int lines_next(struct lines *l, struct err *e)
 {
@@ -124,7 +129,7 @@ static int lines_next(struct lines *l, struct err *e)
         l->next += len + (stop != NULL);
         if (!str_is_utf8(l->line, len))
             return refuse(l, e, "UTF-8 text", "other bytes");
-        if (l->line[0] == '#' && (l->line[1] == ' ' || l->line[1] == '\0'))
+        if (is_comment(l->line))
             continue;
         if (!split(l))
             return refuse(l, e, "at most 16 words", "more");
@@ -355,27 +360,58 @@ void allow_list_free(struct allow_list *l)
     *l = (struct allow_list){0};
 }
 
+static void put_allowed(struct buf *text, const struct allowed *a)
+{
+    char date[16];
+
+    buf_printf(text, "%s user=%s uid=%u role=%s", a->public, a->user, (unsigned)a->uid,
+               role_name(a->role));
+    keys_date_print(a->until_us, date);
+    if (a->until_us != INT64_MAX)
+        buf_printf(text, " until=%s", date);
+    if (a->comment)
+        buf_printf(text, " comment=%s", a->comment);
+    buf_puts(text, "\n");
+}
+
+/* The comments of the file that was are the operator's: each stays before the entry
+ * that it stood before, and none goes with an entry that is taken out. */
+static void put_lines(struct buf *text, const struct buf *was,
+                      const struct allow_list *l)
+{
+    const char *at = was->data, *end = at ? at + was->len : NULL;
+    size_t next = 0;
+
+    for (int number = 1; at < end; number++) {
+        const char *stop = memchr(at, '\n', (size_t)(end - at));
+        size_t len = (size_t)((stop ? stop : end) - at);
+        char head[3] = "";
+
+        memcpy(head, at, len < 2 ? len : 2);
+        if (len == 0 || is_comment(head)) {
+            buf_add(text, at, len);
+            buf_puts(text, "\n");
+        }
+        while (next < l->n && l->items[next].line && l->items[next].line <= number)
+            put_allowed(text, &l->items[next++]);
+        at += len + (stop != NULL);
+    }
+    while (next < l->n)
+        put_allowed(text, &l->items[next++]);
+}
+
 int allow_list_write(const char *path, const struct allow_list *l, struct err *e)
 {
-    struct buf text = {0};
-    char date[16];
-    int rc;
+    struct buf was = {0}, text = {0};
+    int rc = fs_exists(path) ? fs_read(path, FILE_MAX, &was, e) : 0;
 
-    buf_puts(&text, "# Keys that nnd lets in; see nnctl key.\n");
-    for (size_t i = 0; i < l->n; i++) {
-        const struct allowed *a = &l->items[i];
-
-        buf_printf(&text, "%s user=%s uid=%u role=%s", a->public, a->user,
-                   (unsigned)a->uid, role_name(a->role));
-        keys_date_print(a->until_us, date);
-        if (a->until_us != INT64_MAX)
-            buf_printf(&text, " until=%s", date);
-        if (a->comment)
-            buf_printf(&text, " comment=%s", a->comment);
-        buf_puts(&text, "\n");
-    }
-    rc = fs_replace(path, text.data, text.len, e);
+    if (was.len == 0)
+        buf_puts(&text, "# Keys that nnd lets in; see nnctl key.\n");
+    put_lines(&text, &was, l);
+    if (rc == 0)
+        rc = fs_replace(path, text.data, text.len, e);
     buf_free(&text);
+    buf_free(&was);
     return rc;
 }
 

@@ -88,7 +88,8 @@ int allow_list_parse(const char *file, const char *text, size_t len,
                      struct allow_list *out, struct err *e);
 void allow_list_free(struct allow_list *l);
 
-/* Replace the file by these entries, durably. */
+/* Replace the entries of the file by these, durably; its comments stay, each before the
+ * entry that it stood before.  An entry's line is where it was read, or 0. */
 int allow_list_write(const char *path, const struct allow_list *l, struct err *e);
 
 /* The entry of a key, or NULL. */

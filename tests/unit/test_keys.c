@@ -6,7 +6,9 @@
 
 #include "proto/keys.h"
 
-#define KEY "yMnuCW)QjTE:Vg]6ZBR2^uNXH1o8kGs/tLdc3Fi4"
+#define KEY  "yMnuCW)QjTE:Vg]6ZBR2^uNXH1o8kGs/tLdc3Fi4"
+#define KEY2 "yMnuCW)QjTE:Vg]6ZBR2^uNXH1o8kGs/tLdc3Fi5"
+#define KEY3 "yMnuCW)QjTE:Vg]6ZBR2^uNXH1o8kGs/tLdc3Fi6"
 
 static int parse(const char *text, struct err *e)
 {
@@ -46,12 +48,52 @@ static void test_dates_are_days(void **state)
             fail_msg("%s was taken for a day", bad[i]);
 }
 
+/* What a person wrote into the list is there when nnctl has changed it. */
+static void test_comments_stay(void **state)
+{
+    static const char text[] = "# My keys.\n\n# the phone\n" KEY
+                               " user=a uid=5 role=user\n#\n# the desk\n" KEY2
+                               " user=b uid=6 role=user\n# end\n";
+    static const char more[] = KEY3 " user=a uid=5 role=user\n";
+    const char *path = unit_path(state, "allow");
+    struct allow_list list, other;
+    struct allowed items[3];
+    struct buf got = {0};
+    struct err e;
+
+    assert_int_equal(fs_replace(path, text, sizeof text - 1, &e), 0);
+    assert_int_equal(allow_list_read(path, &list, &e), 0);
+    assert_int_equal(list.n, 2);
+    memcpy(items, list.items, sizeof *items * 2);
+    items[2] = items[0];
+    items[2].line = 0;
+    strcpy(items[2].public, KEY3);
+
+    other = (struct allow_list){list.arena, items, 3};
+    assert_int_equal(allow_list_write(path, &other, &e), 0);
+    assert_int_equal(fs_read(path, 0, &got, &e), 0);
+    assert_int_equal(got.len, sizeof text + sizeof more - 2);
+    assert_memory_equal(got.data, text, sizeof text - 1);
+    assert_memory_equal(got.data + sizeof text - 1, more, sizeof more - 1);
+    buf_free(&got);
+
+    other = (struct allow_list){list.arena, items + 1, 1}; /* the phone is lost */
+    assert_int_equal(allow_list_write(path, &other, &e), 0);
+    assert_int_equal(fs_read(path, 0, &got, &e), 0);
+    buf_puts(&got, "");
+    assert_string_equal(got.data, "# My keys.\n\n# the phone\n#\n# the desk\n" KEY2
+                                  " user=b uid=6 role=user\n# end\n");
+    buf_free(&got);
+    allow_list_free(&list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_line_counts),
         cmocka_unit_test(test_dates_are_days),
+        cmocka_unit_test(test_comments_stay),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, unit_dir_setup, unit_dir_teardown);
 }
