@@ -162,10 +162,23 @@ static int check_mode(const char *path, bool secret, struct err *e)
 
 /* --- a key ---------------------------------------------------------------------- */
 
+/* In a file of lines of words a name is one word of UTF-8. */
+static void make_word(char *name)
+{
+    bool utf8 = str_is_utf8(name, strlen(name));
+
+    if (!*name)
+        strcpy(name, "_");
+    for (unsigned char *p = (unsigned char *)name; *p; p++)
+        if (*p >= 0x80 ? !utf8 : !isgraph(*p))
+            *p = '_';
+}
+
 int key_make(const char *name, struct key *out, struct err *e)
 {
     *out = (struct key){0};
     snprintf(out->name, sizeof out->name, "%s", name);
+    make_word(out->name);
     clock_iso(clock_wall_us(), out->created, sizeof out->created);
     do { /* a key is written on command lines: it must not look like an option */
         if (zmq_curve_keypair(out->public, out->secret) != 0)

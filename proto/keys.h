@@ -71,7 +71,8 @@ enum role role_of(const char *name); /* ROLE_NONE when there is none such */
 /* True for 40 characters of Z85 (RFC 32). */
 bool keys_is_z85(const char *text);
 
-/* A new pair, named, of now. */
+/* A new pair, named, of now.  What no word has, a blank or half a character, is "_" in
+ * its name. */
 int key_make(const char *name, struct key *out, struct err *e);
 
 /* Write a key file with mode 0600; an existing one is refused. */

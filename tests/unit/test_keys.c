@@ -87,12 +87,38 @@ static void test_comments_stay(void **state)
     allow_list_free(&list);
 }
 
+/* Of the key of an account whose name is no word of ASCII. */
+static void test_name_is_a_word(void **state)
+{
+    static const struct {
+        const char *name, *word;
+    } cases[] = {
+        {"DOM\\john smith@here", "DOM\\john_smith@here"},
+        {"j\303\274rgen@here", "j\303\274rgen@here"},
+        {"j\303@here\t\n", "j_@here__"},
+        {"", "_"},
+    };
+    struct key k, back;
+    struct err e;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = unit_path(state, cases[i].word);
+
+        assert_int_equal(key_make(cases[i].name, &k, &e), 0);
+        assert_int_equal(key_write(path, &k, &e), 0);
+        assert_int_equal(key_read(path, &back, &e), 0);
+        assert_string_equal(back.name, cases[i].word);
+        assert_string_equal(back.secret, k.secret);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_line_counts),
         cmocka_unit_test(test_dates_are_days),
         cmocka_unit_test(test_comments_stay),
+        cmocka_unit_test(test_name_is_a_word),
     };
 
     return cmocka_run_group_tests(tests, unit_dir_setup, unit_dir_teardown);
