@@ -97,7 +97,7 @@ static const struct opt import_table[] = {
     {0},
 };
 
-/* "a/b/" as "b.nnd" here. */
+/* "a/b/" as "b.nnd" here; NULL where the last word is not a name, but "." or "..". */
 static const char *output_of(struct client *c, const char *folder)
 {
     size_t len = strlen(folder), from;
@@ -106,6 +106,8 @@ static const char *output_of(struct client *c, const char *folder)
         len--;
     for (from = len; from > 0 && folder[from - 1] != '/'; from--)
         ;
+    if (strspn(folder + from, "./") == strlen(folder + from))
+        return NULL;
     return arena_printf(c->arena, "%.*s.nnd", (int)(len - from), folder + from);
 }
 
@@ -113,13 +115,17 @@ static int run_import(struct client *c, void *values, int argc, char **argv,
                       struct err *e)
 {
     const struct import_options *o = values;
+    const char *output = o->output ? o->output : output_of(c, argv[0]);
     struct child_args a = {.arena = c->arena};
 
     (void)argc;
+    if (!output)
+        return err_set(e, ERR_USAGE, "wanted -o FOLDER, since \"%s\" has no name",
+                       argv[0]);
     child_arg(&a, "nnd-worker");
     child_arg(&a, "import");
     child_option(&a, "--folder", argv[0]);
-    child_option(&a, "--output", o->output ? o->output : output_of(c, argv[0]));
+    child_option(&a, "--output", output);
     child_option(&a, "--tokenizer", o->tokenizer);
     for (size_t i = 0; i < o->ignore.n; i++)
         child_option(&a, "--ignore", o->ignore.items[i]);
