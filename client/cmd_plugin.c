@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -46,16 +47,28 @@ static const struct opt table[] = {
 
 /* --- what the probe does -------------------------------------------------- */
 
-/* The folder of the nnd that is asked, or would be. */
+/* That of the nnd that is asked, or would be; what is loaded here is no matter of one
+ * on another machine, and what is known of it is kept where the user's own nnd would.
+ */
 static int quarantine_dir(struct client *c, char *out, size_t size, struct err *e)
 {
     int rc = c->uri[0] ? 0 : client_find_uri(c, e);
     const char *slash = strrchr(c->uri, '/');
+    char dir[4096];
 
+    if (rc == 0 && str_starts(c->uri, "tcp://")) {
+        rc = chan_default_dir(getenv("XDG_STATE_HOME"), getenv("HOME"), dir, sizeof dir,
+                              e);
+        if (rc == 0)
+            snprintf(out, size, "%s/quarantine", dir);
+        return rc;
+    }
     if (rc < 0)
         return rc;
-    if (!str_starts(c->uri, "ipc://") || !slash)
-        return err_set(e, ERR_USAGE, "--uri: must be ipc:///PATH, got \"%s\"", c->uri);
+    if (!str_starts(c->uri, "ipc:///"))
+        return err_set(e, ERR_USAGE,
+                       "nnd: must be at ipc:///PATH or tcp://HOST:PORT, got \"%s\"",
+                       c->uri);
     snprintf(out, size, "%.*s/quarantine", (int)(slash - c->uri - 6), c->uri + 6);
     return 0;
 }
@@ -288,7 +301,8 @@ const struct verb verb_plugin = {
         "how fast they are. \"why\" tells which kernel would serve a call, and why "
         "not the others. \"new\" makes a folder with a plugin that works. What did "
         "harm is in quarantine, by the SHA-256 of the file; \"clear\" takes it out, "
-        "all or those that begin with the digits given.",
+        "all or those that begin with the digits given. With --uri tcp://... all of "
+        "this is about this machine still, and the user's own folder here.",
     .options = {table},
     .size = sizeof(struct options),
     .run = run,
