@@ -28,7 +28,7 @@ static const struct opt table[] = {
      "begin with the last N lines; 0: with those that come from now on"},
     {OPT_RANK, 0, "rank", "R", offsetof(struct options, rank),
      "only what rank R printed"},
-    {OPT_COUNT, 0, "attempt", "N", offsetof(struct options, attempt),
+    {OPT_ID, 0, "attempt", "N", offsetof(struct options, attempt),
      "of attempt N instead of the newest"},
     {OPT_FLAG, 'l', "label", NULL, offsetof(struct options, label),
      "put the rank in front of each line"},
@@ -179,6 +179,9 @@ static int run(struct client *c, void *values, int argc, char **argv, struct err
     int rc = client_id(argv[0], &id, e);
 
     (void)argc;
+    if (rc == 0 && o->attempt > UINT32_MAX)
+        rc = err_set(e, ERR_USAGE, "--attempt: must be at most %u, got %llu",
+                     UINT32_MAX, (unsigned long long)o->attempt);
     if (rc < 0)
         return rc;
     reader_init(&r, o, id);
