@@ -52,6 +52,8 @@ static void print_json(const Wire__LogReply *r, const Wire__LogLine *l)
     json_t *object = json_pack("{sisisbso*}", "attempt", (int)r->attempt, "rank",
                                l->rank, "stderr", (int)l->err, "text", text);
 
+    if (l->cut)
+        json_object_set_new(object, "cut", json_true());
     if (!text) { /* bytes that are not UTF-8: only ASCII is sure */
         char *ascii = NULL;
         size_t size = 0;
@@ -204,7 +206,8 @@ const struct verb verb_logs = {
     .max_args = 1,
     .brief = "print what a job's ranks printed",
     .text = "Without --follow it prints what is there and never waits. Ctrl-C leaves "
-            "and lets the job run on. With --json, an object per line.",
+            "and lets the job run on. With --json, an object per line; of a line above "
+            "64 KiB one per piece, all but the last with \"cut\":true.",
     .options = {table},
     .size = sizeof(struct options),
     .preset = preset,
