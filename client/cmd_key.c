@@ -624,7 +624,8 @@ const struct verb verb_key = {
     .brief = "keys for an nnd that other machines reach",
     .text =
         "\"new\" makes a key in ~/.config/nnd and prints its public half, \"show\" "
-        "prints that again. Where nnd runs, \"allow KEY --user NAME\" lets it in and "
+        "prints that again; with NAME it is a key of its own, which is used when "
+        "NND_KEY is its file. Where nnd runs, \"allow KEY --user NAME\" lets it in and "
         "\"revoke\" shuts it out at once, open connections included. Who has no "
         "account there gets a number that nobody had; it goes with the user's last "
         "key, and so do their jobs: to change a key allow the new one before the old "
