@@ -130,7 +130,7 @@ static void print_line(struct client *c, const struct options *o, const char *li
         json_decref(m);
         return;
     }
-    if (json_integer_value(json_object_get(m, "step")) <= (json_int_t)o->since)
+    if ((uint64_t)json_integer_value(json_object_get(m, "step")) <= o->since)
         json_decref(m);
     else if (c->opt.json)
         client_print_json(m);
