@@ -15,6 +15,8 @@
 
 enum { LONG_BASE = 1000 }; /* what getopt_long returns for the first row */
 
+#define SPAN_MAX (36500 * 86400.0) /* far below where microseconds are no int64_t */
+
 /* All rows of all groups, one after the other, as getopt_long wants them. */
 struct rows {
     size_t n;
@@ -125,8 +127,11 @@ static int set_value(const struct opt *o, char *at, const char *text, struct are
             return 0;
         break;
     case OPT_SPAN:
-        if (clock_duration(text, (double *)at, NULL) == 0)
+        if (clock_duration(text, (double *)at, NULL) == 0 && *(double *)at <= SPAN_MAX)
             return 0;
+        if (clock_duration(text, (double *)at, NULL) == 0)
+            return err_set(e, ERR_USAGE, "--%s: must be at most 36500d, got \"%s\"",
+                           o->name, text);
         return err_set(e, ERR_USAGE,
                        "--%s: must be a duration such as 90s, 5m or 1.5h, got \"%s\"",
                        o->name, text);

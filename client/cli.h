@@ -26,7 +26,7 @@ enum opt_kind {
     OPT_ID,      /* uint64_t, 1 or more; 0 when not given         */
     OPT_RANK,    /* int, -1 when not given: preset by the verb    */
     OPT_REAL,    /* double                                        */
-    OPT_SPAN,    /* "90s", "1.5h"; double, seconds                */
+    OPT_SPAN,    /* "90s", "1.5h", to 36500d; double, seconds     */
 };
 
 struct opt_list {
