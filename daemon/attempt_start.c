@@ -23,6 +23,7 @@
 #include "daemon/child.h"
 #include "daemon/folder.h"
 #include "daemon/rpc.h"
+#include "proto/conf.h"
 #include "proto/line.h"
 #include "proto/spec.h"
 
@@ -49,6 +50,11 @@ int attempt_launcher(const struct hub *h, Nnd__Launcher wish,
         return err_set(e, ERR_SPEC,
                        "launcher: local: nnd has a file of nodes, where ssh or slurm "
                        "starts ranks");
+    if (l->clean && conf_listens_anywhere(h->opt.conf))
+        return err_set(e, ERR_SPEC,
+                       "launcher: %s: ranks on other machines cannot connect to nnd's "
+                       "access.listen, %s",
+                       l->name, h->opt.conf->access->listen);
     *out = l;
     return 0;
 }

@@ -34,8 +34,8 @@ static const struct rule conf_rules[] = {
      "mpirun; none: the one nnd was built with"},
 
     {"access.listen", 0, 300, RULE_START, 0,
-     "where other machines, and ranks on them, reach nnd, tcp://ADDRESS:PORT; none: "
-     "nowhere"},
+     "where other machines, and ranks on them (not 0.0.0.0), reach nnd, "
+     "tcp://ADDRESS:PORT; none: nowhere"},
     {"access.private", 0, 0, 0, 0, "users see no jobs but their own"},
     {"access.rate", 0, 1e6, RULE_ABOVE, 0,
      "requests per second that a user may go on asking; operators may always"},
@@ -124,6 +124,26 @@ static int check_nodes(const struct spec *s, const Nnd__Config *c, struct err *e
                        "wanted launcher ssh or slurm beside it, found local");
 }
 
+/* "tcp://0.0.0.0:5" and "tcp://[::]:5", however many zeros. */
+bool conf_listens_anywhere(const Nnd__Config *c)
+{
+    const char *uri = c->access->listen;
+    const char *host = str_starts(uri, "tcp://") ? uri + 6 : "";
+    const char *colon = strrchr(host, ':');
+
+    return colon && host + strspn(host, "[0.:]") >= colon;
+}
+
+static int check_reach(const struct spec *s, const Nnd__Config *c, struct err *e)
+{
+    if (c->launcher == NND__CONFIG__LAUNCHER__LOCAL || !conf_listens_anywhere(c))
+        return 0;
+    return spec_refuse(s, e, "access.listen", "launcher",
+                       "wanted an address to which ranks on other machines can "
+                       "connect, found \"%s\"",
+                       c->access->listen);
+}
+
 static int finish(struct spec *s, struct err *e)
 {
     const Nnd__Config *c = conf_of(s);
@@ -131,7 +151,9 @@ static int finish(struct spec *s, struct err *e)
 
     if (rc == 0)
         rc = check_listen(s, c, e);
-    return rc ? rc : check_nodes(s, c, e);
+    if (rc == 0)
+        rc = check_nodes(s, c, e);
+    return rc ? rc : check_reach(s, c, e);
 }
 
 const struct schema schema_conf = {

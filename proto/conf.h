@@ -22,6 +22,10 @@ struct spec *conf_create(void);
  * gave are "". */
 const Nnd__Config *conf_of(const struct spec *s);
 
+/* True when access.listen is each of the machine's addresses: clients that know one of
+ * them get there, ranks on other machines, who are handed access.listen, do not. */
+bool conf_listens_anywhere(const Nnd__Config *c);
+
 /* Whether a running nnd can go from one to the other: ERR_SPEC naming the first
  * key that only counts at start (RULE_START) and differs. */
 int conf_may_change(struct spec *from, struct spec *to, struct err *e);
