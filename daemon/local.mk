@@ -138,6 +138,7 @@ slow_tests += \
     tests/sys/daemon_disk.test \
     tests/sys/daemon_hang.test \
     tests/sys/daemon_kill.test \
+    tests/sys/daemon_queue.test \
     tests/sys/daemon_storm.test \
     tests/sys/launch_slurm.test \
     tests/sys/survive.test
@@ -152,7 +153,6 @@ sys_tests += \
     tests/sys/daemon_points.test \
     tests/sys/daemon_outlive.test \
     tests/sys/daemon_power.test \
-    tests/sys/daemon_queue.test \
     tests/sys/launch_far.test \
     tests/sys/launch_ssh.test \
     tests/sys/daemon_watch.test \

@@ -77,7 +77,7 @@ tests_num_test_op_mixed_SOURCES = \
     tests/num/test_op_mixed.c
 
 # A device whose memory the host cannot touch; the test compiles it.
-sys_tests += tests/sys/device.test
+slow_tests += tests/sys/device.test
 EXTRA_DIST += tests/plugins/sim.c
 
 # Operators and types that a plugin brings.

@@ -95,8 +95,8 @@ plugins/cuda/%.lo: $(srcdir)/plugins/cuda/%.cu $(cuda_headers:%=$(srcdir)/%) \
 MOSTLYCLEANFILES += $(cuda_objects) $(cuda_sources:.cu=.ptxas) plugins/cuda/.libs/*.o
 endif
 
-sys_tests += tests/sys/cuda_build.test tests/sys/cuda_emulated.test \
-    tests/sys/cuda_nccl.test
+slow_tests += tests/sys/cuda_emulated.test
+sys_tests += tests/sys/cuda_build.test tests/sys/cuda_nccl.test
 EXTRA_DIST += \
     tests/cuda/cublasLt.h \
     tests/cuda/cublaslt.cc \
