@@ -50,6 +50,7 @@ struct work {
     pid_t child;    /* srun, in an allocation               */
     bool asked;     /* to end                               */
     bool ran;       /* has been seen running                */
+    bool held;      /* to stand still, which waits for that */
     bool said;      /* that it began, in `dir`              */
     int64_t cancel_at, poll_ms;
     int unknown;
@@ -447,6 +448,18 @@ static bool was_requeued(struct work *w, const char *state, const char *line)
            (w->ran && strcmp(state, "PENDING") == 0);
 }
 
+/* Signals go to the ranks; a job that has none yet is taken back at once.  To hand it
+ * anything else scancel would wait until it has, so that is kept until the job is seen
+ * running, which may be later than its ranks have said that they are. */
+static void batch_signal(struct work *w, int sig)
+{
+    w->held = sig == SIGTSTP && !w->ran;
+    if (sig == SIGTERM)
+        cancel(w, w->id, w->ran ? "--signal=TERM" : NULL);
+    else if (w->ran)
+        cancel(w, w->id, sig == SIGTSTP ? "--signal=STOP" : "--signal=CONT");
+}
+
 static bool batch_ended(struct work *w, int *code)
 {
     char line[16384], state[32] = "";
@@ -467,17 +480,9 @@ static bool batch_ended(struct work *w, int *code)
         return true;
     }
     w->ran |= strcmp(state, "RUNNING") == 0;
+    if (w->ran && w->held)
+        batch_signal(w, SIGTSTP);
     return is_final(state, line, code);
-}
-
-/* Signals go to the ranks; a job that has none yet is taken back at once.  To hand it
- * anything else scancel would wait until it has. */
-static void batch_signal(struct work *w, int sig)
-{
-    if (sig == SIGTERM)
-        cancel(w, w->id, w->ran ? "--signal=TERM" : NULL);
-    else if (w->ran)
-        cancel(w, w->id, sig == SIGTSTP ? "--signal=STOP" : "--signal=CONT");
 }
 
 static void batch_cancel(struct work *w)
